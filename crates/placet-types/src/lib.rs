@@ -1,0 +1,28 @@
+//! The words that every part of Placet shares.
+//!
+//! Ids, digests, keys, canonical JSON, time as a number, intents, scopes and denial codes. This
+//! crate is pure: it knows no clock, no file, no socket, no randomness. What it makes is plain
+//! data; nothing here authorizes anything.
+
+#![forbid(unsafe_code)]
+
+pub mod canonical;
+pub mod commitment;
+pub mod denial;
+pub mod digest;
+pub mod id;
+pub mod intent;
+pub mod key;
+pub mod path;
+pub mod scope;
+pub mod time;
+
+pub use commitment::{Commitment, Salt};
+pub use denial::{Denial, DenialCode};
+pub use digest::Digest;
+pub use id::{ActionName, DomainName, ExecutionId, GatewayName, Index, PrincipalId, ProfileName};
+pub use intent::{Asked, Intent, ProcessParams, ResourceRef};
+pub use key::{KeyId, PublicKey, Signature, SigningKey};
+pub use path::{AbsPath, PathSet};
+pub use scope::{Limits, Network, Scope};
+pub use time::{Millis, Seconds};

@@ -1,0 +1,233 @@
+//! Scopes: what one execution may touch. A scope only ever narrows.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::path::{AbsPath, PathSet};
+
+/// What an execution may touch. Everything that is not named is refused.
+///
+/// What may be written may be read; [`Scope::new`] adds the write trees to the read trees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    /// Names of environment variables that are passed on when the caller has them.
+    pub env: BTreeSet<String>,
+    /// Programs that may be started: files, or trees of files.
+    pub exec: PathSet,
+    /// Whether programs that stand in a writable tree may be started.
+    pub exec_in_writable: bool,
+    /// Bounds on resources.
+    pub limits: Limits,
+    /// Which network peers may be reached.
+    pub network: Network,
+    /// Trees that may be read.
+    pub read: PathSet,
+    /// Trees that may be written.
+    pub write: PathSet,
+}
+
+/// Which network peers an execution may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// None: the execution has a network of its own with nothing but a loopback interface in it.
+    None,
+}
+
+/// Bounds on resources. Every one is always set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Processor time of each process, in seconds.
+    pub cpu_secs: u64,
+    /// Size of one file that is written, in bytes.
+    pub file_size_bytes: u64,
+    /// Address space of each process, in bytes.
+    pub memory_bytes: u64,
+    /// Open descriptors of each process.
+    pub open_files: u64,
+    /// Processes and threads of the caller's user in the execution.
+    pub processes: u64,
+    /// Private temporary storage, in bytes.
+    pub tmp_bytes: u64,
+    /// Time from start to end, in seconds.
+    pub wall_secs: u64,
+}
+
+/// One part of a scope that goes beyond another scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// A tree that may not be read.
+    Read(AbsPath),
+    /// A tree that may not be written.
+    Write(AbsPath),
+    /// A program that may not be started.
+    Exec(AbsPath),
+    /// Starting programs from writable trees.
+    ExecInWritable,
+    /// An environment variable that may not be passed on.
+    Env(String),
+    /// A bound that is too high, by name.
+    Limit(&'static str),
+}
+
+impl Scope {
+    /// This scope in normal form: the write trees are read trees too.
+    #[must_use]
+    pub fn normalized(mut self) -> Self {
+        self.read = self.read.union(&self.write);
+        self
+    }
+
+    /// What both scopes allow.
+    #[must_use]
+    pub fn intersect(&self, other: &Self) -> Self {
+        let network = match (self.network, other.network) {
+            (Network::None, Network::None) => Network::None,
+        };
+        Self {
+            env: self.env.intersection(&other.env).cloned().collect(),
+            exec: self.exec.intersect(&other.exec),
+            exec_in_writable: self.exec_in_writable && other.exec_in_writable,
+            limits: self.limits.intersect(&other.limits),
+            network,
+            read: self.read.intersect(&other.read),
+            write: self.write.intersect(&other.write),
+        }
+    }
+
+    /// The first part of this scope that goes beyond `outer`, or `None` when it lies within.
+    #[must_use]
+    pub fn excess_over(&self, outer: &Self) -> Option<Excess> {
+        let beyond = |ours: &PathSet, theirs: &PathSet| {
+            ours.iter().find(|root| !theirs.contains(root)).cloned()
+        };
+        beyond(&self.read, &outer.read)
+            .map(Excess::Read)
+            .or_else(|| beyond(&self.write, &outer.write).map(Excess::Write))
+            .or_else(|| beyond(&self.exec, &outer.exec).map(Excess::Exec))
+            .or_else(|| {
+                (self.exec_in_writable && !outer.exec_in_writable).then_some(Excess::ExecInWritable)
+            })
+            .or_else(|| {
+                self.env
+                    .difference(&outer.env)
+                    .next()
+                    .cloned()
+                    .map(Excess::Env)
+            })
+            .or_else(|| self.limits.excess_over(&outer.limits).map(Excess::Limit))
+    }
+
+    /// Whether `program` may be started: it stands in an exec tree, or in a writable one where
+    /// that is allowed.
+    #[must_use]
+    pub fn may_exec(&self, program: &AbsPath) -> bool {
+        self.exec.contains(program) || (self.exec_in_writable && self.write.contains(program))
+    }
+}
+
+impl Limits {
+    /// The lower bound of each pair.
+    #[must_use]
+    pub fn intersect(&self, other: &Self) -> Self {
+        Self {
+            cpu_secs: self.cpu_secs.min(other.cpu_secs),
+            file_size_bytes: self.file_size_bytes.min(other.file_size_bytes),
+            memory_bytes: self.memory_bytes.min(other.memory_bytes),
+            open_files: self.open_files.min(other.open_files),
+            processes: self.processes.min(other.processes),
+            tmp_bytes: self.tmp_bytes.min(other.tmp_bytes),
+            wall_secs: self.wall_secs.min(other.wall_secs),
+        }
+    }
+
+    fn excess_over(&self, outer: &Self) -> Option<&'static str> {
+        let pairs = [
+            ("cpu_secs", self.cpu_secs, outer.cpu_secs),
+            (
+                "file_size_bytes",
+                self.file_size_bytes,
+                outer.file_size_bytes,
+            ),
+            ("memory_bytes", self.memory_bytes, outer.memory_bytes),
+            ("open_files", self.open_files, outer.open_files),
+            ("processes", self.processes, outer.processes),
+            ("tmp_bytes", self.tmp_bytes, outer.tmp_bytes),
+            ("wall_secs", self.wall_secs, outer.wall_secs),
+        ];
+        pairs
+            .into_iter()
+            .find(|(_, ours, theirs)| ours > theirs)
+            .map(|(name, _, _)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limits() -> impl Strategy<Value = Limits> {
+        prop::array::uniform7(1_u64..9).prop_map(|[a, b, c, d, e, f, g]| Limits {
+            cpu_secs: a,
+            file_size_bytes: b,
+            memory_bytes: c,
+            open_files: d,
+            processes: e,
+            tmp_bytes: f,
+            wall_secs: g,
+        })
+    }
+
+    fn paths() -> impl Strategy<Value = PathSet> {
+        prop::collection::vec("(/[ab]){1,3}", 0..4)
+            .prop_map(|texts| PathSet::new(texts.iter().map(|t| AbsPath::parse(t).unwrap())))
+    }
+
+    fn scope() -> impl Strategy<Value = Scope> {
+        let env = prop::collection::btree_set("[A-C]", 0..3);
+        (env, paths(), any::<bool>(), limits(), paths(), paths()).prop_map(
+            |(env, exec, exec_in_writable, limits, read, write)| {
+                let network = Network::None;
+                Scope {
+                    env,
+                    exec,
+                    exec_in_writable,
+                    limits,
+                    network,
+                    read,
+                    write,
+                }
+                .normalized()
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn attenuation_never_widens(a in scope(), b in scope()) {
+            let both = a.intersect(&b);
+            prop_assert_eq!(both.excess_over(&a), None);
+            prop_assert_eq!(both.excess_over(&b), None);
+            prop_assert_eq!(&both, &b.intersect(&a));
+            prop_assert_eq!(&both, &both.clone().normalized());
+        }
+
+        #[test]
+        fn a_scope_within_another_is_left_whole(a in scope(), b in scope()) {
+            let inner = a.intersect(&b);
+            prop_assert_eq!(inner.intersect(&a), inner);
+        }
+
+        #[test]
+        fn scopes_are_canonical_json(a in scope()) {
+            let bytes = crate::canonical::to_bytes(&a).unwrap();
+            let again = crate::canonical::from_bytes(&bytes, crate::canonical::Bounds::RECORD);
+            prop_assert_eq!(again, Ok(a));
+        }
+    }
+}
