@@ -1,1 +1,22 @@
-//! evidence
+//! The record vocabulary: everything that is ever true in a Placet domain is one of these.
+//!
+//! A log entry is a DSSE envelope over an in-toto Statement v1, one predicate type per kind and
+//! version, signed by the node's record key. This crate encodes and decodes entries; it gives them
+//! no order, keeps none, and decides nothing. A decoded record is a fact about the past: it
+//! authorizes nothing.
+//!
+//! Entries hold no raw parameters and no outputs, only salted commitments.
+
+#![forbid(unsafe_code)]
+
+mod entry;
+mod facts;
+mod record;
+
+pub use entry::{Entry, EntryError, Opened, PREDICATE_PREFIX};
+pub use facts::{Caller, Environment, Facts, History, Risk};
+pub use record::{
+    CheckedDenial, Decided, Ended, Erased, Exit, Genesis, Grant, Halt, Keys, KindName, Operators,
+    Outcome, PolicyActivated, PolicyRef, PrincipalRecord, PrincipalStatus, Record, Refused,
+    Revoked, RunEnd, Selector, Signal, Stage, Started, Usage,
+};

@@ -1,1 +1,168 @@
-//! state
+//! The fold: what the evidence log says is true at index N.
+//!
+//! [`State::apply`] takes one record after the other; two states that took the same records are
+//! equal. Nothing else writes to a state, so it can be thrown away and folded again at any time;
+//! a saved one (a snapshot) is only a shortcut.
+//!
+//! Memory is proportional to what is active (registered principals, unfinished executions), not to
+//! what has happened. Out of scope: the past; see `placet-lineage` and the log itself.
+
+#![forbid(unsafe_code)]
+
+mod apply;
+mod execution;
+mod history;
+mod risk;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use placet_evidence::{Genesis, History, PrincipalStatus, Risk};
+use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId};
+
+pub use apply::{FoldError, resource_digest};
+pub use execution::{Execution, Phase};
+use history::Ledger;
+
+/// What is true before the record at [`State::next`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    next: Index,
+    time: Millis,
+    genesis: Genesis,
+    halted: bool,
+    policy: Option<ActivePolicy>,
+    revoked_policies: BTreeSet<String>,
+    principals: BTreeMap<PrincipalId, Principal>,
+    ledgers: BTreeMap<PrincipalId, Ledger>,
+    executions: BTreeMap<ExecutionId, Execution>,
+    children: BTreeMap<ExecutionId, BTreeSet<ExecutionId>>,
+}
+
+/// The bundle in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivePolicy {
+    /// Digest of its manifest.
+    pub bundle: Digest,
+    /// Its name.
+    pub name: String,
+    /// Its revision; the next one must be higher.
+    pub revision: u64,
+    /// The record that put it in force.
+    pub since: Index,
+}
+
+/// A registered principal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Principal {
+    /// Principals whose executions may start a child as this one.
+    pub acts_for: BTreeSet<PrincipalId>,
+    /// Groups it is in.
+    pub groups: BTreeSet<String>,
+    /// Whether it may act.
+    pub status: PrincipalStatus,
+    /// Unix users that may act as it.
+    pub uids: BTreeSet<u32>,
+}
+
+/// What one record changed for work that is under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Executions that must be ended now, each with the cause that is to be recorded.
+    pub ending: Vec<(ExecutionId, DenialCode)>,
+}
+
+impl State {
+    /// Index of the next record: how many this state has seen.
+    #[must_use]
+    pub fn next(&self) -> Index {
+        self.next
+    }
+
+    /// Time of the last record. The next one is not earlier.
+    #[must_use]
+    pub fn time(&self) -> Millis {
+        self.time
+    }
+
+    /// Name and keys of the domain.
+    #[must_use]
+    pub fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// Whether the domain is halted.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.halted
+    }
+
+    /// The bundle in force.
+    #[must_use]
+    pub fn policy(&self) -> Option<&ActivePolicy> {
+        self.policy.as_ref()
+    }
+
+    /// Whether authority from this policy was revoked under the bundle in force.
+    #[must_use]
+    pub fn is_policy_revoked(&self, id: &str) -> bool {
+        self.revoked_policies.contains(id)
+    }
+
+    /// A registered principal.
+    #[must_use]
+    pub fn principal(&self, id: &PrincipalId) -> Option<&Principal> {
+        self.principals.get(id)
+    }
+
+    /// Every registered principal, in order.
+    pub fn principals(&self) -> impl Iterator<Item = (&PrincipalId, &Principal)> {
+        self.principals.iter()
+    }
+
+    /// An execution that is authorized or runs.
+    #[must_use]
+    pub fn execution(&self, id: &ExecutionId) -> Option<&Execution> {
+        self.executions.get(id)
+    }
+
+    /// Every execution that is authorized or runs, in order of their ids.
+    pub fn executions(&self) -> impl Iterator<Item = (&ExecutionId, &Execution)> {
+        self.executions.iter()
+    }
+
+    /// What the log says of a principal's recent past, at `now`, towards one resource.
+    #[must_use]
+    pub fn history(&self, principal: &PrincipalId, resource: Digest, now: Millis) -> History {
+        self.ledgers
+            .get(principal)
+            .map(|ledger| ledger.history(resource, now))
+            .unwrap_or_default()
+    }
+
+    /// Risk of an intent, from the history alone.
+    #[must_use]
+    pub fn risk(&self, history: &History) -> Risk {
+        risk::score(history)
+    }
+
+    /// Bytes of a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// Never in practice: every field is JSON.
+    pub fn to_snapshot(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+
+    /// Reads a snapshot. The caller has checked that the bytes are the ones that were saved for
+    /// this size and root of the log.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes have another shape, as after a change of version.
+    pub fn from_snapshot(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+}

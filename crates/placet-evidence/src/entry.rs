@@ -1,0 +1,280 @@
+//! Entries: a record as bytes of the log.
+//!
+//! Layout, from the outside: DSSE envelope (one signature, by the node's record key), in-toto
+//! Statement v1, predicate type `urn:placet:evidence:<kind>:v1`, predicate. Everything is canonical
+//! JSON, so a record has exactly one encoding, and reading is strict: what would be written in
+//! another way is refused.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use placet_artifact::dsse::{Envelope, EnvelopeError};
+use placet_types::canonical::{self, Bounds, Malformed};
+use placet_types::{Digest, KeyId, PublicKey, SigningKey};
+
+use crate::record::{KindName, Record};
+
+/// What every predicate type begins with; kind and version follow.
+pub const PREDICATE_PREFIX: &str = "urn:placet:evidence:";
+const VERSION: &str = ":v1";
+const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+
+/// One record as it stands in the log: at most 65,535 bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry(Vec<u8>);
+
+/// A record whose envelope was signed by the record key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    record: Record,
+    key: KeyId,
+}
+
+/// Why bytes are not an entry, or a record cannot be one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// The envelope does not read, or its signature does not verify.
+    #[error("the envelope: {0}")]
+    Envelope(#[from] EnvelopeError),
+    /// The envelope holds something else than an in-toto statement.
+    #[error("the payload type is not {PAYLOAD_TYPE}")]
+    PayloadType,
+    /// The statement does not read.
+    #[error("the statement: {0}")]
+    Statement(#[from] Malformed),
+    /// The predicate type is none of ours.
+    #[error("the predicate type is unknown")]
+    Kind,
+    /// The predicate does not read.
+    #[error("the predicate: {0}")]
+    Predicate(String),
+    /// The subject is not the one that follows from the predicate.
+    #[error("the subject does not follow from the predicate")]
+    Subject,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Statement<'a> {
+    #[serde(rename = "_type")]
+    statement: String,
+    #[serde(borrow)]
+    predicate: &'a RawValue,
+    #[serde(rename = "predicateType")]
+    predicate_type: String,
+    subject: [Subject; 1],
+}
+
+#[derive(Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct Subject {
+    digest: SubjectDigest,
+    name: String,
+}
+
+#[derive(Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct SubjectDigest {
+    sha256: String,
+}
+
+impl Entry {
+    /// Encodes and signs a record. The same record and key give the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError::Envelope`] when the entry would be longer than 65,535 bytes.
+    pub fn seal(record: &Record, key: &SigningKey) -> Result<Self, EntryError> {
+        let payload = statement(record)?;
+        let envelope = Envelope::sign(PAYLOAD_TYPE, payload, key)?;
+        Ok(Self(envelope.encode()))
+    }
+
+    /// Wraps bytes that were read from a log. Nothing is checked.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes: the leaf of the tree.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Reads the record and checks the signature.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError`] names the first layer that does not hold.
+    pub fn open(&self, key: &PublicKey) -> Result<Opened, EntryError> {
+        let envelope = Envelope::decode(&self.0)?;
+        envelope.verify(key)?;
+        let record = read_statement(&envelope)?;
+        Ok(Opened {
+            record,
+            key: envelope.key(),
+        })
+    }
+
+    /// Reads the record without its signature: for entries whose place in the log was proven, which
+    /// only the holder of the log's directory and keys can extend.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError`] names the first layer that does not hold.
+    pub fn read(&self) -> Result<Record, EntryError> {
+        read_statement(&Envelope::decode(&self.0)?)
+    }
+}
+
+impl Opened {
+    /// The record.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The record.
+    #[must_use]
+    pub fn into_record(self) -> Record {
+        self.record
+    }
+
+    /// The key that signed it.
+    #[must_use]
+    pub fn key(&self) -> KeyId {
+        self.key
+    }
+}
+
+fn statement(record: &Record) -> Result<Vec<u8>, EntryError> {
+    let predicate = predicate_bytes(record)?;
+    let subject = subject(record, &predicate)?;
+    let raw = std::str::from_utf8(&predicate)
+        .ok()
+        .and_then(|text| serde_json::from_str::<&RawValue>(text).ok())
+        .ok_or_else(|| EntryError::Predicate("not JSON".into()))?;
+    let statement = Statement {
+        statement: STATEMENT.into(),
+        predicate: raw,
+        predicate_type: format!("{PREDICATE_PREFIX}{}{VERSION}", record.kind().as_str()),
+        subject: [subject],
+    };
+    canonical::to_bytes(&statement).map_err(|error| EntryError::Predicate(error.to_string()))
+}
+
+fn predicate_bytes(record: &Record) -> Result<Vec<u8>, EntryError> {
+    let bytes = match record {
+        Record::Genesis(record) => canonical::to_bytes(record),
+        Record::Principal(record) => canonical::to_bytes(record),
+        Record::Policy(record) => canonical::to_bytes(record),
+        Record::Decided(record) => canonical::to_bytes(record),
+        Record::Refused(record) => canonical::to_bytes(record),
+        Record::Started(record) => canonical::to_bytes(record),
+        Record::Signal(record) => canonical::to_bytes(record),
+        Record::Ended(record) => canonical::to_bytes(record),
+        Record::Revoked(record) => canonical::to_bytes(record),
+        Record::Halted(record) | Record::Resumed(record) => canonical::to_bytes(record),
+        Record::Erased(record) => canonical::to_bytes(record),
+    };
+    bytes.map_err(|error| EntryError::Predicate(error.to_string()))
+}
+
+/// The execution and the digest of its intent; for records about no execution, the kind and the
+/// digest of the predicate. The intent's digest cannot be guessed: its parameters are salted.
+fn subject(record: &Record, predicate: &[u8]) -> Result<Subject, EntryError> {
+    let about = match record {
+        Record::Decided(record) => Some((record.facts.exec, record.intent.digest()?)),
+        Record::Started(record) => Some((record.exec, record.intent)),
+        Record::Signal(record) => Some((record.exec, record.intent)),
+        Record::Ended(record) => Some((record.exec, record.intent)),
+        Record::Genesis(_)
+        | Record::Principal(_)
+        | Record::Policy(_)
+        | Record::Refused(_)
+        | Record::Revoked(_)
+        | Record::Halted(_)
+        | Record::Resumed(_)
+        | Record::Erased(_) => None,
+    };
+    let (name, digest) = about.map_or_else(
+        || (record.kind().as_str().to_owned(), Digest::of(predicate)),
+        |(exec, intent)| (exec.to_string(), intent),
+    );
+    Ok(Subject {
+        digest: SubjectDigest {
+            sha256: digest.hex(),
+        },
+        name,
+    })
+}
+
+fn read_statement(envelope: &Envelope) -> Result<Record, EntryError> {
+    if envelope.payload_type() != PAYLOAD_TYPE {
+        return Err(EntryError::PayloadType);
+    }
+    let payload = envelope.unverified_payload();
+    if !within_bounds_and_canonical(payload)? {
+        return Err(EntryError::Statement(Malformed::NotCanonical));
+    }
+    let statement: Statement<'_> = serde_json::from_slice(payload)
+        .map_err(|error| EntryError::Statement(Malformed::Shape(error.to_string())))?;
+    if statement.statement != STATEMENT {
+        return Err(EntryError::Statement(Malformed::Shape(
+            "not an in-toto Statement v1".into(),
+        )));
+    }
+    let kind = kind_of(&statement.predicate_type)?;
+    let record = read_predicate(kind, statement.predicate.get())?;
+    let [found] = statement.subject;
+    if found == subject(&record, statement.predicate.get().as_bytes())? {
+        Ok(record)
+    } else {
+        Err(EntryError::Subject)
+    }
+}
+
+fn within_bounds_and_canonical(payload: &[u8]) -> Result<bool, Malformed> {
+    Ok(canonical::Json::parse(payload, Bounds::RECORD)?.to_canonical() == payload)
+}
+
+fn kind_of(predicate_type: &str) -> Result<KindName, EntryError> {
+    let name = predicate_type
+        .strip_prefix(PREDICATE_PREFIX)
+        .and_then(|rest| rest.strip_suffix(VERSION))
+        .ok_or(EntryError::Kind)?;
+    KindName::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == name)
+        .ok_or(EntryError::Kind)
+}
+
+fn read_predicate(kind: KindName, text: &str) -> Result<Record, EntryError> {
+    let record = match kind {
+        KindName::Genesis => serde_json::from_str(text).map(Record::Genesis),
+        KindName::Principal => serde_json::from_str(text).map(Record::Principal),
+        KindName::Policy => serde_json::from_str(text).map(Record::Policy),
+        KindName::Decided => serde_json::from_str(text).map(Record::Decided),
+        KindName::Refused => serde_json::from_str(text).map(Record::Refused),
+        KindName::Started => serde_json::from_str(text).map(Record::Started),
+        KindName::Signal => serde_json::from_str(text).map(Record::Signal),
+        KindName::Ended => serde_json::from_str(text).map(Record::Ended),
+        KindName::Revoked => serde_json::from_str(text).map(Record::Revoked),
+        KindName::Halted => serde_json::from_str(text).map(Record::Halted),
+        KindName::Resumed => serde_json::from_str(text).map(Record::Resumed),
+        KindName::Erased => serde_json::from_str(text).map(Record::Erased),
+    };
+    record.map_err(|error| EntryError::Predicate(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+use placet_types::{
+    ActionName, Commitment, Denial, DenialCode, DomainName, ExecutionId, GatewayName, Index,
+    Intent, Millis, PrincipalId, ProfileName, ResourceRef, Salt,
+};
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::*;
+
+fn key(byte: u8) -> SigningKey {
+    SigningKey::from_seed(&Zeroizing::new([byte; 32]))
+}
+
+fn principal() -> PrincipalId {
+    PrincipalId::parse("agent:coder").unwrap()
+}
+
+fn intent() -> Intent {
+    Intent {
+        action: ActionName::parse("process:run").unwrap(),
+        asked: placet_types::Asked::default(),
+        gateway: GatewayName::parse("process").unwrap(),
+        params: Commitment::to("process:run", b"{}", &Salt::new([1; 32])),
+        parent: None,
+        principal: principal(),
+        resource: ResourceRef {
+            digest: None,
+            id: "/usr/bin/git".into(),
+            kind: "Program".into(),
+        },
+    }
+}
+
+fn decided() -> Decided {
+    let exec = ExecutionId::new([5; 16]);
+    let environment = Environment {
+        arch: "x86_64".into(),
+        boot: "b".into(),
+        distribution: "debian 12".into(),
+        gateway: "0.1.0".into(),
+        kernel: "6.18".into(),
+        landlock_abi: 7,
+        machine: Digest::of(b"m"),
+        tier: "U1".into(),
+    };
+    let grant = Grant {
+        delegation: vec![],
+        depth: 0,
+        lease_ms: 2000,
+        not_after: Millis::new(9000),
+        not_before: Millis::new(1000),
+        profile: ProfileName::parse("agent").unwrap(),
+        root: exec,
+        scope: Digest::of(b"scope"),
+        staleness_ms: 5000,
+    };
+    let facts = Facts {
+        caller: Caller::Unix(1000),
+        environment,
+        exec,
+        holder: "jkt".into(),
+        time: Millis::new(1000),
+    };
+    Decided {
+        artifact: Some(Digest::of(b"artifact")),
+        denial: None,
+        facts,
+        grant: Some(grant),
+        intent: intent(),
+        outcome: Outcome::Permit,
+        policy: PolicyRef {
+            bundle: Some(Digest::of(b"bundle")),
+            determining: vec!["p".into()],
+        },
+        risk: Risk::default(),
+    }
+}
+
+/// One record of each kind, with every optional member present in at least one of them.
+fn every_kind() -> Vec<Record> {
+    let (exec, time) = (ExecutionId::new([5; 16]), Millis::new(1));
+    let halt = Halt {
+        by: principal(),
+        reason: "drill".into(),
+        time,
+    };
+    let intent = intent().digest().unwrap();
+    let keys = Keys {
+        artifact: key(1).public(),
+        log: key(2).public(),
+        record: key(3).public(),
+    };
+    let operators = Operators {
+        keys: vec![key(4).public()],
+        needed: 1,
+    };
+    let denied = Decided {
+        artifact: None,
+        grant: None,
+        outcome: Outcome::Deny,
+        denial: Some(CheckedDenial {
+            check: 8,
+            code: DenialCode::NoPermit,
+            reason: "r".into(),
+        }),
+        ..decided()
+    };
+    vec![
+        Record::Genesis(Genesis {
+            domain: DomainName::parse("placet.example/test").unwrap(),
+            keys,
+            operators,
+            time,
+        }),
+        Record::Principal(PrincipalRecord {
+            acts_for: vec![principal()],
+            by: principal(),
+            groups: vec!["agents".into()],
+            id: principal(),
+            status: PrincipalStatus::Active,
+            time,
+            uids: vec![1000],
+        }),
+        Record::Policy(PolicyActivated {
+            bundle: Digest::of(b"b"),
+            by: principal(),
+            name: "starter".into(),
+            revision: 1,
+            signers: vec![key(4).public().id()],
+            time,
+        }),
+        Record::Decided(Box::new(decided())),
+        Record::Decided(Box::new(denied)),
+        Record::Refused(Refused {
+            attempt: Commitment::to("attempt", b"x", &Salt::new([2; 32])),
+            caller_uid: 0,
+            denial: Denial::new(DenialCode::Malformed, "not JSON"),
+            exec: Some(exec),
+            stage: Stage::Artifact,
+            time,
+        }),
+        Record::Started(Started {
+            exec,
+            gateway: GatewayName::parse("process").unwrap(),
+            intent,
+            time,
+        }),
+        Record::Signal(Signal {
+            code: DenialCode::Anomaly,
+            count: 3,
+            detail: "connect".into(),
+            exec,
+            intent,
+            time,
+        }),
+        Record::Ended(Ended {
+            cause: Some(DenialCode::Revoked),
+            exec,
+            exit: Some(Exit::Signal(9)),
+            intent,
+            outcome: RunEnd::Terminated,
+            time,
+            usage: Some(Usage {
+                cpu_ms: 1,
+                rss_kib_max: 2,
+                wall_ms: 3,
+            }),
+        }),
+        Record::Revoked(Revoked {
+            by: principal(),
+            reason: "r".into(),
+            selector: Selector::Principal(principal()),
+            time,
+        }),
+        Record::Halted(halt.clone()),
+        Record::Resumed(halt),
+        Record::Erased(Erased {
+            by: principal(),
+            index: Index::new(3),
+            reason: "r".into(),
+            time,
+        }),
+    ]
+}
+
+#[test]
+fn every_kind_of_record_survives_its_encoding() {
+    for record in every_kind() {
+        let entry = Entry::seal(&record, &key(3)).unwrap();
+        assert_eq!(entry.open(&key(3).public()).unwrap().into_record(), record);
+        assert_eq!(entry.read().unwrap(), record);
+        assert_eq!(
+            Entry::seal(&record, &key(3)).unwrap(),
+            entry,
+            "encoding is deterministic"
+        );
+    }
+}
+
+#[test]
+fn a_record_under_another_key_is_refused() {
+    let entry = Entry::seal(&every_kind()[0], &key(9)).unwrap();
+    assert!(matches!(
+        entry.open(&key(3).public()),
+        Err(EntryError::Envelope(_))
+    ));
+}
+
+#[test]
+fn any_flipped_byte_is_noticed() {
+    for record in every_kind() {
+        let good = Entry::seal(&record, &key(3)).unwrap().into_bytes();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert!(
+                Entry::from_bytes(bad).open(&key(3).public()).is_err(),
+                "byte {at}"
+            );
+        }
+    }
+}
+
+/// A statement with one text replaced, in an envelope that is signed properly.
+fn resealed(record: &Record, from: &str, to: &str) -> Entry {
+    let text = String::from_utf8(statement(record).unwrap()).unwrap();
+    let changed = text.replacen(from, to, 1);
+    assert_ne!(text, changed, "{from} does not occur");
+    let envelope = Envelope::sign(PAYLOAD_TYPE, changed.into_bytes(), &key(3)).unwrap();
+    Entry::from_bytes(envelope.encode())
+}
+
+#[test]
+fn a_well_signed_statement_of_another_shape_is_refused() {
+    let record = &every_kind()[3];
+    let cases = [
+        ("statement/v1", "Statement/v1", "statement/v2"),
+        ("kind", ":decided:v1", ":decided:v2"),
+        ("unknown kind", ":decided:v1", ":decidad:v1"),
+        ("unknown member", "\"outcome\"", "\"another\":1,\"outcome\""),
+        ("subject", "exec_05", "exec_06"),
+        ("spelling", "{\"_type\"", "{ \"_type\""),
+    ];
+    for (name, from, to) in cases {
+        let entry = resealed(record, from, to);
+        assert!(entry.open(&key(3).public()).is_err(), "{name} was accepted");
+    }
+}
+
+#[test]
+fn a_subject_from_another_predicate_is_refused() {
+    let entry = resealed(
+        &every_kind()[10],
+        "\"reason\":\"drill\"",
+        "\"reason\":\"other\"",
+    );
+    assert_eq!(entry.open(&key(3).public()), Err(EntryError::Subject));
+}
+
+#[test]
+fn a_permitted_execution_takes_few_bytes() {
+    let sizes: Vec<usize> = [3, 6, 8]
+        .iter()
+        .map(|i| {
+            Entry::seal(&every_kind()[*i], &key(3))
+                .unwrap()
+                .as_bytes()
+                .len()
+        })
+        .collect();
+    assert!(sizes.iter().sum::<usize>() < 5200, "{sizes:?}");
+}

@@ -1,0 +1,96 @@
+//! Facts: what the world said when an intent was decided. Recorded with the decision, so that
+//! anyone with the log can decide again and get the same bytes.
+
+use serde::{Deserialize, Serialize};
+
+use placet_types::{Digest, ExecutionId, Millis};
+
+/// What the world said, apart from the log and the intent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// Who submitted the intent, and how that is known.
+    pub caller: Caller,
+    /// The machine that is to carry it out.
+    pub environment: Environment,
+    /// Id drawn for the execution that a permit would allow.
+    pub exec: ExecutionId,
+    /// JWK thumbprint (RFC 7638) of the gateway's own key: the artifact is bound to it.
+    pub holder: String,
+    /// When, by the node's clock, never earlier than the record before.
+    pub time: Millis,
+}
+
+/// Who submitted an intent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Caller {
+    /// A governed execution, through the door of its own cell.
+    Execution(ExecutionId),
+    /// A process of this Unix user, by the kernel's word (`SO_PEERCRED`).
+    Unix(u32),
+}
+
+/// The attested environment (RFC 9334: evidence; the bundle's reference values appraise it).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// Machine architecture, as `uname -m` has it.
+    pub arch: String,
+    /// This boot of the machine: `/proc/sys/kernel/random/boot_id`.
+    pub boot: String,
+    /// Distribution and version, as `/etc/os-release` has them: `debian 12`.
+    pub distribution: String,
+    /// Version of the gateway.
+    pub gateway: String,
+    /// Kernel release, as `uname -r` has it.
+    pub kernel: String,
+    /// Landlock ABI that the kernel offers; 0 for none.
+    pub landlock_abi: u32,
+    /// Digest of the domain's name and the machine's id: the same machine shows differently in
+    /// another domain.
+    pub machine: Digest,
+    /// What the sandbox can enforce here: `U1`, or `none`.
+    pub tier: String,
+}
+
+/// What the log says of a principal's recent past. Computed by the fold; policies see it as
+/// `context.history`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    /// Denials since the last permit.
+    pub denial_streak: u64,
+    /// Denials in the last hour, in steps of five minutes.
+    pub denials_hour: u64,
+    /// Permits in the last hour, in steps of five minutes.
+    pub permits_hour: u64,
+    /// Executions that run now.
+    pub running: u64,
+    /// Whether this resource was permitted before (among the last 256 different ones).
+    pub seen_resource: bool,
+    /// Seconds since the last permit; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_last_permit_secs: Option<u64>,
+}
+
+/// A risk score and what it is made of. Policies see it as `context.risk`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Risk {
+    /// Names of the factors that count, in order of their names.
+    pub factors: Vec<String>,
+    /// From 0 (nothing unusual) to 100.
+    pub score: u32,
+}
+
+impl Environment {
+    /// SHA-256 of the canonical bytes; what an artifact is bound to.
+    ///
+    /// # Errors
+    ///
+    /// Never in practice: every field is JSON.
+    pub fn digest(&self) -> Result<Digest, serde_json::Error> {
+        placet_types::canonical::to_bytes(self).map(|bytes| Digest::of(&bytes))
+    }
+}

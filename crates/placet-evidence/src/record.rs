@@ -1,0 +1,519 @@
+//! The kinds of records.
+
+use serde::{Deserialize, Serialize};
+
+use placet_types::{
+    Commitment, Denial, DenialCode, Digest, DomainName, ExecutionId, GatewayName, Index, Intent,
+    KeyId, Millis, PrincipalId, ProfileName, PublicKey,
+};
+
+use crate::facts::{Facts, Risk};
+
+/// Everything that is ever true in a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// The domain began. Only ever at index 0.
+    Genesis(Genesis),
+    /// A principal was registered, changed, suspended or restored.
+    Principal(PrincipalRecord),
+    /// A policy bundle came into force.
+    Policy(PolicyActivated),
+    /// An intent was decided. Boxed: it is much larger than the rest.
+    Decided(Box<Decided>),
+    /// An attempt that never became a decision: it did not parse, or presented a bad artifact.
+    Refused(Refused),
+    /// A permitted execution began.
+    Started(Started),
+    /// Something notable happened while it ran.
+    Signal(Signal),
+    /// An execution is over, its whole tree gone.
+    Ended(Ended),
+    /// Authority was ended early.
+    Revoked(Revoked),
+    /// The whole domain was halted: nothing runs.
+    Halted(Halt),
+    /// The domain continues.
+    Resumed(Halt),
+    /// A private payload was destroyed on purpose.
+    Erased(Erased),
+}
+
+/// Name of a kind, as it stands in predicate types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KindName {
+    /// `genesis`
+    Genesis,
+    /// `principal`
+    Principal,
+    /// `policy`
+    Policy,
+    /// `decided`
+    Decided,
+    /// `refused`
+    Refused,
+    /// `started`
+    Started,
+    /// `signal`
+    Signal,
+    /// `ended`
+    Ended,
+    /// `revoked`
+    Revoked,
+    /// `halted`
+    Halted,
+    /// `resumed`
+    Resumed,
+    /// `erased`
+    Erased,
+}
+
+/// The beginning of a domain: its name and the public keys by role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genesis {
+    /// Name of the domain, also the log's origin.
+    pub domain: DomainName,
+    /// Public keys by role. Every one is a key of its own.
+    pub keys: Keys,
+    /// Who may change policy.
+    pub operators: Operators,
+    /// When.
+    pub time: Millis,
+}
+
+/// Public keys by role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// Signs artifacts.
+    pub artifact: PublicKey,
+    /// Signs checkpoints.
+    pub log: PublicKey,
+    /// Signs records.
+    pub record: PublicKey,
+}
+
+/// The trust roots for policy bundles.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operators {
+    /// Keys that may sign bundles.
+    pub keys: Vec<PublicKey>,
+    /// How many of them must sign.
+    pub needed: u32,
+}
+
+/// A principal as it stands from this record on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrincipalRecord {
+    /// Principals whose executions may start a child as this one.
+    pub acts_for: Vec<PrincipalId>,
+    /// Who changed it.
+    pub by: PrincipalId,
+    /// Groups it is in, as policies name them.
+    pub groups: Vec<String>,
+    /// Its name.
+    pub id: PrincipalId,
+    /// Whether it may act.
+    pub status: PrincipalStatus,
+    /// When.
+    pub time: Millis,
+    /// Unix users that may act as it.
+    pub uids: Vec<u32>,
+}
+
+/// Whether a principal may act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrincipalStatus {
+    /// It may act.
+    Active,
+    /// It may not, until it is active again.
+    Suspended,
+}
+
+/// A bundle came into force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyActivated {
+    /// Digest of the bundle's manifest, which names every member by digest.
+    pub bundle: Digest,
+    /// Who activated it.
+    pub by: PrincipalId,
+    /// Name of the bundle.
+    pub name: String,
+    /// Always higher than the revision before.
+    pub revision: u64,
+    /// Operator keys whose signatures were verified.
+    pub signers: Vec<KeyId>,
+    /// When.
+    pub time: Millis,
+}
+
+/// A decision, with everything it was computed from apart from the state and the payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decided {
+    /// Digest of the artifact, for a permit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Digest>,
+    /// Which of the ten checks denied, from 1, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denial: Option<CheckedDenial>,
+    /// What the world said.
+    pub facts: Facts,
+    /// What was granted, for a permit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Grant>,
+    /// What was asked.
+    pub intent: Intent,
+    /// The answer.
+    pub outcome: Outcome,
+    /// The policy that answered.
+    pub policy: PolicyRef,
+    /// Risk as it was computed from the log.
+    pub risk: Risk,
+}
+
+/// A denial and the check that it comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckedDenial {
+    /// Number of the check, 1 to 10.
+    pub check: u8,
+    /// The stable code.
+    pub code: DenialCode,
+    /// What failed.
+    pub reason: String,
+}
+
+/// The answer to an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It may run, as the grant says.
+    Permit,
+    /// It may not.
+    Deny,
+}
+
+/// What a permit grants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// Who acts for whom: the principals of the ancestors, the parent's first, repeats left out.
+    pub delegation: Vec<PrincipalId>,
+    /// How many ancestors there are.
+    pub depth: u32,
+    /// The holder proves its authority anew in this interval, in milliseconds.
+    pub lease_ms: u64,
+    /// End of the window.
+    pub not_after: Millis,
+    /// Begin of the window.
+    pub not_before: Millis,
+    /// Name of the profile that the scope comes from.
+    pub profile: ProfileName,
+    /// The first ancestor, or the execution itself.
+    pub root: ExecutionId,
+    /// Digest of the canonical scope. The scope itself follows from bundle, intent and parent.
+    pub scope: Digest,
+    /// Age of the view of the log beyond which the holder must stop, in milliseconds.
+    pub staleness_ms: u64,
+}
+
+/// The policy that an intent was decided under.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyRef {
+    /// Digest of the bundle; absent when none was in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Digest>,
+    /// Ids of the policies that determined the answer, in order.
+    pub determining: Vec<String>,
+}
+
+/// An attempt that never became a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// SHA-256 of what was presented, or a commitment to it where it could be guessed.
+    pub attempt: Commitment,
+    /// Unix user of the caller.
+    pub caller_uid: u32,
+    /// Why.
+    pub denial: Denial,
+    /// The execution whose artifact was presented, where that could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<ExecutionId>,
+    /// Where it failed.
+    pub stage: Stage,
+    /// When.
+    pub time: Millis,
+}
+
+/// Where an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The intent was not read.
+    Intent,
+    /// A gateway refused an artifact.
+    Artifact,
+    /// An operator's act was refused.
+    Control,
+}
+
+/// An execution began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Started {
+    /// Which one.
+    pub exec: ExecutionId,
+    /// The gateway that carries it out.
+    pub gateway: GatewayName,
+    /// Digest of the intent.
+    pub intent: Digest,
+    /// When.
+    pub time: Millis,
+}
+
+/// Something notable happened while an execution ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signal {
+    /// What it points to.
+    pub code: DenialCode,
+    /// How often since the last signal of this kind.
+    pub count: u64,
+    /// What happened, without parameters.
+    pub detail: String,
+    /// Which execution.
+    pub exec: ExecutionId,
+    /// Digest of the intent.
+    pub intent: Digest,
+    /// When.
+    pub time: Millis,
+}
+
+/// An execution is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ended {
+    /// Why it was terminated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<DenialCode>,
+    /// Which one.
+    pub exec: ExecutionId,
+    /// How its first process ended; absent when nobody saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// Digest of the intent.
+    pub intent: Digest,
+    /// What became of it.
+    pub outcome: RunEnd,
+    /// When.
+    pub time: Millis,
+    /// What it used; absent when nobody measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+/// What became of an execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunEnd {
+    /// It ended by itself with status 0.
+    Completed,
+    /// It ended by itself with another status.
+    Failed,
+    /// It was terminated; the cause says why.
+    Terminated,
+    /// It was authorized and never started.
+    Lapsed,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// With this status.
+    Code(u8),
+    /// By this signal.
+    Signal(u8),
+}
+
+/// Resources that an execution used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    /// Processor time in the kernel and outside of it, in milliseconds.
+    pub cpu_ms: u64,
+    /// Largest resident size of one process, in KiB.
+    pub rss_kib_max: u64,
+    /// From start to end, in milliseconds.
+    pub wall_ms: u64,
+}
+
+/// Authority was ended early.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoked {
+    /// Who ended it.
+    pub by: PrincipalId,
+    /// Why, in their words. Public.
+    pub reason: String,
+    /// Whose authority.
+    pub selector: Selector,
+    /// When.
+    pub time: Millis,
+}
+
+/// Whose authority is ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selector {
+    /// The artifact of this execution, used or not.
+    Artifact(ExecutionId),
+    /// This execution.
+    Execution(ExecutionId),
+    /// Everything that this policy determined, and will determine.
+    Policy(String),
+    /// Everything that this principal does. It is suspended.
+    Principal(PrincipalId),
+    /// This execution and all below it.
+    Subtree(ExecutionId),
+}
+
+/// The domain was halted, or continues.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Halt {
+    /// Who said so.
+    pub by: PrincipalId,
+    /// Why, in their words. Public.
+    pub reason: String,
+    /// When.
+    pub time: Millis,
+}
+
+/// A private payload was destroyed on purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Erased {
+    /// Who destroyed it.
+    pub by: PrincipalId,
+    /// The record whose payload it was.
+    pub index: Index,
+    /// Why, in their words. Public.
+    pub reason: String,
+    /// When.
+    pub time: Millis,
+}
+
+impl Record {
+    /// Name of the kind.
+    #[must_use]
+    pub const fn kind(&self) -> KindName {
+        match self {
+            Self::Genesis(_) => KindName::Genesis,
+            Self::Principal(_) => KindName::Principal,
+            Self::Policy(_) => KindName::Policy,
+            Self::Decided(_) => KindName::Decided,
+            Self::Refused(_) => KindName::Refused,
+            Self::Started(_) => KindName::Started,
+            Self::Signal(_) => KindName::Signal,
+            Self::Ended(_) => KindName::Ended,
+            Self::Revoked(_) => KindName::Revoked,
+            Self::Halted(_) => KindName::Halted,
+            Self::Resumed(_) => KindName::Resumed,
+            Self::Erased(_) => KindName::Erased,
+        }
+    }
+
+    /// When it happened.
+    #[must_use]
+    pub fn time(&self) -> Millis {
+        match self {
+            Self::Genesis(record) => record.time,
+            Self::Principal(record) => record.time,
+            Self::Policy(record) => record.time,
+            Self::Decided(record) => record.facts.time,
+            Self::Refused(record) => record.time,
+            Self::Started(record) => record.time,
+            Self::Signal(record) => record.time,
+            Self::Ended(record) => record.time,
+            Self::Revoked(record) => record.time,
+            Self::Halted(record) | Self::Resumed(record) => record.time,
+            Self::Erased(record) => record.time,
+        }
+    }
+
+    /// The execution that it is about.
+    #[must_use]
+    pub fn exec(&self) -> Option<ExecutionId> {
+        match self {
+            Self::Decided(record) => Some(record.facts.exec),
+            Self::Refused(record) => record.exec,
+            Self::Started(record) => Some(record.exec),
+            Self::Signal(record) => Some(record.exec),
+            Self::Ended(record) => Some(record.exec),
+            Self::Genesis(_)
+            | Self::Principal(_)
+            | Self::Policy(_)
+            | Self::Revoked(_)
+            | Self::Halted(_)
+            | Self::Resumed(_)
+            | Self::Erased(_) => None,
+        }
+    }
+}
+
+impl KindName {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::Genesis,
+        Self::Principal,
+        Self::Policy,
+        Self::Decided,
+        Self::Refused,
+        Self::Started,
+        Self::Signal,
+        Self::Ended,
+        Self::Revoked,
+        Self::Halted,
+        Self::Resumed,
+        Self::Erased,
+    ];
+
+    /// The name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Genesis => "genesis",
+            Self::Principal => "principal",
+            Self::Policy => "policy",
+            Self::Decided => "decided",
+            Self::Refused => "refused",
+            Self::Started => "started",
+            Self::Signal => "signal",
+            Self::Ended => "ended",
+            Self::Revoked => "revoked",
+            Self::Halted => "halted",
+            Self::Resumed => "resumed",
+            Self::Erased => "erased",
+        }
+    }
+}
+
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Artifact(id) => f.write_str(&id.artifact_id()),
+            Self::Execution(id) => write!(f, "{id}"),
+            Self::Policy(id) => write!(f, "policy:{id}"),
+            Self::Principal(id) => write!(f, "principal:{id}"),
+            Self::Subtree(id) => write!(f, "subtree:{id}"),
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! How each record changes the state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use placet_evidence::{
+    Decided, Ended, Genesis, Outcome, PolicyActivated, PrincipalRecord, PrincipalStatus, Record,
+    Revoked, Selector, Started,
+};
+use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId, ResourceRef};
+
+use crate::{ActivePolicy, Changes, Execution, Phase, Principal, State};
+
+/// A record that cannot follow this state. A log that holds one is not a log of this system.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FoldError {
+    /// The record stands at another index than the next one.
+    #[error("the record stands at index {found}, expected {expected}")]
+    Index {
+        /// The next index.
+        expected: Index,
+        /// Where the record stands.
+        found: Index,
+    },
+    /// The first record is no genesis, or a later one is.
+    #[error("a genesis record stands at index 0 and nowhere else")]
+    Genesis,
+    /// Time goes back.
+    #[error("the record's time goes back from {before} to {after}")]
+    Time {
+        /// Time of the record before.
+        before: Millis,
+        /// Time of this record.
+        after: Millis,
+    },
+    /// The revision does not rise.
+    #[error("policy revision {found} does not rise above {active}")]
+    Revision {
+        /// The revision in force.
+        active: u64,
+        /// The revision of the record.
+        found: u64,
+    },
+    /// The execution is not in the phase that the record needs.
+    #[error("{exec} is not in the phase that a `{record}` record needs")]
+    Phase {
+        /// Which execution.
+        exec: ExecutionId,
+        /// Kind of the record.
+        record: &'static str,
+    },
+    /// A permit lacks its grant, its artifact or its policy, or a denial has one.
+    #[error("the decision for {0} contradicts itself")]
+    Decision(ExecutionId),
+}
+
+impl State {
+    /// The state after a genesis record at index 0.
+    ///
+    /// # Errors
+    ///
+    /// [`FoldError::Genesis`] for any other record.
+    pub fn begin(record: &Record) -> Result<Self, FoldError> {
+        let Record::Genesis(genesis) = record else {
+            return Err(FoldError::Genesis);
+        };
+        Ok(Self::after_genesis(genesis))
+    }
+
+    fn after_genesis(genesis: &Genesis) -> Self {
+        Self {
+            next: Index::new(1),
+            time: genesis.time,
+            genesis: genesis.clone(),
+            halted: false,
+            policy: None,
+            revoked_policies: BTreeSet::new(),
+            principals: BTreeMap::new(),
+            ledgers: BTreeMap::new(),
+            executions: BTreeMap::new(),
+            children: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the record at `index`, advancing by exactly one.
+    ///
+    /// # Errors
+    ///
+    /// [`FoldError`] when the record cannot follow; the state is then unchanged.
+    pub fn apply(&mut self, index: Index, record: &Record) -> Result<Changes, FoldError> {
+        self.check_order(index, record)?;
+        let changes = self.apply_kind(index, record)?;
+        self.next = index.next();
+        self.time = record.time();
+        Ok(changes)
+    }
+
+    fn check_order(&self, index: Index, record: &Record) -> Result<(), FoldError> {
+        if index != self.next {
+            return Err(FoldError::Index {
+                expected: self.next,
+                found: index,
+            });
+        }
+        if record.time() < self.time {
+            return Err(FoldError::Time {
+                before: self.time,
+                after: record.time(),
+            });
+        }
+        Ok(())
+    }
+
+    fn apply_kind(&mut self, index: Index, record: &Record) -> Result<Changes, FoldError> {
+        match record {
+            Record::Genesis(_) => Err(FoldError::Genesis),
+            Record::Principal(record) => Ok(self.apply_principal(record)),
+            Record::Policy(record) => self.apply_policy(index, record),
+            Record::Decided(record) => self.apply_decided(index, record),
+            Record::Started(record) => self.apply_started(record),
+            Record::Ended(record) => self.apply_ended(record),
+            Record::Revoked(record) => Ok(self.apply_revoked(record)),
+            Record::Halted(_) => {
+                self.halted = true;
+                Ok(self.end_where(DenialCode::Halted, |_, _| true))
+            }
+            Record::Resumed(_) => {
+                self.halted = false;
+                Ok(Changes::default())
+            }
+            Record::Refused(_) | Record::Signal(_) | Record::Erased(_) => Ok(Changes::default()),
+        }
+    }
+
+    fn apply_principal(&mut self, record: &PrincipalRecord) -> Changes {
+        let principal = Principal {
+            acts_for: record.acts_for.iter().cloned().collect(),
+            groups: record.groups.iter().cloned().collect(),
+            status: record.status,
+            uids: record.uids.iter().copied().collect(),
+        };
+        self.principals.insert(record.id.clone(), principal);
+        match record.status {
+            PrincipalStatus::Active => Changes::default(),
+            PrincipalStatus::Suspended => self.end_principal(&record.id),
+        }
+    }
+
+    fn apply_policy(
+        &mut self,
+        index: Index,
+        record: &PolicyActivated,
+    ) -> Result<Changes, FoldError> {
+        if let Some(active) = &self.policy
+            && record.revision <= active.revision
+        {
+            let (active, found) = (active.revision, record.revision);
+            return Err(FoldError::Revision { active, found });
+        }
+        self.policy = Some(ActivePolicy {
+            bundle: record.bundle,
+            name: record.name.clone(),
+            revision: record.revision,
+            since: index,
+        });
+        // A revocation names a policy of the bundle that it was spoken under.
+        self.revoked_policies.clear();
+        Ok(Changes::default())
+    }
+
+    fn apply_decided(&mut self, index: Index, record: &Decided) -> Result<Changes, FoldError> {
+        let exec = record.facts.exec;
+        let now = record.facts.time;
+        match record.outcome {
+            Outcome::Deny => {
+                if record.grant.is_some() || record.artifact.is_some() {
+                    return Err(FoldError::Decision(exec));
+                }
+                // Only registered principals are remembered, which bounds the memory.
+                if self.principals.contains_key(&record.intent.principal) {
+                    self.ledger(&record.intent.principal).denied(now);
+                }
+            }
+            Outcome::Permit => {
+                let execution = permitted(index, record).ok_or(FoldError::Decision(exec))?;
+                if self.executions.contains_key(&exec) {
+                    return Err(FoldError::Phase {
+                        exec,
+                        record: "decided",
+                    });
+                }
+                if let Some(parent) = record.intent.parent {
+                    self.children.entry(parent).or_default().insert(exec);
+                }
+                let resource = resource_digest(&record.intent.resource);
+                self.ledger(&record.intent.principal)
+                    .permitted(resource, now);
+                self.executions.insert(exec, execution);
+            }
+        }
+        Ok(Changes::default())
+    }
+
+    fn apply_started(&mut self, record: &Started) -> Result<Changes, FoldError> {
+        let exec = record.exec;
+        let execution = self
+            .executions
+            .get_mut(&exec)
+            .filter(|execution| execution.phase == Phase::Authorized)
+            .ok_or(FoldError::Phase {
+                exec,
+                record: "started",
+            })?;
+        execution.phase = Phase::Running(record.time);
+        let principal = execution.intent.principal.clone();
+        self.ledger(&principal).started();
+        Ok(Changes::default())
+    }
+
+    fn apply_ended(&mut self, record: &Ended) -> Result<Changes, FoldError> {
+        let exec = record.exec;
+        let Some(execution) = self.executions.remove(&exec) else {
+            return Err(FoldError::Phase {
+                exec,
+                record: "ended",
+            });
+        };
+        if matches!(execution.phase, Phase::Running(_)) {
+            self.ledger(execution.principal()).ended();
+        }
+        if let Some(parent) = execution.parent() {
+            self.forget_child(parent, exec);
+        }
+        let children = self.children.remove(&exec).unwrap_or_default();
+        Ok(self.end_where(DenialCode::LineageFragmented, |id, _| children.contains(id)))
+    }
+
+    fn forget_child(&mut self, parent: ExecutionId, child: ExecutionId) {
+        if let Some(siblings) = self.children.get_mut(&parent) {
+            siblings.remove(&child);
+            if siblings.is_empty() {
+                self.children.remove(&parent);
+            }
+        }
+    }
+
+    fn apply_revoked(&mut self, record: &Revoked) -> Changes {
+        match &record.selector {
+            Selector::Artifact(exec) | Selector::Execution(exec) => {
+                self.end_where(DenialCode::Revoked, |id, _| id == exec)
+            }
+            Selector::Subtree(root) => {
+                let tree = self.subtree(*root);
+                self.end_where(DenialCode::Revoked, |id, _| tree.contains(id))
+            }
+            Selector::Policy(policy) => {
+                self.revoked_policies.insert(policy.clone());
+                self.end_where(DenialCode::Revoked, |_, e| e.determining.contains(policy))
+            }
+            Selector::Principal(id) => {
+                if let Some(principal) = self.principals.get_mut(id) {
+                    principal.status = PrincipalStatus::Suspended;
+                }
+                self.end_principal(id)
+            }
+        }
+    }
+
+    /// Ends what a principal does itself and what others do on its behalf.
+    fn end_principal(&mut self, id: &PrincipalId) -> Changes {
+        self.end_where(DenialCode::Revoked, |_, execution| {
+            execution.principal() == id || execution.grant.delegation.contains(id)
+        })
+    }
+
+    /// The execution and everything below it that has not ended.
+    fn subtree(&self, root: ExecutionId) -> BTreeSet<ExecutionId> {
+        let (mut tree, mut open) = (BTreeSet::new(), vec![root]);
+        while let Some(exec) = open.pop() {
+            if tree.insert(exec) {
+                open.extend(self.children.get(&exec).into_iter().flatten());
+            }
+        }
+        tree
+    }
+
+    /// Marks executions for their end. The first cause stays.
+    fn end_where(
+        &mut self,
+        cause: DenialCode,
+        ends: impl Fn(&ExecutionId, &Execution) -> bool,
+    ) -> Changes {
+        let mut changes = Changes::default();
+        for (id, execution) in &mut self.executions {
+            if execution.ending.is_none() && ends(id, execution) {
+                execution.ending = Some(cause);
+                changes.ending.push((*id, cause));
+            }
+        }
+        changes
+    }
+
+    fn ledger(&mut self, principal: &PrincipalId) -> &mut crate::history::Ledger {
+        self.ledgers.entry(principal.clone()).or_default()
+    }
+}
+
+/// The execution that a permit begins, or `None` when the record contradicts itself.
+fn permitted(index: Index, record: &Decided) -> Option<Execution> {
+    if record.denial.is_some() {
+        return None;
+    }
+    Some(Execution {
+        artifact: record.artifact?,
+        bundle: record.policy.bundle?,
+        decided: index,
+        determining: record.policy.determining.clone(),
+        environment: record.facts.environment.digest().ok()?,
+        ending: None,
+        grant: record.grant.clone()?,
+        intent: record.intent.clone(),
+        intent_digest: record.intent.digest().ok()?,
+        phase: Phase::Authorized,
+    })
+}
+
+/// What the history remembers a resource by.
+#[must_use]
+pub fn resource_digest(resource: &ResourceRef) -> Digest {
+    Digest::of_parts(&[resource.kind.as_bytes(), b"\0", resource.id.as_bytes()])
+}

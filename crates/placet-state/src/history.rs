@@ -1,0 +1,162 @@
+//! Per-principal history, in bounded memory.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use placet_evidence::History;
+use placet_types::{Digest, Millis};
+
+/// Length of one step of the hour that is kept.
+const STEP_MS: u64 = 5 * 60 * 1000;
+/// Steps that are kept: one hour.
+const STEPS_MAX: usize = 12;
+/// Different resources that are remembered as seen.
+const SEEN_MAX: usize = 256;
+
+/// What the log said of one principal. At most [`STEPS_MAX`] steps and [`SEEN_MAX`] resources.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ledger {
+    denial_streak: u64,
+    last_permit: Option<Millis>,
+    running: u64,
+    /// Short digests of resources, the oldest first.
+    seen: VecDeque<u64>,
+    /// The oldest first; only steps in which something happened.
+    steps: VecDeque<Step>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Step {
+    number: u64,
+    permits: u64,
+    denials: u64,
+}
+
+impl Ledger {
+    pub(crate) fn permitted(&mut self, resource: Digest, now: Millis) {
+        self.step(now).permits += 1;
+        self.denial_streak = 0;
+        self.last_permit = Some(now);
+        let short = shorten(resource);
+        if !self.seen.contains(&short) {
+            if self.seen.len() == SEEN_MAX {
+                self.seen.pop_front();
+            }
+            self.seen.push_back(short);
+        }
+    }
+
+    pub(crate) fn denied(&mut self, now: Millis) {
+        self.step(now).denials += 1;
+        self.denial_streak = self.denial_streak.saturating_add(1);
+    }
+
+    pub(crate) fn started(&mut self) {
+        self.running = self.running.saturating_add(1);
+    }
+
+    pub(crate) fn ended(&mut self) {
+        self.running = self.running.saturating_sub(1);
+    }
+
+    pub(crate) fn history(&self, resource: Digest, now: Millis) -> History {
+        let current = now.get() / STEP_MS;
+        let recent = || {
+            self.steps
+                .iter()
+                .filter(move |step| current - step.number.min(current) < STEPS_MAX as u64)
+        };
+        History {
+            denial_streak: self.denial_streak,
+            denials_hour: recent().map(|step| step.denials).sum(),
+            permits_hour: recent().map(|step| step.permits).sum(),
+            running: self.running,
+            seen_resource: self.seen.contains(&shorten(resource)),
+            since_last_permit_secs: self.last_permit.map(|then| now.since(then) / 1000),
+        }
+    }
+
+    fn step(&mut self, now: Millis) -> &mut Step {
+        let number = now.get() / STEP_MS;
+        if self.steps.back().is_none_or(|step| step.number != number) {
+            if self.steps.len() == STEPS_MAX {
+                self.steps.pop_front();
+            }
+            self.steps.push_back(Step {
+                number,
+                permits: 0,
+                denials: 0,
+            });
+        }
+        // The step was pushed above when there was none.
+        let last = self.steps.len() - 1;
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "a step was pushed above when there was none"
+        )]
+        &mut self.steps[last]
+    }
+}
+
+/// Eight bytes are enough to tell a principal's resources apart: a clash only makes one look seen.
+fn shorten(digest: Digest) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60_000;
+
+    fn at(minute: u64) -> Millis {
+        Millis::new(minute * MINUTE)
+    }
+
+    #[test]
+    fn an_hour_later_nothing_counts_any_more() {
+        let (mut ledger, tool) = (Ledger::default(), Digest::of(b"tool"));
+        for minute in 0..30 {
+            ledger.permitted(tool, at(minute));
+            ledger.denied(at(minute));
+        }
+        let then = ledger.history(tool, at(30));
+        assert_eq!((then.permits_hour, then.denials_hour), (30, 30));
+        let later = ledger.history(tool, at(120));
+        assert_eq!((later.permits_hour, later.denials_hour), (0, 0));
+        assert_eq!(later.since_last_permit_secs, Some(91 * 60));
+    }
+
+    #[test]
+    fn a_permit_ends_the_streak_of_denials() {
+        let (mut ledger, tool) = (Ledger::default(), Digest::of(b"tool"));
+        (0..4).for_each(|_| ledger.denied(at(0)));
+        assert_eq!(ledger.history(tool, at(0)).denial_streak, 4);
+        ledger.permitted(tool, at(0));
+        assert_eq!(ledger.history(tool, at(0)).denial_streak, 0);
+    }
+
+    #[test]
+    fn memory_stays_bounded_over_many_resources_and_steps() {
+        let mut ledger = Ledger::default();
+        for i in 0..10_000_u64 {
+            ledger.permitted(Digest::of(&i.to_be_bytes()), at(i * 5));
+        }
+        assert_eq!(
+            (ledger.seen.len(), ledger.steps.len()),
+            (SEEN_MAX, STEPS_MAX)
+        );
+        assert!(
+            ledger
+                .history(Digest::of(&9_999_u64.to_be_bytes()), at(50_000))
+                .seen_resource
+        );
+        assert!(
+            !ledger
+                .history(Digest::of(&0_u64.to_be_bytes()), at(50_000))
+                .seen_resource
+        );
+    }
+}
