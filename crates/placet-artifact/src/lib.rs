@@ -6,6 +6,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod artifact;
+pub mod claims;
 pub mod dsse;
+pub mod holder;
+pub mod jws;
+pub mod replay;
 
+pub use artifact::{Artifact, IssueError, assemble, issue};
+pub use claims::Claims;
 pub use dsse::Envelope;
+pub use holder::HolderProof;
+pub use replay::{MemoryGuard, ReplayGuard};

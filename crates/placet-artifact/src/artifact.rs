@@ -1,0 +1,105 @@
+//! The artifact itself: a compact text, made from claims and a key or from claims and a signature.
+
+use std::fmt;
+
+use placet_types::{Digest, Signature, SigningKey};
+
+use crate::claims::{Claims, ClaimsError};
+use crate::jws::{self, Algorithm, Compact, CompactError, Header};
+
+/// A compact text with the outer form of an artifact. Authorizes nothing: see [`crate::verify`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Artifact(String);
+
+/// Why no artifact was issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IssueError {
+    /// The claims break a rule of their own.
+    #[error(transparent)]
+    Claims(#[from] ClaimsError),
+    /// The text would be longer than [`jws::BYTES_MAX`].
+    #[error("the artifact would be longer than {} bytes", jws::BYTES_MAX)]
+    TooLong,
+}
+
+impl Artifact {
+    /// Takes a compact text: bounds and outer form only.
+    ///
+    /// # Errors
+    ///
+    /// [`CompactError`] names the rule that is broken.
+    pub fn parse(text: &str) -> Result<Self, CompactError> {
+        Compact::parse(text)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The compact text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// SHA-256 of the compact text: how the `decided` record names this artifact.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        digest_of(&self.0)
+    }
+
+    /// The signature, to be kept so that [`assemble`] can make the artifact again.
+    ///
+    /// # Errors
+    ///
+    /// None in an artifact that was parsed or issued; the compact text is taken apart again.
+    pub fn signature(&self) -> Result<Signature, CompactError> {
+        Compact::parse(&self.0).map(|compact| *compact.signature())
+    }
+}
+
+/// Issues an artifact. The same claims, key and name of the algorithm give the same bytes.
+///
+/// # Errors
+///
+/// [`IssueError`] when a verifier would refuse the artifact for its form.
+pub fn issue(claims: &Claims, key: &SigningKey, alg: Algorithm) -> Result<Artifact, IssueError> {
+    Ok(Artifact(jws::sign(&claims.encode()?, key, alg)?))
+}
+
+/// Makes an artifact again from its claims, its header and the signature that was kept.
+///
+/// The signature is not verified: the digest tells whether this is the artifact that was issued.
+///
+/// # Errors
+///
+/// As for [`issue`].
+pub fn assemble(
+    claims: &Claims,
+    header: &Header,
+    signature: &Signature,
+) -> Result<Artifact, IssueError> {
+    let input = jws::signing_input(header, &claims.encode()?);
+    Ok(Artifact(jws::join(input, signature)?))
+}
+
+pub(crate) fn digest_of(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}
+
+impl From<CompactError> for IssueError {
+    fn from(_: CompactError) -> Self {
+        // INVARIANT: of what joining can refuse, only the length depends on the claims.
+        Self::TooLong
+    }
+}
+
+impl fmt::Display for Artifact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Artifact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Artifact({})", self.digest())
+    }
+}
