@@ -1,0 +1,344 @@
+//! A cell as its supervisor holds it, one type for each state.
+//!
+//! [`Cell::prepare`] → [`Prepared`] → [`WaitingCell`]: confined, the program not started →
+//! [`RunningCell`]. Dropping either of the last two kills the tree and waits until nothing of it
+//! is left.
+
+use std::fmt;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
+    recvmsg, socketpair,
+};
+
+use crate::error::{SandboxError, Step};
+use crate::plan::Plan;
+use crate::spec::CellSpec;
+use crate::sys::{self, Errno};
+use crate::tree::{Change, Exit, Handed, Tree, await_any, deadline_after, failed, words};
+use crate::wire::{Failure, Order, Report};
+use crate::{launcher, prepare};
+
+/// Setup takes about two milliseconds; a path on a hung network file system takes for ever.
+const SETUP_SECS_MAX: u64 = 30;
+
+/// The entry point; a cell itself is a [`WaitingCell`] or a [`RunningCell`].
+#[derive(Debug)]
+pub struct Cell;
+
+/// A checked spec. Nothing runs yet.
+pub struct Prepared {
+    plan: Arc<Plan>,
+    program: PathBuf,
+    lease: Duration,
+}
+
+/// A cell whose program has not started: confined, and blocked just before execve. Its lease runs.
+pub struct WaitingCell {
+    tree: Tree,
+    gate: OwnedFd,
+    plan: Arc<Plan>,
+    program: PathBuf,
+}
+
+/// A cell whose program was executed.
+#[derive(Debug)]
+pub struct RunningCell {
+    tree: Tree,
+}
+
+impl Cell {
+    /// Checks a spec against this kernel and file system and computes what the cell needs.
+    ///
+    /// # Errors
+    /// Every way in which the spec cannot be enforced exactly as it stands.
+    pub fn prepare(spec: CellSpec) -> Result<Prepared, SandboxError> {
+        let (program, lease) = (spec.program.path.clone(), spec.lease);
+        let plan = Arc::new(prepare::plan(spec)?);
+        Ok(Prepared {
+            plan,
+            program,
+            lease,
+        })
+    }
+}
+
+impl Prepared {
+    /// Builds the cell, up to the worker that waits for its release. Takes about two milliseconds.
+    /// The worker has the caller's standard streams as they are now, and no other descriptor.
+    ///
+    /// # Errors
+    /// [`SandboxError::Setup`] names the step. Nothing is left running.
+    pub fn spawn(self) -> Result<WaitingCell, SandboxError> {
+        let (control, control_inside) = pair()?;
+        let (gate, gate_inside) = pair()?;
+        let lease = deadline_after(self.lease);
+        let plan = Arc::clone(&self.plan);
+        let launched = launcher::launch(plan, control_inside, gate_inside, lease)?;
+        let mut tree = Tree::new(launched, control);
+        let deadline = deadline_after(Duration::from_secs(SETUP_SECS_MAX));
+        let handed = self.await_fork(&tree, deadline)?;
+        tree.hand(handed);
+        match next_report(gate.as_fd(), deadline)? {
+            Some(Report::Ready) => {}
+            Some(Report::Failed(failure)) => return Err(self.failure(failure)),
+            Some(_) | None => return Err(SandboxError::SetupDied),
+        }
+        Ok(WaitingCell {
+            tree,
+            gate,
+            plan: self.plan,
+            program: self.program,
+        })
+    }
+
+    fn await_fork(&self, tree: &Tree, deadline: u64) -> Result<Handed, SandboxError> {
+        if !await_any(&[tree.control()], Some(deadline))? {
+            return Err(SandboxError::SetupTimedOut(SETUP_SECS_MAX));
+        }
+        let (report, mut fds) = receive_with_fds(tree.control())?;
+        match (report, fds.next()) {
+            (Some(Report::Forked), Some(worker)) => Ok(Handed {
+                worker,
+                door: fds.next(),
+            }),
+            (Some(Report::Failed(failure)), _) => Err(self.failure(failure)),
+            _ => Err(SandboxError::SetupDied),
+        }
+    }
+
+    fn failure(&self, failure: Failure) -> SandboxError {
+        explain(&self.plan, &self.program, failure)
+    }
+}
+
+impl WaitingCell {
+    /// Lets the worker verify the program and execute it.
+    ///
+    /// # Errors
+    /// [`SandboxError::ProgramChanged`], [`SandboxError::Exec`] with execve's reason, and
+    /// [`SandboxError::SetupDied`] when the cell has ended, as it does when its lease lapses.
+    /// Nothing is left running.
+    pub fn release(self) -> Result<RunningCell, SandboxError> {
+        let gate = self.gate.as_fd();
+        sys::send(gate.as_raw_fd(), &Order::Release.encode(), &[])
+            .map_err(|_| SandboxError::SetupDied)?;
+        let deadline = deadline_after(Duration::from_secs(SETUP_SECS_MAX));
+        match next_report(gate, deadline)? {
+            // execve closed the gate.
+            None => Ok(RunningCell { tree: self.tree }),
+            Some(Report::Failed(failure)) => Err(explain(&self.plan, &self.program, failure)),
+            Some(_) => Err(SandboxError::SetupDied),
+        }
+    }
+
+    /// Renews the lease while the program waits, as [`RunningCell::renew`].
+    ///
+    /// # Errors
+    /// When the tree has ended.
+    pub fn renew(&self, lease: Duration) -> Result<(), SandboxError> {
+        self.tree.renew(lease)
+    }
+
+    /// The listener at [`crate::DOOR_PATH`], if the spec asked for one.
+    #[must_use]
+    pub fn door(&self) -> Option<&OwnedFd> {
+        self.tree.handed().and_then(|handed| handed.door.as_ref())
+    }
+
+    /// Process id of the cell's pid 1 in the supervisor's pid namespace.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.tree.pid()
+    }
+}
+
+impl RunningCell {
+    /// Lets the tree live for `lease` from now. A shorter time than what is left shortens it.
+    ///
+    /// # Errors
+    /// When the tree has ended.
+    pub fn renew(&self, lease: Duration) -> Result<(), SandboxError> {
+        self.tree.renew(lease)
+    }
+
+    /// Sends a signal to the worker: not to pid 1, and not to the worker's children.
+    ///
+    /// # Errors
+    /// When the worker has ended (ESRCH) or there is no such signal.
+    pub fn signal(&self, signal: i32) -> Result<(), SandboxError> {
+        self.tree.signal(signal)
+    }
+
+    /// Kills every process of the tree and returns when the last is gone. A worker that ended by
+    /// itself just before keeps its own status.
+    ///
+    /// # Errors
+    /// When the kernel refuses to kill or to wait; the tree then ends with its lease.
+    pub fn terminate(&mut self) -> Result<Exit, SandboxError> {
+        self.tree.terminate()
+    }
+
+    /// The next change, waiting up to `timeout` or for ever; `None` when the time is over. After
+    /// the end it gives the end again.
+    ///
+    /// # Errors
+    /// When waiting fails.
+    pub fn next_change(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Change>, SandboxError> {
+        self.tree.next_change(timeout)
+    }
+
+    /// The end, if it has come. Stops on the way are skipped.
+    ///
+    /// # Errors
+    /// When waiting fails.
+    pub fn try_wait(&mut self) -> Result<Option<Exit>, SandboxError> {
+        loop {
+            match self.tree.next_change(Some(Duration::ZERO))? {
+                Some(Change::Ended(exit)) => return Ok(Some(exit)),
+                Some(Change::Stopped(_) | Change::Continued) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Waits for the end. Does not renew the lease.
+    ///
+    /// # Errors
+    /// When waiting fails.
+    pub fn wait(&mut self) -> Result<Exit, SandboxError> {
+        loop {
+            if let Some(Change::Ended(exit)) = self.tree.next_change(None)? {
+                return Ok(exit);
+            }
+        }
+    }
+
+    /// The pidfd of pid 1: readable when no process of the tree is left.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.tree.pidfd()
+    }
+
+    /// Process id of the cell's pid 1 in the supervisor's pid namespace.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.tree.pid()
+    }
+
+    /// The pidfd of the worker.
+    #[must_use]
+    pub fn worker(&self) -> Option<BorrowedFd<'_>> {
+        self.tree.handed().map(|handed| handed.worker.as_fd())
+    }
+
+    /// The listener at [`crate::DOOR_PATH`], if the spec asked for one. Whoever connects to it is a
+    /// process of this cell.
+    #[must_use]
+    pub fn door(&self) -> Option<&OwnedFd> {
+        self.tree.handed().and_then(|handed| handed.door.as_ref())
+    }
+}
+
+/// Readable when [`RunningCell::next_change`] has something to say, or will have in a moment.
+impl AsFd for RunningCell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tree.control()
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared")
+            .field("program", &self.program)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WaitingCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitingCell")
+            .field("program", &self.program)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connected pair; the second end never collides with a standard stream, which the worker keeps.
+fn pair() -> Result<(OwnedFd, OwnedFd), SandboxError> {
+    let what = "make a socket pair";
+    let failed = |errno: rustix::io::Errno| failed(what, Errno(errno.raw_os_error()));
+    let kind = SocketType::SEQPACKET;
+    let (ours, inside) =
+        socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).map_err(failed)?;
+    let inside = rustix::io::fcntl_dupfd_cloexec(&inside, 3).map_err(failed)?;
+    Ok((ours, inside))
+}
+
+/// The next message; `None` is the end of the socket.
+fn next_report(socket: BorrowedFd<'_>, deadline: u64) -> Result<Option<Report>, SandboxError> {
+    if !await_any(&[socket], Some(deadline))? {
+        return Err(SandboxError::SetupTimedOut(SETUP_SECS_MAX));
+    }
+    let words = sys::receive(socket.as_raw_fd(), libc::MSG_DONTWAIT);
+    match words.map_err(|errno| failed("hear from the cell", errno))? {
+        None => Ok(None),
+        Some(words) => Report::decode(words)
+            .map(Some)
+            .ok_or(SandboxError::SetupDied),
+    }
+}
+
+/// A message and the descriptors that came with it.
+fn receive_with_fds(
+    socket: BorrowedFd<'_>,
+) -> Result<(Option<Report>, std::vec::IntoIter<OwnedFd>), SandboxError> {
+    let mut bytes = [0u8; size_of::<sys::Words>()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut bytes)],
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
+    );
+    let received =
+        received.map_err(|errno| failed("hear from the cell", Errno(errno.raw_os_error())))?;
+    let mut fds = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    let whole = received.bytes == bytes.len();
+    Ok((
+        whole.then(|| words(&bytes)).and_then(Report::decode),
+        fds.into_iter(),
+    ))
+}
+
+fn explain(plan: &Plan, program: &std::path::Path, failure: Failure) -> SandboxError {
+    let Failure { step, errno, index } = failure;
+    match (step, errno) {
+        (Step::VerifyProgram, Errno(libc::ESTALE)) => {
+            SandboxError::ProgramChanged(program.to_path_buf())
+        }
+        (Step::Exec, errno) => SandboxError::Exec {
+            path: program.to_path_buf(),
+            source: errno.into(),
+        },
+        (step, errno) => SandboxError::Setup {
+            step,
+            path: plan.path_of(step, index),
+            source: errno.into(),
+        },
+    }
+}

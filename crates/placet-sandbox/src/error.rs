@@ -1,0 +1,201 @@
+//! What can go wrong, named after the step that failed and who is at fault.
+//!
+//! None of these is a denial: a cell that cannot be built exactly as asked is not built.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why there is no cell, or why it could not be worked with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SandboxError {
+    /// The path is not absolute, or has `.` or `..` in it.
+    #[error("{} is not an absolute path without . and ..", .0.display())]
+    NotAbsolute(PathBuf),
+    /// The path leads over a symbolic link; name what it points to instead.
+    #[error("{} leads over a symbolic link: name its target", .0.display())]
+    NotCanonical(PathBuf),
+    /// The path cannot be opened.
+    #[error("cannot open {}: {source}", path.display())]
+    Open {
+        /// The path of the scope.
+        path: PathBuf,
+        /// What openat2(2) said.
+        source: io::Error,
+    },
+    /// The path is neither a regular file nor a directory.
+    #[error("{} is neither a file nor a directory", .0.display())]
+    NotFileOrDirectory(PathBuf),
+    /// The path is one that the cell has its own of, or the root.
+    #[error("{} cannot be part of a scope: the cell has its own", .0.display())]
+    Reserved(PathBuf),
+    /// A path is both writable and executable, but the scope does not allow programs there.
+    #[error("{} is writable and so not executable", .0.display())]
+    ExecIsWritable(PathBuf),
+    /// A hidden path covers something that the scope grants.
+    #[error("hidden {} covers {}, which the scope grants", hidden.display(), granted.display())]
+    HiddenCoversGranted {
+        /// The hidden path.
+        hidden: PathBuf,
+        /// The path that would vanish.
+        granted: PathBuf,
+    },
+    /// The program is not in an executable path.
+    #[error("program {} is in no executable path of the scope", .0.display())]
+    ProgramOutsideExec(PathBuf),
+    /// The file at the program's path is not the one that was decided on.
+    #[error("program {} changed after it was decided on", .0.display())]
+    ProgramChanged(PathBuf),
+    /// An argument, variable or path contains a NUL byte, or a variable's name a `=`.
+    #[error("{0} cannot be passed to a program")]
+    BadString(&'static str),
+    /// The kernel does not apply RLIMIT_NPROC to root.
+    #[error("the kernel does not limit the processes of root: leave the limit to a control group")]
+    ProcessLimitAsRoot,
+    /// The kernel lacks something that every cell needs.
+    #[error("this kernel lacks {0}")]
+    Unsupported(&'static str),
+    /// Getting ready in the supervisor failed.
+    #[error("cannot {what}: {source}")]
+    Supervisor {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A step of the setup inside the cell failed; the cell is gone.
+    #[error("cell setup failed at {step:?}{}: {source}", at(path.as_ref()))]
+    Setup {
+        /// The step.
+        step: Step,
+        /// The path it was about, where there is one.
+        path: Option<PathBuf>,
+        /// What the system call said.
+        source: io::Error,
+    },
+    /// The setup ended without a word: something killed it.
+    #[error("the cell died during setup")]
+    SetupDied,
+    /// The setup did not finish in time; the cell is gone.
+    #[error("cell setup took longer than {0} seconds")]
+    SetupTimedOut(u64),
+    /// The program could not be executed: ENOENT and EACCES also mean its interpreter.
+    #[error("cannot execute {}: {source}", path.display())]
+    Exec {
+        /// The program.
+        path: PathBuf,
+        /// What execve(2) said.
+        source: io::Error,
+    },
+}
+
+fn at(path: Option<&PathBuf>) -> String {
+    path.map_or_else(String::new, |path| format!(" ({})", path.display()))
+}
+
+macro_rules! steps {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The steps between clone and execve, in the order they happen.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Step { $($(#[$doc])* $name,)* }
+
+        impl Step {
+            const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+steps! {
+    /// Asking to be killed when the supervisor dies.
+    ParentDeathSignal,
+    /// Closing inherited descriptors.
+    CloseDescriptors,
+    /// Giving up setgroups(2), as the gid map requires.
+    DenySetgroups,
+    /// Writing the user id map.
+    UidMap,
+    /// Writing the group id map.
+    GidMap,
+    /// Cutting mount propagation.
+    PrivateMounts,
+    /// Mounting the new root.
+    NewRoot,
+    /// Making a directory.
+    MakeDir,
+    /// Making a symbolic link.
+    MakeSymlink,
+    /// Making a file to mount on.
+    MakeFile,
+    /// Mounting a private file system.
+    MountPrivate,
+    /// Opening a path of the scope from inside.
+    OpenSource,
+    /// A path of the scope is no longer the file that was prepared (ESTALE).
+    SourceChanged,
+    /// Copying the mounts of a path.
+    CloneMounts,
+    /// Restricting the copied mounts.
+    RestrictMounts,
+    /// Opening the place to mount on.
+    OpenTarget,
+    /// Attaching the copied mounts.
+    AttachMounts,
+    /// Bringing up the loopback interface.
+    Loopback,
+    /// Changing the root.
+    PivotRoot,
+    /// Listening at the door.
+    Door,
+    /// Making a mount read-only.
+    ReadOnly,
+    /// Emptying the capability bounding set.
+    BoundingSet,
+    /// Locking the secure bits.
+    SecureBits,
+    /// Clearing capabilities.
+    Capabilities,
+    /// Setting no_new_privs.
+    NoNewPrivs,
+    /// Making pid 1 unreadable for others.
+    NotDumpable,
+    /// Preparing to notice children and the lease's end.
+    Events,
+    /// Forking the worker.
+    ForkWorker,
+    /// Handing descriptors to the supervisor.
+    HandOver,
+    /// Entering the working directory.
+    ChangeDir,
+    /// Setting a resource limit.
+    ResourceLimit,
+    /// Creating the Landlock ruleset.
+    LandlockCreate,
+    /// Adding a Landlock rule.
+    LandlockRule,
+    /// Entering the Landlock domain.
+    LandlockRestrict,
+    /// Installing the system call filter.
+    SeccompFilter,
+    /// Restoring signals.
+    Signals,
+    /// Waiting for the supervisor's release.
+    AwaitRelease,
+    /// The program at the path is another file by now (ESTALE).
+    VerifyProgram,
+    /// execve(2) itself.
+    Exec,
+}
+
+impl Step {
+    pub(crate) fn code(self) -> u64 {
+        self as u64
+    }
+
+    pub(crate) fn from_code(code: u64) -> Option<Self> {
+        usize::try_from(code)
+            .ok()
+            .and_then(|index| Self::ALL.get(index))
+            .copied()
+    }
+}

@@ -1,0 +1,126 @@
+//! One thread that makes every clone of this process.
+//!
+//! The parent death signal follows the thread that forked, not the process: a cell started from a
+//! pool's worker thread would die when the pool shrinks. This thread lives as long as the process
+//! and keeps all signals blocked, so that no handler of the supervisor runs in a new child.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::{io, thread};
+
+use crate::error::SandboxError;
+use crate::pid1::{self, Sockets};
+use crate::plan::Plan;
+use crate::sys::{self, Forked};
+
+/// pid 1 of a new cell.
+pub(crate) struct Launched {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+}
+
+struct Job {
+    plan: Arc<Plan>,
+    control: OwnedFd,
+    gate: OwnedFd,
+    deadline_ns: u64,
+    answer: SyncSender<Result<Launched, sys::Errno>>,
+}
+
+struct Launcher {
+    /// A fork of the supervisor inherits this value but not the thread.
+    process: u32,
+    jobs: Mutex<Sender<Job>>,
+}
+
+const NAMESPACES: u64 = (libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP)
+    .unsigned_abs() as u64;
+/// The supervisor's handlers must not run in the child.
+const CLEAR_HANDLERS: u64 = 0x1_0000_0000;
+
+/// Starts pid 1 with its ends of the sockets, which are closed here.
+pub(crate) fn launch(
+    plan: Arc<Plan>,
+    control: OwnedFd,
+    gate: OwnedFd,
+    deadline_ns: u64,
+) -> Result<Launched, SandboxError> {
+    let failed = |source| SandboxError::Supervisor {
+        what: "start a cell",
+        source,
+    };
+    let gone = || {
+        failed(io::Error::other(
+            "the launching thread is not in this process",
+        ))
+    };
+    let launcher = launcher().map_err(failed)?;
+    if launcher.process != std::process::id() {
+        return Err(gone());
+    }
+    let (answer, answered) = sync_channel(1);
+    let job = Job {
+        plan,
+        control,
+        gate,
+        deadline_ns,
+        answer,
+    };
+    let jobs = launcher.jobs.lock().map_err(|_| gone())?;
+    jobs.send(job).map_err(|_| gone())?;
+    drop(jobs);
+    answered
+        .recv()
+        .map_err(|_| gone())?
+        .map_err(|errno| failed(errno.into()))
+}
+
+fn launcher() -> io::Result<&'static Launcher> {
+    static LAUNCHER: OnceLock<Launcher> = OnceLock::new();
+    if let Some(launcher) = LAUNCHER.get() {
+        return Ok(launcher);
+    }
+    let (jobs, queue) = channel();
+    thread::Builder::new()
+        .name("placet-launcher".to_owned())
+        .spawn(move || serve(&queue))?;
+    // A second thread that lost this race ends, its queue's only sender being dropped here.
+    Ok(LAUNCHER.get_or_init(|| Launcher {
+        process: std::process::id(),
+        jobs: Mutex::new(jobs),
+    }))
+}
+
+fn serve(queue: &Receiver<Job>) {
+    let blocked = sys::block_signals();
+    while let Ok(job) = queue.recv() {
+        let launched = blocked.and_then(|()| clone_cell(&job));
+        // A caller that no longer listens drops the pidfd and with it nothing: the cell sees the
+        // end of its control socket and exits.
+        drop(job.answer.send(launched));
+    }
+}
+
+fn clone_cell(job: &Job) -> Result<Launched, sys::Errno> {
+    let sockets = Sockets {
+        control: job.control.as_raw_fd(),
+        gate: job.gate.as_raw_fd(),
+    };
+    // SAFETY: the child branch only calls pid1::run, which makes system calls on what was prepared,
+    // does not allocate or lock, and does not return or unwind.
+    match unsafe { sys::fork(NAMESPACES | CLEAR_HANDLERS, 0) }? {
+        Forked::Child => pid1::run(&job.plan, sockets, job.deadline_ns),
+        Forked::Parent { pid, pidfd } => {
+            // SAFETY: clone3 has just made this descriptor for us alone.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Launched { pid, pidfd })
+        }
+    }
+}

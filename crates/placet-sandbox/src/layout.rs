@@ -1,0 +1,301 @@
+//! From the scope's paths to the new root: which mounts, in which order.
+//!
+//! Pure: it looks at nothing but its input. The root is an empty tmpfs in which only directories
+//! on the way to granted paths exist, so what is not granted cannot even be named.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::SandboxError;
+use crate::landlock::Right;
+use crate::plan::{Bind, Mount};
+use crate::sys::Inode;
+
+const RDONLY: u64 = 1;
+const NOSUID: u64 = 2;
+const NODEV: u64 = 4;
+const NOEXEC: u64 = 8;
+
+/// mount(2) flags of the private file systems.
+const PRIVATE: u64 = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+
+/// Masks for hidden files and directories, in the new root.
+const EMPTY_FILE: &str = "dev/hidden";
+const EMPTY_DIR: &str = "dev/hidden.d";
+
+/// A file or directory that was opened while preparing.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) inode: Inode,
+    pub(crate) is_dir: bool,
+}
+
+/// A path of the scope with what is granted on it.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    pub(crate) found: Found,
+    pub(crate) right: Right,
+}
+
+/// What the root is built from.
+pub(crate) struct Parts {
+    pub(crate) grants: Vec<Grant>,
+    pub(crate) hidden: Vec<Found>,
+    /// Device nodes: where on the host, and the name below `/dev` inside.
+    pub(crate) devices: Vec<(Found, &'static str)>,
+    /// Symbolic links in the host's root: name and target.
+    pub(crate) root_links: Vec<(PathBuf, PathBuf)>,
+    pub(crate) tmp_bytes_max: u64,
+    pub(crate) door: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    ReadOnly,
+    Writable { exec: bool },
+}
+
+struct Layout {
+    mounts: Vec<Mount>,
+    made: BTreeSet<PathBuf>,
+}
+
+/// The mounts, in order.
+///
+/// # Errors
+/// Contradictions in the scope: a writable path that is executable, a hidden one that is granted.
+pub(crate) fn lay_out(parts: &Parts) -> Result<Vec<Mount>, SandboxError> {
+    let binds = merge(&parts.grants)?;
+    let mut layout = Layout {
+        mounts: Vec::new(),
+        made: BTreeSet::new(),
+    };
+    layout.private(parts, &binds)?;
+    layout.devices(&parts.devices)?;
+    layout.scope(&binds)?;
+    layout.root_links(&parts.root_links, &binds)?;
+    layout.hidden(&parts.hidden, &binds)?;
+    Ok(layout.mounts)
+}
+
+type Binds<'a> = BTreeMap<&'a Path, (&'a Found, Access)>;
+
+/// One entry for each path, the writable grant winning; parents sort before children.
+fn merge(grants: &[Grant]) -> Result<Binds<'_>, SandboxError> {
+    let mut binds = Binds::new();
+    for Grant { found, right } in grants {
+        let access = match right {
+            Right::Write => Access::Writable { exec: false },
+            Right::WriteAndExecute => Access::Writable { exec: true },
+            Right::List | Right::Read | Right::Execute | Right::Device => Access::ReadOnly,
+        };
+        let entry = binds.entry(&found.path).or_insert((found, access));
+        if access != Access::ReadOnly {
+            entry.1 = access;
+        }
+    }
+    for Grant { found, right } in grants {
+        let is = binds.get(found.path.as_path()).map(|(_, access)| *access);
+        if *right == Right::Execute && is == Some(Access::Writable { exec: false }) {
+            return Err(SandboxError::ExecIsWritable(found.path.clone()));
+        }
+    }
+    Ok(binds)
+}
+
+/// The entry that `path` lies in, itself excluded.
+fn enclosing<'a>(binds: &Binds<'a>, path: &Path) -> Option<(&'a Found, Access)> {
+    path.ancestors()
+        .skip(1)
+        .find_map(|above| binds.get(above))
+        .copied()
+}
+
+impl Layout {
+    fn private(&mut self, parts: &Parts, binds: &Binds<'_>) -> Result<(), SandboxError> {
+        let size = |bytes: u64, mode: &str| format!("size={bytes},mode={mode}");
+        let max = parts.tmp_bytes_max;
+        self.mount(c"proc", "/proc", PRIVATE | libc::MS_RDONLY, "")?;
+        self.mount(
+            c"devpts",
+            "/dev/pts",
+            libc::MS_NOSUID | libc::MS_NOEXEC,
+            "newinstance,ptmxmode=0666,mode=0620",
+        )?;
+        self.mount(c"tmpfs", "/dev/shm", PRIVATE, &size(max, "1777"))?;
+        self.mount(c"tmpfs", "/run", PRIVATE, &size(max, "755"))?;
+        if !binds.contains_key(Path::new("/tmp")) {
+            self.mount(c"tmpfs", "/tmp", PRIVATE, &size(max, "1777"))?;
+        }
+        if parts.door {
+            // Apart from /run and made read-only later: the tree can write to /run, but must not
+            // replace the door with a socket of its own.
+            self.mount(c"tmpfs", "/run/placet", PRIVATE, "size=64k,mode=755")?;
+        }
+        Ok(())
+    }
+
+    fn mount(
+        &mut self,
+        kind: &'static std::ffi::CStr,
+        target: &str,
+        flags: u64,
+        data: &str,
+    ) -> Result<(), SandboxError> {
+        self.dirs(Path::new(target))?;
+        self.mounts.push(Mount::Private {
+            kind,
+            target: inside(Path::new(target))?,
+            flags,
+            data: c_string(data.as_bytes(), "a mount option")?,
+        });
+        Ok(())
+    }
+
+    fn devices(&mut self, devices: &[(Found, &'static str)]) -> Result<(), SandboxError> {
+        for (found, name) in devices {
+            let target = Path::new("/dev").join(name);
+            self.bind(found, &target, None, NOSUID | NOEXEC)?;
+        }
+        let links = [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+            ("ptmx", "pts/ptmx"),
+        ];
+        for (name, target) in links {
+            self.symlink(&Path::new("/dev").join(name), Path::new(target))?;
+        }
+        Ok(())
+    }
+
+    fn scope(&mut self, binds: &Binds<'_>) -> Result<(), SandboxError> {
+        for (path, (found, access)) in binds {
+            let around = enclosing(binds, path);
+            if around.is_some_and(|(_, outer)| outer == *access) {
+                continue;
+            }
+            let attributes = match access {
+                Access::ReadOnly => RDONLY | NOSUID | NODEV,
+                Access::Writable { exec: false } => NOSUID | NODEV | NOEXEC,
+                Access::Writable { exec: true } => NOSUID | NODEV,
+            };
+            self.bind(found, path, around.map(|_| found.inode), attributes)?;
+        }
+        Ok(())
+    }
+
+    fn root_links(
+        &mut self,
+        links: &[(PathBuf, PathBuf)],
+        binds: &Binds<'_>,
+    ) -> Result<(), SandboxError> {
+        for (name, target) in links {
+            let resolved = Path::new("/").join(target);
+            let leads_somewhere = self.made.iter().any(|made| made.starts_with(&resolved))
+                || resolved.ancestors().any(|above| binds.contains_key(above));
+            if leads_somewhere && !self.made.contains(name) {
+                self.symlink(name, target)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hidden(&mut self, hidden: &[Found], binds: &Binds<'_>) -> Result<(), SandboxError> {
+        if !hidden.is_empty() {
+            self.mounts
+                .push(Mount::File(c_string(EMPTY_FILE.as_bytes(), "a path")?));
+            self.mounts
+                .push(Mount::Dir(c_string(EMPTY_DIR.as_bytes(), "a path")?));
+        }
+        for found in hidden {
+            if let Some(granted) = binds.keys().find(|path| path.starts_with(&found.path)) {
+                let (hidden, granted) = (found.path.clone(), granted.to_path_buf());
+                return Err(SandboxError::HiddenCoversGranted { hidden, granted });
+            }
+            if enclosing(binds, &found.path).is_some() {
+                let mask = if found.is_dir { EMPTY_DIR } else { EMPTY_FILE };
+                self.mounts.push(Mount::Bind(Bind {
+                    source: c_string(mask.as_bytes(), "a path")?,
+                    inode: None,
+                    target: inside(&found.path)?,
+                    covers: Some(found.inode),
+                    attributes: RDONLY | NOSUID | NODEV | NOEXEC,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn bind(
+        &mut self,
+        found: &Found,
+        target: &Path,
+        covers: Option<Inode>,
+        attributes: u64,
+    ) -> Result<(), SandboxError> {
+        if covers.is_none() {
+            self.mount_point(target, found.is_dir)?;
+        }
+        self.made.insert(target.to_path_buf());
+        self.mounts.push(Mount::Bind(Bind {
+            source: c_string(found.path.as_os_str().as_bytes(), "a path")?,
+            inode: Some(found.inode),
+            target: inside(target)?,
+            covers,
+            attributes,
+        }));
+        Ok(())
+    }
+
+    fn mount_point(&mut self, target: &Path, is_dir: bool) -> Result<(), SandboxError> {
+        if is_dir {
+            return self.dirs(target);
+        }
+        if let Some(parent) = target.parent() {
+            self.dirs(parent)?;
+        }
+        self.mounts.push(Mount::File(inside(target)?));
+        Ok(())
+    }
+
+    /// The directory and all above it, each once.
+    fn dirs(&mut self, path: &Path) -> Result<(), SandboxError> {
+        let mut missing: Vec<&Path> = path
+            .ancestors()
+            .take_while(|above| above.parent().is_some() && !self.made.contains(*above))
+            .collect();
+        while let Some(dir) = missing.pop() {
+            self.made.insert(dir.to_path_buf());
+            self.mounts.push(Mount::Dir(inside(dir)?));
+        }
+        Ok(())
+    }
+
+    fn symlink(&mut self, path: &Path, target: &Path) -> Result<(), SandboxError> {
+        self.made.insert(path.to_path_buf());
+        self.mounts.push(Mount::Symlink {
+            path: inside(path)?,
+            target: c_string(target.as_os_str().as_bytes(), "a symbolic link")?,
+        });
+        Ok(())
+    }
+}
+
+pub(crate) fn c_string(bytes: &[u8], what: &'static str) -> Result<CString, SandboxError> {
+    CString::new(bytes).map_err(|_| SandboxError::BadString(what))
+}
+
+/// An absolute path, relative to the new root.
+fn inside(path: &Path) -> Result<CString, SandboxError> {
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    c_string(relative.as_os_str().as_bytes(), "a path")
+}
+
+#[cfg(test)]
+#[path = "layout/tests.rs"]
+mod tests;

@@ -1,0 +1,48 @@
+//! Linux confinement of one process tree.
+//!
+//! A [`Cell`] is a set of namespaces with its own file system, an empty network, a Landlock domain
+//! and a system call filter, in which one program and its descendants run until the program ends,
+//! the lease is not renewed, or the supervisor ends it or dies. Works as root and as any user that
+//! may create user namespaces; [`probe`] tells.
+//!
+//! It enforces what it is told and decides nothing: no policy, no artifact, no log is known here.
+//! It gates which files can be named, changed and executed. It does not decide what an allowed
+//! interpreter does inside its scope, and it is no defence against a kernel bug.
+//!
+//! pid 1 of a cell is a fork of the supervisor and keeps a copy-on-write image of its memory,
+//! which nothing in the cell can read: it is not dumpable, holds no capability, and is outside the
+//! worker's Landlock domain. A supervisor with secrets that must not even be copied keeps them in
+//! memory marked `MADV_WIPEONFORK`. A supervisor without privileges must stay dumpable, or it
+//! cannot write the id maps ([`Step::UidMap`]).
+//!
+//! The only crate of the project with unsafe code: there is no other way to make these calls.
+#![expect(
+    unsafe_code,
+    reason = "clone3, mount, Landlock and seccomp have no safe interface"
+)]
+
+mod bpf;
+mod cell;
+mod devices;
+mod elf;
+mod error;
+mod landlock;
+mod launcher;
+mod layout;
+mod pid1;
+mod plan;
+mod prepare;
+mod probe;
+mod seccomp;
+mod spec;
+mod sys;
+mod tree;
+mod wire;
+mod worker;
+
+pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
+pub use elf::elf_interpreter;
+pub use error::{SandboxError, Step};
+pub use probe::{Capabilities, Missing, probe};
+pub use spec::{CellSpec, DOOR_PATH, FileIdentity, Limits, Network, Paths, Program};
+pub use tree::{Change, EndedBy, Exit, Status};

@@ -1,0 +1,311 @@
+//! pid 1 of a cell: builds the confinement, forks the worker, holds the lease and reaps.
+//!
+//! Runs after clone in a copy of the supervisor, so it only walks the plan and makes system calls.
+//! Its end is the end of the whole pid namespace: every error path is an exit. The supervisor's
+//! death shows twice, as the parent death signal and as the end of the control socket; a supervisor
+//! that merely hangs shows as a lease that is not renewed.
+
+use std::ffi::{CStr, c_int, c_ulong};
+
+use crate::error::Step;
+use crate::plan::{Bind, Mount, Plan};
+use crate::spec::DOOR_PATH;
+use crate::sys::{self, Errno, Forked};
+use crate::wire::{Failure, Order, Report};
+use crate::worker;
+
+/// The cell's ends of the two sockets.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Sockets {
+    /// Kept by pid 1: reports up, renewals down.
+    pub(crate) control: c_int,
+    /// Kept by the worker until execve: readiness and failure up, the release down.
+    pub(crate) gate: c_int,
+}
+
+type Setup<T> = Result<T, Failure>;
+
+/// Adds the step, and the index where there is one, to a bare errno.
+pub(crate) trait AtStep<T> {
+    fn at(self, step: Step) -> Setup<T>;
+    fn at_index(self, step: Step, index: usize) -> Setup<T>;
+}
+
+impl<T> AtStep<T> for sys::Sys<T> {
+    fn at(self, step: Step) -> Setup<T> {
+        self.map_err(|errno| Failure::new(step, errno))
+    }
+
+    fn at_index(self, step: Step, index: usize) -> Setup<T> {
+        self.map_err(|errno| Failure { step, errno, index })
+    }
+}
+
+const NEW_ROOT: &CStr = c"/proc";
+const ROOT_FLAGS: c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+/// Directories and empty files only.
+const ROOT_OPTIONS: &CStr = c"size=4m,mode=755";
+/// SECBIT_NOROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE set and KEEP_CAPS clear, each with its
+/// lock: uid 0 is an ordinary user for good.
+const SECURE_BITS: c_ulong = 0b1110_1111;
+/// Beyond every capability that any kernel has, so that a new one is dropped as well.
+const CAPABILITIES_MAX: c_ulong = 63;
+/// Stop reports are dropped while this much is unread, so that the end always finds room.
+const UNREAD_BYTES_MAX: c_int = 4096;
+
+/// The child side of the clone. `extern "C"` makes a panic abort instead of unwinding into a copy
+/// of the supervisor.
+pub(crate) extern "C" fn run(plan: &Plan, sockets: Sockets, deadline_ns: u64) -> ! {
+    match build(plan, sockets) {
+        Ok(built) => hold(sockets.control, &built, deadline_ns),
+        Err(failure) => {
+            // The supervisor that cannot be told sees the end of the socket instead.
+            let _told = sys::send(sockets.control, &Report::Failed(failure).encode(), &[]);
+            sys::exit_now(1)
+        }
+    }
+}
+
+/// What is left to hold when the worker has been forked.
+struct Built {
+    worker: c_int,
+    children: c_int,
+    lease: c_int,
+}
+
+fn build(plan: &Plan, sockets: Sockets) -> Setup<Built> {
+    let kill = libc::SIGKILL.unsigned_abs().into();
+    sys::prctl(libc::PR_SET_PDEATHSIG, kill, 0).at(Step::ParentDeathSignal)?;
+    close_descriptors(sockets).at(Step::CloseDescriptors)?;
+    map_ids(plan)?;
+    build_root(plan)?;
+    if plan.loopback {
+        sys::loopback_up().at(Step::Loopback)?;
+    }
+    sys::pivot_here().at(Step::PivotRoot)?;
+    let door = if plan.door { Some(open_door()?) } else { None };
+    read_only(c"/")?;
+    drop_privileges()?;
+    let children = sys::child_signal_fd().at(Step::Events)?;
+    let lease = sys::lease_timer().at(Step::Events)?;
+    let worker = fork_worker(plan, sockets, door)?;
+    Ok(Built {
+        worker,
+        children,
+        lease,
+    })
+}
+
+/// Closes all but the standard streams and the two sockets, also what other threads of the
+/// supervisor opened since the plan was made.
+fn close_descriptors(sockets: Sockets) -> sys::Sys<()> {
+    let low = sockets.control.min(sockets.gate);
+    let high = sockets.control.max(sockets.gate);
+    close_between(3, low)?;
+    close_between(low.wrapping_add(1), high)?;
+    sys::close_range(high.wrapping_add(1), u32::MAX)
+}
+
+/// Closes `first..end`.
+fn close_between(first: c_int, end: c_int) -> sys::Sys<()> {
+    if first < end {
+        sys::close_range(first, end.wrapping_sub(1).unsigned_abs())
+    } else {
+        Ok(())
+    }
+}
+
+fn map_ids(plan: &Plan) -> Setup<()> {
+    let write = |path, bytes: &[u8]| {
+        let fd = sys::open_write(path)?;
+        let written = sys::write_all(fd, bytes);
+        sys::close(fd);
+        written
+    };
+    write(c"/proc/self/setgroups", b"deny").at(Step::DenySetgroups)?;
+    write(c"/proc/self/uid_map", &plan.uid_map).at(Step::UidMap)?;
+    write(c"/proc/self/gid_map", &plan.gid_map).at(Step::GidMap)
+}
+
+/// Builds the new root over the old /proc, which the scope cannot name, and works inside it: paths
+/// without a leading slash are the new root's, the others the host's.
+fn build_root(plan: &Plan) -> Setup<()> {
+    sys::mount(c"", c"/", libc::MS_REC | libc::MS_PRIVATE, c"").at(Step::PrivateMounts)?;
+    sys::mount(c"tmpfs", NEW_ROOT, ROOT_FLAGS, ROOT_OPTIONS).at(Step::NewRoot)?;
+    sys::change_dir(NEW_ROOT).at(Step::NewRoot)?;
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        make(mount, index)?;
+    }
+    Ok(())
+}
+
+fn make(mount: &Mount, index: usize) -> Setup<()> {
+    match mount {
+        Mount::Dir(path) => match sys::make_dir(path) {
+            Err(Errno(libc::EEXIST)) => Ok(()),
+            made => made.at_index(Step::MakeDir, index),
+        },
+        Mount::File(path) => sys::create_file(path, 0o444).at_index(Step::MakeFile, index),
+        Mount::Symlink { path, target } => {
+            sys::symlink(target, path).at_index(Step::MakeSymlink, index)
+        }
+        Mount::Private {
+            kind,
+            target,
+            flags,
+            data,
+        } => sys::mount(kind, target, *flags, data).at_index(Step::MountPrivate, index),
+        Mount::Bind(bind) => attach(bind, index),
+    }
+}
+
+/// Binds are checked by inode on both sides: others may have renamed things since the plan.
+fn attach(bind: &Bind, index: usize) -> Setup<()> {
+    let source = open_checked(&bind.source, bind.inode, Step::OpenSource, index)?;
+    let tree = sys::open_tree(source).at_index(Step::CloneMounts, index)?;
+    sys::mount_set_attributes(tree, bind.attributes).at_index(Step::RestrictMounts, index)?;
+    let target = open_checked(&bind.target, bind.covers, Step::OpenTarget, index)?;
+    sys::move_mount(tree, target).at_index(Step::AttachMounts, index)?;
+    sys::close(source);
+    sys::close(tree);
+    sys::close(target);
+    Ok(())
+}
+
+fn open_checked(
+    path: &CStr,
+    expected: Option<sys::Inode>,
+    step: Step,
+    index: usize,
+) -> Setup<c_int> {
+    let fd = sys::open_path(libc::AT_FDCWD, path).at_index(step, index)?;
+    let found = sys::inode(fd).at_index(step, index)?;
+    if expected.is_some_and(|inode| inode != found) {
+        return Err(Errno(libc::ESTALE)).at_index(Step::SourceChanged, index);
+    }
+    Ok(fd)
+}
+
+fn open_door() -> Setup<c_int> {
+    let door = sys::listen_unix(DOOR_PATH.as_bytes()).at(Step::Door)?;
+    read_only(c"/run/placet")?;
+    Ok(door)
+}
+
+fn read_only(path: &CStr) -> Setup<()> {
+    let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | ROOT_FLAGS;
+    sys::mount(c"", path, flags, c"").at(Step::ReadOnly)
+}
+
+/// Gives up everything the user namespace handed out, for pid 1 and so for the worker.
+fn drop_privileges() -> Setup<()> {
+    for capability in 0..=CAPABILITIES_MAX {
+        match sys::prctl(libc::PR_CAPBSET_DROP, capability, 0) {
+            Ok(()) => {}
+            Err(Errno(libc::EINVAL)) => break,
+            Err(errno) => return Err(Failure::new(Step::BoundingSet, errno)),
+        }
+    }
+    sys::prctl(libc::PR_SET_SECUREBITS, SECURE_BITS, 0).at(Step::SecureBits)?;
+    let clear_ambient = libc::PR_CAP_AMBIENT_CLEAR_ALL.unsigned_abs().into();
+    sys::prctl(libc::PR_CAP_AMBIENT, clear_ambient, 0).at(Step::Capabilities)?;
+    sys::drop_capability_sets().at(Step::Capabilities)?;
+    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).at(Step::NoNewPrivs)?;
+    // Its memory is a copy of the supervisor's.
+    sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::NotDumpable)
+}
+
+fn fork_worker(plan: &Plan, sockets: Sockets, door: Option<c_int>) -> Setup<c_int> {
+    // SAFETY: the child branch only calls worker::run, which obeys the rules of this module and
+    // does not return.
+    match unsafe { sys::fork(0, libc::SIGCHLD) }.at(Step::ForkWorker)? {
+        Forked::Child => worker::run(plan, sockets),
+        Forked::Parent { pid, pidfd } => {
+            hand_over(sockets, pidfd, door).at(Step::HandOver)?;
+            Ok(pid)
+        }
+    }
+}
+
+/// Sends up what only the supervisor needs, and keeps none of it. The standard streams go too: a
+/// pipe to the worker must end with the worker.
+fn hand_over(sockets: Sockets, pidfd: c_int, door: Option<c_int>) -> sys::Sys<()> {
+    let words = Report::Forked.encode();
+    match door {
+        None => sys::send(sockets.control, &words, &[pidfd])?,
+        Some(door) => {
+            sys::send(sockets.control, &words, &[pidfd, door])?;
+            sys::close(door);
+        }
+    }
+    sys::close(pidfd);
+    sys::close(sockets.gate);
+    sys::close_range(0, 2)
+}
+
+/// Waits for the worker's end, the supervisor's, or the lease's: whichever is first ends the tree.
+fn hold(control: c_int, built: &Built, deadline_ns: u64) -> ! {
+    if sys::arm(built.lease, deadline_ns).is_err() {
+        sys::exit_now(1);
+    }
+    loop {
+        let Ok([ordered, lapsed, changed]) = sys::poll3([control, built.lease, built.children])
+        else {
+            sys::exit_now(1);
+        };
+        if ordered {
+            obey(control, built.lease);
+        } else if lapsed {
+            let _told = sys::send(control, &Report::LeaseLapsed.encode(), &[]);
+            sys::exit_now(0);
+        }
+        if changed {
+            sys::drain(built.children);
+            reap(control, built.worker);
+        }
+    }
+}
+
+/// Takes one order. The end of the socket, and anything that is no renewal, ends the tree.
+fn obey(control: c_int, lease: c_int) {
+    let order = match sys::receive(control, libc::MSG_DONTWAIT) {
+        Err(Errno(libc::EAGAIN)) => return,
+        received => received.ok().flatten().and_then(Order::decode),
+    };
+    let renewed = match order {
+        Some(Order::RenewUntil(deadline)) => sys::arm(lease, deadline).is_ok(),
+        Some(Order::Release) | None => false,
+    };
+    if !renewed {
+        sys::exit_now(1);
+    }
+}
+
+/// Reaps all that ended. The worker's end is reported and is the end of everything.
+fn reap(control: c_int, worker: c_int) {
+    while let Some(changed) = sys::next_changed_child() {
+        let status = changed.status;
+        if changed.pid != worker {
+            continue;
+        }
+        if libc::WIFSTOPPED(status) {
+            report_stop(control, Report::Stopped(libc::WSTOPSIG(status)));
+        } else if libc::WIFCONTINUED(status) {
+            report_stop(control, Report::Continued);
+        } else {
+            let ended = Report::Ended {
+                status,
+                max_rss_kib: changed.max_rss_kib,
+            };
+            let _told = sys::send(control, &ended.encode(), &[]);
+            sys::exit_now(0);
+        }
+    }
+}
+
+fn report_stop(control: c_int, report: Report) {
+    if sys::unread_by_peer(control) < UNREAD_BYTES_MAX {
+        let _told = sys::send(control, &report.encode(), &[]);
+    }
+}

@@ -1,0 +1,102 @@
+//! Everything the cell's own processes need, computed before clone.
+//!
+//! After clone nothing may be allocated, so each path is a C string, each table is filled, and
+//! the child only walks them. The order of `mounts` is the order they are done in.
+
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use crate::error::Step;
+use crate::landlock;
+use crate::spec::FileIdentity;
+use crate::sys::{Inode, StringArray};
+
+/// What pid 1 does.
+pub(crate) struct Plan {
+    pub(crate) uid_map: Vec<u8>,
+    pub(crate) gid_map: Vec<u8>,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) loopback: bool,
+    pub(crate) door: bool,
+    pub(crate) worker: WorkerPlan,
+}
+
+/// What the worker does.
+pub(crate) struct WorkerPlan {
+    pub(crate) cwd: CString,
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) ruleset: crate::sys::LandlockRuleset,
+    pub(crate) rules: Vec<landlock::Rule>,
+    pub(crate) filter: &'static [libc::sock_filter],
+    pub(crate) program: CString,
+    pub(crate) identity: FileIdentity,
+    /// A script is executed by path, since its interpreter has to find it again.
+    pub(crate) is_script: bool,
+    pub(crate) argv: StringArray,
+    pub(crate) env: StringArray,
+}
+
+/// One resource limit.
+pub(crate) struct Limit {
+    pub(crate) resource: u32,
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
+}
+
+/// One step in the construction of the new root. Targets are relative to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mount {
+    /// A directory; one that exists is fine.
+    Dir(CString),
+    /// An empty file to mount another on.
+    File(CString),
+    Symlink {
+        path: CString,
+        target: CString,
+    },
+    /// A file system of the cell's own.
+    Private {
+        kind: &'static CStr,
+        target: CString,
+        flags: u64,
+        data: CString,
+    },
+    Bind(Bind),
+}
+
+/// A recursive copy of the mounts at `source`, attached at `target`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bind {
+    /// Absolute: on the host. Relative: in the new root.
+    pub(crate) source: CString,
+    /// What `source` was when the cell was prepared.
+    pub(crate) inode: Option<Inode>,
+    pub(crate) target: CString,
+    /// What `target` must be, where it lies in another bind and others could have moved it.
+    pub(crate) covers: Option<Inode>,
+    pub(crate) attributes: u64,
+}
+
+impl Mount {
+    fn target(&self) -> &CStr {
+        match self {
+            Self::Dir(path) | Self::File(path) | Self::Symlink { path, .. } => path,
+            Self::Private { target, .. } => target,
+            Self::Bind(bind) => &bind.target,
+        }
+    }
+}
+
+impl Plan {
+    /// The path a failed step was about, as seen inside the cell.
+    pub(crate) fn path_of(&self, step: Step, index: usize) -> Option<PathBuf> {
+        let path = match step {
+            Step::LandlockRule => self.worker.rules.get(index)?.path.as_c_str(),
+            Step::ChangeDir => self.worker.cwd.as_c_str(),
+            _ => self.mounts.get(index)?.target(),
+        };
+        let inside = std::ffi::OsStr::from_bytes(path.to_bytes());
+        Some(PathBuf::from("/").join(inside))
+    }
+}

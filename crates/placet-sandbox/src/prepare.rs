@@ -1,0 +1,321 @@
+//! From a spec to a plan: checks what can be checked and computes all that the child needs.
+//!
+//! Opens each path once to learn what it is; the child opens it again in its own mount namespace,
+//! where alone it can be bound, and compares.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io::{self, Read};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, Stat};
+
+use crate::error::SandboxError;
+use crate::landlock::{self, Right};
+use crate::layout::{self, Found, Grant, Parts, c_string};
+use crate::plan::{Limit, Plan, WorkerPlan};
+use crate::spec::{CellSpec, FileIdentity, Limits, Network, Program};
+use crate::sys::{self, Inode, StringArray};
+use crate::{devices, seccomp};
+
+/// Checks the spec and computes the plan.
+pub(crate) fn plan(spec: CellSpec) -> Result<Plan, SandboxError> {
+    let abi = landlock_abi()?;
+    let grants = grants(&spec)?;
+    let program = check_program(&spec.program, &grants)?;
+    let devices = devices::devices()?;
+    let ruleset = landlock::ruleset(abi, spec.network == Network::Loopback);
+    let rules = rules(&ruleset, &grants, &devices)?;
+    let parts = Parts {
+        hidden: hidden(&spec.paths.hidden)?,
+        root_links: devices::root_links()?,
+        tmp_bytes_max: spec.paths.tmp_bytes_max,
+        door: spec.door,
+        grants,
+        devices,
+    };
+    check_absolute(&spec.cwd)?;
+    Ok(Plan {
+        uid_map: id_map(rustix::process::geteuid().as_raw()),
+        gid_map: id_map(rustix::process::getegid().as_raw()),
+        mounts: layout::lay_out(&parts)?,
+        loopback: spec.network == Network::Loopback,
+        door: spec.door,
+        worker: WorkerPlan {
+            cwd: c_string(spec.cwd.as_os_str().as_bytes(), "the working directory")?,
+            limits: limits(&spec.limits)?,
+            ruleset,
+            rules,
+            filter: seccomp::filter(),
+            is_script: program.is_script,
+            program: program.path,
+            identity: spec.program.identity,
+            argv: argv(&spec.program.argv)?,
+            env: env(&spec.env)?,
+        },
+    })
+}
+
+fn landlock_abi() -> Result<i32, SandboxError> {
+    match sys::landlock_abi() {
+        Ok(abi) if abi >= landlock::ABI_REQUIRED => Ok(abi),
+        Ok(_) => Err(SandboxError::Unsupported("Landlock ABI 3 (Linux 6.2)")),
+        Err(_) => Err(SandboxError::Unsupported("Landlock")),
+    }
+}
+
+/// One id, mapped to itself.
+fn id_map(id: u32) -> Vec<u8> {
+    format!("{id} {id} 1").into_bytes()
+}
+
+fn grants(spec: &CellSpec) -> Result<Vec<Grant>, SandboxError> {
+    let paths = &spec.paths;
+    let write = if paths.exec_in_writable {
+        Right::WriteAndExecute
+    } else {
+        Right::Write
+    };
+    let lists = [
+        (&paths.read, Right::Read),
+        (&paths.write, write),
+        (&paths.exec, Right::Execute),
+    ];
+    let mut grants = Vec::new();
+    for (list, right) in lists {
+        for path in list {
+            check_not_reserved(path)?;
+            grants.push(Grant {
+                found: find(path)?,
+                right,
+            });
+        }
+    }
+    Ok(grants)
+}
+
+fn check_absolute(path: &Path) -> Result<(), SandboxError> {
+    // Components would skip over inner dots, so compare with what they spell.
+    let plain = path
+        .components()
+        .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let spelled: PathBuf = path.components().collect();
+    if path.is_absolute() && plain && spelled.as_os_str() == path.as_os_str() {
+        Ok(())
+    } else {
+        Err(SandboxError::NotAbsolute(path.to_path_buf()))
+    }
+}
+
+/// The cell's own /proc, /dev, /run and door would be lost under a bind.
+fn check_not_reserved(path: &Path) -> Result<(), SandboxError> {
+    let own = ["/proc", "/dev", "/run/placet"]
+        .iter()
+        .any(|own| path.starts_with(own));
+    if own || path == Path::new("/") || path == Path::new("/run") {
+        return Err(SandboxError::Reserved(path.to_path_buf()));
+    }
+    Ok(())
+}
+
+/// Opens a canonical path to learn what it is.
+pub(crate) fn find(path: &Path) -> Result<Found, SandboxError> {
+    let (found, kind) = look(path)?;
+    match kind {
+        FileType::Directory => Ok(Found {
+            is_dir: true,
+            ..found
+        }),
+        FileType::RegularFile => Ok(found),
+        _ => Err(SandboxError::NotFileOrDirectory(path.to_path_buf())),
+    }
+}
+
+/// As [`find`], of any type.
+pub(crate) fn look(path: &Path) -> Result<(Found, FileType), SandboxError> {
+    let stat = stat_canonical(path)?;
+    let inode = Inode {
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+    };
+    let found = Found {
+        path: path.to_path_buf(),
+        inode,
+        is_dir: false,
+    };
+    Ok((found, FileType::from_raw_mode(stat.st_mode)))
+}
+
+fn stat_canonical(path: &Path) -> Result<Stat, SandboxError> {
+    check_absolute(path)?;
+    let name = c_string(path.as_os_str().as_bytes(), "a path")?;
+    let fd = sys::open_path(libc::AT_FDCWD, &name).map_err(|errno| match errno.0 {
+        libc::ELOOP => SandboxError::NotCanonical(path.to_path_buf()),
+        _ => SandboxError::Open {
+            path: path.to_path_buf(),
+            source: errno.into(),
+        },
+    })?;
+    // SAFETY: openat2 has just made this descriptor for us alone.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    rustix::fs::fstat(&fd).map_err(|errno| SandboxError::Open {
+        path: path.to_path_buf(),
+        source: errno.into(),
+    })
+}
+
+/// The hidden paths that exist.
+fn hidden(paths: &[PathBuf]) -> Result<Vec<Found>, SandboxError> {
+    let mut hidden = Vec::new();
+    for path in paths {
+        match look(path) {
+            Ok((found, kind)) => {
+                hidden.push(Found {
+                    is_dir: kind == FileType::Directory,
+                    ..found
+                });
+            }
+            Err(SandboxError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(hidden)
+}
+
+struct Checked {
+    path: CString,
+    is_script: bool,
+}
+
+fn check_program(program: &Program, grants: &[Grant]) -> Result<Checked, SandboxError> {
+    let path = &program.path;
+    let may_run = |grant: &&Grant| matches!(grant.right, Right::Execute | Right::WriteAndExecute);
+    if !grants
+        .iter()
+        .filter(may_run)
+        .any(|grant| path.starts_with(&grant.found.path))
+    {
+        return Err(SandboxError::ProgramOutsideExec(path.clone()));
+    }
+    find(path)?;
+    let open = |source| SandboxError::Open {
+        path: path.clone(),
+        source,
+    };
+    let metadata = std::fs::metadata(path).map_err(open)?;
+    if FileIdentity::of_metadata(&metadata) != program.identity {
+        return Err(SandboxError::ProgramChanged(path.clone()));
+    }
+    let path = c_string(path.as_os_str().as_bytes(), "the program's path")?;
+    Ok(Checked {
+        path,
+        is_script: is_script(&program.path),
+    })
+}
+
+/// Whether the file starts with `#!`. One that cannot be read is taken for a binary: executing
+/// needs no read permission for those, and the kernel would not run it as a script either.
+fn is_script(path: &Path) -> bool {
+    let mut magic = [0u8; 2];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic));
+    read.is_ok() && magic == *b"#!"
+}
+
+/// Landlock rules for the scope and for what the cell has of its own.
+fn rules(
+    ruleset: &sys::LandlockRuleset,
+    grants: &[Grant],
+    devices: &[(Found, &'static str)],
+) -> Result<Vec<landlock::Rule>, SandboxError> {
+    let mut rules = Vec::new();
+    for Grant { found, right } in grants {
+        let path = c_string(found.path.as_os_str().as_bytes(), "a path")?;
+        rules.push(landlock::rule(ruleset, path, *right, found.is_dir));
+    }
+    let mut own = vec![
+        (c"/", Right::List),
+        (c"/proc", Right::Read),
+        (c"/dev", Right::Device),
+        (c"/dev/shm", Right::Write),
+        (c"/run", Right::Write),
+    ];
+    if !grants
+        .iter()
+        .any(|grant| grant.found.path == Path::new("/tmp"))
+    {
+        own.push((c"/tmp", Right::Write));
+    }
+    rules.extend(
+        own.into_iter()
+            .map(|(path, right)| landlock::rule(ruleset, path.to_owned(), right, true)),
+    );
+    // The nodes themselves too: an inherited descriptor that is reopened through /proc/self/fd is
+    // reached on the host's mount, not below the cell's /dev.
+    for (_, name) in devices {
+        let path = c_string(format!("/dev/{name}").as_bytes(), "a path")?;
+        rules.push(landlock::rule(ruleset, path, Right::Device, false));
+    }
+    Ok(rules)
+}
+
+fn limits(limits: &Limits) -> Result<Vec<Limit>, SandboxError> {
+    if limits.processes.is_some() && rustix::process::getuid().is_root() {
+        return Err(SandboxError::ProcessLimitAsRoot);
+    }
+    // A second between soft and hard, so that the worker ends by SIGXCPU and not by SIGKILL.
+    let cpu_hard = limits.cpu_secs.map(|secs| secs.saturating_add(1));
+    let wanted = [
+        (libc::RLIMIT_CORE, Some(0), Some(0)),
+        (libc::RLIMIT_CPU, limits.cpu_secs, cpu_hard),
+        (
+            libc::RLIMIT_AS,
+            limits.address_space_bytes,
+            limits.address_space_bytes,
+        ),
+        (libc::RLIMIT_NPROC, limits.processes, limits.processes),
+        (libc::RLIMIT_NOFILE, limits.open_files, limits.open_files),
+        (
+            libc::RLIMIT_FSIZE,
+            limits.file_size_bytes,
+            limits.file_size_bytes,
+        ),
+    ];
+    let mut list = Vec::new();
+    for (resource, soft, hard) in wanted {
+        if let (Some(soft), Some(hard)) = (soft, hard) {
+            let max = sys::hard_limit(resource).map_err(|errno| SandboxError::Supervisor {
+                what: "read a resource limit",
+                source: errno.into(),
+            })?;
+            list.push(Limit {
+                resource,
+                soft: soft.min(max),
+                hard: hard.min(max),
+            });
+        }
+    }
+    Ok(list)
+}
+
+fn argv(arguments: &[OsString]) -> Result<StringArray, SandboxError> {
+    let strings = arguments
+        .iter()
+        .map(|argument| c_string(argument.as_bytes(), "an argument"));
+    strings.collect::<Result<_, _>>().map(StringArray::new)
+}
+
+fn env(variables: &[(OsString, OsString)]) -> Result<StringArray, SandboxError> {
+    let strings = variables.iter().map(|(name, value)| variable(name, value));
+    strings.collect::<Result<_, _>>().map(StringArray::new)
+}
+
+fn variable(name: &OsStr, value: &OsStr) -> Result<CString, SandboxError> {
+    if name.is_empty() || name.as_bytes().contains(&b'=') {
+        return Err(SandboxError::BadString("a variable's name"));
+    }
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.push(b'=');
+    bytes.extend_from_slice(value.as_bytes());
+    c_string(&bytes, "a variable")
+}

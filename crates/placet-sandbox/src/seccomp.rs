@@ -1,0 +1,271 @@
+//! The system calls that a cell is refused, as data: each rule carries the reason it is there.
+//!
+//! A deny list, not an allow list: inside run ordinary build tools and interpreters. Namespaces,
+//! mounts and Landlock already decide what can be touched; this table takes away what would get
+//! around them, and kernel surface that such tools do not use. Nothing here looks at memory, so
+//! nothing can be raced. [`crate::bpf`] turns the table into a program.
+
+use std::sync::OnceLock;
+
+use crate::bpf;
+
+/// One refusal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    pub(crate) call: i64,
+    pub(crate) when: When,
+    pub(crate) answer: Answer,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for readers of the table"))]
+    pub(crate) reason: &'static str,
+}
+
+/// Which calls of that number: `arg` counts from 0, and only its low 32 bits are compared, as the
+/// kernel itself does for every argument used here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum When {
+    Always,
+    Equals { arg: u32, value: u32 },
+    NoneOf { arg: u32, values: &'static [u32] },
+    AnyBit { arg: u32, mask: u32 },
+    NoBit { arg: u32, mask: u32 },
+}
+
+/// What the caller gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Errno(i32),
+}
+
+const DENY: Answer = Answer::Errno(libc::EPERM);
+
+const NAMESPACES: u32 = (libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET)
+    .unsigned_abs();
+/// CLONE_NEWTIME shares its bit with clone's exit signal, so only unshare can ask for it.
+const NAMESPACES_AND_TIME: u32 = NAMESPACES | 0x80;
+
+const FAMILIES: &[u32] = &[
+    libc::AF_UNIX.unsigned_abs(),
+    libc::AF_INET.unsigned_abs(),
+    libc::AF_INET6.unsigned_abs(),
+];
+/// PER_LINUX, and the value that only asks.
+const PERSONALITIES: &[u32] = &[0, 0xffff_ffff];
+const IPPROTO_MPTCP: u32 = 262;
+const MFD_NOEXEC_SEAL: u32 = 8;
+const TIOCSTI: u32 = 0x5412;
+const TIOCLINUX: u32 = 0x541c;
+const PR_SET_PTRACER: u32 = 0x5961_6d61;
+/// The same number on every architecture, and newer than the libc crate's tables.
+const SYS_OPEN_TREE_ATTR: i64 = 467;
+
+const fn deny(call: i64, reason: &'static str) -> Rule {
+    Rule {
+        call,
+        when: When::Always,
+        answer: DENY,
+        reason,
+    }
+}
+
+const fn deny_when(call: i64, when: When, reason: &'static str) -> Rule {
+    Rule {
+        call,
+        when,
+        answer: DENY,
+        reason,
+    }
+}
+
+const IO_URING: &str = "makes sockets and opens files without the calls this filter sees";
+const FOREIGN_MEMORY: &str = "reads or writes another process: only its own code may decide for it";
+const MOUNTS: &str = "the mount tree is the scope";
+const NAMESPACE: &str = "a new user namespace hands out capabilities and their kernel surface";
+const MODULE: &str = "loads code into the kernel";
+const CLOCK: &str = "sets the clock that leases and records are read against";
+const KEYS: &str = "kernel keyrings are not namespaced: they reach the user's other processes";
+const HANDLES: &str = "opens files by inode, past every mount";
+const ADMIN: &str = "administers the machine: no tool in a cell needs it";
+const OBSOLETE: &str = "kernel surface without users";
+
+/// Every refusal, on every architecture.
+pub(crate) const RULES: &[Rule] = &[
+    Rule {
+        call: libc::SYS_clone3,
+        when: When::Always,
+        answer: Answer::Errno(libc::ENOSYS),
+        reason: "its flags lie in memory: ENOSYS makes the C library use clone, whose flags show",
+    },
+    deny_when(
+        libc::SYS_clone,
+        When::AnyBit {
+            arg: 0,
+            mask: NAMESPACES,
+        },
+        NAMESPACE,
+    ),
+    deny_when(
+        libc::SYS_unshare,
+        When::AnyBit {
+            arg: 0,
+            mask: NAMESPACES_AND_TIME,
+        },
+        NAMESPACE,
+    ),
+    deny(libc::SYS_setns, NAMESPACE),
+    deny(libc::SYS_io_uring_setup, IO_URING),
+    deny(libc::SYS_io_uring_enter, IO_URING),
+    deny(libc::SYS_io_uring_register, IO_URING),
+    deny(libc::SYS_ptrace, FOREIGN_MEMORY),
+    deny(libc::SYS_process_vm_readv, FOREIGN_MEMORY),
+    deny(libc::SYS_process_vm_writev, FOREIGN_MEMORY),
+    deny(libc::SYS_process_madvise, FOREIGN_MEMORY),
+    deny(
+        libc::SYS_pidfd_getfd,
+        "takes descriptors out of another process",
+    ),
+    deny(
+        libc::SYS_kcmp,
+        "compares kernel pointers of other processes",
+    ),
+    deny_when(
+        libc::SYS_prctl,
+        When::Equals {
+            arg: 0,
+            value: PR_SET_PTRACER,
+        },
+        "invites a tracer past Yama",
+    ),
+    deny_when(
+        libc::SYS_seccomp,
+        When::AnyBit { arg: 1, mask: 8 },
+        "a listener of its own would take the place of the supervisor's",
+    ),
+    deny(libc::SYS_bpf, "runs programs in the kernel"),
+    deny(
+        libc::SYS_userfaultfd,
+        "stops the kernel in the middle of a copy: an aid to exploits",
+    ),
+    deny(
+        libc::SYS_perf_event_open,
+        "observes the kernel and other processes",
+    ),
+    deny(libc::SYS_add_key, KEYS),
+    deny(libc::SYS_request_key, KEYS),
+    deny(libc::SYS_keyctl, KEYS),
+    deny(libc::SYS_open_by_handle_at, HANDLES),
+    deny(libc::SYS_name_to_handle_at, HANDLES),
+    deny(libc::SYS_mount, MOUNTS),
+    deny(libc::SYS_umount2, MOUNTS),
+    deny(libc::SYS_move_mount, MOUNTS),
+    deny(libc::SYS_open_tree, MOUNTS),
+    deny(SYS_OPEN_TREE_ATTR, MOUNTS),
+    deny(libc::SYS_fsopen, MOUNTS),
+    deny(libc::SYS_fsconfig, MOUNTS),
+    deny(libc::SYS_fsmount, MOUNTS),
+    deny(libc::SYS_fspick, MOUNTS),
+    deny(libc::SYS_mount_setattr, MOUNTS),
+    deny(libc::SYS_pivot_root, MOUNTS),
+    deny(libc::SYS_chroot, MOUNTS),
+    deny_when(
+        libc::SYS_ioctl,
+        When::Equals {
+            arg: 1,
+            value: TIOCSTI,
+        },
+        "types into the terminal that the supervisor's user types into",
+    ),
+    deny_when(
+        libc::SYS_ioctl,
+        When::Equals {
+            arg: 1,
+            value: TIOCLINUX,
+        },
+        "pastes into a virtual console",
+    ),
+    deny_when(
+        libc::SYS_socket,
+        When::NoneOf {
+            arg: 0,
+            values: FAMILIES,
+        },
+        "vsock reaches the host of a virtual machine; netlink, packet and the rest are surface",
+    ),
+    deny_when(
+        libc::SYS_socket,
+        When::Equals {
+            arg: 2,
+            value: IPPROTO_MPTCP,
+        },
+        "Landlock's TCP rules do not cover MPTCP",
+    ),
+    deny_when(
+        libc::SYS_memfd_create,
+        When::NoBit {
+            arg: 1,
+            mask: MFD_NOEXEC_SEAL,
+        },
+        "an executable file on no mount: neither noexec nor Landlock applies to it",
+    ),
+    deny_when(
+        libc::SYS_personality,
+        When::NoneOf {
+            arg: 0,
+            values: PERSONALITIES,
+        },
+        "turns off address randomization and brings back old, laxer behaviour",
+    ),
+    deny(libc::SYS_kexec_load, MODULE),
+    deny(libc::SYS_kexec_file_load, MODULE),
+    deny(libc::SYS_init_module, MODULE),
+    deny(libc::SYS_finit_module, MODULE),
+    deny(libc::SYS_delete_module, MODULE),
+    deny(libc::SYS_settimeofday, CLOCK),
+    deny(libc::SYS_clock_settime, CLOCK),
+    deny(libc::SYS_adjtimex, CLOCK),
+    deny(libc::SYS_clock_adjtime, CLOCK),
+    deny(libc::SYS_reboot, ADMIN),
+    deny(libc::SYS_swapon, ADMIN),
+    deny(libc::SYS_swapoff, ADMIN),
+    deny(libc::SYS_acct, ADMIN),
+    deny(libc::SYS_quotactl, ADMIN),
+    deny(libc::SYS_quotactl_fd, ADMIN),
+    deny(libc::SYS_syslog, ADMIN),
+    deny(libc::SYS_vhangup, ADMIN),
+    deny(libc::SYS_fanotify_init, ADMIN),
+    deny(libc::SYS_lookup_dcookie, OBSOLETE),
+    deny(libc::SYS_nfsservctl, OBSOLETE),
+];
+
+/// The program of [`RULES`], built once.
+pub(crate) fn filter() -> &'static [libc::sock_filter] {
+    static FILTER: OnceLock<Vec<libc::sock_filter>> = OnceLock::new();
+    FILTER.get_or_init(|| bpf::compile(RULES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_has_a_reason() {
+        assert!(RULES.iter().all(|rule| rule.reason.len() > 10));
+    }
+
+    #[test]
+    fn no_rule_is_there_twice() {
+        let mut seen: Vec<String> = RULES
+            .iter()
+            .map(|rule| format!("{} {:?}", rule.call, rule.when))
+            .collect();
+        seen.sort();
+        let before = seen.len();
+        seen.dedup();
+        assert_eq!(before, seen.len());
+    }
+}

@@ -1,0 +1,151 @@
+//! What a cell is asked to be: the program, what it sees, and its limits.
+//!
+//! Plain owned data in the sandbox's own terms. It decides nothing: whether a scope is justified
+//! was settled before, and whether it can be enforced is settled by [`crate::Cell::prepare`].
+
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// One confined process tree, in full.
+#[derive(Clone, Debug)]
+pub struct CellSpec {
+    /// The first program image.
+    pub program: Program,
+    /// The whole environment; nothing is inherited.
+    pub env: Vec<(OsString, OsString)>,
+    /// Working directory, as seen inside the cell.
+    pub cwd: PathBuf,
+    /// The only parts of the file system the cell sees.
+    pub paths: Paths,
+    /// Whether the tree may talk to itself over TCP.
+    pub network: Network,
+    /// Resource limits.
+    pub limits: Limits,
+    /// How long the tree lives without [`crate::RunningCell::renew`], counted from spawn on
+    /// CLOCK_BOOTTIME, and so also while the machine sleeps.
+    pub lease: Duration,
+    /// Whether to listen at [`DOOR_PATH`]. The socket lives in a file system that exists only in
+    /// this cell, so whoever connects was started inside it: lineage that a child cannot forge.
+    pub door: bool,
+}
+
+/// Where a cell with a door finds it.
+pub const DOOR_PATH: &str = "/run/placet/door.sock";
+
+/// The first program of a cell.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Canonical absolute path; must lie in [`Paths::exec`]. The program's ELF interpreter has to
+    /// be in it too, see [`crate::elf_interpreter`].
+    pub path: PathBuf,
+    /// The file the decision was about. A different one at launch is refused.
+    pub identity: FileIdentity,
+    /// All arguments, the zeroth included.
+    pub argv: Vec<OsString>,
+}
+
+/// One state of one file: changed contents or another file at the path give another identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// Device number.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Last modification of the contents, nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// Last change of the inode, nanoseconds since the epoch.
+    pub ctime_ns: i64,
+}
+
+impl FileIdentity {
+    /// The identity of the file at `path` now, following symbolic links.
+    ///
+    /// # Errors
+    /// Those of stat(2).
+    pub fn of_path(path: &Path) -> std::io::Result<Self> {
+        std::fs::metadata(path).map(|metadata| Self::of_metadata(&metadata))
+    }
+
+    /// The identity that a file's metadata describe.
+    #[must_use]
+    pub fn of_metadata(metadata: &std::fs::Metadata) -> Self {
+        Self {
+            dev: metadata.dev(),
+            ino: metadata.ino(),
+            size: metadata.size(),
+            mtime_ns: nanos(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: nanos(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    pub(crate) fn of_stat(stat: &libc::stat) -> Self {
+        Self {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+            size: stat.st_size.unsigned_abs(),
+            mtime_ns: nanos(stat.st_mtime, stat.st_mtime_nsec),
+            ctime_ns: nanos(stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+fn nanos(secs: i64, nanos: i64) -> i64 {
+    secs.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+/// The visible file system. Every path is canonical and absolute; a directory means all below it.
+///
+/// What is not named does not exist inside, apart from the cell's own `/proc`, `/dev`, `/tmp`,
+/// `/run` and the host root's symbolic links into the scope. A listening AF_UNIX socket that lies
+/// in a visible path can be connected to: hide it if it must not be reached.
+#[derive(Clone, Debug, Default)]
+pub struct Paths {
+    /// Readable; libraries here can be loaded, programs not started.
+    pub read: Vec<PathBuf>,
+    /// Readable and writable, and without execution unless `exec_in_writable`.
+    pub write: Vec<PathBuf>,
+    /// Readable, and programs here may be started.
+    pub exec: Vec<PathBuf>,
+    /// Lets programs that were written inside the cell run. Build tools and test runners need it;
+    /// it gives up the protection against dropped binaries and preloaded libraries.
+    pub exec_in_writable: bool,
+    /// Masked by nothing, also inside the paths above. A path that does not exist when the cell
+    /// is prepared is not masked. Each is masked under this path only: a second bind mount of the
+    /// same directory elsewhere in the scope has to be named too.
+    pub hidden: Vec<PathBuf>,
+    /// Size of each of the private file systems `/tmp`, `/dev/shm` and `/run`, in bytes.
+    pub tmp_bytes_max: u64,
+}
+
+/// What network there is. In either case the cell has its own, empty network namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// No interface is up and Landlock refuses TCP.
+    #[default]
+    None,
+    /// A loopback of its own, which nothing outside reaches.
+    Loopback,
+}
+
+/// Upper bounds; `None` keeps what the supervisor has. A bound above the supervisor's own hard
+/// limit becomes that limit. Core dumps are always off.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Processor time of each single process, in seconds; passing it is SIGXCPU.
+    pub cpu_secs: Option<u64>,
+    /// Address space of each single process, in bytes.
+    pub address_space_bytes: Option<u64>,
+    /// Processes and threads of the tree, pid 1 included. RLIMIT_NPROC is counted for each user in
+    /// each user namespace, and the cell has its own, so other processes of the user do not count
+    /// and two cells do not share. The kernel exempts the host's root user from it: under root
+    /// this is refused and a control group has to do it.
+    pub processes: Option<u64>,
+    /// Open descriptors of each single process.
+    pub open_files: Option<u64>,
+    /// Size of a written file, in bytes; passing it is SIGXFSZ.
+    pub file_size_bytes: Option<u64>,
+}

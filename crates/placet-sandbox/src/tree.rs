@@ -1,0 +1,293 @@
+//! The supervisor's handles on one tree: its messages, its signals, its end.
+//!
+//! Knows nothing of what runs inside. Whatever happens to the value, the tree does not outlive it.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::error::SandboxError;
+use crate::launcher::Launched;
+use crate::sys::{self, Errno, Reaped, Words};
+use crate::wire::{Order, Report};
+
+/// What happened in a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The worker was stopped by this signal.
+    Stopped(i32),
+    /// The worker goes on after a stop.
+    Continued,
+    /// The whole tree is gone.
+    Ended(Exit),
+}
+
+/// How the worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It exited with this code, 0 to 255.
+    Exited(i32),
+    /// This signal killed it.
+    Signaled(i32),
+}
+
+/// What ended the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    /// The worker ended, and the rest of the tree with it.
+    Worker,
+    /// The lease was not renewed.
+    Lease,
+    /// The supervisor, by `terminate`.
+    Terminated,
+    /// Something else killed pid 1: another process of the user, or the out-of-memory killer.
+    Outside,
+}
+
+/// The end of a tree. Once there is one, no process of the cell is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The worker's own end; SIGKILL when the tree was ended under it.
+    pub status: Status,
+    /// What ended the tree.
+    pub ended_by: EndedBy,
+    /// Processor time in user mode of all processes of the tree together.
+    pub user: Duration,
+    /// Processor time in the kernel of all processes of the tree together, setup included.
+    pub system: Duration,
+    /// The largest resident set of the worker or of a child it waited for, in bytes; 0 when the
+    /// worker did not end by itself. Linux keeps the size from before execve as a lower bound: that
+    /// of the supervisor at launch.
+    pub max_rss_bytes: u64,
+}
+
+/// pid 1, and what it handed up.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pid: i32,
+    pidfd: OwnedFd,
+    control: OwnedFd,
+    handed: Option<Handed>,
+    heard: Heard,
+    ended: Option<Exit>,
+}
+
+/// The descriptors that came with the worker's fork.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    pub(crate) worker: OwnedFd,
+    pub(crate) door: Option<OwnedFd>,
+}
+
+/// What pid 1 said about the end, and what was done to it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    /// Wait status, and largest resident set in KiB.
+    worker_end: Option<(i32, u64)>,
+    lease_lapsed: bool,
+    terminated: bool,
+}
+
+impl Tree {
+    pub(crate) fn new(launched: Launched, control: OwnedFd) -> Self {
+        let Launched { pid, pidfd } = launched;
+        Self {
+            pid,
+            pidfd,
+            control,
+            handed: None,
+            heard: Heard::default(),
+            ended: None,
+        }
+    }
+
+    pub(crate) fn hand(&mut self, handed: Handed) {
+        self.handed = Some(handed);
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.unsigned_abs()
+    }
+
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    pub(crate) fn control(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+
+    pub(crate) fn handed(&self) -> Option<&Handed> {
+        self.handed.as_ref()
+    }
+
+    pub(crate) fn renew(&self, lease: Duration) -> Result<(), SandboxError> {
+        let order = Order::RenewUntil(deadline_after(lease));
+        let sent = sys::send(self.control.as_raw_fd(), &order.encode(), &[]);
+        sent.map_err(|errno| failed("renew the lease", errno))
+    }
+
+    /// Signals the worker. Its pidfd cannot come to mean another process.
+    pub(crate) fn signal(&self, signal: i32) -> Result<(), SandboxError> {
+        let worker = self.handed.as_ref().ok_or(Errno(libc::ESRCH));
+        worker
+            .and_then(|handed| sys::signal(handed.worker.as_raw_fd(), signal))
+            .map_err(|errno| failed("signal the worker", errno))
+    }
+
+    /// Kills pid 1, and so everything, and waits for the last process.
+    pub(crate) fn terminate(&mut self) -> Result<Exit, SandboxError> {
+        if let Some(exit) = self.ended {
+            return Ok(exit);
+        }
+        self.heard.terminated = true;
+        match sys::signal(self.pidfd.as_raw_fd(), libc::SIGKILL) {
+            // Nothing to kill: it has ended and waits to be reaped.
+            Ok(()) | Err(Errno(libc::ESRCH)) => {}
+            Err(errno) => return Err(failed("kill the cell", errno)),
+        }
+        let reaped = sys::reap(self.pidfd.as_raw_fd(), true);
+        match reaped.map_err(|errno| failed("wait for the cell", errno))? {
+            Some(reaped) => Ok(self.finish(&reaped)),
+            None => Err(failed("wait for the cell", Errno(libc::ECHILD))),
+        }
+    }
+
+    /// The next change, or `None` when the time is over.
+    pub(crate) fn next_change(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Change>, SandboxError> {
+        let deadline = timeout.map(deadline_after);
+        loop {
+            if let Some(exit) = self.ended {
+                return Ok(Some(Change::Ended(exit)));
+            }
+            if let Some(change) = self.hear() {
+                return Ok(Some(change));
+            }
+            let reaped = sys::reap(self.pidfd.as_raw_fd(), false);
+            if let Some(reaped) = reaped.map_err(|errno| failed("wait for the cell", errno))? {
+                self.finish(&reaped);
+            } else if !self.await_news(deadline)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Takes the messages that are there, up to the first that is a change.
+    fn hear(&mut self) -> Option<Change> {
+        while let Ok(Some(words)) = sys::receive(self.control.as_raw_fd(), libc::MSG_DONTWAIT) {
+            match Report::decode(words) {
+                Some(Report::Stopped(signal)) => return Some(Change::Stopped(signal)),
+                Some(Report::Continued) => return Some(Change::Continued),
+                Some(Report::Ended {
+                    status,
+                    max_rss_kib,
+                }) => {
+                    self.heard.worker_end = Some((status, max_rss_kib));
+                }
+                Some(Report::LeaseLapsed) => self.heard.lease_lapsed = true,
+                // Setup is over: pid 1 sends nothing else.
+                Some(Report::Forked | Report::Ready | Report::Failed(_)) | None => {}
+            }
+        }
+        None
+    }
+
+    /// Waits for a message or for the end of the last process.
+    fn await_news(&self, deadline: Option<u64>) -> Result<bool, SandboxError> {
+        if self.heard.worker_end.is_some() || self.heard.lease_lapsed {
+            // Its socket is about to close, or has: only the end is still to come.
+            return await_any(&[self.pidfd.as_fd()], deadline);
+        }
+        await_any(&[self.control.as_fd(), self.pidfd.as_fd()], deadline)
+    }
+
+    fn finish(&mut self, reaped: &Reaped) -> Exit {
+        while self.hear().is_some() {}
+        let Heard {
+            worker_end,
+            lease_lapsed,
+            terminated,
+        } = self.heard;
+        let ended_by = match worker_end {
+            Some(_) => EndedBy::Worker,
+            None if lease_lapsed => EndedBy::Lease,
+            None if terminated => EndedBy::Terminated,
+            None => EndedBy::Outside,
+        };
+        let (status, max_rss_kib) = worker_end.unwrap_or((libc::SIGKILL, 0));
+        let exit = Exit {
+            status: status_of(status),
+            ended_by,
+            user: Duration::from_micros(reaped.user_us),
+            system: Duration::from_micros(reaped.system_us),
+            max_rss_bytes: max_rss_kib.saturating_mul(1024),
+        };
+        self.ended = Some(exit);
+        exit
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        // Cannot fail for a child that is ours and not yet reaped; without a result to give, the
+        // control socket's end is what is left, and it ends the tree too.
+        drop(self.terminate());
+    }
+}
+
+fn status_of(status: i32) -> Status {
+    if libc::WIFEXITED(status) {
+        Status::Exited(libc::WEXITSTATUS(status))
+    } else {
+        Status::Signaled(libc::WTERMSIG(status))
+    }
+}
+
+pub(crate) fn failed(what: &'static str, errno: Errno) -> SandboxError {
+    SandboxError::Supervisor {
+        what,
+        source: errno.into(),
+    }
+}
+
+/// The CLOCK_BOOTTIME instant, in nanoseconds, that is `time` from now.
+pub(crate) fn deadline_after(time: Duration) -> u64 {
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    sys::boot_time_ns().saturating_add(nanos)
+}
+
+/// Waits until one of the descriptors is readable or hung up; `false` when the time is over.
+pub(crate) fn await_any(
+    fds: &[BorrowedFd<'_>],
+    deadline: Option<u64>,
+) -> Result<bool, SandboxError> {
+    let mut polled: Vec<PollFd<'_>> = fds
+        .iter()
+        .map(|fd| PollFd::new(fd, PollFlags::IN))
+        .collect();
+    loop {
+        let left = deadline.map(|at| at.saturating_sub(sys::boot_time_ns()));
+        let timeout = left.map(|nanos| Timespec {
+            tv_sec: i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX),
+            tv_nsec: i64::try_from(nanos % 1_000_000_000).unwrap_or(0),
+        });
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(failed("wait for the cell", Errno(errno.raw_os_error()))),
+        }
+    }
+}
+
+/// One message's words from its bytes.
+pub(crate) fn words(bytes: &[u8; size_of::<Words>()]) -> Words {
+    let mut words = Words::default();
+    for (word, chunk) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *word = u64::from_ne_bytes(*chunk);
+    }
+    words
+}

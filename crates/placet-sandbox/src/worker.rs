@@ -1,0 +1,82 @@
+//! The worker: restricts itself, waits for its release, verifies the program and becomes it.
+//!
+//! Runs in a fork of pid 1 and obeys the same rules: no allocation, no locks, no return. It keeps
+//! the supervisor's session and process group, so the terminal's signals and job control reach it
+//! as they would reach any command.
+
+use std::ffi::c_int;
+
+use crate::error::Step;
+use crate::pid1::{AtStep, Sockets};
+use crate::plan::{Plan, WorkerPlan};
+use crate::spec::FileIdentity;
+use crate::sys::{self, Errno, Image};
+use crate::wire::{Failure, Order, Report};
+
+/// What a shell answers for a command it cannot execute. The supervisor is told the reason.
+const EXIT_NOT_EXECUTED: c_int = 127;
+
+pub(crate) fn run(plan: &Plan, sockets: Sockets) -> ! {
+    sys::close(sockets.control);
+    let Err(failure) = become_program(&plan.worker, sockets.gate);
+    let _told = sys::send(sockets.gate, &Report::Failed(failure).encode(), &[]);
+    sys::exit_now(EXIT_NOT_EXECUTED)
+}
+
+fn become_program(plan: &WorkerPlan, gate: c_int) -> Result<std::convert::Infallible, Failure> {
+    sys::change_dir(&plan.cwd).at_index(Step::ChangeDir, 0)?;
+    restrict_paths(plan)?;
+    for limit in &plan.limits {
+        sys::set_limit(limit.resource, limit.soft, limit.hard).at(Step::ResourceLimit)?;
+    }
+    sys::install_filter(plan.filter).at(Step::SeccompFilter)?;
+    await_release(gate)?;
+    let program = verified_program(plan)?;
+    sys::default_signals();
+    sys::unblock_signals().at(Step::Signals)?;
+    let image = if plan.is_script {
+        Image::Path(&plan.program)
+    } else {
+        Image::Inode(program)
+    };
+    Err(Failure::new(
+        Step::Exec,
+        sys::execute(&image, &plan.argv, &plan.env),
+    ))
+}
+
+fn restrict_paths(plan: &WorkerPlan) -> Result<(), Failure> {
+    let ruleset = sys::landlock_create(&plan.ruleset).at(Step::LandlockCreate)?;
+    for (index, rule) in plan.rules.iter().enumerate() {
+        let path =
+            sys::open_path(libc::AT_FDCWD, &rule.path).at_index(Step::LandlockRule, index)?;
+        sys::landlock_allow(ruleset, path, rule.access).at_index(Step::LandlockRule, index)?;
+        sys::close(path);
+    }
+    sys::landlock_restrict(ruleset).at(Step::LandlockRestrict)?;
+    sys::close(ruleset);
+    Ok(())
+}
+
+fn await_release(gate: c_int) -> Result<(), Failure> {
+    sys::send(gate, &Report::Ready.encode(), &[]).at(Step::AwaitRelease)?;
+    let words = sys::receive(gate, 0).at(Step::AwaitRelease)?;
+    match words.and_then(Order::decode) {
+        Some(Order::Release) => Ok(()),
+        Some(Order::RenewUntil(_)) | None => {
+            Err(Failure::new(Step::AwaitRelease, Errno(libc::EPIPE)))
+        }
+    }
+}
+
+/// Opens the program and compares it with what was decided on, after the release: nothing but
+/// execve itself comes later, and execve gets this very inode.
+fn verified_program(plan: &WorkerPlan) -> Result<c_int, Failure> {
+    let program = sys::open_path(libc::AT_FDCWD, &plan.program).at(Step::VerifyProgram)?;
+    let stat = sys::stat(program).at(Step::VerifyProgram)?;
+    if FileIdentity::of_stat(&stat) == plan.identity {
+        Ok(program)
+    } else {
+        Err(Failure::new(Step::VerifyProgram, Errno(libc::ESTALE)))
+    }
+}

@@ -1,0 +1,194 @@
+//! What the suites share: a harness that also runs every test as an unprivileged user, and cells
+//! whose program is the test executable itself.
+//!
+//! Run as root, a suite runs twice: as root, and again re-executed as a user that owns nothing.
+//! Nothing is skipped; a machine without what a cell needs fails.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::Duration;
+
+use placet_sandbox::{CellSpec, FileIdentity, Limits, Network, Paths, Program, elf_interpreter};
+
+/// First argument of a process that is to be an attacker or another actor, not the suite.
+pub(crate) const ACT: &str = "--act";
+/// Set in the run as an unprivileged user.
+const AS_USER: &str = "PLACET_TEST_AS_USER";
+/// An id that owns nothing here and needs no name.
+const USER: u32 = 54_321;
+
+pub(crate) type Test = (&'static str, fn());
+/// Something a process of the suite does instead of running tests; gives its exit code.
+pub(crate) type Act = (&'static str, fn(&[String]) -> i32);
+
+/// The suite's `main`.
+pub(crate) fn main_of(tests: &[Test], acts: &[Act]) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == ACT) {
+        let name = arguments.get(1).map_or("", String::as_str);
+        let act = acts.iter().find(|(known, _)| *known == name);
+        let (_, act) = act.unwrap_or_else(|| panic!("no act {name}"));
+        std::process::exit(act(arguments.get(2..).unwrap_or(&[])));
+    }
+    let filters: Vec<&String> = arguments
+        .iter()
+        .filter(|word| !word.starts_with("--"))
+        .collect();
+    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|part| name.contains(*part));
+    let chosen: Vec<&Test> = tests.iter().filter(|(name, _)| wanted(name)).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        chosen.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let mut failed = run(&chosen);
+    if is_root() && !run_as_user(&filters) {
+        failed += 1;
+    }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn run(tests: &[&Test]) -> usize {
+    let who = if is_root() { "root" } else { "user" };
+    let mut failed = Vec::new();
+    for (name, test) in tests {
+        let passed = catch_unwind(AssertUnwindSafe(test)).is_ok();
+        println!(
+            "test {name} ({who}) ... {}",
+            if passed { "ok" } else { "FAILED" }
+        );
+        if !passed {
+            failed.push(name);
+        }
+    }
+    println!(
+        "{} passed, {} failed as {who} {failed:?}",
+        tests.len() - failed.len(),
+        failed.len()
+    );
+    failed.len()
+}
+
+/// Runs a copy of this executable that the user can reach.
+fn run_as_user(filters: &[&String]) -> bool {
+    let dir = tempfile::Builder::new().prefix("suite").tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = dir.path().join("suite");
+    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let mut command = command(&copy);
+    command
+        .args(filters)
+        .uid(USER)
+        .gid(USER)
+        .current_dir("/")
+        .env(AS_USER, "1");
+    command.status().unwrap().success()
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the suite starts processes outside of any cell"
+)]
+pub(crate) fn command(program: &Path) -> Command {
+    Command::new(program)
+}
+
+/// A directory of its own, canonical, removed at the end.
+pub(crate) fn scratch() -> tempfile::TempDir {
+    let base = fs::canonicalize(std::env::temp_dir()).unwrap();
+    tempfile::Builder::new()
+        .prefix("cell")
+        .tempdir_in(base)
+        .unwrap()
+}
+
+pub(crate) fn own_executable() -> PathBuf {
+    fs::canonicalize(std::env::current_exe().unwrap()).unwrap()
+}
+
+/// The command line that makes this executable act.
+pub(crate) fn acting(act: &str, arguments: &[&str]) -> Vec<OsString> {
+    let mut argv: Vec<OsString> = vec!["actor".into(), ACT.into(), act.into()];
+    argv.extend(arguments.iter().map(OsString::from));
+    argv
+}
+
+/// A spec for a program with what any dynamically linked one needs to start.
+pub(crate) fn spec(program: &Path, argv: Vec<OsString>) -> CellSpec {
+    let program = fs::canonicalize(program).unwrap();
+    let mut exec = vec![program.clone()];
+    if let Some(interpreter) = elf_interpreter(&program).unwrap() {
+        exec.push(fs::canonicalize(interpreter).unwrap());
+    }
+    CellSpec {
+        program: Program {
+            identity: FileIdentity::of_path(&program).unwrap(),
+            path: program,
+            argv,
+        },
+        env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+        cwd: "/".into(),
+        paths: Paths {
+            read: libraries(),
+            exec,
+            tmp_bytes_max: 16 << 20,
+            ..Paths::default()
+        },
+        network: Network::None,
+        limits: Limits::default(),
+        lease: Duration::from_secs(60),
+        door: false,
+    }
+}
+
+/// A spec for this executable in a role.
+pub(crate) fn acting_spec(act: &str, arguments: &[&str]) -> CellSpec {
+    spec(&own_executable(), acting(act, arguments))
+}
+
+/// Where the dynamic linker finds libraries.
+fn libraries() -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = ["/usr/lib", "/usr/lib64", "/etc/ld.so.cache"]
+        .iter()
+        .filter_map(|path| fs::canonicalize(path).ok())
+        .collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+/// Runs an act outside of any cell.
+pub(crate) fn act_outside(act: &str, arguments: &[&str]) -> Output {
+    let mut command = command(&own_executable());
+    command
+        .arg0("actor")
+        .arg(ACT)
+        .arg(act)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// Everything a pipe gives until all its writers are gone.
+pub(crate) fn read_all(mut from: impl Read) -> String {
+    let mut text = String::new();
+    from.read_to_string(&mut text).unwrap();
+    text
+}
+
+pub(crate) fn null() -> Stdio {
+    Stdio::null()
+}
