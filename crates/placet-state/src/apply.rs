@@ -49,7 +49,7 @@ pub enum FoldError {
         /// Kind of the record.
         record: &'static str,
     },
-    /// A permit lacks its grant, its artifact or its policy, or a denial has one.
+    /// A permit lacks its grant, its artifact or its bundle, or a denial has one or lacks its code.
     #[error("the decision for {0} contradicts itself")]
     Decision(ExecutionId),
 }
@@ -79,6 +79,7 @@ impl State {
             ledgers: BTreeMap::new(),
             executions: BTreeMap::new(),
             children: BTreeMap::new(),
+            ended_parents: BTreeMap::new(),
         }
     }
 
@@ -170,35 +171,45 @@ impl State {
 
     fn apply_decided(&mut self, index: Index, record: &Decided) -> Result<Changes, FoldError> {
         let exec = record.facts.exec;
-        let now = record.facts.time;
+        // Nor is an id free while something is left below it: the tree must stay one.
+        if self.executions.contains_key(&exec) || self.children.contains_key(&exec) {
+            let record = "decided";
+            return Err(FoldError::Phase { exec, record });
+        }
         match record.outcome {
-            Outcome::Deny => {
-                if record.grant.is_some() || record.artifact.is_some() {
-                    return Err(FoldError::Decision(exec));
-                }
-                // Only registered principals are remembered, which bounds the memory.
-                if self.principals.contains_key(&record.intent.principal) {
-                    self.ledger(&record.intent.principal).denied(now);
-                }
-            }
-            Outcome::Permit => {
-                let execution = permitted(index, record).ok_or(FoldError::Decision(exec))?;
-                if self.executions.contains_key(&exec) {
-                    return Err(FoldError::Phase {
-                        exec,
-                        record: "decided",
-                    });
-                }
-                if let Some(parent) = record.intent.parent {
-                    self.children.entry(parent).or_default().insert(exec);
-                }
-                let resource = resource_digest(&record.intent.resource);
-                self.ledger(&record.intent.principal)
-                    .permitted(resource, now);
-                self.executions.insert(exec, execution);
-            }
+            Outcome::Deny => self.apply_denied(record)?,
+            Outcome::Permit => self.apply_permitted(index, record)?,
         }
         Ok(Changes::default())
+    }
+
+    fn apply_denied(&mut self, record: &Decided) -> Result<(), FoldError> {
+        if record.grant.is_some() || record.artifact.is_some() || record.denial.is_none() {
+            return Err(FoldError::Decision(record.facts.exec));
+        }
+        // Only registered principals are remembered, which bounds the memory.
+        if self.principals.contains_key(&record.intent.principal) {
+            let now = record.facts.time;
+            self.ledger(&record.intent.principal).denied(now);
+        }
+        Ok(())
+    }
+
+    fn apply_permitted(&mut self, index: Index, record: &Decided) -> Result<(), FoldError> {
+        let (exec, now) = (record.facts.exec, record.facts.time);
+        let execution = permitted(index, record).ok_or(FoldError::Decision(exec))?;
+        if let Some(parent) = execution.parent() {
+            // An end above it that stands before it would never reach it.
+            if !self.executions.get(&parent).is_some_and(Execution::is_live) {
+                let (exec, record) = (parent, "decided");
+                return Err(FoldError::Phase { exec, record });
+            }
+            self.children.entry(parent).or_default().insert(exec);
+        }
+        let resource = resource_digest(&record.intent.resource);
+        self.ledger(execution.principal()).permitted(resource, now);
+        self.executions.insert(exec, execution);
+        Ok(())
     }
 
     fn apply_started(&mut self, record: &Started) -> Result<Changes, FoldError> {
@@ -212,13 +223,18 @@ impl State {
                 record: "started",
             })?;
         execution.phase = Phase::Running(record.time);
-        let principal = execution.intent.principal.clone();
+        let (principal, ending) = (execution.intent.principal.clone(), execution.ending);
         self.ledger(&principal).started();
-        Ok(Changes::default())
+        // Its authority may have ended between the decision and the start: say so once more, to
+        // whoever began to watch it with this record.
+        Ok(Changes {
+            ending: ending.map(|cause| (exec, cause)).into_iter().collect(),
+        })
     }
 
     fn apply_ended(&mut self, record: &Ended) -> Result<Changes, FoldError> {
         let exec = record.exec;
+        let below = self.subtree(exec);
         let Some(execution) = self.executions.remove(&exec) else {
             return Err(FoldError::Phase {
                 exec,
@@ -229,18 +245,28 @@ impl State {
             self.ledger(execution.principal()).ended();
         }
         if let Some(parent) = execution.parent() {
-            self.forget_child(parent, exec);
+            self.unlink(exec, parent);
         }
-        let children = self.children.remove(&exec).unwrap_or_default();
-        Ok(self.end_where(DenialCode::LineageFragmented, |id, _| children.contains(id)))
+        // All of them at once, not level by level: a live execution never outlives an ancestor.
+        Ok(self.end_where(DenialCode::LineageFragmented, |id, _| below.contains(id)))
     }
 
-    fn forget_child(&mut self, parent: ExecutionId, child: ExecutionId) {
-        if let Some(siblings) = self.children.get_mut(&parent) {
-            siblings.remove(&child);
-            if siblings.is_empty() {
-                self.children.remove(&parent);
+    /// Takes an ended execution out of the tree, once nothing is left below it: then, the ended
+    /// ones above it that it was the last below.
+    fn unlink(&mut self, exec: ExecutionId, parent: ExecutionId) {
+        let (mut child, mut above) = (exec, Some(parent));
+        while let Some(parent) = above {
+            if self.children.contains_key(&child) {
+                self.ended_parents.insert(child, parent);
+                return;
             }
+            if let Some(siblings) = self.children.get_mut(&parent) {
+                siblings.remove(&child);
+                if siblings.is_empty() {
+                    self.children.remove(&parent);
+                }
+            }
+            (child, above) = (parent, self.ended_parents.remove(&parent));
         }
     }
 
@@ -271,17 +297,6 @@ impl State {
         self.end_where(DenialCode::Revoked, |_, execution| {
             execution.principal() == id || execution.grant.delegation.contains(id)
         })
-    }
-
-    /// The execution and everything below it that has not ended.
-    fn subtree(&self, root: ExecutionId) -> BTreeSet<ExecutionId> {
-        let (mut tree, mut open) = (BTreeSet::new(), vec![root]);
-        while let Some(exec) = open.pop() {
-            if tree.insert(exec) {
-                open.extend(self.children.get(&exec).into_iter().flatten());
-            }
-        }
-        tree
     }
 
     /// Marks executions for their end. The first cause stays.

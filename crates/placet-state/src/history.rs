@@ -20,7 +20,7 @@ pub(crate) struct Ledger {
     denial_streak: u64,
     last_permit: Option<Millis>,
     running: u64,
-    /// Short digests of resources, the oldest first.
+    /// Short digests of resources, the one that was permitted longest ago first.
     seen: VecDeque<u64>,
     /// The oldest first; only steps in which something happened.
     steps: VecDeque<Step>,
@@ -38,13 +38,17 @@ impl Ledger {
         self.step(now).permits += 1;
         self.denial_streak = 0;
         self.last_permit = Some(now);
-        let short = shorten(resource);
-        if !self.seen.contains(&short) {
-            if self.seen.len() == SEEN_MAX {
-                self.seen.pop_front();
-            }
-            self.seen.push_back(short);
+        self.see(shorten(resource));
+    }
+
+    /// The resource seen last goes to the back, so that what is used again is not forgotten.
+    fn see(&mut self, short: u64) {
+        if let Some(at) = self.seen.iter().position(|seen| *seen == short) {
+            self.seen.remove(at);
+        } else if self.seen.len() == SEEN_MAX {
+            self.seen.pop_front();
         }
+        self.seen.push_back(short);
     }
 
     pub(crate) fn denied(&mut self, now: Millis) {
@@ -136,6 +140,23 @@ mod tests {
         assert_eq!(ledger.history(tool, at(0)).denial_streak, 4);
         ledger.permitted(tool, at(0));
         assert_eq!(ledger.history(tool, at(0)).denial_streak, 0);
+    }
+
+    #[test]
+    fn a_resource_in_use_is_not_forgotten_for_newer_ones() {
+        let (mut ledger, tool) = (Ledger::default(), Digest::of(b"tool"));
+        for i in 0..1_000_u64 {
+            ledger.permitted(tool, at(0));
+            ledger.permitted(Digest::of(&i.to_be_bytes()), at(0));
+        }
+        assert!(ledger.history(tool, at(0)).seen_resource);
+        let (last, gone) = (999 - 254, 999 - 255);
+        let seen = |i: u64| {
+            ledger
+                .history(Digest::of(&i.to_be_bytes()), at(0))
+                .seen_resource
+        };
+        assert!(seen(last) && !seen(gone));
     }
 
     #[test]

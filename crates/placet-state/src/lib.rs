@@ -37,7 +37,10 @@ pub struct State {
     principals: BTreeMap<PrincipalId, Principal>,
     ledgers: BTreeMap<PrincipalId, Ledger>,
     executions: BTreeMap<ExecutionId, Execution>,
+    /// What is below an execution, as far as it has not ended or something below it has not.
     children: BTreeMap<ExecutionId, BTreeSet<ExecutionId>>,
+    /// Parents of ended executions that something is left below.
+    ended_parents: BTreeMap<ExecutionId, ExecutionId>,
 }
 
 /// The bundle in force.
@@ -132,6 +135,21 @@ impl State {
         self.executions.iter()
     }
 
+    /// The execution and everything below it, as far as it has not ended. Where the execution itself
+    /// has, this is what is left to end below it.
+    #[must_use]
+    pub fn subtree(&self, root: ExecutionId) -> BTreeSet<ExecutionId> {
+        let (mut tree, mut open) = (BTreeSet::new(), vec![root]);
+        while let Some(exec) = open.pop() {
+            // A permit needs a parent that was decided before it: there is no way back up.
+            open.extend(self.children.get(&exec).into_iter().flatten());
+            if self.executions.contains_key(&exec) {
+                tree.insert(exec);
+            }
+        }
+        tree
+    }
+
     /// What the log says of a principal's recent past, at `now`, towards one resource.
     #[must_use]
     pub fn history(&self, principal: &PrincipalId, resource: Digest, now: Millis) -> History {
@@ -166,3 +184,6 @@ impl State {
         serde_json::from_slice(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;
