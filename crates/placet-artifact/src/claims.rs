@@ -161,10 +161,10 @@ impl Claims {
 
     /// Reads claims from their canonical JSON.
     ///
-    /// Writing what was read and comparing is as strict as reading with
-    /// [`placet_types::canonical`] and takes half the time: types without free-form members leave
-    /// no room for a duplicate, an unknown name or an inexact number, and every other spelling
-    /// differs from the one that is written.
+    /// Writing what was read and comparing is at least as strict as reading with
+    /// [`placet_types::canonical`], and takes half the time: types without free-form members leave
+    /// no room for a duplicate, an unknown name or an inexact number, and every other spelling,
+    /// such as `null` for a member that is absent, differs from the one that is written.
     ///
     /// # Errors
     ///

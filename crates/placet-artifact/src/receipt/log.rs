@@ -89,3 +89,67 @@ impl KnownLog {
         with(&mut self.met.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use placet_tlog::{BatchTree, Checkpoint, Frontier, KeyName, NoteSigner};
+    use placet_types::SigningKey;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn signer() -> NoteSigner {
+        let key = SigningKey::from_seed(&Zeroizing::new([3; 32]));
+        NoteSigner::new(KeyName::parse("log.example").unwrap(), key)
+    }
+
+    fn known() -> KnownLog {
+        let key = signer().verifier_key().clone();
+        let policy = Policy::builder()
+            .log(key, None)
+            .and_then(|it| it.no_quorum());
+        KnownLog::new(policy.and_then(|it| it.build()).unwrap())
+    }
+
+    /// Proof of the last of `size` entries.
+    fn proof_of_last(size: u8) -> (Vec<u8>, Vec<u8>) {
+        let leaves = (1..=size).map(|i| Hash::leaf(&[i])).collect();
+        let tree = BatchTree::new(&Frontier::new(), leaves).unwrap();
+        let origin = signer().verifier_key().name().clone();
+        let checkpoint = Checkpoint::new(origin, tree.size(), tree.root()).unwrap();
+        let index = tree.size() - 1;
+        let path = tree.prove_inclusion(index).unwrap();
+        let proof = LogProof::new(index, path, checkpoint.sign(&signer()).unwrap());
+        (vec![size], proof.to_string().into_bytes())
+    }
+
+    #[test]
+    fn a_checkpoint_is_remembered_once_and_no_more_than_the_bound_are() {
+        let known = known();
+        for size in [1, 1, 2, 1] {
+            let (entry, proof) = proof_of_last(size);
+            assert_eq!(
+                known.prove_included(&entry, &proof),
+                Ok(Index::new(u64::from(size) - 1))
+            );
+        }
+        assert_eq!(known.remembered(|met| met.len()), 2);
+        for size in 1..=40 {
+            let (entry, proof) = proof_of_last(size);
+            assert!(known.prove_included(&entry, &proof).is_ok());
+        }
+        assert_eq!(known.remembered(|met| met.len()), KnownLog::REMEMBERED_MAX);
+    }
+
+    #[test]
+    fn a_checkpoint_that_fails_is_not_remembered() {
+        let known = known();
+        let (entry, proof) = proof_of_last(3);
+        let forged = String::from_utf8(proof).unwrap().replace("\n3\n", "\n4\n");
+        for _ in 0..2 {
+            let refused = known.prove_included(&entry, forged.as_bytes());
+            assert!(matches!(refused, Err(LogError::Policy(_))), "{refused:?}");
+        }
+        assert_eq!(known.remembered(|met| met.len()), 0);
+    }
+}
