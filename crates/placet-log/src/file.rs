@@ -9,7 +9,7 @@ pub(crate) mod derived;
 pub(crate) mod frame;
 pub(crate) mod head;
 pub(crate) mod layout;
-mod open;
+pub(crate) mod open;
 pub(crate) mod recover;
 mod shared;
 pub(crate) mod walk;

@@ -84,12 +84,6 @@ impl Derived {
         }
     }
 
-    /// Number of whole records and of whole tile roots in the files.
-    pub(crate) fn counts(&self) -> io::Result<(u64, u64)> {
-        let records = self.records.metadata()?.len() / wide(RECORD_LEN);
-        Ok((records, self.tiles.metadata()?.len() / wide(Hash::LEN)))
-    }
-
     /// Cuts both files to what a log of `size` records has.
     pub(crate) fn truncate(&self, size: u64) -> io::Result<()> {
         self.records.set_len(size * wide(RECORD_LEN))?;

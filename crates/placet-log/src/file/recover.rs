@@ -22,6 +22,7 @@ use crate::file::layout::{Layout, Segment, sync_dir};
 use crate::file::walk::{Found, Frame, Place, Walk, has_frame_behind};
 use crate::file::{EntryCheck, OpenError, Recovery};
 use crate::fsck::damage::Damage;
+use crate::fsck::narrow::culprit;
 use crate::sequencer::{At as _, Step};
 use crate::tree::HashTree;
 
@@ -200,8 +201,10 @@ impl Recover<'_> {
         if walk.size() != head.size() || walk.root() == *head.root() {
             return Ok(());
         }
-        let found = first_unvouched(self.layout, self.key, head.size());
-        let index = Index::new(found.at(Step::ReadSegments)?);
+        let segments = self.layout.list_segments().at(Step::ReadSegments)?;
+        let frame = culprit(self.layout, &segments, self.key, head.size());
+        let frame = frame.at(Step::ReadSegments)?;
+        let index = Index::new(frame.map_or(0, |frame| frame.preamble.header.first));
         Err(OpenError::Damaged {
             index,
             damage: Damage::HeadRoot { head: head.size() },
@@ -219,23 +222,20 @@ impl Recover<'_> {
     ) -> Result<(), OpenError> {
         let header = &frame.preamble.header;
         let head = self.head.claim().size();
-        let damaged = |index, damage| Err(Place { index, damage }.into());
         if header.first < head {
             // A head is written between frames, so none of them reaches across it.
-            let damage = Damage::HeadRoot { head };
+            let place = Place {
+                index: header.first,
+                damage: Damage::HeadRoot { head },
+            };
             return if header.end() <= head {
                 Ok(())
             } else {
-                damaged(header.first, damage)
+                Err(place.into())
             };
         }
-        if !frame.is_vouched_for_by(self.key) {
-            return damaged(header.first, Damage::Signature);
-        }
-        for (index, entry) in (header.first..).zip(frame.entries()) {
-            if !self.check.accepts(Index::new(index), entry) {
-                return damaged(index, Damage::Unvouched);
-            }
+        if let Some(place) = frame.judge_unsigned(self.key, self.check) {
+            return Err(place.into());
         }
         report.kept_records += wide(header.count);
         tail.keep(walk, frame);
@@ -388,22 +388,6 @@ pub(crate) fn push_record(
         roots.push(root);
         recent.clear();
     }
-}
-
-/// Index of the first record that the log key does not vouch for, of those below `size`, which are
-/// known not to make the signed root: the first of the frame before the first signature that fails.
-pub(crate) fn first_unvouched(layout: &Layout, key: &VerifierKey, size: u64) -> io::Result<u64> {
-    let segments = layout.list_segments()?;
-    let mut walk = Walk::new(layout, &segments, 0, 0, Frontier::new());
-    let mut last = 0;
-    while let Found::Frame(frame) = walk.next()? {
-        let first = frame.preamble.header.first;
-        if first >= size || !frame.is_vouched_for_by(key) {
-            break;
-        }
-        last = first;
-    }
-    Ok(last)
 }
 
 impl From<Place> for OpenError {

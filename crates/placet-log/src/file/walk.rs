@@ -10,8 +10,10 @@ use std::sync::Arc;
 use placet_tlog::Hash;
 use placet_tlog::note::VerifierKey;
 use placet_tlog::tree::Frontier;
+use placet_types::Index;
 
 use crate::bytes::{Fields, wide};
+use crate::file::EntryCheck;
 use crate::file::derived::Record;
 use crate::file::frame::{
     Flaw, HEADER_LEN, Header, MAGIC, Preamble, Stored, read_stored, split_entry,
@@ -172,6 +174,15 @@ impl<'a> Walk<'a> {
         Ok(Found::Frame(frame))
     }
 
+    /// The frame that the walk stands before, taken by itself, if it is whole.
+    pub(crate) fn frame_here(&mut self) -> io::Result<Option<Frame>> {
+        let (offset, frontier) = (self.offset, self.frontier.clone());
+        let Some(window) = self.window()? else {
+            return Ok(None);
+        };
+        Ok(read_frame(window, offset, &frontier)?.ok())
+    }
+
     /// Moves on to the next segment at the end of one; reports one that begins elsewhere.
     fn enter_segment(&mut self) -> Option<Place> {
         let segment = self.segments.get(self.at)?;
@@ -240,6 +251,24 @@ impl Frame {
     /// Whether the log key signed the history that the frame builds on.
     pub(crate) fn is_vouched_for_by(&self, key: &VerifierKey) -> bool {
         vouches(&self.preamble.header, key)
+    }
+
+    /// Judges a frame that no head covers: by the log key's signature on what it builds on, and
+    /// its entries by the caller's check.
+    pub(crate) fn judge_unsigned(&self, key: &VerifierKey, check: &EntryCheck) -> Option<Place> {
+        let first = self.preamble.header.first;
+        if !self.is_vouched_for_by(key) {
+            return Some(Place {
+                index: first,
+                damage: Damage::Signature,
+            });
+        }
+        let mut entries = (first..).zip(self.entries());
+        let refused = entries.find(|(at, entry)| !check.accepts(Index::new(*at), entry));
+        refused.map(|(index, _)| Place {
+            index,
+            damage: Damage::Unvouched,
+        })
     }
 
     /// The first item whose payload is not as it was written, and not erased either.
