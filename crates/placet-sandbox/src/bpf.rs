@@ -140,7 +140,9 @@ mod tests {
                     acc = match step.k {
                         NR => nr,
                         ARCH_FIELD => arch,
-                        offset => args[(offset as usize - 16) / 8] as u32,
+                        offset => {
+                            u32::try_from(args[(offset as usize - 16) / 8] & 0xffff_ffff).unwrap()
+                        }
                     };
                     continue;
                 }
@@ -155,7 +157,7 @@ mod tests {
     }
 
     fn answer_to(nr: i64, args: [u64; 6]) -> u32 {
-        run(&compile(RULES), nr as u32, ARCH, args)
+        run(&compile(RULES), u32::try_from(nr).unwrap(), ARCH, args)
     }
 
     const EPERM: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;

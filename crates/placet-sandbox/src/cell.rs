@@ -59,12 +59,11 @@ impl Cell {
     /// # Errors
     /// Every way in which the spec cannot be enforced exactly as it stands.
     pub fn prepare(spec: CellSpec) -> Result<Prepared, SandboxError> {
-        let (program, lease) = (spec.program.path.clone(), spec.lease);
-        let plan = Arc::new(prepare::plan(spec)?);
+        let plan = Arc::new(prepare::plan(&spec)?);
         Ok(Prepared {
             plan,
-            program,
-            lease,
+            program: spec.program.path,
+            lease: spec.lease,
         })
     }
 }

@@ -21,6 +21,10 @@ const NOEXEC: u64 = 8;
 /// mount(2) flags of the private file systems.
 const PRIVATE: u64 = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 
+const PAGE_BYTES: u64 = 4096;
+/// Enough for the directories on the way to granted paths.
+const INODES_MIN: u64 = 1024;
+
 /// Masks for hidden files and directories, in the new root.
 const EMPTY_FILE: &str = "dev/hidden";
 const EMPTY_DIR: &str = "dev/hidden.d";
@@ -116,19 +120,23 @@ fn enclosing<'a>(binds: &Binds<'a>, path: &Path) -> Option<(&'a Found, Access)> 
 
 impl Layout {
     fn private(&mut self, parts: &Parts, binds: &Binds<'_>) -> Result<(), SandboxError> {
-        let size = |bytes: u64, mode: &str| format!("size={bytes},mode={mode}");
-        let max = parts.tmp_bytes_max;
-        self.mount(c"proc", "/proc", PRIVATE | libc::MS_RDONLY, "")?;
+        // A tmpfs of size 0 is one without a limit, and empty files count only as inodes.
+        let bytes = parts.tmp_bytes_max.max(PAGE_BYTES);
+        let inodes = (bytes / PAGE_BYTES).max(INODES_MIN);
+        let sized = |mode: &str| format!("size={bytes},nr_inodes={inodes},mode={mode}");
+        // Read-only since root's own id may otherwise write kernel settings without a capability;
+        // without pid 1, whose command line is the supervisor's.
+        self.mount(c"proc", "/proc", PRIVATE | libc::MS_RDONLY, "hidepid=4")?;
         self.mount(
             c"devpts",
             "/dev/pts",
             libc::MS_NOSUID | libc::MS_NOEXEC,
             "newinstance,ptmxmode=0666,mode=0620",
         )?;
-        self.mount(c"tmpfs", "/dev/shm", PRIVATE, &size(max, "1777"))?;
-        self.mount(c"tmpfs", "/run", PRIVATE, &size(max, "755"))?;
+        self.mount(c"tmpfs", "/dev/shm", PRIVATE, &sized("1777"))?;
+        self.mount(c"tmpfs", "/run", PRIVATE, &sized("755"))?;
         if !binds.contains_key(Path::new("/tmp")) {
-            self.mount(c"tmpfs", "/tmp", PRIVATE, &size(max, "1777"))?;
+            self.mount(c"tmpfs", "/tmp", PRIVATE, &sized("1777"))?;
         }
         if parts.door {
             // Apart from /run and made read-only later: the tree can write to /run, but must not

@@ -10,8 +10,8 @@
 //! interpreter does inside its scope, and it is no defence against a kernel bug.
 //!
 //! pid 1 of a cell is a fork of the supervisor and keeps a copy-on-write image of its memory,
-//! which nothing in the cell can read: it is not dumpable, holds no capability, and is outside the
-//! worker's Landlock domain. A supervisor with secrets that must not even be copied keeps them in
+//! which nothing in the cell can read: it is not dumpable, holds no capability, is outside the worker's
+//! Landlock domain, and does not show in the cell's `/proc`. A supervisor with secrets that must not even be copied keeps them in
 //! memory marked `MADV_WIPEONFORK`. A supervisor without privileges must stay dumpable, or it
 //! cannot write the id maps ([`Step::UidMap`]).
 //!

@@ -91,10 +91,12 @@ impl Mount {
 impl Plan {
     /// The path a failed step was about, as seen inside the cell.
     pub(crate) fn path_of(&self, step: Step, index: usize) -> Option<PathBuf> {
-        let path = match step {
-            Step::LandlockRule => self.worker.rules.get(index)?.path.as_c_str(),
-            Step::ChangeDir => self.worker.cwd.as_c_str(),
-            _ => self.mounts.get(index)?.target(),
+        let path = if step == Step::LandlockRule {
+            self.worker.rules.get(index)?.path.as_c_str()
+        } else if step == Step::ChangeDir {
+            self.worker.cwd.as_c_str()
+        } else {
+            self.mounts.get(index)?.target()
         };
         let inside = std::ffi::OsStr::from_bytes(path.to_bytes());
         Some(PathBuf::from("/").join(inside))

@@ -20,9 +20,9 @@ use crate::sys::{self, Inode, StringArray};
 use crate::{devices, seccomp};
 
 /// Checks the spec and computes the plan.
-pub(crate) fn plan(spec: CellSpec) -> Result<Plan, SandboxError> {
+pub(crate) fn plan(spec: &CellSpec) -> Result<Plan, SandboxError> {
     let abi = landlock_abi()?;
-    let grants = grants(&spec)?;
+    let grants = grants(spec)?;
     let program = check_program(&spec.program, &grants)?;
     let devices = devices::devices()?;
     let ruleset = landlock::ruleset(abi, spec.network == Network::Loopback);
@@ -122,13 +122,11 @@ fn check_not_reserved(path: &Path) -> Result<(), SandboxError> {
 /// Opens a canonical path to learn what it is.
 pub(crate) fn find(path: &Path) -> Result<Found, SandboxError> {
     let (found, kind) = look(path)?;
-    match kind {
-        FileType::Directory => Ok(Found {
-            is_dir: true,
-            ..found
-        }),
-        FileType::RegularFile => Ok(found),
-        _ => Err(SandboxError::NotFileOrDirectory(path.to_path_buf())),
+    let is_dir = kind == FileType::Directory;
+    if is_dir || kind == FileType::RegularFile {
+        Ok(Found { is_dir, ..found })
+    } else {
+        Err(SandboxError::NotFileOrDirectory(path.to_path_buf()))
     }
 }
 

@@ -38,7 +38,8 @@ pub const DOOR_PATH: &str = "/run/placet/door.sock";
 #[derive(Clone, Debug)]
 pub struct Program {
     /// Canonical absolute path; must lie in [`Paths::exec`]. The program's ELF interpreter has to
-    /// be in it too, see [`crate::elf_interpreter`].
+    /// be in it too, and the interpreter's path as the program spells it has to lead there: see
+    /// [`crate::elf_interpreter`]. Without that execve answers ENOENT or EACCES.
     pub path: PathBuf,
     /// The file the decision was about. A different one at launch is refused.
     pub identity: FileIdentity,

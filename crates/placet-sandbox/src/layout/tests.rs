@@ -34,9 +34,11 @@ fn parts(grants: Vec<Grant>, hidden: Vec<Found>) -> Parts {
 fn binds(mounts: &[Mount]) -> Vec<(String, u64)> {
     mounts
         .iter()
-        .filter_map(|mount| match mount {
-            Mount::Bind(bind) => Some((bind.target.to_str().unwrap().to_owned(), bind.attributes)),
-            _ => None,
+        .filter_map(|mount| {
+            let Mount::Bind(bind) = mount else {
+                return None;
+            };
+            Some((bind.target.to_str().unwrap().to_owned(), bind.attributes))
         })
         .collect()
 }
@@ -97,9 +99,11 @@ fn only_root_links_into_the_scope_are_made() {
     let mounts = lay_out(&parts(vec![grant("/usr/bin/env", Right::Execute)], vec![])).unwrap();
     let links: Vec<_> = mounts
         .iter()
-        .filter_map(|mount| match mount {
-            Mount::Symlink { path, .. } => path.to_str().ok(),
-            _ => None,
+        .filter_map(|mount| {
+            let Mount::Symlink { path, .. } = mount else {
+                return None;
+            };
+            path.to_str().ok()
         })
         .collect();
     assert!(links.contains(&"bin"));
@@ -114,4 +118,33 @@ fn a_granted_tmp_replaces_the_private_one() {
     );
     assert!(!private);
     assert_eq!(binds(&mounts).len(), 1);
+}
+
+#[test]
+fn no_private_file_system_is_unlimited() {
+    let unlimited = Parts {
+        tmp_bytes_max: 0,
+        ..parts(vec![], vec![])
+    };
+    let mounts = lay_out(&unlimited).unwrap();
+    let sizes: Vec<_> = mounts
+        .iter()
+        .filter_map(|mount| {
+            let Mount::Private { kind, data, .. } = mount else {
+                return None;
+            };
+            if *kind == c"tmpfs" {
+                data.to_str().ok()
+            } else {
+                None
+            }
+        })
+        .collect();
+    assert_eq!(sizes.len(), 3);
+    assert!(
+        sizes
+            .iter()
+            .all(|size| size.starts_with("size=4096,nr_inodes=")),
+        "{sizes:?}"
+    );
 }

@@ -6,20 +6,19 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use placet_sandbox::{CellSpec, FileIdentity, Limits, Network, Paths, Program, elf_interpreter};
 
 /// First argument of a process that is to be an attacker or another actor, not the suite.
 pub(crate) const ACT: &str = "--act";
-/// Set in the run as an unprivileged user.
-const AS_USER: &str = "PLACET_TEST_AS_USER";
+/// Tells the run as an unprivileged user of a copy of the suite that is setuid root.
+pub(crate) const SETUID_COPY: &str = "PLACET_TEST_SETUID_COPY";
 /// An id that owns nothing here and needs no name.
 const USER: u32 = 54_321;
 
@@ -84,13 +83,16 @@ fn run_as_user(filters: &[&String]) -> bool {
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = dir.path().join("suite");
     fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let setuid = dir.path().join("setuid");
+    fs::copy(&copy, &setuid).unwrap();
+    fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).unwrap();
     let mut command = command(&copy);
     command
         .args(filters)
         .uid(USER)
         .gid(USER)
         .current_dir("/")
-        .env(AS_USER, "1");
+        .env(SETUID_COPY, &setuid);
     command.status().unwrap().success()
 }
 
@@ -168,27 +170,4 @@ fn libraries() -> Vec<PathBuf> {
     paths.sort();
     paths.dedup();
     paths
-}
-
-/// Runs an act outside of any cell.
-pub(crate) fn act_outside(act: &str, arguments: &[&str]) -> Output {
-    let mut command = command(&own_executable());
-    command
-        .arg0("actor")
-        .arg(ACT)
-        .arg(act)
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-/// Everything a pipe gives until all its writers are gone.
-pub(crate) fn read_all(mut from: impl Read) -> String {
-    let mut text = String::new();
-    from.read_to_string(&mut text).unwrap();
-    text
-}
-
-pub(crate) fn null() -> Stdio {
-    Stdio::null()
 }

@@ -1,0 +1,191 @@
+//! Files, directories and mounts.
+
+use std::ffi::{CStr, c_int, c_uint, c_ulong};
+use std::mem::size_of;
+
+use super::{Errno, Sys, done, last_errno, number};
+
+/// What identifies a file for as long as it exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inode {
+    pub(crate) dev: u64,
+    pub(crate) ino: u64,
+}
+
+/// `struct open_how` of openat2(2).
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+const OPEN_TREE_CLONE: c_uint = 1;
+const AT_RECURSIVE: c_uint = 0x8000;
+const MOVE_MOUNT_F_EMPTY_PATH: c_uint = 0x04;
+const MOVE_MOUNT_T_EMPTY_PATH: c_uint = 0x40;
+
+/// Opens `path` as O_PATH, refusing any symbolic link in it. `at` may be `AT_FDCWD`.
+pub(crate) fn open_path(at: c_int, path: &CStr) -> Sys<c_int> {
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    let how = OpenHow {
+        flags: u64::from(flags.unsigned_abs()),
+        mode: 0,
+        resolve: libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS,
+    };
+    // SAFETY: path is NUL terminated and how is a live open_how of the stated size.
+    number(unsafe {
+        libc::syscall(
+            libc::SYS_openat2,
+            at,
+            path.as_ptr(),
+            &raw const how,
+            size_of::<OpenHow>(),
+        )
+    })
+}
+
+/// Opens an existing file for writing.
+pub(crate) fn open_write(path: &CStr) -> Sys<c_int> {
+    // SAFETY: path is NUL terminated.
+    let ret = unsafe { libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) };
+    number(ret.into())
+}
+
+/// Creates an empty regular file under the working directory, to mount another file on.
+pub(crate) fn create_file(path: &CStr, mode: c_uint) -> Sys<()> {
+    let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+    // SAFETY: path is NUL terminated.
+    let fd = number(unsafe { libc::open(path.as_ptr(), flags, mode) }.into())?;
+    close(fd);
+    Ok(())
+}
+
+pub(crate) fn close(fd: c_int) {
+    // SAFETY: callers pass descriptors they own; close invalidates nothing else. Its result says
+    // nothing that matters for the descriptors used here.
+    unsafe { libc::close(fd) };
+}
+
+pub(crate) fn write_all(fd: c_int, bytes: &[u8]) -> Sys<()> {
+    // SAFETY: the buffer is live for its length.
+    let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+    match usize::try_from(written) {
+        Ok(count) if count == bytes.len() => Ok(()),
+        Ok(_) => Err(Errno(libc::EIO)),
+        Err(_) => Err(last_errno()),
+    }
+}
+
+pub(crate) fn stat(fd: c_int) -> Sys<libc::stat> {
+    // SAFETY: an all-zero stat is a valid value of that plain C struct.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: stat is a live, writable struct stat.
+    done(unsafe { libc::fstat(fd, &raw mut stat) }.into())?;
+    Ok(stat)
+}
+
+pub(crate) fn inode(fd: c_int) -> Sys<Inode> {
+    stat(fd).map(|stat| Inode {
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+    })
+}
+
+pub(crate) fn make_dir(path: &CStr) -> Sys<()> {
+    // SAFETY: path is NUL terminated.
+    done(unsafe { libc::mkdir(path.as_ptr(), 0o755) }.into())
+}
+
+pub(crate) fn symlink(target: &CStr, path: &CStr) -> Sys<()> {
+    // SAFETY: both paths are NUL terminated.
+    done(unsafe { libc::symlink(target.as_ptr(), path.as_ptr()) }.into())
+}
+
+pub(crate) fn change_dir(path: &CStr) -> Sys<()> {
+    // SAFETY: path is NUL terminated.
+    done(unsafe { libc::chdir(path.as_ptr()) }.into())
+}
+
+/// mount(2) of a new file system, or of flags on an existing mount when `kind` is empty.
+pub(crate) fn mount(kind: &CStr, target: &CStr, flags: c_ulong, data: &CStr) -> Sys<()> {
+    // SAFETY: all strings are NUL terminated; the kernel ignores source and type where it must.
+    done(
+        unsafe {
+            libc::mount(
+                kind.as_ptr(),
+                target.as_ptr(),
+                kind.as_ptr(),
+                flags,
+                data.as_ptr().cast(),
+            )
+        }
+        .into(),
+    )
+}
+
+/// A detached, recursive copy of the mounts below `fd`.
+pub(crate) fn open_tree(fd: c_int) -> Sys<c_int> {
+    let flags = OPEN_TREE_CLONE
+        | AT_RECURSIVE
+        | libc::AT_EMPTY_PATH.unsigned_abs()
+        | libc::O_CLOEXEC.unsigned_abs();
+    // SAFETY: the path is an empty NUL-terminated string.
+    number(unsafe { libc::syscall(libc::SYS_open_tree, fd, c"".as_ptr(), flags) })
+}
+
+/// Adds attributes to every mount of a detached tree.
+pub(crate) fn mount_set_attributes(fd: c_int, set: u64) -> Sys<()> {
+    let attr = MountAttr {
+        set,
+        clear: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let flags = AT_RECURSIVE | libc::AT_EMPTY_PATH.unsigned_abs();
+    // SAFETY: attr is a live mount_attr of the stated size; the path is empty.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd,
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    })
+}
+
+/// Attaches a detached tree on the file or directory behind `target`.
+pub(crate) fn move_mount(tree: c_int, target: c_int) -> Sys<()> {
+    let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    // SAFETY: both paths are empty NUL-terminated strings.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree,
+            c"".as_ptr(),
+            target,
+            c"".as_ptr(),
+            flags,
+        )
+    })
+}
+
+/// Makes the working directory the root and detaches the old one.
+pub(crate) fn pivot_here() -> Sys<()> {
+    // SAFETY: both paths are NUL terminated.
+    done(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) })?;
+    // SAFETY: the path is NUL terminated.
+    done(unsafe { libc::umount2(c".".as_ptr(), libc::MNT_DETACH) }.into())?;
+    change_dir(c"/")
+}

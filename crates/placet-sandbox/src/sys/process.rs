@@ -1,0 +1,235 @@
+//! Making, ending, signalling and becoming processes.
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::mem::size_of;
+
+use super::{Errno, Sys, address, done, last_errno, number};
+
+/// `struct clone_args` of clone3(2), as long as `set_tid_size`.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+}
+
+/// Who returns from [`fork`].
+pub(crate) enum Forked {
+    /// This is the new process.
+    Child,
+    /// This is the caller; the pidfd is close-on-exec.
+    Parent { pid: c_int, pidfd: c_int },
+}
+
+/// clone3 without a new stack: the child continues here, like fork. No exit signal reaches a
+/// supervisor when `exit_signal` is 0, and such a child is only reaped by a wait with `__WALL`.
+///
+/// # Safety
+/// The child is a copy of one thread of a possibly multi-threaded process. Until execve it must
+/// not allocate, take locks, unwind out of the caller or return into code that would.
+pub(crate) unsafe fn fork(flags: u64, exit_signal: c_int) -> Sys<Forked> {
+    let mut pidfd: c_int = -1;
+    let args = CloneArgs {
+        flags: flags | libc::CLONE_PIDFD as u64,
+        pidfd: address(&raw mut pidfd),
+        exit_signal: u64::from(exit_signal.unsigned_abs()),
+        ..CloneArgs::default()
+    };
+    // SAFETY: args is a live clone_args of the stated size, its pidfd points to a live c_int, and
+    // with no CLONE_VM the child runs on its own copy of this stack.
+    let ret = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    match number(ret)? {
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent { pid, pidfd }),
+    }
+}
+
+/// Ends this process at once, running no destructor.
+pub(crate) fn exit_now(code: c_int) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+pub(crate) fn close_range(first: c_int, last: c_uint) -> Sys<()> {
+    // SAFETY: runs only in the child, whose remaining code uses none of these descriptors.
+    done(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0 as c_uint) })
+}
+
+/// Blocks every signal in this thread; used before clone, so that no handler runs in the child.
+pub(crate) fn block_signals() -> Sys<()> {
+    set_signal_mask(u64::MAX)
+}
+
+pub(crate) fn unblock_signals() -> Sys<()> {
+    set_signal_mask(0)
+}
+
+fn set_signal_mask(mask: u64) -> Sys<()> {
+    let none: *mut u64 = std::ptr::null_mut();
+    // SAFETY: the kernel's sigset is 8 bytes, as the last argument says.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            none,
+            8usize,
+        )
+    })
+}
+
+/// Gives every signal its default action, ignored ones included.
+pub(crate) fn default_signals() {
+    // All zero is SIG_DFL, no flags, empty mask in the kernel's layout on every architecture.
+    let default = [0u64; 4];
+    let none: *mut u64 = std::ptr::null_mut();
+    for signal in 1..=64 {
+        // SAFETY: default is as large as any architecture's kernel sigaction. SIGKILL and SIGSTOP
+        // answer EINVAL, which is what they always are.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                none,
+                8usize,
+            );
+        }
+    }
+}
+
+/// A child's change of state, as wait4(2) tells it.
+pub(crate) struct Changed {
+    pub(crate) pid: c_int,
+    pub(crate) status: c_int,
+    pub(crate) max_rss_kib: u64,
+}
+
+/// The next child that changed state, without waiting.
+pub(crate) fn next_changed_child() -> Option<Changed> {
+    let mut status: c_int = 0;
+    // SAFETY: an all-zero rusage is a valid value of that plain C struct.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let flags = libc::WNOHANG | libc::__WALL | libc::WUNTRACED | libc::WCONTINUED;
+    // SAFETY: status and usage are live and writable.
+    let pid = unsafe { libc::wait4(-1, &raw mut status, flags, &raw mut usage) };
+    let max_rss_kib = u64::try_from(usage.ru_maxrss).unwrap_or(0);
+    (pid > 0).then_some(Changed {
+        pid,
+        status,
+        max_rss_kib,
+    })
+}
+
+/// How a whole tree ended, as the supervisor's wait for pid 1 tells it.
+pub(crate) struct Reaped {
+    pub(crate) user_us: u64,
+    pub(crate) system_us: u64,
+    pub(crate) status: c_int,
+}
+
+/// Reaps the process behind a pidfd. `Ok(None)` only without `block`: it still runs.
+pub(crate) fn reap(pidfd: c_int, block: bool) -> Sys<Option<Reaped>> {
+    // SAFETY: all-zero siginfo_t and rusage are valid values of those plain C structs.
+    let (mut info, mut usage): (libc::siginfo_t, libc::rusage) =
+        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    let flags = libc::WEXITED | libc::__WALL | if block { 0 } else { libc::WNOHANG };
+    loop {
+        // SAFETY: info and usage are live and writable; this is the raw call with five arguments.
+        let ret = unsafe {
+            libc::syscall(
+                libc::SYS_waitid,
+                libc::P_PIDFD,
+                pidfd,
+                &raw mut info,
+                flags,
+                &raw mut usage,
+            )
+        };
+        match done(ret) {
+            Err(Errno(libc::EINTR)) => {}
+            Err(errno) => return Err(errno),
+            Ok(()) => break,
+        }
+    }
+    // SAFETY: waitid has filled in the SIGCHLD fields of info, or left it zero.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    Ok((pid != 0).then(|| Reaped {
+        user_us: micros(usage.ru_utime),
+        system_us: micros(usage.ru_stime),
+        status,
+    }))
+}
+
+fn micros(time: libc::timeval) -> u64 {
+    let secs = u64::try_from(time.tv_sec).unwrap_or(0);
+    secs.saturating_mul(1_000_000)
+        .saturating_add(u64::try_from(time.tv_usec).unwrap_or(0))
+}
+
+pub(crate) fn signal(pidfd: c_int, signal: c_int) -> Sys<()> {
+    let none: *const c_void = std::ptr::null();
+    // SAFETY: a null siginfo is allowed.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd,
+            signal,
+            none,
+            0 as c_uint,
+        )
+    })
+}
+
+/// A NULL-terminated array of C strings, as execve takes it, built before clone.
+pub(crate) struct StringArray {
+    // Owns what `pointers` points to; the heap buffers do not move with the Vec.
+    _strings: Vec<std::ffi::CString>,
+    pointers: Vec<*const c_char>,
+}
+
+// SAFETY: the pointers are to heap buffers that this value owns and never mutates.
+unsafe impl Send for StringArray {}
+// SAFETY: as above; shared access only reads.
+unsafe impl Sync for StringArray {}
+
+impl StringArray {
+    pub(crate) fn new(strings: Vec<std::ffi::CString>) -> Self {
+        let end = std::iter::once(std::ptr::null());
+        let pointers = strings
+            .iter()
+            .map(|string| string.as_ptr())
+            .chain(end)
+            .collect();
+        Self {
+            _strings: strings,
+            pointers,
+        }
+    }
+}
+
+/// What execve is to start.
+pub(crate) enum Image<'a> {
+    /// Exactly the inode behind this descriptor.
+    Inode(c_int),
+    /// Whatever the path names: the kernel hands a script's path on to its interpreter.
+    Path(&'a CStr),
+}
+
+/// Replaces this process; returns only on failure.
+pub(crate) fn execute(image: &Image<'_>, argv: &StringArray, env: &StringArray) -> Errno {
+    let (argv, env) = (argv.pointers.as_ptr(), env.pointers.as_ptr());
+    let (at, path, flags) = match image {
+        Image::Inode(fd) => (*fd, c"".as_ptr(), libc::AT_EMPTY_PATH),
+        Image::Path(path) => (libc::AT_FDCWD, path.as_ptr(), 0),
+    };
+    // SAFETY: the path is NUL terminated; both arrays are NULL terminated and own their strings.
+    unsafe { libc::syscall(libc::SYS_execveat, at, path, argv, env, flags) };
+    last_errno()
+}

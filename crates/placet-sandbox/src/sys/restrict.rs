@@ -1,0 +1,134 @@
+//! Giving things up: privileges, limits, Landlock, seccomp.
+
+use std::ffi::{c_int, c_uint, c_ulong, c_void};
+use std::mem::size_of;
+
+use super::{Errno, Sys, done, number};
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+pub(crate) fn prctl(option: c_int, a: c_ulong, b: c_ulong) -> Sys<()> {
+    let none: c_ulong = 0;
+    // SAFETY: only options that take integers are used here.
+    done(unsafe { libc::prctl(option, a, b, none, none) }.into())
+}
+
+/// Clears the effective, permitted and inheritable sets.
+pub(crate) fn drop_capability_sets() -> Sys<()> {
+    let header: [u32; 2] = [CAPABILITY_VERSION_3, 0];
+    let sets = [0u32; 6];
+    // SAFETY: version 3 takes an 8-byte header and two 12-byte data structs.
+    done(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) })
+}
+
+pub(crate) fn set_limit(resource: c_uint, soft: u64, hard: u64) -> Sys<()> {
+    let limit = libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    let none: *mut libc::rlimit64 = std::ptr::null_mut();
+    // SAFETY: limit is a live rlimit64; pid 0 is the caller.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0 as c_int,
+            resource,
+            &raw const limit,
+            none,
+        )
+    })
+}
+
+pub(crate) fn hard_limit(resource: c_uint) -> Sys<u64> {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    let none: *const libc::rlimit64 = std::ptr::null();
+    // SAFETY: limit is a live, writable rlimit64; pid 0 is the caller.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0 as c_int,
+            resource,
+            none,
+            &raw mut limit,
+        )
+    })?;
+    Ok(limit.rlim_max)
+}
+
+/// `struct landlock_ruleset_attr`, as long as the `scoped` field of ABI 6.
+#[repr(C)]
+pub(crate) struct LandlockRuleset {
+    pub(crate) fs: u64,
+    pub(crate) net: u64,
+    pub(crate) scoped: u64,
+}
+
+#[repr(C, packed)]
+struct LandlockPathBeneath {
+    access: u64,
+    parent: c_int,
+}
+
+/// The Landlock ABI version of this kernel.
+pub(crate) fn landlock_abi() -> Sys<c_int> {
+    let none: *const c_void = std::ptr::null();
+    // SAFETY: asking for the version takes a null attribute of size 0.
+    number(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0usize, 1 as c_uint) })
+}
+
+pub(crate) fn landlock_create(ruleset: &LandlockRuleset) -> Sys<c_int> {
+    let ruleset: *const LandlockRuleset = ruleset;
+    // Older kernels know fewer fields and accept a longer struct whose surplus is zero.
+    let size = size_of::<LandlockRuleset>();
+    // SAFETY: ruleset is live and of the stated size.
+    number(unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            ruleset,
+            size,
+            0 as c_uint,
+        )
+    })
+}
+
+pub(crate) fn landlock_allow(ruleset: c_int, parent: c_int, access: u64) -> Sys<()> {
+    let rule = LandlockPathBeneath { access, parent };
+    let path_beneath: c_uint = 1;
+    // SAFETY: rule is a live landlock_path_beneath_attr.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            ruleset,
+            path_beneath,
+            &raw const rule,
+            0 as c_uint,
+        )
+    })
+}
+
+pub(crate) fn landlock_restrict(ruleset: c_int) -> Sys<()> {
+    // SAFETY: landlock_restrict_self takes integers only.
+    done(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0 as c_uint) })
+}
+
+/// Installs a seccomp filter on this thread; no_new_privs must be set.
+pub(crate) fn install_filter(filter: &[libc::sock_filter]) -> Sys<()> {
+    let len = u16::try_from(filter.len()).map_err(|_| Errno(libc::E2BIG))?;
+    let program = libc::sock_fprog {
+        len,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    let mode = libc::SECCOMP_SET_MODE_FILTER;
+    // SAFETY: program points to len live instructions, which the kernel only reads.
+    done(unsafe { libc::syscall(libc::SYS_seccomp, mode, 0 as c_uint, &raw const program) })
+}
+
+/// Whether this kernel can answer seccomp filters with an errno and kill a whole process.
+pub(crate) fn seccomp_kills_processes() -> bool {
+    let action: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+    let ask = libc::SECCOMP_GET_ACTION_AVAIL;
+    // SAFETY: the call reads one u32.
+    done(unsafe { libc::syscall(libc::SYS_seccomp, ask, 0 as c_uint, &raw const action) }).is_ok()
+}

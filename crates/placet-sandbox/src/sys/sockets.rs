@@ -1,0 +1,113 @@
+//! The door, the loopback, and messages between the supervisor and its cell.
+
+use std::ffi::{c_char, c_int, c_long, c_void};
+use std::mem::size_of;
+
+use super::{Errno, Sys, close, done, last_errno, number};
+
+/// Seven words: every message between the supervisor and the cell has this one size.
+pub(crate) type Words = [u64; 7];
+
+/// Sets the flags of the loopback device to up, in this network namespace.
+pub(crate) fn loopback_up() -> Sys<()> {
+    // SAFETY: socket takes integers only.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    let socket = number(socket.into())?;
+    // SAFETY: an all-zero ifreq is a valid value of that plain C struct.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (slot, byte) in request.ifr_name.iter_mut().zip(*b"lo") {
+        *slot = c_char::from_ne_bytes([byte]);
+    }
+    request.ifr_ifru.ifru_flags = 1; // IFF_UP
+    // SAFETY: request is a live ifreq, which SIOCSIFFLAGS reads.
+    let result =
+        done(unsafe { libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request) }.into());
+    close(socket);
+    result
+}
+
+/// Size of a sockaddr_un: the family and 108 bytes of path.
+const ADDRESS_BYTES: libc::socklen_t = 110;
+
+/// A listening stream socket bound at `path`, which must be shorter than 108 bytes.
+pub(crate) fn listen_unix(path: &[u8]) -> Sys<c_int> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    // SAFETY: socket takes integers only.
+    let socket = number(unsafe { libc::socket(libc::AF_UNIX, kind, 0) }.into())?;
+    // SAFETY: an all-zero sockaddr_un is a valid value of that plain C struct.
+    let mut name: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    name.sun_family = 1; // AF_UNIX
+    for (slot, byte) in name.sun_path.iter_mut().zip(path) {
+        *slot = c_char::from_ne_bytes([*byte]);
+    }
+    // SAFETY: name is a live sockaddr_un of the stated size, NUL terminated since it was zeroed.
+    done(unsafe { libc::bind(socket, (&raw const name).cast(), ADDRESS_BYTES) }.into())?;
+    // SAFETY: listen takes integers only.
+    done(unsafe { libc::listen(socket, 64) }.into())?;
+    Ok(socket)
+}
+
+/// Sends one message with up to two descriptors; never blocks, never raises SIGPIPE.
+pub(crate) fn send(socket: c_int, words: &Words, fds: &[c_int]) -> Sys<()> {
+    let mut data = libc::iovec {
+        iov_base: words.as_ptr().cast_mut().cast::<c_void>(),
+        iov_len: size_of::<Words>(),
+    };
+    let mut control = [0u64; 4];
+    // SAFETY: an all-zero msghdr is a valid value of that plain C struct.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut data;
+    message.msg_iovlen = 1;
+    if !fds.is_empty() {
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = attach(&mut control, fds)? as _;
+    }
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: message points to live iovec and control buffers of the stated lengths.
+    done(unsafe { libc::sendmsg(socket, &raw const message, flags) } as c_long)
+}
+
+/// Writes an SCM_RIGHTS header with `fds` and gives the control length.
+fn attach(control: &mut [u64; 4], fds: &[c_int]) -> Sys<usize> {
+    let payload = size_of::<c_int>().wrapping_mul(fds.len());
+    let header = size_of::<libc::cmsghdr>();
+    if header.wrapping_add(payload) > size_of::<[u64; 4]>() {
+        return Err(Errno(libc::E2BIG));
+    }
+    let start = control.as_mut_ptr().cast::<u8>();
+    let head = start.cast::<libc::cmsghdr>();
+    // SAFETY: control is 32 bytes, aligned for cmsghdr (16 bytes on 64-bit targets), and the
+    // length check above keeps the descriptors inside it.
+    unsafe {
+        (*head).cmsg_len = header.wrapping_add(payload) as _;
+        (*head).cmsg_level = libc::SOL_SOCKET;
+        (*head).cmsg_type = libc::SCM_RIGHTS;
+        std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), start.add(header), payload);
+    }
+    Ok(header.wrapping_add(payload.next_multiple_of(8)))
+}
+
+/// Receives one message. `None` is the end: the other side has closed.
+pub(crate) fn receive(socket: c_int, flags: c_int) -> Sys<Option<Words>> {
+    let mut words: Words = [0; 7];
+    let size = size_of::<Words>();
+    loop {
+        // SAFETY: words is a live buffer of the stated size.
+        let got = unsafe { libc::recv(socket, words.as_mut_ptr().cast(), size, flags) };
+        match usize::try_from(got) {
+            Ok(0) => return Ok(None),
+            Ok(count) if count == size => return Ok(Some(words)),
+            Ok(_) => return Err(Errno(libc::EPROTO)),
+            Err(_) if last_errno() == Errno(libc::EINTR) => {}
+            Err(_) => return Err(last_errno()),
+        }
+    }
+}
+
+/// Bytes sent on a socket that the other side has not yet read.
+pub(crate) fn unread_by_peer(socket: c_int) -> c_int {
+    let mut count: c_int = c_int::MAX;
+    // SAFETY: TIOCOUTQ (SIOCOUTQ) writes one int. On failure the count stays at its maximum.
+    unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut count) };
+    count
+}

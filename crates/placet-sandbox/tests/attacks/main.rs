@@ -1,0 +1,111 @@
+//! Attacks on a real cell. Each one is an act of this executable that exits with 0 where it
+//! succeeds and with the errno that stopped it otherwise, and each is also run without a cell,
+//! where it has to succeed: a test that passes because the attack is broken would show.
+#![expect(
+    unsafe_code,
+    reason = "attacks are system calls that no safe interface offers"
+)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::exit,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_truncation,
+    reason = "test code"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod files;
+mod kernel;
+mod network;
+mod processes;
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, Output};
+
+use placet_sandbox::{Cell, CellSpec, Status};
+use std::os::unix::process::CommandExt;
+use support::{ACT, acting_spec, command, main_of, own_executable};
+
+fn main() -> ExitCode {
+    let tests = [
+        files::TESTS,
+        kernel::TESTS,
+        network::TESTS,
+        processes::TESTS,
+    ]
+    .concat();
+    let acts = [files::ACTS, kernel::ACTS, network::ACTS, processes::ACTS].concat();
+    main_of(&tests, &acts)
+}
+
+/// The errno of a failed call, 0 for a successful one.
+fn outcome(ret: impl Into<i64>) -> i32 {
+    if ret.into() < 0 {
+        std::io::Error::last_os_error().raw_os_error().unwrap()
+    } else {
+        0
+    }
+}
+
+/// The same of a result.
+fn outcome_of<T>(result: std::io::Result<T>) -> i32 {
+    result.map_or_else(|error| error.raw_os_error().unwrap_or(255), |_| 0)
+}
+
+/// How the act ends in a cell of that spec.
+fn end_of(spec: CellSpec) -> Status {
+    let mut cell = Cell::prepare(spec)
+        .unwrap()
+        .spawn()
+        .unwrap()
+        .release()
+        .unwrap();
+    cell.wait().unwrap().status
+}
+
+/// How the act ends in a cell that grants nothing but what it needs to start.
+fn inside(act: &str, arguments: &[&str]) -> Status {
+    end_of(acting_spec(act, arguments))
+}
+
+/// Runs an act outside of any cell.
+fn act_outside(act: &str, arguments: &[&str]) -> Output {
+    let mut command = command(&own_executable());
+    command
+        .arg0("actor")
+        .arg(ACT)
+        .arg(act)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// How the act ends without a cell.
+fn outside(act: &str, arguments: &[&str]) -> Status {
+    let status = act_outside(act, arguments).status;
+    match status.signal() {
+        Some(signal) => Status::Signaled(signal),
+        None => Status::Exited(status.code().unwrap()),
+    }
+}
+
+const SUCCESS: Status = Status::Exited(0);
+
+/// Outside it works for everybody; inside it ends so.
+fn check(act: &str, arguments: &[&str], refusal: Status) {
+    assert_eq!(outside(act, arguments), SUCCESS, "{act} outside");
+    assert_eq!(inside(act, arguments), refusal, "{act} inside");
+}
+
+/// Outside it works for root; inside it ends so for everybody.
+fn check_as_root(act: &str, arguments: &[&str], refusal: Status) {
+    if support::is_root() {
+        assert_eq!(outside(act, arguments), SUCCESS, "{act} outside");
+    }
+    assert_eq!(inside(act, arguments), refusal, "{act} inside");
+}

@@ -1,0 +1,205 @@
+//! Reaching anything over a socket.
+
+use std::io;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+
+use placet_sandbox::{Network, Status};
+
+use crate::support::{Act, Test, acting_spec, scratch};
+use crate::{SUCCESS, check, check_as_root, end_of, inside, outcome, outcome_of, outside};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("tcp_to_a_host_listener", tcp_to_a_host_listener),
+    (
+        "tcp_fast_open_to_a_host_listener",
+        tcp_fast_open_to_a_host_listener,
+    ),
+    ("mptcp_to_a_host_listener", mptcp_to_a_host_listener),
+    ("udp_to_a_host_socket", udp_to_a_host_socket),
+    ("loopback_is_the_cells_own", loopback_is_the_cells_own),
+    ("listening_without_a_network", || {
+        check("listen", &[], EACCES)
+    }),
+    ("raw_socket", || {
+        check_as_root("socket", &["2", "3", "1"], EPERM)
+    }),
+    ("packet_socket", || {
+        check_as_root("socket", &["17", "3", "0"], EPERM)
+    }),
+    ("netlink_socket", || {
+        check("socket", &["16", "3", "0"], EPERM)
+    }),
+    ("vsock_and_kernel_crypto_sockets", kernel_families),
+    (
+        "socket_in_the_hosts_file_system",
+        socket_in_the_hosts_file_system,
+    ),
+    (
+        "hidden_socket_in_the_workspace",
+        hidden_socket_in_the_workspace,
+    ),
+    ("abstract_socket_of_the_host", abstract_socket_of_the_host),
+];
+
+pub(crate) const ACTS: &[Act] = &[
+    ("tcp", |a| {
+        outcome_of(TcpStream::connect(("127.0.0.1", port(&a[0]))))
+    }),
+    ("fast_open", |a| fast_open(port(&a[0]))),
+    ("mptcp", |a| mptcp(port(&a[0]))),
+    ("udp", |a| outcome_of(send_udp(port(&a[0])))),
+    ("listen", |_| outcome_of(TcpListener::bind("127.0.0.1:0"))),
+    ("talk_to_self", |_| outcome_of(talk_to_self())),
+    ("socket", |a| socket(a)),
+    ("unix", |a| outcome_of(UnixStream::connect(&a[0]))),
+    ("abstract", |a| outcome_of(connect_abstract(&a[0]))),
+];
+
+const EPERM: Status = Status::Exited(libc::EPERM);
+const EACCES: Status = Status::Exited(libc::EACCES);
+const ENOENT: Status = Status::Exited(libc::ENOENT);
+const UNREACHABLE: Status = Status::Exited(libc::ENETUNREACH);
+const REFUSED: Status = Status::Exited(libc::ECONNREFUSED);
+
+fn port(text: &str) -> u16 {
+    text.parse().unwrap()
+}
+
+fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    (listener, port)
+}
+
+fn with_loopback(act: &str, arguments: &[&str]) -> Status {
+    let mut spec = acting_spec(act, arguments);
+    spec.network = Network::Loopback;
+    end_of(spec)
+}
+
+fn tcp_to_a_host_listener() {
+    let (_listener, port) = listener();
+    check("tcp", &[&port], EACCES);
+    assert_eq!(with_loopback("tcp", &[&port]), REFUSED);
+}
+
+fn tcp_fast_open_to_a_host_listener() {
+    let (_listener, port) = listener();
+    check("fast_open", &[&port], UNREACHABLE);
+    assert_eq!(with_loopback("fast_open", &[&port]), REFUSED);
+}
+
+fn address(port: u16) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: 2,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_be_bytes([127, 0, 0, 1]).to_be(),
+        },
+        sin_zero: [0; 8],
+    }
+}
+
+fn fast_open(port: u16) -> i32 {
+    let address = address(port);
+    // SAFETY: the buffer and the address are live and of the stated sizes.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
+        let to = (&raw const address).cast();
+        outcome(libc::sendto(socket, c"x".as_ptr().cast(), 1, libc::MSG_FASTOPEN, to, 16) as i64)
+    }
+}
+
+fn mptcp_to_a_host_listener() {
+    let (_listener, port) = listener();
+    check("mptcp", &[&port], EPERM);
+}
+
+fn mptcp(port: u16) -> i32 {
+    let address = address(port);
+    // SAFETY: the address is live and of the stated size.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 262);
+        if socket < 0 {
+            return outcome(socket);
+        }
+        outcome(libc::connect(socket, (&raw const address).cast(), 16))
+    }
+}
+
+fn udp_to_a_host_socket() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port().to_string();
+    check("udp", &[&port], UNREACHABLE);
+}
+
+fn send_udp(port: u16) -> io::Result<()> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.send_to(b"x", ("127.0.0.1", port)).map(drop)
+}
+
+fn loopback_is_the_cells_own() {
+    assert_eq!(with_loopback("talk_to_self", &[]), SUCCESS);
+    assert_eq!(inside("talk_to_self", &[]), EACCES);
+}
+
+fn talk_to_self() -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    TcpStream::connect(listener.local_addr()?)?;
+    listener.accept().map(drop)
+}
+
+fn socket(a: &[String]) -> i32 {
+    let number = |index: usize| a[index].parse::<i32>().unwrap();
+    // SAFETY: socket takes integers only.
+    outcome(unsafe { libc::socket(number(0), number(1), number(2)) })
+}
+
+/// Families that this kernel may not have: the filter answers before it can say so.
+fn kernel_families() {
+    for family in ["38", "40"] {
+        assert_ne!(outside("socket", &[family, "5", "0"]), EPERM);
+        assert_eq!(inside("socket", &[family, "5", "0"]), EPERM);
+    }
+}
+
+fn socket_in_the_hosts_file_system() {
+    let dir = scratch();
+    let path = dir.path().join("host.sock");
+    let _listener = UnixListener::bind(&path).unwrap();
+    check("unix", &[path.to_str().unwrap()], ENOENT);
+}
+
+fn hidden_socket_in_the_workspace() {
+    let dir = scratch();
+    let path = dir.path().join("host.sock");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let connect = |hide: bool| {
+        let mut spec = acting_spec("unix", &[path.to_str().unwrap()]);
+        spec.paths.read.push(dir.path().to_path_buf());
+        if hide {
+            spec.paths.hidden.push(path.clone());
+        }
+        end_of(spec)
+    };
+    // A visible socket can be connected to, read-only or not: that is what hiding is for.
+    assert_eq!(connect(false), SUCCESS);
+    // The mask is an empty file that nobody may write, which only root's own id gets past.
+    let hidden = connect(true);
+    assert!(hidden == REFUSED || hidden == EACCES, "{hidden:?}");
+}
+
+fn abstract_socket_of_the_host() {
+    use std::os::linux::net::SocketAddrExt;
+    let name = format!("placet-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let _listener = UnixListener::bind_addr(&address).unwrap();
+    assert_eq!(outside("abstract", &[&name]), SUCCESS);
+    assert_eq!(inside("abstract", &[&name]), REFUSED);
+}
+
+fn connect_abstract(name: &str) -> io::Result<UnixStream> {
+    use std::os::linux::net::SocketAddrExt;
+    UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)
+}
