@@ -213,6 +213,13 @@ fn audits_refuse_whatever_is_refused_before_the_call_matters() {
 }
 
 #[test]
+fn a_small_order_key_can_be_neither_pinned_nor_held() {
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    assert!(placet_types::PublicKey::import(&identity).is_err());
+}
+
+#[test]
 fn pins_that_share_a_key_or_name_another_log_make_no_verifier() {
     let pins = || Pins {
         domain: DomainName::parse(common::DOMAIN).unwrap(),

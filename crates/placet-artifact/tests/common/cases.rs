@@ -14,6 +14,7 @@ use placet_artifact::receipt::STATEMENT_MEDIA_TYPE;
 use placet_artifact::verify::{Standing, Step};
 use placet_artifact::{HolderProof, Receipt};
 use placet_tlog::{Checkpoint, CosignTime, KeyName, NoteSigner};
+use placet_types::digest::encode_hex;
 use placet_types::{Asked, DenialCode, Digest, ExecutionId, GatewayName, Millis, Seconds};
 
 use super::{
@@ -140,7 +141,36 @@ fn attacker_keys() -> Vec<Case> {
     let text = alter::sign_raw(&record, &claims().encode().unwrap(), RECORD_SEED);
     let outcome = Err((Step::Header, DenialCode::InvalidSignature));
     cases.push(of_text("signed by the domain's record key", text, outcome));
+    cases.extend(small_order_forgeries());
     cases
+}
+
+/// R = the identity, S = 0: lenient verifiers accept it for any message under a small-order key.
+fn small_order_forgeries() -> Vec<Case> {
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    let signature = URL_SAFE_NO_PAD.encode([identity, [0; 32]].concat());
+    let weak_kid = encode_hex(&Digest::of(&identity).as_bytes()[..8]);
+    let good = Header::new(&key(ARTIFACT_SEED).public(), Algorithm::EdDsa);
+    let (kid, good) = (good.kid.to_string(), good.encode());
+    let forged = |header: String| {
+        let text = alter::sign_raw(&header, &claims().encode().unwrap(), ATTACKER_SEED);
+        format!("{}.{signature}", text.rsplit_once('.').unwrap().0)
+    };
+    let refused = |step| Err((step, DenialCode::InvalidSignature));
+    let weak = forged(good.replace(&kid, &weak_kid));
+    vec![
+        of_text(
+            "forged under a small-order key",
+            weak,
+            refused(Step::Header),
+        ),
+        of_text(
+            "forged with a small-order R",
+            forged(good),
+            refused(Step::Signature),
+        ),
+    ]
 }
 
 /// Signed by the domain's key: logged, and not logged.
