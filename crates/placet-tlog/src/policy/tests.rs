@@ -159,9 +159,10 @@ fn an_altered_cosignature_line_is_ignored_and_never_counts() {
     let signed = cosigned(&[1, 2, 4]);
     let line = signed.note().signatures()[2].to_string();
     // One character of the key id: the line is now of an unknown key, which a note may carry.
-    let at = line.rfind(' ').unwrap() + 2;
-    let other = if &line[at..=at] == "A" { "B" } else { "A" };
-    let altered = format!("{}{other}{}", &line[..at], &line[at + 1..]);
+    let (name, blob) = line.rsplit_once(' ').unwrap();
+    let rest = blob.strip_prefix(|_: char| true).unwrap();
+    let other = if blob.starts_with('A') { 'B' } else { 'A' };
+    let altered = format!("{name} {other}{rest}");
     assert!(SignatureLine::parse(&altered).is_ok());
     let text = signed.to_string().replace(&line, &altered);
     let note = SignedCheckpoint::parse(text.as_bytes()).unwrap();

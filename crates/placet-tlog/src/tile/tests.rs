@@ -58,7 +58,7 @@ fn root_of(leaves: &[Hash]) -> Hash {
 fn tile(path: &str) -> TileId {
     match Resource::parse(path).unwrap() {
         Resource::Tile(tile) => tile,
-        other => panic!("{other} is no hash tile"),
+        other @ (Resource::Checkpoint | Resource::Entries(_)) => panic!("{other} is no hash tile"),
     }
 }
 
