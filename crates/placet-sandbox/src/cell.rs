@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -324,20 +324,19 @@ fn receive_with_fds(
     ))
 }
 
-fn explain(plan: &Plan, program: &std::path::Path, failure: Failure) -> SandboxError {
+fn explain(plan: &Plan, program: &Path, failure: Failure) -> SandboxError {
     let Failure { step, errno, index } = failure;
-    match (step, errno) {
-        (Step::VerifyProgram, Errno(libc::ESTALE)) => {
-            SandboxError::ProgramChanged(program.to_path_buf())
-        }
-        (Step::Exec, errno) => SandboxError::Exec {
-            path: program.to_path_buf(),
-            source: errno.into(),
-        },
-        (step, errno) => SandboxError::Setup {
-            step,
-            path: plan.path_of(step, index),
-            source: errno.into(),
-        },
+    let path = plan.path_of(step, index);
+    let about_program = step == Step::VerifyProgram || path.as_deref() == Some(program);
+    if errno == Errno(libc::ESTALE) && about_program {
+        return SandboxError::ProgramChanged(program.to_path_buf());
     }
+    let source = errno.into();
+    if step == Step::Exec {
+        return SandboxError::Exec {
+            path: program.to_path_buf(),
+            source,
+        };
+    }
+    SandboxError::Setup { step, path, source }
 }

@@ -171,7 +171,7 @@ steps! {
     ResourceLimit,
     /// Creating the Landlock ruleset.
     LandlockCreate,
-    /// Adding a Landlock rule.
+    /// Adding a Landlock rule; ESTALE when its path is no longer the file that was prepared.
     LandlockRule,
     /// Entering the Landlock domain.
     LandlockRestrict,

@@ -10,7 +10,7 @@
 
 use std::ffi::CString;
 
-use crate::sys::LandlockRuleset;
+use crate::sys::{Inode, LandlockRuleset};
 
 /// The lowest ABI a cell is built on.
 pub(crate) const ABI_REQUIRED: i32 = 3;
@@ -53,6 +53,8 @@ pub(crate) enum Right {
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) path: CString,
+    /// What the path was when the cell was prepared; `None` for the cell's own directories.
+    pub(crate) inode: Option<Inode>,
     pub(crate) access: u64,
 }
 
@@ -85,12 +87,28 @@ pub(crate) fn ruleset(abi: i32, loopback: bool) -> LandlockRuleset {
     }
 }
 
-/// A rule with only the rights that the ruleset handles and the file's kind can have.
-pub(crate) fn rule(ruleset: &LandlockRuleset, path: CString, right: Right, is_dir: bool) -> Rule {
-    let possible = if is_dir { u64::MAX } else { ON_FILES };
-    Rule {
-        path,
-        access: right.access() & possible & ruleset.fs,
+impl Rule {
+    /// A rule with only the rights that the ruleset handles and the file's kind can have.
+    pub(crate) fn new(
+        ruleset: &LandlockRuleset,
+        path: CString,
+        right: Right,
+        is_dir: bool,
+    ) -> Self {
+        let possible = if is_dir { u64::MAX } else { ON_FILES };
+        Self {
+            path,
+            inode: None,
+            access: right.access() & possible & ruleset.fs,
+        }
+    }
+
+    /// The same, only for as long as the path is this file.
+    pub(crate) fn pinned(self, inode: Inode) -> Self {
+        Self {
+            inode: Some(inode),
+            ..self
+        }
     }
 }
 
@@ -116,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_file_gets_no_directory_rights() {
-        let rule = rule(&ruleset(7, false), c"/f".to_owned(), Right::Write, false);
+        let rule = Rule::new(&ruleset(7, false), c"/f".to_owned(), Right::Write, false);
         assert_eq!(rule.access & !ON_FILES, 0);
     }
 }

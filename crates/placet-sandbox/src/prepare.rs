@@ -229,7 +229,8 @@ fn rules(
     let mut rules = Vec::new();
     for Grant { found, right } in grants {
         let path = c_string(found.path.as_os_str().as_bytes(), "a path")?;
-        rules.push(landlock::rule(ruleset, path, *right, found.is_dir));
+        let rule = landlock::Rule::new(ruleset, path, *right, found.is_dir);
+        rules.push(rule.pinned(found.inode));
     }
     let mut own = vec![
         (c"/", Right::List),
@@ -246,13 +247,14 @@ fn rules(
     }
     rules.extend(
         own.into_iter()
-            .map(|(path, right)| landlock::rule(ruleset, path.to_owned(), right, true)),
+            .map(|(path, right)| landlock::Rule::new(ruleset, path.to_owned(), right, true)),
     );
     // The nodes themselves too: an inherited descriptor that is reopened through /proc/self/fd is
     // reached on the host's mount, not below the cell's /dev.
-    for (_, name) in devices {
+    for (found, name) in devices {
         let path = c_string(format!("/dev/{name}").as_bytes(), "a path")?;
-        rules.push(landlock::rule(ruleset, path, Right::Device, false));
+        let rule = landlock::Rule::new(ruleset, path, Right::Device, false);
+        rules.push(rule.pinned(found.inode));
     }
     Ok(rules)
 }

@@ -194,7 +194,8 @@ pub(crate) const RULES: &[Rule] = &[
             arg: 0,
             values: FAMILIES,
         },
-        "vsock reaches the host of a virtual machine; netlink, packet and the rest are surface",
+        "vsock reaches the host of a virtual machine; packet and the rest are surface; of netlink \
+         only the list of interfaces would be missed (node's os.networkInterfaces() fails)",
     ),
     deny_when(
         libc::SYS_socket,

@@ -7,6 +7,7 @@
 use std::ffi::c_int;
 
 use crate::error::Step;
+use crate::landlock;
 use crate::pid1::{AtStep, Sockets};
 use crate::plan::{Plan, WorkerPlan};
 use crate::spec::FileIdentity;
@@ -48,13 +49,22 @@ fn become_program(plan: &WorkerPlan, gate: c_int) -> Result<std::convert::Infall
 fn restrict_paths(plan: &WorkerPlan) -> Result<(), Failure> {
     let ruleset = sys::landlock_create(&plan.ruleset).at(Step::LandlockCreate)?;
     for (index, rule) in plan.rules.iter().enumerate() {
-        let path =
-            sys::open_path(libc::AT_FDCWD, &rule.path).at_index(Step::LandlockRule, index)?;
-        sys::landlock_allow(ruleset, path, rule.access).at_index(Step::LandlockRule, index)?;
-        sys::close(path);
+        add_rule(ruleset, rule).at_index(Step::LandlockRule, index)?;
     }
     sys::landlock_restrict(ruleset).at(Step::LandlockRestrict)?;
     sys::close(ruleset);
+    Ok(())
+}
+
+/// A path inside a larger grant is no mount of its own, so it is compared here.
+fn add_rule(ruleset: c_int, rule: &landlock::Rule) -> sys::Sys<()> {
+    let path = sys::open_path(libc::AT_FDCWD, &rule.path)?;
+    let found = sys::inode(path)?;
+    if rule.inode.is_some_and(|inode| inode != found) {
+        return Err(Errno(libc::ESTALE));
+    }
+    sys::landlock_allow(ruleset, path, rule.access)?;
+    sys::close(path);
     Ok(())
 }
 

@@ -26,6 +26,10 @@ pub(crate) const TESTS: &[Test] = &[
         "a_path_swapped_after_prepare_is_refused",
         a_path_swapped_after_prepare,
     ),
+    (
+        "a_nested_path_swapped_after_prepare_is_refused",
+        a_nested_path_swapped,
+    ),
     ("a_missing_path_is_named", a_missing_path_is_named),
     ("a_symbolic_link_is_named", a_symbolic_link_is_named),
     ("odd_paths_are_named", odd_paths_are_named),
@@ -80,9 +84,15 @@ fn a_program_that_changed_is_refused() {
 
 fn a_program_swapped_after_prepare() {
     let dir = scratch();
+    let (program, spec) = copy_in(dir.path());
+    let prepared = Cell::prepare(spec).unwrap();
+    swap(&program);
+    let error = prepared.spawn().unwrap_err();
+    assert!(matches!(error, SandboxError::ProgramChanged(path) if path == program));
+    // Where only its directory is granted, it is the program's own check that refuses.
+    let dir = scratch();
     let (program, mut spec) = copy_in(dir.path());
-    // The directory is in the scope, so that the program is no mount of its own.
-    spec.paths.exec.push(dir.path().to_path_buf());
+    spec.paths.exec[0] = dir.path().to_path_buf();
     let prepared = Cell::prepare(spec).unwrap();
     swap(&program);
     let error = prepared.spawn().unwrap().release().unwrap_err();
@@ -118,6 +128,27 @@ fn a_path_swapped_after_prepare() {
             ..
         } => {
             assert_eq!(path, Some(workspace));
+        }
+        error => panic!("{error}"),
+    }
+}
+
+fn a_nested_path_swapped() {
+    let dir = scratch();
+    let nested = dir.path().join("bin");
+    fs::create_dir(&nested).unwrap();
+    let mut spec = with_read(dir.path());
+    spec.paths.exec.push(nested.clone());
+    let prepared = Cell::prepare(spec).unwrap();
+    fs::rename(&nested, dir.path().join("moved")).unwrap();
+    fs::create_dir(&nested).unwrap();
+    match prepared.spawn().unwrap_err() {
+        SandboxError::Setup {
+            step: Step::LandlockRule,
+            path,
+            ..
+        } => {
+            assert_eq!(path, Some(nested));
         }
         error => panic!("{error}"),
     }
