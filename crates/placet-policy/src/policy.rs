@@ -1,0 +1,151 @@
+//! A compiled bundle: policies parsed, validated strictly, indexed, ready to evaluate.
+//!
+//! Immutable but for its caches, which change no answer. Share it in an `Arc`; swap the `Arc` to
+//! activate another bundle.
+
+mod annotations;
+mod cache;
+mod compile;
+mod evaluate;
+mod index;
+mod source;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cedar_policy::{Entities, PolicySet, Schema};
+use placet_types::{Digest, ProfileName};
+
+use crate::bundle::{Bundle, Validity};
+use crate::entities::Entities as BundleEntities;
+use crate::profile::Profile;
+use crate::reference::References;
+
+pub use annotations::{Obligations, Rule};
+pub use evaluate::{Effect, Evaluation, Fault, ShadowMismatch};
+
+pub(crate) use compile::{CORE_SCHEMA, parse_sources};
+pub(crate) use evaluate::Prepared;
+
+use cache::Cache;
+use index::{Index, Slice};
+
+/// A compiled bundle.
+pub struct Policy {
+    digest: Digest,
+    name: String,
+    revision: u64,
+    validity: Validity,
+    default_profile: ProfileName,
+    profiles: BTreeMap<ProfileName, Profile>,
+    references: References,
+    bundle_entities: BundleEntities,
+    /// Every policy by its id: what annotations say, and where it stands.
+    rules: BTreeMap<String, Rule>,
+    schema: Schema,
+    /// Actions, groups and toolsets: what every request needs.
+    base: Entities,
+    /// Every policy.
+    full: Arc<Slice>,
+    index: Index,
+    slices: Cache<Vec<u32>, Arc<Slice>>,
+    prepared: Cache<String, Arc<Prepared>>,
+    index_trusted: AtomicBool,
+}
+
+impl Policy {
+    /// Digest of the bundle that this was compiled from.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Name of the bundle.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Revision of the bundle.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// When the bundle counts.
+    #[must_use]
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// Profile of a permit that names none.
+    #[must_use]
+    pub fn default_profile(&self) -> &ProfileName {
+        &self.default_profile
+    }
+
+    /// A profile by its name.
+    #[must_use]
+    pub fn profile(&self, name: &ProfileName) -> Option<&Profile> {
+        self.profiles.get(name)
+    }
+
+    /// The profiles, in order of their names.
+    pub fn profiles(&self) -> impl Iterator<Item = &Profile> {
+        self.profiles.values()
+    }
+
+    /// The reference values that environments are appraised against.
+    #[must_use]
+    pub fn references(&self) -> &References {
+        &self.references
+    }
+
+    /// The policies, in order of their ids.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.values()
+    }
+
+    /// A policy by its id.
+    #[must_use]
+    pub fn rule(&self, id: &str) -> Option<&Rule> {
+        self.rules.get(id)
+    }
+
+    /// From now on every evaluation uses the full set: slower, and independent of the index.
+    ///
+    /// For whoever saw [`Policy::shadow_check`] fail.
+    pub fn distrust_index(&self) {
+        self.index_trusted.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn full_set(&self) -> &PolicySet {
+        &self.full.set
+    }
+
+    pub(crate) fn bundle_entities(&self) -> &BundleEntities {
+        &self.bundle_entities
+    }
+
+    /// Reads and compiles in one step.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the bundle.
+    pub fn compile(bundle: &Bundle) -> Result<Self, Vec<crate::Problem>> {
+        compile::compile(bundle)
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy")
+            .field("name", &self.name)
+            .field("revision", &self.revision)
+            .field("digest", &self.digest)
+            .field("rules", &self.rules.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,295 @@
+//! From a bundle to a [`Policy`]: parse, name, validate, index.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use cedar_policy::{
+    Entities, ParseErrors, Policy as CedarPolicy, PolicyId, PolicySet, Schema, SchemaFragment,
+    Template, ValidationMode, Validator,
+};
+use miette::Diagnostic;
+
+use super::annotations;
+use super::cache::Cache;
+use super::index::{Index, Slice};
+use super::source::{self, Statement};
+use super::{Policy, Rule};
+use crate::bundle::Bundle;
+use crate::entities;
+use crate::links::{self, Link};
+use crate::problem::{Problem, line_at};
+
+/// The vocabulary that every bundle shares.
+pub(crate) const CORE_SCHEMA: &str = include_str!("../core.cedarschema");
+
+const SCHEMA_FILE: &str = "schema.cedarschema";
+/// Slices kept: one for each combination of groups, action and toolsets that is in use.
+const SLICES_MAX: usize = 512;
+/// Prepared entities kept: one for each principal and resource that is in use.
+const PREPARED_MAX: usize = 2048;
+
+/// The Cedar text of a bundle, parsed and named.
+#[derive(Default)]
+pub(crate) struct Sources {
+    pub(crate) set: PolicySet,
+    pub(crate) rules: BTreeMap<String, Rule>,
+    /// Where templates stand; they are no rules until they are linked.
+    templates: BTreeMap<String, Rule>,
+    problems: Vec<Problem>,
+}
+
+pub(super) fn compile(bundle: &Bundle) -> Result<Policy, Vec<Problem>> {
+    let schema = schema(bundle)?;
+    let sources = parse_sources(bundle)?;
+    let mut problems = validate(&sources, &schema);
+    problems.extend(unknown_profiles(bundle, &sources));
+    let base = base_entities(bundle, &schema).map_err(|problem| vec![problem])?;
+    if !problems.is_empty() {
+        problems.sort();
+        return Err(problems);
+    }
+    Ok(Policy {
+        digest: bundle.digest(),
+        name: bundle.about.name.clone(),
+        revision: bundle.about.revision,
+        validity: bundle.about.validity(),
+        default_profile: bundle.about.default_profile.clone(),
+        profiles: bundle.profiles.clone(),
+        references: bundle.references.clone(),
+        bundle_entities: bundle.entities.clone(),
+        rules: sources.rules,
+        schema,
+        base,
+        index: Index::new(&sources.set),
+        full: Arc::new(Slice { set: sources.set }),
+        slices: Cache::new(SLICES_MAX),
+        prepared: Cache::new(PREPARED_MAX),
+        index_trusted: AtomicBool::new(true),
+    })
+}
+
+fn schema(bundle: &Bundle) -> Result<Schema, Vec<Problem>> {
+    let fragment = |text| SchemaFragment::from_cedarschema_str(text).map(|(fragment, _)| fragment);
+    let bad = |line: Option<u32>, message: String| {
+        let problem = Problem::error(SCHEMA_FILE, "schema", message);
+        vec![line.map_or_else(|| problem.clone(), |line| problem.clone().at(line))]
+    };
+    let core = fragment(CORE_SCHEMA).map_err(|error| bad(None, error.to_string()))?;
+    let own = match bundle.member(SCHEMA_FILE) {
+        Some(text) => Some(fragment(text).map_err(|error| {
+            bad(
+                first_offset(&error).map(|at| line_at(text, at)),
+                describe(&error),
+            )
+        })?),
+        None => None,
+    };
+    Schema::from_schema_fragments([core].into_iter().chain(own))
+        .map_err(|error| bad(None, format!("{error}, beside the core vocabulary")))
+}
+
+/// Parses every Cedar member, names each policy by its `@id`, and links templates.
+pub(crate) fn parse_sources(bundle: &Bundle) -> Result<Sources, Vec<Problem>> {
+    let mut sources = Sources::default();
+    for (file, text) in bundle.cedar("policies/") {
+        for statement in source::split(text) {
+            sources.add_policy(file, text, statement);
+        }
+    }
+    for (file, text) in bundle.cedar("templates/") {
+        for statement in source::split(text) {
+            sources.add_template(file, text, statement);
+        }
+    }
+    for link in &bundle.links {
+        if let Err(message) = sources.link(link) {
+            sources
+                .problems
+                .push(Problem::error(links::FILE, "link", message).at(link.line));
+        }
+    }
+    if sources.problems.is_empty() {
+        return Ok(sources);
+    }
+    sources.problems.sort();
+    Err(sources.problems)
+}
+
+impl Sources {
+    fn add_policy(&mut self, file: &str, text: &str, statement: Statement<'_>) {
+        let line = statement.line;
+        let policy = match CedarPolicy::parse(None, statement.text) {
+            Ok(policy) => policy,
+            Err(error) => return self.problems.push(syntax(file, text, statement, &error)),
+        };
+        let rule = Rule::read(policy.effect(), policy.annotations(), file, line);
+        let Some(rule) = self.accept(rule, file, line) else {
+            return;
+        };
+        let named = policy.new_id(PolicyId::new(&rule.id));
+        match self.set.add(named) {
+            Ok(()) => {
+                self.rules.insert(rule.id.clone(), rule);
+            }
+            Err(error) => self
+                .problems
+                .push(Problem::error(file, "policy", error.to_string())),
+        }
+    }
+
+    fn add_template(&mut self, file: &str, text: &str, statement: Statement<'_>) {
+        let line = statement.line;
+        let template = match Template::parse(None, statement.text) {
+            Ok(template) => template,
+            Err(error) => return self.problems.push(syntax(file, text, statement, &error)),
+        };
+        let rule = Rule::read(template.effect(), template.annotations(), file, line);
+        let Some(rule) = self.accept(rule, file, line) else {
+            return;
+        };
+        match self
+            .set
+            .add_template(template.new_id(PolicyId::new(&rule.id)))
+        {
+            Ok(()) => {
+                self.templates.insert(rule.id.clone(), rule);
+            }
+            Err(error) => self
+                .problems
+                .push(Problem::error(file, "template", error.to_string())),
+        }
+    }
+
+    /// The rule, unless its annotations are wrong or its id is taken.
+    fn accept(&mut self, rule: Result<Rule, Vec<String>>, file: &str, line: u32) -> Option<Rule> {
+        let rule = match rule {
+            Ok(rule) => rule,
+            Err(messages) => {
+                let problem = |message| Problem::error(file, "annotation", message).at(line);
+                self.problems.extend(messages.into_iter().map(problem));
+                return None;
+            }
+        };
+        if let Some(message) = self.taken(&rule.id) {
+            self.problems
+                .push(Problem::error(file, "duplicate-id", message).at(line));
+            return None;
+        }
+        Some(rule)
+    }
+
+    fn taken(&self, id: &str) -> Option<String> {
+        let first = self.rules.get(id).or_else(|| self.templates.get(id))?;
+        Some(format!(
+            "@id(\"{id}\") stands at {}:{} already",
+            first.file, first.line
+        ))
+    }
+
+    fn link(&mut self, link: &Link) -> Result<(), String> {
+        let id = annotations::id(&link.id)?;
+        if let Some(message) = self.taken(&id) {
+            return Err(message);
+        }
+        let template = self
+            .templates
+            .get(&link.template)
+            .ok_or_else(|| format!("there is no template `{}`", link.template))?;
+        let rule = Rule {
+            id: id.clone(),
+            file: links::FILE.to_owned(),
+            line: link.line,
+            ..template.clone()
+        };
+        let (template, name) = (PolicyId::new(&link.template), PolicyId::new(&id));
+        self.set
+            .link(template, name, link.slots.clone())
+            .map_err(|error| error.to_string())?;
+        self.rules.insert(id, rule);
+        Ok(())
+    }
+}
+
+fn syntax(file: &str, text: &str, statement: Statement<'_>, errors: &ParseErrors) -> Problem {
+    let offset = first_offset(errors)
+        .unwrap_or(0)
+        .saturating_add(statement.offset);
+    Problem::error(file, "syntax", describe(errors)).at(line_at(text, offset))
+}
+
+fn first_offset(error: &dyn Diagnostic) -> Option<usize> {
+    error.labels()?.map(|label| label.offset()).min()
+}
+
+/// The message of an error and its help, on one line.
+fn describe(error: &dyn Diagnostic) -> String {
+    let help = error
+        .help()
+        .map(|help| format!(" ({help})"))
+        .unwrap_or_default();
+    format!("{error}{help}").replace('\n', " ")
+}
+
+fn validate(sources: &Sources, schema: &Schema) -> Vec<Problem> {
+    let result = Validator::new(schema.clone()).validate(&sources.set, ValidationMode::Strict);
+    let mut problems: Vec<Problem> = result
+        .validation_errors()
+        .map(|error| sources.locate("validation", error.policy_id(), describe(error)))
+        .collect();
+    problems.sort();
+    // A link repeats what is wrong with its template.
+    problems.dedup();
+    problems
+}
+
+impl Sources {
+    fn locate(&self, rule: &'static str, id: &PolicyId, message: String) -> Problem {
+        let id: &str = id.as_ref();
+        match self.rules.get(id).or_else(|| self.templates.get(id)) {
+            Some(place) => Problem::error(&place.file, rule, message).at(place.line),
+            None => Problem::error("policies", rule, message),
+        }
+    }
+
+    /// What Cedar's validator finds odd, though not wrong.
+    pub(crate) fn validator_warnings(&self, schema: &Schema) -> Vec<Problem> {
+        let result = Validator::new(schema.clone()).validate(&self.set, ValidationMode::Strict);
+        let mut problems: Vec<Problem> = result
+            .validation_warnings()
+            .map(|warning| {
+                let found = self.locate("validator", warning.policy_id(), describe(warning));
+                Problem {
+                    severity: crate::Severity::Warning,
+                    ..found
+                }
+            })
+            .collect();
+        problems.sort();
+        problems
+    }
+}
+
+fn unknown_profiles(bundle: &Bundle, sources: &Sources) -> Vec<Problem> {
+    let rules = sources.rules.values().chain(sources.templates.values());
+    rules
+        .filter_map(|rule| {
+            let profile = rule
+                .profile
+                .as_ref()
+                .filter(|name| !bundle.profiles.contains_key(*name))?;
+            let message = format!("@profile(\"{profile}\"): there is no profiles/{profile}.toml");
+            Some(Problem::error(&rule.file, "unknown-profile", message).at(rule.line))
+        })
+        .collect()
+}
+
+fn base_entities(bundle: &Bundle, schema: &Schema) -> Result<Entities, Problem> {
+    let bad = |message: String| Problem::error(entities::FILE, "entities", message);
+    let own = bundle
+        .entities
+        .to_cedar()
+        .map_err(|error| bad(error.to_string()))?;
+    // The schema adds the action entities, without which no policy on an action group applies.
+    Entities::from_entities(own, Some(schema)).map_err(|error| bad(error.to_string()))
+}

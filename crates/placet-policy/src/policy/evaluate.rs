@@ -1,0 +1,301 @@
+//! Evaluation: Cedar's own authorizer on a slice, and the rules that Cedar does not have.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid, PolicySet,
+    Request as CedarRequest, Response,
+};
+use placet_types::DenialCode;
+
+use super::index::{Reach, Slice};
+use super::{Obligations, Policy};
+use crate::request::{self, Request, Unusable};
+
+/// What policy says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A permit applies and no forbid does.
+    Permit,
+    /// A forbid applies.
+    Forbid,
+    /// No permit applies: denied by default.
+    NoPermit,
+    /// A forbid failed to evaluate, or the request could not be put to policies at all.
+    Error,
+}
+
+/// The answer of policy to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evaluation {
+    /// What policy says.
+    pub effect: Effect,
+    /// Ids of the policies that determine it, in order: the permits of a permit, the forbids of a
+    /// forbid, the failed forbids of an error; none otherwise.
+    pub determining: Vec<String>,
+    /// What failed to evaluate, in order of the ids. A permit that fails does not permit.
+    pub errors: Vec<Fault>,
+    /// What a permit obliges the enforcer to.
+    pub obligations: Obligations,
+}
+
+/// Something that failed to evaluate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    /// The policy, or `None` where the request could not be put to any.
+    pub policy: Option<String>,
+    /// What failed, for people: the words are Cedar's and may change with its version.
+    pub message: String,
+}
+
+/// The index and the full set disagree, which must never happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the policy index answers {indexed:?}, the full set {full:?}")]
+pub struct ShadowMismatch {
+    /// By the index.
+    pub indexed: Box<Evaluation>,
+    /// By the full set.
+    pub full: Box<Evaluation>,
+}
+
+/// What a request needs that does not change with its parameters.
+pub(crate) struct Prepared {
+    principal: EntityUid,
+    action: EntityUid,
+    resource: EntityUid,
+    pub(crate) entities: Entities,
+    slice: Option<Arc<Slice>>,
+}
+
+impl Effect {
+    /// The denial code, unless it is a permit.
+    #[must_use]
+    pub fn denial_code(self) -> Option<DenialCode> {
+        match self {
+            Self::Permit => None,
+            Self::Forbid => Some(DenialCode::PolicyForbids),
+            Self::NoPermit => Some(DenialCode::NoPermit),
+            Self::Error => Some(DenialCode::PolicyError),
+        }
+    }
+}
+
+impl Policy {
+    /// Evaluates a request. The same bundle and request give the same answer, on any machine.
+    #[must_use]
+    pub fn evaluate(&self, request: &Request<'_>) -> Evaluation {
+        let answer = self.prepare(request).and_then(|prepared| {
+            let slice = prepared.slice.as_ref().filter(|_| self.index_is_trusted());
+            self.answer(request, &prepared, &slice.unwrap_or(&self.full).set)
+        });
+        answer.unwrap_or_else(unusable)
+    }
+
+    /// Evaluates a request against the full set, with nothing from any cache.
+    #[must_use]
+    pub fn evaluate_in_full(&self, request: &Request<'_>) -> Evaluation {
+        let answer = self
+            .prepare_afresh(request)
+            .and_then(|prepared| self.answer(request, &prepared, &self.full.set));
+        answer.unwrap_or_else(unusable)
+    }
+
+    /// Compares the indexed answer with that of the full set. Costs time in proportion to the
+    /// number of policies: for samples, off the path of decisions.
+    ///
+    /// # Errors
+    ///
+    /// [`ShadowMismatch`] holds both answers. Call [`Policy::distrust_index`] then.
+    pub fn shadow_check(&self, request: &Request<'_>) -> Result<(), ShadowMismatch> {
+        let (indexed, full) = (self.evaluate(request), self.evaluate_in_full(request));
+        if indexed == full {
+            return Ok(());
+        }
+        Err(ShadowMismatch {
+            indexed: Box::new(indexed),
+            full: Box::new(full),
+        })
+    }
+
+    fn index_is_trusted(&self) -> bool {
+        self.index_trusted.load(Ordering::Relaxed)
+    }
+
+    fn prepare(&self, request: &Request<'_>) -> Result<Arc<Prepared>, Unusable> {
+        let key = cache_key(request);
+        if let Some(prepared) = self.prepared.get(&key) {
+            return Ok(prepared);
+        }
+        let mut prepared = self.prepare_afresh(request)?;
+        let Prepared {
+            action,
+            principal,
+            resource,
+            entities,
+            ..
+        } = &prepared;
+        let reach = Reach::new(action, principal, resource, entities);
+        prepared.slice = self.index.slice(&reach, &self.full.set, &self.slices);
+        let prepared = Arc::new(prepared);
+        self.prepared.insert(key, Arc::clone(&prepared));
+        Ok(prepared)
+    }
+
+    pub(crate) fn prepare_afresh(&self, request: &Request<'_>) -> Result<Prepared, Unusable> {
+        let principal = request::principal(request.principal, request.groups)?;
+        let resource = request::resource(request.resource, &self.bundle_entities)?;
+        let action = request::action(request.action)?;
+        if self.base.get(&action).is_none() {
+            return Err(Unusable::Action(request.action.as_str().to_owned()));
+        }
+        let (principal_uid, resource_uid) = (principal.uid(), resource.uid());
+        let entities = self
+            .base
+            .clone()
+            .add_entities([principal, resource], Some(&self.schema))
+            .map_err(|error| Unusable::Value(error.to_string()))?;
+        Ok(Prepared {
+            principal: principal_uid,
+            action,
+            resource: resource_uid,
+            entities,
+            slice: None,
+        })
+    }
+
+    /// The request as Cedar has it, checked against the schema: Cedar answers requests that its
+    /// validator never thought of, and permits some.
+    pub(crate) fn to_cedar(
+        &self,
+        request: &Request<'_>,
+        prepared: &Prepared,
+    ) -> Result<CedarRequest, Unusable> {
+        let context = Context::from_pairs(request::context(request)?)
+            .map_err(|error| Unusable::Value(error.to_string()))?;
+        let (principal, action) = (prepared.principal.clone(), prepared.action.clone());
+        CedarRequest::new(
+            principal,
+            action,
+            prepared.resource.clone(),
+            context,
+            Some(&self.schema),
+        )
+        .map_err(|error| Unusable::Value(error.to_string()))
+    }
+
+    fn answer(
+        &self,
+        request: &Request<'_>,
+        prepared: &Prepared,
+        set: &PolicySet,
+    ) -> Result<Evaluation, Unusable> {
+        let cedar = self.to_cedar(request, prepared)?;
+        let response = Authorizer::new().is_authorized(&cedar, set, &prepared.entities);
+        Ok(self.judge(&response))
+    }
+
+    fn judge(&self, response: &Response) -> Evaluation {
+        let diagnostics = response.diagnostics();
+        let mut determining: Vec<String> = diagnostics
+            .reason()
+            .map(|id| AsRef::<str>::as_ref(id).to_owned())
+            .collect();
+        let mut errors: Vec<Fault> = diagnostics.errors().map(fault).collect();
+        determining.sort_unstable();
+        errors.sort_unstable();
+        let failed_forbids = self.failed_forbids(&errors);
+        let effect = match response.decision() {
+            Decision::Deny if !determining.is_empty() => Effect::Forbid,
+            // Cedar skips what fails. A forbid that could not be evaluated might have forbidden.
+            Decision::Allow | Decision::Deny if !failed_forbids.is_empty() => Effect::Error,
+            Decision::Allow => Effect::Permit,
+            Decision::Deny => Effect::NoPermit,
+        };
+        let mut obligations = Obligations::default();
+        match effect {
+            Effect::Permit => obligations = self.obligations(&determining),
+            Effect::Error => determining = failed_forbids,
+            Effect::Forbid | Effect::NoPermit => {}
+        }
+        Evaluation {
+            effect,
+            determining,
+            errors,
+            obligations,
+        }
+    }
+
+    /// The failed policies that forbid, or of which nothing is known.
+    fn failed_forbids(&self, errors: &[Fault]) -> Vec<String> {
+        let ids = errors
+            .iter()
+            .map(|fault| fault.policy.clone().unwrap_or_default());
+        ids.filter(|id| self.rules.get(id).is_none_or(|rule| !rule.permits))
+            .collect()
+    }
+
+    fn obligations(&self, determining: &[String]) -> Obligations {
+        let rules = || determining.iter().filter_map(|id| self.rules.get(id));
+        let profiles: BTreeSet<_> = rules()
+            .map(|rule| rule.profile.as_ref().unwrap_or(&self.default_profile))
+            .collect();
+        Obligations {
+            profiles: profiles.into_iter().cloned().collect(),
+            lifetime: rules().filter_map(|rule| rule.lifetime).min(),
+        }
+    }
+}
+
+fn fault(error: &AuthorizationError) -> Fault {
+    let AuthorizationError::PolicyEvaluationError(error) = error;
+    Fault {
+        policy: Some(AsRef::<str>::as_ref(error.policy_id()).to_owned()),
+        message: error.inner().to_string(),
+    }
+}
+
+fn unusable(error: Unusable) -> Evaluation {
+    // An action or resource that no policy can speak of is permitted by none; anything else that
+    // keeps a request from policies might have kept it from a forbid.
+    let effect = match &error {
+        Unusable::Action(_) | Unusable::Resource(_) => Effect::NoPermit,
+        Unusable::Params(_) | Unusable::Value(_) => Effect::Error,
+    };
+    Evaluation {
+        effect,
+        determining: Vec::new(),
+        errors: vec![Fault {
+            policy: None,
+            message: error.to_string(),
+        }],
+        obligations: Obligations::default(),
+    }
+}
+
+/// What [`Prepared`] depends on, each part after its length so that no two keys read alike.
+fn cache_key(request: &Request<'_>) -> String {
+    let resource = request.resource;
+    let digest = resource
+        .digest
+        .map(|digest| digest.hex())
+        .unwrap_or_default();
+    let fixed = [
+        request.principal.as_str(),
+        request.action.as_str(),
+        &resource.kind,
+        &resource.id,
+        &digest,
+    ];
+    let mut key = String::with_capacity(256);
+    for part in fixed
+        .into_iter()
+        .chain(request.groups.iter().map(String::as_str))
+    {
+        key.push_str(&part.len().to_string());
+        key.push(':');
+        key.push_str(part);
+    }
+    key
+}

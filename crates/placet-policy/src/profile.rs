@@ -1,0 +1,149 @@
+//! Profiles: the confinement that a permit is carried out with, as TOML, and the scope it makes.
+//!
+//! Pure text: no path is looked at. A path that does not exist grants nothing; gateways skip it.
+
+mod guard;
+mod read;
+
+use std::collections::BTreeSet;
+
+use placet_types::{
+    AbsPath, Denial, DenialCode, Limits, Network, PathSet, ProfileName, Scope, Seconds,
+};
+
+pub(crate) use read::read;
+
+/// A profile of a bundle. [`Profile::scope`] makes a scope of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    name: ProfileName,
+    description: String,
+    read: Vec<Template>,
+    write: Vec<Template>,
+    exec: Vec<Template>,
+    env: BTreeSet<String>,
+    exec_in_writable: bool,
+    limits: Limits,
+    lifetime: Seconds,
+    lease_secs: Seconds,
+    staleness_secs: Seconds,
+}
+
+/// What profiles are filled in with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vars {
+    /// Root of the work: `${workspace}`.
+    pub workspace: AbsPath,
+    /// The caller's home directory: `${home}`.
+    pub home: AbsPath,
+}
+
+/// A path of a profile: absolute, or below a variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Template {
+    pub(crate) base: Base,
+    /// What follows the base, without a slash in front; empty for the base itself.
+    pub(crate) rest: String,
+}
+
+/// Where a path of a profile begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Base {
+    Root,
+    Workspace,
+    Home,
+}
+
+impl Profile {
+    /// Name of the profile.
+    #[must_use]
+    pub fn name(&self) -> &ProfileName {
+        &self.name
+    }
+
+    /// Names of environment variables that it passes on, in order.
+    pub fn env(&self) -> impl Iterator<Item = &String> {
+        self.env.iter()
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// Lifetime of a permit that does not name a shorter one.
+    #[must_use]
+    pub fn lifetime(&self) -> Seconds {
+        self.lifetime
+    }
+
+    /// Interval in which the holder renews its lease, in milliseconds.
+    #[must_use]
+    pub fn lease_ms(&self) -> u64 {
+        self.lease_secs.as_millis()
+    }
+
+    /// Age of the view of the log beyond which the holder must stop, in milliseconds.
+    #[must_use]
+    pub fn staleness_ms(&self) -> u64 {
+        self.staleness_secs.as_millis()
+    }
+
+    /// The scope that this profile grants for a workspace and a home directory. Deterministic.
+    ///
+    /// # Errors
+    ///
+    /// A [`Denial`] with [`DenialCode::ScopeExceeded`] when the workspace is a directory that
+    /// nobody should hand over as a whole: `/`, a home directory or a directory above it, a system
+    /// directory, or one with credentials in it.
+    pub fn scope(&self, vars: &Vars) -> Result<Scope, Denial> {
+        if self.uses(Base::Workspace) {
+            guard::workspace(vars)?;
+        }
+        if self.uses(Base::Home) {
+            guard::home(vars)?;
+        }
+        Ok(Scope {
+            env: self.env.clone(),
+            exec: fill(&self.exec, vars)?,
+            exec_in_writable: self.exec_in_writable,
+            limits: self.limits,
+            network: Network::None,
+            read: fill(&self.read, vars)?,
+            write: fill(&self.write, vars)?,
+        }
+        .normalized())
+    }
+
+    fn uses(&self, base: Base) -> bool {
+        let all = self.read.iter().chain(&self.write).chain(&self.exec);
+        all.into_iter().any(|template| template.base == base)
+    }
+}
+
+impl Template {
+    fn fill(&self, vars: &Vars) -> Result<AbsPath, Denial> {
+        let filled = match self.base {
+            Base::Root => AbsPath::parse("/").and_then(|root| root.join(&self.rest)),
+            Base::Workspace => vars.workspace.join(&self.rest),
+            Base::Home => vars.home.join(&self.rest),
+        };
+        filled.map_err(|error| exceeded(error.to_string()))
+    }
+}
+
+fn fill(templates: &[Template], vars: &Vars) -> Result<PathSet, Denial> {
+    let paths: Result<Vec<_>, _> = templates
+        .iter()
+        .map(|template| template.fill(vars))
+        .collect();
+    paths.map(PathSet::new)
+}
+
+fn exceeded(reason: String) -> Denial {
+    Denial::new(DenialCode::ScopeExceeded, reason)
+}
+
+#[cfg(test)]
+mod tests;

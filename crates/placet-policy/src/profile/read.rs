@@ -1,0 +1,197 @@
+//! Reading a profile from TOML.
+
+use std::collections::BTreeSet;
+
+use placet_types::{AbsPath, Limits, ProfileName, Seconds};
+use serde::Deserialize;
+
+use super::{Base, Profile, Template};
+use crate::problem::Problem;
+use crate::strict::{self, Duration, Size};
+
+/// Variables that make the loader run other code than the one that was authorized.
+const LOADER_ENV: [&str; 3] = ["LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD"];
+
+/// A profile as it stands in its file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileProfile {
+    description: String,
+    #[serde(default)]
+    read: Vec<String>,
+    #[serde(default)]
+    write: Vec<String>,
+    #[serde(default)]
+    exec: Vec<String>,
+    #[serde(default)]
+    env: Vec<String>,
+    #[serde(default)]
+    exec_in_writable: bool,
+    lifetime: Duration,
+    limits: FileLimits,
+    lease: FileLease,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileLimits {
+    cpu: Duration,
+    file_size: Size,
+    memory: Size,
+    open_files: u64,
+    processes: u64,
+    tmp: Size,
+    wall: Duration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileLease {
+    interval: Duration,
+    staleness: Duration,
+}
+
+/// Reads the profile `name` from its member of the bundle.
+pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile, Vec<Problem>> {
+    let parsed: FileProfile = strict::read(file, text).map_err(|problem| vec![problem])?;
+    let mut problems = Vec::new();
+    let mut bad = |message: String| problems.push(Problem::error(file, "profile", message));
+    let read = templates(&parsed.read, &mut bad);
+    let write = templates(&parsed.write, &mut bad);
+    let exec = templates(&parsed.exec, &mut bad);
+    check_write(&write, &mut bad);
+    check_exec(&parsed, &write, &exec, &mut bad);
+    let env = environment(&parsed.env, &mut bad);
+    if parsed.lease.staleness.0 < parsed.lease.interval.0 {
+        bad("the lease would be stale before it is renewed: staleness is below interval".into());
+    }
+    for (what, value) in [
+        ("open_files", parsed.limits.open_files),
+        ("processes", parsed.limits.processes),
+    ] {
+        if value == 0 {
+            bad(format!("limits.{what} is 0: nothing could start"));
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Profile {
+        name: name.clone(),
+        description: parsed.description,
+        read,
+        write,
+        exec,
+        env,
+        exec_in_writable: parsed.exec_in_writable,
+        limits: limits(&parsed.limits),
+        lifetime: Seconds::new(parsed.lifetime.0),
+        lease_secs: Seconds::new(parsed.lease.interval.0),
+        staleness_secs: Seconds::new(parsed.lease.staleness.0),
+    })
+}
+
+fn limits(file: &FileLimits) -> Limits {
+    Limits {
+        cpu_secs: file.cpu.0,
+        file_size_bytes: file.file_size.0,
+        memory_bytes: file.memory.0,
+        open_files: file.open_files,
+        processes: file.processes,
+        tmp_bytes: file.tmp.0,
+        wall_secs: file.wall.0,
+    }
+}
+
+fn templates(texts: &[String], bad: &mut impl FnMut(String)) -> Vec<Template> {
+    let mut found = Vec::with_capacity(texts.len());
+    for text in texts {
+        match template(text) {
+            Some(template) => found.push(template),
+            None => bad(format!(
+                "`{text}` is no path: begin with `/`, `${{workspace}}` or `${{home}}`, and use no \
+                 `..`, `.`, `//` or closing `/`"
+            )),
+        }
+    }
+    found
+}
+
+fn template(text: &str) -> Option<Template> {
+    let variable = [("${workspace}", Base::Workspace), ("${home}", Base::Home)]
+        .into_iter()
+        .find_map(|(name, base)| text.strip_prefix(name).map(|rest| (base, rest)));
+    let (base, rest) = variable.unwrap_or((Base::Root, text));
+    if text.contains("${") && variable.is_none() || rest.contains("${") {
+        return None;
+    }
+    let normal = rest.is_empty() && base != Base::Root || AbsPath::parse(rest).is_ok();
+    let rest = rest.strip_prefix('/').unwrap_or(rest).to_owned();
+    // `${workspace}/` alone would read as the root directory.
+    (normal && !(base != Base::Root && text.ends_with('/'))).then_some(Template { base, rest })
+}
+
+/// Trees that no profile may make writable: whoever writes there runs code outside the sandbox.
+fn check_write(write: &[Template], bad: &mut impl FnMut(String)) {
+    const TOPS: [&str; 14] = [
+        "", "bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin",
+        "sys", "usr",
+    ];
+    for template in write {
+        let top = template.rest.split('/').next().unwrap_or_default();
+        match template.base {
+            Base::Root if TOPS.contains(&top) && !is_device(&template.rest) => {
+                bad(format!("`/{}` must not be writable", template.rest));
+            }
+            Base::Home if template.rest.is_empty() => {
+                bad("`${home}` must not be writable as a whole".into());
+            }
+            Base::Root | Base::Home | Base::Workspace => {}
+        }
+    }
+}
+
+/// Devices that hold nothing and reach nothing.
+fn is_device(rest: &str) -> bool {
+    ["dev/null", "dev/zero", "dev/full", "dev/tty"].contains(&rest)
+}
+
+fn check_exec(
+    file: &FileProfile,
+    write: &[Template],
+    exec: &[Template],
+    bad: &mut impl FnMut(String),
+) {
+    if exec.is_empty() {
+        bad("`exec` names no program: nothing could start".into());
+    }
+    let within = |inner: &Template, outer: &Template| {
+        inner.base == outer.base
+            && inner.rest.strip_prefix(&outer.rest).is_some_and(|rest| {
+                rest.is_empty() || rest.starts_with('/') || outer.rest.is_empty()
+            })
+    };
+    let born = exec.iter().find(|e| write.iter().any(|w| within(e, w)));
+    if let (Some(_), false) = (born, file.exec_in_writable) {
+        bad(
+            "an `exec` path lies in a `write` path: programs that are written there could be \
+             started; say so with `exec_in_writable = true`"
+                .into(),
+        );
+    }
+}
+
+fn environment(names: &[String], bad: &mut impl FnMut(String)) -> BTreeSet<String> {
+    for name in names {
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if name.is_empty() || !name.bytes().all(word) {
+            bad(format!("`{name}` is no name of an environment variable"));
+        }
+        if LOADER_ENV.contains(&name.as_str()) {
+            bad(format!(
+                "`{name}` must not be passed on: it puts other code into programs"
+            ));
+        }
+    }
+    names.iter().cloned().collect()
+}

@@ -1,0 +1,241 @@
+//! From a request to Cedar: principal, action, resource and context.
+//!
+//! What an action's parameters mean to policies is said here and in `core.cedarschema`, and nowhere
+//! else. A new kind of action adds a line to [`resource`], a function beside [`process`], and its
+//! lines in the schema; the index, the evaluation and the tools know no action.
+
+mod process;
+
+use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+use placet_evidence::{Environment, History, Risk};
+use placet_types::canonical::Json;
+use placet_types::{ActionName, Millis, PrincipalId, ProcessParams, ProfileName, ResourceRef};
+
+use crate::entities::Entities as BundleEntities;
+
+/// Seconds since the last permit, as policies see them, when there was none: 136 years.
+pub const NEVER_SECS: u64 = 4_294_967_295;
+
+/// Everything that policies see.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Who asks.
+    pub principal: &'a PrincipalId,
+    /// The groups that the log says the principal is in.
+    pub groups: &'a [String],
+    /// What is to be done.
+    pub action: &'a ActionName,
+    /// What it is done to.
+    pub resource: &'a ResourceRef,
+    /// The action's parameters.
+    pub params: &'a Json,
+    /// Who acts for whom: the principals of the ancestors, the parent's first.
+    pub delegation: &'a [PrincipalId],
+    /// How many ancestors there are.
+    pub depth: u32,
+    /// The profile that the caller asks for.
+    pub profile_asked: Option<&'a ProfileName>,
+    /// The machine.
+    pub environment: &'a Environment,
+    /// Whether the machine was appraised as trusted.
+    pub environment_trusted: bool,
+    /// The principal's recent past.
+    pub history: &'a History,
+    /// The risk and what it is made of.
+    pub risk: &'a Risk,
+    /// When.
+    pub time: Millis,
+}
+
+/// Why a request cannot be put to any policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Unusable {
+    /// The vocabulary has no such action.
+    #[error("this version knows no action `{0}`")]
+    Action(String),
+    /// The action does not apply to resources of this kind.
+    #[error("the action does not apply to a resource of kind `{0}`")]
+    Resource(String),
+    /// The parameters do not have the action's shape.
+    #[error("the parameters lack `{0}`, or it has another type")]
+    Params(&'static str),
+    /// Cedar refused a value.
+    #[error("a value cannot be put to policies: {0}")]
+    Value(String),
+}
+
+/// The pairs of a Cedar record.
+pub(crate) type Pairs = Vec<(String, RestrictedExpression)>;
+
+/// The context of a request: the facts that every action has, then the action's own.
+pub(crate) fn context(request: &Request<'_>) -> Result<Pairs, Unusable> {
+    let mut pairs = common(request)?;
+    if request.action.as_str() == ProcessParams::ACTION {
+        process::add(request.params, &mut pairs)?;
+        return Ok(pairs);
+    }
+    Err(Unusable::Action(request.action.as_str().to_owned()))
+}
+
+/// The principal with the groups that it is in.
+pub(crate) fn principal(id: &PrincipalId, groups: &[String]) -> Result<Entity, Unusable> {
+    let (kind, name) = id.as_str().split_once(':').unwrap_or_default();
+    let attributes = [("kind", text(kind)), ("name", text(name))];
+    let parents = groups.iter().map(|group| uid("Group", group));
+    entity(uid("Principal", id.as_str())?, attributes, parents)
+}
+
+/// The resource with the sets that the bundle puts it in.
+pub(crate) fn resource(
+    resource: &ResourceRef,
+    bundle: &BundleEntities,
+) -> Result<Entity, Unusable> {
+    if resource.kind != "Program" {
+        return Err(Unusable::Resource(resource.kind.clone()));
+    }
+    let name = resource.id.rsplit('/').next().unwrap_or_default();
+    let digest = resource
+        .digest
+        .map(|digest| ("digest", text(&digest.to_string())));
+    let attributes = [("name", text(name)), ("path", text(&resource.id))]
+        .into_iter()
+        .chain(digest);
+    let toolsets = bundle.toolsets_of(&resource.id);
+    entity(
+        uid("Program", &resource.id)?,
+        attributes,
+        toolsets.map(|name| uid("Toolset", name)),
+    )
+}
+
+/// The action's id.
+pub(crate) fn action(name: &ActionName) -> Result<EntityUid, Unusable> {
+    uid("Action", name.as_str())
+}
+
+pub(crate) fn uid(kind: &str, id: &str) -> Result<EntityUid, Unusable> {
+    let kind: EntityTypeName = kind
+        .parse()
+        .map_err(|_| Unusable::Value(format!("`{kind}` is no entity type")))?;
+    Ok(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
+}
+
+fn entity(
+    uid: EntityUid,
+    attributes: impl IntoIterator<Item = (&'static str, RestrictedExpression)>,
+    parents: impl Iterator<Item = Result<EntityUid, Unusable>>,
+) -> Result<Entity, Unusable> {
+    let attributes = attributes
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    Entity::new(uid, attributes, parents.collect::<Result<_, _>>()?)
+        .map_err(|error| Unusable::Value(error.to_string()))
+}
+
+fn common(request: &Request<'_>) -> Result<Pairs, Unusable> {
+    let (hour, weekday) = clock(request.time);
+    let asked = request.profile_asked.map_or("", ProfileName::as_str);
+    let acting = request
+        .delegation
+        .iter()
+        .map(|id| uid("Principal", id.as_str()).map(RestrictedExpression::new_entity_uid))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut pairs = Pairs::with_capacity(20);
+    let mut add = |name: &str, value| pairs.push((name.to_owned(), value));
+    add(
+        "delegated",
+        RestrictedExpression::new_bool(!acting.is_empty()),
+    );
+    add("delegation", RestrictedExpression::new_set(acting));
+    add("depth", long(u64::from(request.depth)));
+    add(
+        "environment",
+        environment(request.environment, request.environment_trusted)?,
+    );
+    add("history", history(request.history)?);
+    add("hour", long(hour));
+    add("profile", text(asked));
+    add("risk", risk(request.risk)?);
+    add(
+        "time",
+        RestrictedExpression::new_datetime(request.time.to_string()),
+    );
+    add("weekday", long(weekday));
+    Ok(pairs)
+}
+
+fn environment(environment: &Environment, trusted: bool) -> Result<RestrictedExpression, Unusable> {
+    record([
+        ("arch", text(&environment.arch)),
+        ("distribution", text(&environment.distribution)),
+        ("kernel", text(&environment.kernel)),
+        ("landlock_abi", long(u64::from(environment.landlock_abi))),
+        ("machine", text(&environment.machine.to_string())),
+        ("tier", text(&environment.tier)),
+        ("trusted", RestrictedExpression::new_bool(trusted)),
+    ])
+}
+
+fn history(history: &History) -> Result<RestrictedExpression, Unusable> {
+    let since = history
+        .since_last_permit_secs
+        .unwrap_or(NEVER_SECS)
+        .min(NEVER_SECS);
+    record([
+        ("denial_streak", long(history.denial_streak)),
+        ("denials_hour", long(history.denials_hour)),
+        ("permits_hour", long(history.permits_hour)),
+        ("running", long(history.running)),
+        (
+            "seen_resource",
+            RestrictedExpression::new_bool(history.seen_resource),
+        ),
+        ("since_last_permit_secs", long(since)),
+    ])
+}
+
+fn risk(risk: &Risk) -> Result<RestrictedExpression, Unusable> {
+    let factors = risk.factors.iter().map(|factor| text(factor));
+    record([
+        ("factors", RestrictedExpression::new_set(factors)),
+        ("score", long(u64::from(risk.score))),
+    ])
+}
+
+/// Hour (0 to 23) and weekday (1 is Monday) of an instant, UTC. 1970-01-01 was a Thursday.
+fn clock(time: Millis) -> (u64, u64) {
+    let secs = time.as_unix_secs();
+    (secs / 3600 % 24, (secs / 86_400 + 3) % 7 + 1)
+}
+
+fn record<const N: usize>(
+    pairs: [(&str, RestrictedExpression); N],
+) -> Result<RestrictedExpression, Unusable> {
+    let pairs = pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
+    RestrictedExpression::new_record(pairs).map_err(|error| Unusable::Value(error.to_string()))
+}
+
+fn text(value: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(value.to_owned())
+}
+
+/// Counters past Cedar's largest integer are that integer.
+fn long(value: u64) -> RestrictedExpression {
+    RestrictedExpression::new_long(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weekdays_and_hours_are_utc() {
+        assert_eq!(clock(Millis::new(0)), (0, 4));
+        assert_eq!(clock(Millis::new(1_795_230_300_000)), (3, 6));
+        assert_eq!(clock(Millis::new(1_795_392_000_000)).1, 1);
+    }
+}

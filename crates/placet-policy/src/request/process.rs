@@ -1,0 +1,68 @@
+//! What policies see of `process:run`.
+
+use cedar_policy::RestrictedExpression;
+use placet_types::canonical::Json;
+
+use super::{Pairs, Unusable, text};
+
+/// Adds `args`, `called`, `cwd`, `in_workspace`, `line`, `purpose`, `verb` and `workspace`.
+///
+/// `args` is everything after the program's own name; `called` is the last part of that name, by
+/// which programs of many faces know what to do. `verb` is the first argument that does not begin
+/// with `-`, or "". None of them says what a program will do with them: `-c` and `-C` of git take
+/// the word that follows, so a policy that permits by `verb` should list verbs, and one that
+/// forbids should look in `args`.
+pub(super) fn add(params: &Json, pairs: &mut Pairs) -> Result<(), Unusable> {
+    let argv = argv(params)?;
+    let (cwd, workspace) = (string(params, "cwd")?, string(params, "workspace")?);
+    let purpose = params
+        .get("purpose")
+        .and_then(Json::as_str)
+        .unwrap_or_default();
+    let (called, args) = argv.split_first().ok_or(Unusable::Params("argv"))?;
+    let called = called.rsplit('/').next().unwrap_or_default();
+    let verb = args
+        .iter()
+        .find(|arg| !arg.starts_with('-'))
+        .copied()
+        .unwrap_or_default();
+    let mut add = |name: &str, value| pairs.push((name.to_owned(), value));
+    add(
+        "args",
+        RestrictedExpression::new_set(args.iter().map(|arg| text(arg))),
+    );
+    add("called", text(called));
+    add("cwd", text(cwd));
+    add(
+        "in_workspace",
+        RestrictedExpression::new_bool(is_within(cwd, workspace)),
+    );
+    add("line", text(&argv.join(" ")));
+    add("purpose", text(purpose));
+    add("verb", text(verb));
+    add("workspace", text(workspace));
+    Ok(())
+}
+
+fn argv(params: &Json) -> Result<Vec<&str>, Unusable> {
+    let Some(Json::Array(items)) = params.get("argv") else {
+        return Err(Unusable::Params("argv"));
+    };
+    items
+        .iter()
+        .map(|item| item.as_str().ok_or(Unusable::Params("argv")))
+        .collect()
+}
+
+fn string<'a>(params: &'a Json, name: &'static str) -> Result<&'a str, Unusable> {
+    params
+        .get(name)
+        .and_then(Json::as_str)
+        .ok_or(Unusable::Params(name))
+}
+
+/// Whether the path is the tree's root or below it. Both are in normal form already.
+fn is_within(path: &str, root: &str) -> bool {
+    path.strip_prefix(root)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || root == "/")
+}

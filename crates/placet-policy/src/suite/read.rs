@@ -1,0 +1,281 @@
+//! Reading tests from TOML. `[defaults]` stands in for what a `[[test]]` of the same file leaves
+//! out; a table such as `history` replaces the default one as a whole.
+
+use std::collections::BTreeMap;
+
+use placet_evidence::{Environment, History, Risk};
+use placet_types::canonical::Json;
+use placet_types::{
+    ActionName, Digest, Millis, PrincipalId, ProcessParams, ProfileName, ResourceRef, Seconds,
+};
+use serde::Deserialize;
+
+use super::{Case, Expected, ExpectedEffect, Given};
+use crate::policy::Effect;
+use crate::problem::{Problem, line_at};
+use crate::strict::{self, Duration, Instant};
+
+/// When a test does not say when: Saturday, 2026-11-21, 12:00 UTC.
+const NOON: Millis = Millis::new(1_795_262_400_000);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    defaults: FileCase,
+    #[serde(default)]
+    test: Vec<toml::Spanned<FileCase>>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileCase {
+    name: Option<String>,
+    principal: Option<PrincipalId>,
+    groups: Option<Vec<String>>,
+    program: Option<String>,
+    argv: Option<Vec<String>>,
+    lines: Option<Vec<String>>,
+    cwd: Option<String>,
+    workspace: Option<String>,
+    home: Option<String>,
+    purpose: Option<String>,
+    delegation: Option<Vec<PrincipalId>>,
+    depth: Option<u32>,
+    profile: Option<ProfileName>,
+    trusted: Option<bool>,
+    time: Option<Instant>,
+    environment: Option<FileEnvironment>,
+    history: Option<FileHistory>,
+    risk: Option<FileRisk>,
+    expect: Option<String>,
+    policies: Option<Vec<String>>,
+    profiles: Option<Vec<ProfileName>>,
+    lifetime: Option<Duration>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileHistory {
+    denial_streak: u64,
+    denials_hour: u64,
+    permits_hour: u64,
+    running: u64,
+    seen_resource: bool,
+    since_last_permit_secs: Option<u64>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileRisk {
+    score: u32,
+    factors: Vec<String>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileEnvironment {
+    arch: String,
+    distribution: String,
+    kernel: String,
+    landlock_abi: u32,
+    tier: String,
+}
+
+impl Default for FileEnvironment {
+    fn default() -> Self {
+        Self {
+            arch: "x86_64".to_owned(),
+            distribution: "debian 12".to_owned(),
+            kernel: "6.12.0".to_owned(),
+            landlock_abi: 6,
+            tier: "U1".to_owned(),
+        }
+    }
+}
+
+/// Reads a member of `tests/`.
+pub(crate) fn read(file: &str, text: &str) -> Result<Vec<Case>, Vec<Problem>> {
+    let parsed: File = strict::read(file, text).map_err(|problem| vec![problem])?;
+    let (mut cases, mut problems) = (Vec::new(), Vec::new());
+    for spanned in parsed.test {
+        let line = line_at(text, spanned.span().start);
+        let case = spanned.into_inner().or(&parsed.defaults);
+        match case.cases(file, line) {
+            Ok(found) => cases.extend(found),
+            Err(message) => problems.push(Problem::error(file, "test", message).at(line)),
+        }
+    }
+    if problems.is_empty() {
+        Ok(cases)
+    } else {
+        Err(problems)
+    }
+}
+
+impl FileCase {
+    fn or(self, defaults: &Self) -> Self {
+        let d = defaults.clone();
+        // One of the two ways to give arguments stands in for neither of the other's.
+        let (argv, lines) = match (self.argv, self.lines) {
+            (None, None) => (d.argv, d.lines),
+            given => given,
+        };
+        Self {
+            name: self.name.or(d.name),
+            principal: self.principal.or(d.principal),
+            groups: self.groups.or(d.groups),
+            program: self.program.or(d.program),
+            argv,
+            lines,
+            cwd: self.cwd.or(d.cwd),
+            workspace: self.workspace.or(d.workspace),
+            home: self.home.or(d.home),
+            purpose: self.purpose.or(d.purpose),
+            delegation: self.delegation.or(d.delegation),
+            depth: self.depth.or(d.depth),
+            profile: self.profile.or(d.profile),
+            trusted: self.trusted.or(d.trusted),
+            time: self.time.or(d.time),
+            environment: self.environment.or(d.environment),
+            history: self.history.or(d.history),
+            risk: self.risk.or(d.risk),
+            expect: self.expect.or(d.expect),
+            policies: self.policies.or(d.policies),
+            profiles: self.profiles.or(d.profiles),
+            lifetime: self.lifetime.or(d.lifetime),
+        }
+    }
+
+    /// One case for `argv`, or one for each of `lines`.
+    fn cases(self, file: &str, line: u32) -> Result<Vec<Case>, String> {
+        let name = self.name.clone().ok_or("a test needs a `name`")?;
+        let expected = self.expected()?;
+        let argvs = match (&self.argv, &self.lines) {
+            (Some(argv), None) => vec![argv.clone()],
+            (None, Some(lines)) => lines.iter().map(|line| words(line)).collect(),
+            _ => return Err("a test has either `argv` or `lines`".into()),
+        };
+        if argvs.is_empty() {
+            return Err("`lines` is empty: the test would check nothing".into());
+        }
+        argvs
+            .into_iter()
+            .map(|argv| {
+                Ok(Case {
+                    file: file.to_owned(),
+                    line,
+                    name: name.clone(),
+                    command: argv.join(" "),
+                    given: self.given(&argv)?,
+                    expected: expected.clone(),
+                })
+            })
+            .collect()
+    }
+
+    fn expected(&self) -> Result<Expected, String> {
+        let effect = match self.expect.as_deref() {
+            Some("permit") => ExpectedEffect::Exactly(Effect::Permit),
+            Some("policy_forbids") => ExpectedEffect::Exactly(Effect::Forbid),
+            Some("no_permit") => ExpectedEffect::Exactly(Effect::NoPermit),
+            Some("policy_error") => ExpectedEffect::Exactly(Effect::Error),
+            Some("deny") => ExpectedEffect::Deny,
+            Some(_) | None => {
+                return Err(
+                    "`expect` is permit, deny, policy_forbids, no_permit or policy_error".into(),
+                );
+            }
+        };
+        Ok(Expected {
+            effect,
+            policies: self.policies.clone().map(|ids| ids.into_iter().collect()),
+            profiles: self
+                .profiles
+                .clone()
+                .map(|names| names.into_iter().collect()),
+            lifetime: self.lifetime.map(|lifetime| Seconds::new(lifetime.0)),
+        })
+    }
+
+    fn given(&self, argv: &[String]) -> Result<Given, String> {
+        let first = argv.first().ok_or("the command is empty")?;
+        let program = match &self.program {
+            Some(program) => program.clone(),
+            None => format!("/usr/bin/{}", first.rsplit('/').next().unwrap_or_default()),
+        };
+        if !program.starts_with('/') {
+            return Err(format!("program `{program}` must be an absolute path"));
+        }
+        let history = self.history.clone().unwrap_or_default();
+        let risk = self.risk.clone().unwrap_or_default();
+        Ok(Given {
+            principal: self.principal.clone().ok_or("a test needs a `principal`")?,
+            groups: self.groups.clone().unwrap_or_default(),
+            action: ActionName::parse(ProcessParams::ACTION).map_err(|e| e.to_string())?,
+            resource: ResourceRef {
+                digest: Some(Digest::of(program.as_bytes())),
+                id: program,
+                kind: "Program".to_owned(),
+            },
+            params: self.params(argv),
+            delegation: self.delegation.clone().unwrap_or_default(),
+            depth: self.depth.unwrap_or_default(),
+            profile: self.profile.clone(),
+            environment: environment(self.environment.clone().unwrap_or_default()),
+            trusted: self.trusted.unwrap_or(true),
+            history: History {
+                denial_streak: history.denial_streak,
+                denials_hour: history.denials_hour,
+                permits_hour: history.permits_hour,
+                running: history.running,
+                seen_resource: history.seen_resource,
+                since_last_permit_secs: history.since_last_permit_secs,
+            },
+            risk: Risk {
+                factors: risk.factors,
+                score: risk.score,
+            },
+            time: self.time.map_or(NOON, |time| time.0),
+        })
+    }
+
+    fn params(&self, argv: &[String]) -> Json {
+        let workspace = self.workspace.as_deref().unwrap_or("/home/dev/project");
+        let mut members = BTreeMap::new();
+        let mut add = |name: &str, text: &str| members.insert(name.to_owned(), string(text));
+        add("cwd", self.cwd.as_deref().unwrap_or(workspace));
+        add("home", self.home.as_deref().unwrap_or("/home/dev"));
+        add("workspace", workspace);
+        if let Some(purpose) = &self.purpose {
+            add("purpose", purpose);
+        }
+        members.insert(
+            "argv".to_owned(),
+            Json::Array(argv.iter().map(|a| string(a)).collect()),
+        );
+        members.insert("env".to_owned(), Json::Object(BTreeMap::new()));
+        Json::Object(members)
+    }
+}
+
+fn environment(file: FileEnvironment) -> Environment {
+    Environment {
+        arch: file.arch,
+        boot: String::new(),
+        distribution: file.distribution,
+        gateway: String::new(),
+        kernel: file.kernel,
+        landlock_abi: file.landlock_abi,
+        machine: Digest::of(b"a machine in a test"),
+        tier: file.tier,
+    }
+}
+
+fn string(text: &str) -> Json {
+    Json::String(text.to_owned())
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
