@@ -37,6 +37,13 @@ pub struct SignedCheckpoint {
 /// A checkpoint that a known key of its log signed. Made only by [`SignedCheckpoint::open`].
 ///
 /// It is what the log says. That nobody was shown another history takes a quorum of witnesses.
+///
+/// ```compile_fail,E0451
+/// # use placet_tlog::{OpenedCheckpoint, SignedCheckpoint, VerifierKey};
+/// fn believe(signed: SignedCheckpoint, log_key: VerifierKey) -> OpenedCheckpoint {
+///     OpenedCheckpoint { signed, log_key }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenedCheckpoint {
     signed: SignedCheckpoint,

@@ -12,6 +12,26 @@
 //! [`proof::LogProof`] decode freely and prove nothing; [`checkpoint::OpenedCheckpoint`],
 //! [`policy::QuorumCheckpoint`] and [`proof::VerifiedInclusion`] are made by verification only.
 
+//!
+//! ```
+//! use placet_tlog::{BatchTree, Checkpoint, Frontier, Hash, KeyName, LogProof, NoteSigner, Policy};
+//! use placet_types::SigningKey;
+//!
+//! // The log appends a batch and signs the tree that it makes.
+//! let seed = zeroize::Zeroizing::new([7; 32]);
+//! let log = NoteSigner::new(KeyName::parse("log.example")?, SigningKey::from_seed(&seed));
+//! let batch = BatchTree::new(&Frontier::new(), vec![Hash::leaf(b"one"), Hash::leaf(b"two")])?;
+//! let checkpoint = Checkpoint::new(KeyName::parse("log.example")?, batch.size(), batch.root())?;
+//! let proof = LogProof::new(1, batch.prove_inclusion(1)?, checkpoint.sign(&log)?).to_string();
+//!
+//! // Anyone with the policy and the entry verifies it.
+//! let policy = Policy::parse(format!("log {}\nquorum none\n", log.verifier_key()).as_bytes())?;
+//! let proof = LogProof::parse(proof.as_bytes())?;
+//! assert_eq!(proof.verify(&policy, &Hash::leaf(b"two"))?.index(), 1);
+//! assert!(proof.verify(&policy, &Hash::leaf(b"three")).is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;

@@ -33,6 +33,13 @@ pub struct LogProof {
 
 /// A leaf that is in a log, under a checkpoint that met a policy. Made only by
 /// [`LogProof::verify`].
+///
+/// ```compile_fail,E0451
+/// # use placet_tlog::{Hash, QuorumCheckpoint, VerifiedInclusion};
+/// fn skip_the_path(leaf: Hash, checkpoint: QuorumCheckpoint) -> VerifiedInclusion {
+///     VerifiedInclusion { leaf, index: 0, checkpoint }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedInclusion {
     leaf: Hash,

@@ -6,6 +6,13 @@ use crate::policy::{Member, Policy, PolicyName, Quorum, Witness};
 
 /// A checkpoint that a known log signed and the policy's quorum cosigned. Made only by
 /// [`Policy::evaluate`].
+///
+/// ```compile_fail,E0451
+/// # use placet_tlog::{OpenedCheckpoint, QuorumCheckpoint};
+/// fn take_the_logs_word(opened: OpenedCheckpoint) -> QuorumCheckpoint {
+///     QuorumCheckpoint { opened, cosignatures: Vec::new() }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuorumCheckpoint {
     opened: OpenedCheckpoint,

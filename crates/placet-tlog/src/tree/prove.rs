@@ -62,7 +62,7 @@ pub enum ProveError<E = Infallible> {
     Read(E),
 }
 
-/// Proves that the leaf `index` is in the tree of `size` leaves: PATH(m, D[n]).
+/// Proves that the leaf `index` is in the tree of `size` leaves: `PATH(m, D[n])`.
 ///
 /// # Errors
 ///
@@ -76,7 +76,7 @@ pub fn prove_inclusion<R: HashReader + ?Sized>(
     read_spans(reader, &spans).map(InclusionProof::assertion)
 }
 
-/// Proves that the tree of `new` leaves extends the tree of `old` leaves: PROOF(m, D[n]).
+/// Proves that the tree of `new` leaves extends the tree of `old` leaves: `PROOF(m, D[n])`.
 ///
 /// The proof is empty when the sizes are equal, and when the older tree is empty.
 ///
