@@ -9,9 +9,7 @@
     reason = "test code"
 )]
 
-#[path = "vectors/make.rs"]
 mod make;
-#[path = "vectors/run.rs"]
 mod run;
 
 use serde_json::Value;
