@@ -17,7 +17,6 @@ use placet_tlog::tree::Frontier;
 use placet_types::Index;
 
 use crate::bytes::wide;
-use crate::file::derived::Derived;
 use crate::file::frame::Stored;
 use crate::file::head::Slots;
 use crate::file::layout::{Layout, Segment};
@@ -27,7 +26,6 @@ use crate::file::walk::{Found, Frame, Place, Walk, has_frame_behind};
 use crate::file::{EntryCheck, OpenError, Recovery};
 use crate::fsck::damage::Damage;
 use crate::fsck::derived::DerivedCheck;
-use crate::sequencer::{At as _, Step};
 
 pub use derived::DerivedFault;
 
@@ -189,17 +187,13 @@ pub fn repair(
     let layout = Layout::new(dir);
     let _lock = acquire(&layout)?;
     let (head, _) = read_head(&layout, key)?.ok_or(OpenError::HeadMissing)?;
-    let derived = Derived::open(&layout).at(Step::DerivedFiles)?;
-    derived.truncate(0).at(Step::DerivedFiles)?;
-    let (layout, head, derived) = (&layout, &head, &derived);
-    let recovered = Recover {
-        layout,
+    let recover = Recover {
+        layout: &layout,
         key,
-        head,
+        head: &head,
         check: entry_check,
-        derived,
-    }
-    .run()?;
+    };
+    let recovered = recover.rebuild()?;
     Ok(recovered.report)
 }
 
@@ -247,6 +241,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> io::Result<Report> {
         let mut walk = Walk::new(self.layout, self.segments, 0, 0, Frontier::new());
+        walk.check_payloads_from(self.head.size());
         let (mut payloads, mut frames) = (Payloads::default(), 0);
         let (mut evidence, mut torn_bytes) = (None, 0);
         let mut passed = 0;

@@ -12,6 +12,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 
 use placet_tlog::Hash;
 
@@ -56,26 +57,38 @@ impl Record {
 }
 
 impl Derived {
-    /// Opens both files for writing, creating them if they are not there.
-    pub(crate) fn open(layout: &Layout) -> io::Result<Self> {
+    /// Opens both files for writing; `None` if one is not there.
+    pub(crate) fn open(layout: &Layout) -> io::Result<Option<Self>> {
+        Self::open_with(layout, OpenOptions::new().read(true).write(true))
+    }
+
+    /// Starts both files anew beside the ones that are there. A rebuild that ends in a refusal must
+    /// not have destroyed what `fsck` can still learn from them.
+    pub(crate) fn stage(layout: &Layout) -> io::Result<Self> {
         fs::create_dir_all(layout.derived())?;
-        let open = |path| {
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)
-        };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        let open = |path: PathBuf| options.open(staged(&path));
         Ok(Self {
             records: open(layout.records())?,
             tiles: open(layout.tiles())?,
         })
     }
 
+    /// Puts the staged files in the place of the others. Between the two renames they are of two
+    /// makes, which the check against the head and those at reading tell.
+    pub(crate) fn unstage(layout: &Layout) -> io::Result<()> {
+        fs::rename(staged(&layout.records()), layout.records())?;
+        fs::rename(staged(&layout.tiles()), layout.tiles())
+    }
+
     /// Opens both files for reading; `None` if one is not there.
     pub(crate) fn open_read_only(layout: &Layout) -> io::Result<Option<Self>> {
-        match (File::open(layout.records()), File::open(layout.tiles())) {
+        Self::open_with(layout, OpenOptions::new().read(true))
+    }
+
+    fn open_with(layout: &Layout, options: &OpenOptions) -> io::Result<Option<Self>> {
+        match (options.open(layout.records()), options.open(layout.tiles())) {
             (Ok(records), Ok(tiles)) => Ok(Some(Self { records, tiles })),
             (Err(error), _) | (_, Err(error)) if error.kind() != io::ErrorKind::NotFound => {
                 Err(error)
@@ -143,6 +156,10 @@ impl Derived {
         }
         Ok(Some((tree, recent)))
     }
+}
+
+fn staged(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 fn read_up_to(file: &File, offset: u64, count: u64, width: usize) -> io::Result<Vec<u8>> {

@@ -136,19 +136,16 @@ impl FileOptions {
             Some(found) => found,
             None => (create(&layout, &self.signer)?, 0),
         };
-        let derived = Derived::open(&layout).at(Step::DerivedFiles)?;
-        let (check, head_ref) = (&self.check, &head);
         let recover = Recover {
             layout: &layout,
             key,
-            head: head_ref,
-            check,
-            derived: &derived,
+            head: &head,
+            check: &self.check,
         };
         let recovered = recover.run()?;
         let mut head_file = HeadFile::open(&layout, sequence).at(Step::WriteHead)?;
         let head = self.sign_head(head, &recovered, &mut head_file)?;
-        self.into_log(layout, lock, head, head_file, derived, recovered)
+        self.into_log(layout, lock, head, head_file, recovered)
     }
 
     /// Signs what recovery kept beyond the head; it is durable by now.
@@ -174,10 +171,10 @@ impl FileOptions {
         lock: File,
         head: Arc<SignedCheckpoint>,
         head_file: HeadFile,
-        derived: Derived,
         recovered: Recovered,
     ) -> Result<Opened, OpenError> {
         let Recovered {
+            derived,
             tree,
             recent,
             frontier,
@@ -296,7 +293,8 @@ fn has_segments(layout: &Layout) -> Result<bool, Fault> {
 /// Creates an empty log. Its head comes last: without one, there is no log yet.
 fn create(layout: &Layout, signer: &NoteSigner) -> Result<Arc<SignedCheckpoint>, OpenError> {
     fs::create_dir_all(layout.segments()).at(Step::CreateDirectory)?;
-    fs::create_dir_all(layout.derived()).at(Step::CreateDirectory)?;
+    Derived::stage(layout).at(Step::DerivedFiles)?;
+    Derived::unstage(layout).at(Step::DerivedFiles)?;
     let head = vouch::sign(signer, 0, Hash::EMPTY_ROOT).ok_or(OpenError::HeadNotSigned)?;
     HeadFile::create(layout, &head).at(Step::WriteHead)?;
     Ok(head)

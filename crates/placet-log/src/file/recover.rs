@@ -34,6 +34,7 @@ const REWRITE_CHUNK: u64 = 1 << 20;
 /// A log that appends can go on from, its tail durable.
 #[derive(Debug)]
 pub(crate) struct Recovered {
+    pub(crate) derived: Derived,
     pub(crate) tree: HashTree,
     pub(crate) recent: Vec<Record>,
     pub(crate) frontier: Frontier,
@@ -49,12 +50,11 @@ pub(crate) struct Recover<'a> {
     pub(crate) key: &'a VerifierKey,
     pub(crate) head: &'a SignedCheckpoint,
     pub(crate) check: &'a EntryCheck,
-    pub(crate) derived: &'a Derived,
 }
 
 /// Grows the tree and writes the derived files behind it.
-struct Builder<'a> {
-    derived: &'a Derived,
+struct Builder {
+    derived: Derived,
     tree: HashTree,
     recent: Vec<Record>,
     /// Records and tile roots not written yet; each list ends where the tree does.
@@ -66,25 +66,45 @@ impl Recover<'_> {
     /// Brings the log into a state to go on from, or says why it refuses.
     pub(crate) fn run(&self) -> Result<Recovered, OpenError> {
         let segments = self.layout.list_segments().at(Step::ReadSegments)?;
-        let known = self.trust_derived(&segments).at(Step::DerivedFiles)?;
-        let rebuild = known.is_none();
-        if rebuild {
-            self.derived.truncate(0).at(Step::DerivedFiles)?;
+        match self.trust_derived(&segments).at(Step::DerivedFiles)? {
+            Some((builder, at, offset)) => self.run_from(&segments, builder, at, offset),
+            None => self.rebuild(),
         }
-        let (builder, at, offset) = known.unwrap_or_else(|| (Builder::new(self.derived), 0, 0));
+    }
+
+    /// As [`run`](Self::run), but reads all of the log and computes the derived files again.
+    pub(crate) fn rebuild(&self) -> Result<Recovered, OpenError> {
+        let segments = self.layout.list_segments().at(Step::ReadSegments)?;
+        let builder = Builder::new(Derived::stage(self.layout).at(Step::DerivedFiles)?);
+        let mut recovered = self.run_from(&segments, builder, 0, 0)?;
+        Derived::unstage(self.layout).at(Step::DerivedFiles)?;
+        recovered.report.derived_rebuilt = true;
+        Ok(recovered)
+    }
+
+    fn run_from(
+        &self,
+        segments: &[Segment],
+        builder: Builder,
+        at: usize,
+        offset: u64,
+    ) -> Result<Recovered, OpenError> {
         let frontier = builder.tree.frontier().unwrap_or_default();
-        let walk = Walk::new(self.layout, &segments, at, offset, frontier);
-        let (mut builder, end, mut report) = self.walk(walk, builder)?;
-        report.derived_rebuilt = rebuild;
+        let walk = Walk::new(self.layout, segments, at, offset, frontier);
+        let (mut builder, end, report) = self.walk(walk, builder)?;
         sync_dir(&self.layout.segments()).at(Step::SyncDirectory)?;
         builder.flush().at(Step::DerivedFiles)?;
-        self.derived
-            .truncate(builder.tree.size())
-            .at(Step::DerivedFiles)?;
-        let frontier = builder.tree.frontier().unwrap_or_default();
-        let (tree, recent) = (builder.tree, builder.recent);
+        let Builder {
+            derived,
+            tree,
+            recent,
+            ..
+        } = builder;
+        derived.truncate(tree.size()).at(Step::DerivedFiles)?;
+        let frontier = tree.frontier().unwrap_or_default();
         let segments = segments.iter().map(|segment| segment.first).collect();
         Ok(Recovered {
+            derived,
             tree,
             recent,
             frontier,
@@ -96,28 +116,35 @@ impl Recover<'_> {
 
     /// The state at the head from the derived files, if they lead to the signed root and fit the
     /// segments: then nothing before the head has to be read.
-    fn trust_derived(&self, segments: &[Segment]) -> io::Result<Option<(Builder<'_>, usize, u64)>> {
+    fn trust_derived(&self, segments: &[Segment]) -> io::Result<Option<(Builder, usize, u64)>> {
         let head = self.head.claim();
-        let Some((tree, recent)) = self.derived.load(head.size())? else {
+        let Some(derived) = Derived::open(self.layout)? else {
+            return Ok(None);
+        };
+        let Some((tree, recent)) = derived.load(head.size())? else {
             return Ok(None);
         };
         if tree.root() != Some(*head.root()) {
             return Ok(None);
         }
-        let Some((at, offset)) = self.end_of_head(segments)? else {
+        let Some((at, offset)) = self.end_of_head(&derived, segments)? else {
             return Ok(None);
         };
         let builder = Builder {
             tree,
             recent,
-            ..Builder::new(self.derived)
+            ..Builder::new(derived)
         };
         Ok(Some((builder, at, offset)))
     }
 
     /// Where the frame that ends at the head's size ends. Checks on the way that every segment
     /// reaches to where the next one begins.
-    fn end_of_head(&self, segments: &[Segment]) -> io::Result<Option<(usize, u64)>> {
+    fn end_of_head(
+        &self,
+        derived: &Derived,
+        segments: &[Segment],
+    ) -> io::Result<Option<(usize, u64)>> {
         let size = self.head.claim().size();
         if size == 0 {
             return Ok(Some((0, 0)));
@@ -130,7 +157,7 @@ impl Recover<'_> {
                 .get(at + 1)
                 .map(|next| next.first)
                 .filter(|first| *first < size);
-            let Some(end) = self.frame_end(segment, next.unwrap_or(size))? else {
+            let Some(end) = self.frame_end(derived, segment, next.unwrap_or(size))? else {
                 return Ok(None);
             };
             match next {
@@ -143,8 +170,13 @@ impl Recover<'_> {
     }
 
     /// Offset of the end of the segment's frame whose last record is the one before `index`.
-    fn frame_end(&self, segment: &Segment, index: u64) -> io::Result<Option<u64>> {
-        let before = self.derived.read_records(index.saturating_sub(1), 1)?;
+    fn frame_end(
+        &self,
+        derived: &Derived,
+        segment: &Segment,
+        index: u64,
+    ) -> io::Result<Option<u64>> {
+        let before = derived.read_records(index.saturating_sub(1), 1)?;
         let Some(record) = before.first() else {
             return Ok(None);
         };
@@ -160,11 +192,11 @@ impl Recover<'_> {
     }
 
     /// Goes through what is not known yet: all of the log, or what lies beyond the head.
-    fn walk<'b>(
+    fn walk(
         &self,
         mut walk: Walk<'_>,
-        mut builder: Builder<'b>,
-    ) -> Result<(Builder<'b>, u64, Recovery), OpenError> {
+        mut builder: Builder,
+    ) -> Result<(Builder, u64, Recovery), OpenError> {
         walk.check_payloads_from(self.head.claim().size());
         let (mut report, mut tail) = (Recovery::default(), Tail::default());
         loop {
@@ -339,8 +371,8 @@ fn rewrite(file: &File, range: Range<u64>) -> io::Result<()> {
     Ok(())
 }
 
-impl<'a> Builder<'a> {
-    fn new(derived: &'a Derived) -> Self {
+impl Builder {
+    fn new(derived: Derived) -> Self {
         let tree = HashTree::default();
         Self {
             derived,

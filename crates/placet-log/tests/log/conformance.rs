@@ -1,11 +1,8 @@
 //! Both backends run the one suite.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
-mod common;
-
 use std::cell::Cell;
 
+use crate::common;
 use placet_log::conformance::{Bench, run_all};
 use placet_log::{FileLog, MemoryLog, Sequencer as _};
 use tempfile::TempDir;
