@@ -8,6 +8,7 @@ mod cache;
 mod compile;
 mod evaluate;
 mod index;
+mod mentions;
 mod source;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub use evaluate::{Effect, Evaluation, Fault, ShadowMismatch};
 
 pub(crate) use compile::{CORE_SCHEMA, parse_sources};
 pub(crate) use evaluate::Prepared;
+pub(crate) use mentions::Mentions;
 
 use cache::Cache;
 use index::{Index, Slice};

@@ -6,12 +6,13 @@
 
 mod process;
 
-use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use placet_evidence::{Environment, History, Risk};
 use placet_types::canonical::Json;
 use placet_types::{ActionName, Millis, PrincipalId, ProcessParams, ProfileName, ResourceRef};
 
 use crate::entities::Entities as BundleEntities;
+use crate::policy::Mentions;
 
 /// Seconds since the last permit, as policies see them, when there was none: 136 years.
 pub const NEVER_SECS: u64 = 4_294_967_295;
@@ -65,17 +66,61 @@ pub(crate) enum Unusable {
     Value(String),
 }
 
-/// The pairs of a Cedar record.
-pub(crate) type Pairs = Vec<(String, RestrictedExpression)>;
+/// A context in the making: only the attributes that policies can look at are made.
+pub(crate) struct Builder<'a> {
+    wanted: &'a Mentions,
+    pairs: Vec<(String, RestrictedExpression)>,
+}
 
-/// The context of a request: the facts that every action has, then the action's own.
-pub(crate) fn context(request: &Request<'_>) -> Result<Pairs, Unusable> {
-    let mut pairs = common(request)?;
-    if request.action.as_str() == ProcessParams::ACTION {
-        process::add(request.params, &mut pairs)?;
-        return Ok(pairs);
+impl Builder<'_> {
+    fn add(
+        &mut self,
+        name: &str,
+        make: impl FnOnce() -> Result<RestrictedExpression, Unusable>,
+    ) -> Result<(), Unusable> {
+        if self.wanted.has(name) {
+            self.pairs.push((name.to_owned(), make()?));
+        }
+        Ok(())
     }
-    Err(Unusable::Action(request.action.as_str().to_owned()))
+
+    fn text(&mut self, name: &str, value: &str) -> Result<(), Unusable> {
+        self.add(name, || Ok(text(value)))
+    }
+
+    fn bool(&mut self, name: &str, value: bool) -> Result<(), Unusable> {
+        self.add(name, || Ok(RestrictedExpression::new_bool(value)))
+    }
+
+    fn long(&mut self, name: &str, value: u64) -> Result<(), Unusable> {
+        self.add(name, || Ok(long(value)))
+    }
+
+    fn set(
+        &mut self,
+        name: &str,
+        values: impl Iterator<Item = Result<RestrictedExpression, Unusable>>,
+    ) -> Result<(), Unusable> {
+        self.add(name, || {
+            let values: Vec<_> = values.collect::<Result<_, _>>()?;
+            Ok(RestrictedExpression::new_set(values))
+        })
+    }
+}
+
+/// The context of a request: the facts that every action has, then the action's own; of both, what
+/// is `wanted`. Whether a request is usable does not depend on what is wanted.
+pub(crate) fn context(request: &Request<'_>, wanted: &Mentions) -> Result<Context, Unusable> {
+    let mut builder = Builder {
+        wanted,
+        pairs: Vec::with_capacity(20),
+    };
+    common(request, &mut builder)?;
+    match request.action.as_str() {
+        ProcessParams::ACTION => process::add(request.params, &mut builder)?,
+        other => return Err(Unusable::Action(other.to_owned())),
+    }
+    Context::from_pairs(builder.pairs).map_err(|error| Unusable::Value(error.to_string()))
 }
 
 /// The principal with the groups that it is in.
@@ -134,36 +179,26 @@ fn entity(
         .map_err(|error| Unusable::Value(error.to_string()))
 }
 
-fn common(request: &Request<'_>) -> Result<Pairs, Unusable> {
+fn common(request: &Request<'_>, to: &mut Builder<'_>) -> Result<(), Unusable> {
     let (hour, weekday) = clock(request.time);
-    let asked = request.profile_asked.map_or("", ProfileName::as_str);
-    let acting = request
-        .delegation
-        .iter()
-        .map(|id| uid("Principal", id.as_str()).map(RestrictedExpression::new_entity_uid))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut pairs = Pairs::with_capacity(20);
-    let mut add = |name: &str, value| pairs.push((name.to_owned(), value));
-    add(
-        "delegated",
-        RestrictedExpression::new_bool(!acting.is_empty()),
-    );
-    add("delegation", RestrictedExpression::new_set(acting));
-    add("depth", long(u64::from(request.depth)));
-    add(
-        "environment",
-        environment(request.environment, request.environment_trusted)?,
-    );
-    add("history", history(request.history)?);
-    add("hour", long(hour));
-    add("profile", text(asked));
-    add("risk", risk(request.risk)?);
-    add(
-        "time",
-        RestrictedExpression::new_datetime(request.time.to_string()),
-    );
-    add("weekday", long(weekday));
-    Ok(pairs)
+    let trusted = request.environment_trusted;
+    let acting =
+        |id: &PrincipalId| uid("Principal", id.as_str()).map(RestrictedExpression::new_entity_uid);
+    to.bool("delegated", !request.delegation.is_empty())?;
+    to.set("delegation", request.delegation.iter().map(acting))?;
+    to.long("depth", u64::from(request.depth))?;
+    to.add("environment", || environment(request.environment, trusted))?;
+    to.add("history", || history(request.history))?;
+    to.long("hour", hour)?;
+    to.text(
+        "profile",
+        request.profile_asked.map_or("", ProfileName::as_str),
+    )?;
+    to.add("risk", || risk(request.risk))?;
+    to.add("time", || {
+        Ok(RestrictedExpression::new_datetime(request.time.to_string()))
+    })?;
+    to.long("weekday", weekday)
 }
 
 fn environment(environment: &Environment, trusted: bool) -> Result<RestrictedExpression, Unusable> {

@@ -13,6 +13,7 @@ use miette::Diagnostic;
 use super::annotations;
 use super::cache::Cache;
 use super::index::{Index, Slice};
+use super::mentions::Mentions;
 use super::source::{self, Statement};
 use super::{Policy, Rule};
 use crate::bundle::Bundle;
@@ -62,7 +63,10 @@ pub(super) fn compile(bundle: &Bundle) -> Result<Policy, Vec<Problem>> {
         schema,
         base,
         index: Index::new(&sources.set),
-        full: Arc::new(Slice { set: sources.set }),
+        full: Arc::new(Slice {
+            set: sources.set,
+            mentions: Mentions::All,
+        }),
         slices: Cache::new(SLICES_MAX),
         prepared: Cache::new(PREPARED_MAX),
         index_trusted: AtomicBool::new(true),

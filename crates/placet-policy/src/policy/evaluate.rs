@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid, PolicySet,
-    Request as CedarRequest, Response,
+    AuthorizationError, Authorizer, Decision, Entities, EntityUid, Request as CedarRequest,
+    Response,
 };
 use placet_types::DenialCode;
 
 use super::index::{Reach, Slice};
+use super::mentions::Mentions;
 use super::{Obligations, Policy};
 use crate::request::{self, Request, Unusable};
 
@@ -88,7 +89,7 @@ impl Policy {
     pub fn evaluate(&self, request: &Request<'_>) -> Evaluation {
         let answer = self.prepare(request).and_then(|prepared| {
             let slice = prepared.slice.as_ref().filter(|_| self.index_is_trusted());
-            self.answer(request, &prepared, &slice.unwrap_or(&self.full).set)
+            self.answer(request, &prepared, slice.unwrap_or(&self.full))
         });
         answer.unwrap_or_else(unusable)
     }
@@ -98,7 +99,7 @@ impl Policy {
     pub fn evaluate_in_full(&self, request: &Request<'_>) -> Evaluation {
         let answer = self
             .prepare_afresh(request)
-            .and_then(|prepared| self.answer(request, &prepared, &self.full.set));
+            .and_then(|prepared| self.answer(request, &prepared, &self.full));
         answer.unwrap_or_else(unusable)
     }
 
@@ -165,22 +166,26 @@ impl Policy {
         })
     }
 
-    /// The request as Cedar has it, checked against the schema: Cedar answers requests that its
-    /// validator never thought of, and permits some.
+    /// The request as Cedar has it, with the attributes that matter to `mentions`.
+    ///
+    /// Cedar answers requests that its validator never thought of, and permits some: a whole
+    /// context is checked against the schema. One that leaves attributes out cannot be; it is made
+    /// by the same code, and no bundle can change the part of the schema that it follows.
     pub(crate) fn to_cedar(
         &self,
         request: &Request<'_>,
         prepared: &Prepared,
+        mentions: &Mentions,
     ) -> Result<CedarRequest, Unusable> {
-        let context = Context::from_pairs(request::context(request)?)
-            .map_err(|error| Unusable::Value(error.to_string()))?;
+        let context = request::context(request, mentions)?;
         let (principal, action) = (prepared.principal.clone(), prepared.action.clone());
+        let schema = (*mentions == Mentions::All).then_some(&self.schema);
         CedarRequest::new(
             principal,
             action,
             prepared.resource.clone(),
             context,
-            Some(&self.schema),
+            schema,
         )
         .map_err(|error| Unusable::Value(error.to_string()))
     }
@@ -189,10 +194,10 @@ impl Policy {
         &self,
         request: &Request<'_>,
         prepared: &Prepared,
-        set: &PolicySet,
+        slice: &Slice,
     ) -> Result<Evaluation, Unusable> {
-        let cedar = self.to_cedar(request, prepared)?;
-        let response = Authorizer::new().is_authorized(&cedar, set, &prepared.entities);
+        let cedar = self.to_cedar(request, prepared, &slice.mentions)?;
+        let response = Authorizer::new().is_authorized(&cedar, &slice.set, &prepared.entities);
         Ok(self.judge(&response))
     }
 

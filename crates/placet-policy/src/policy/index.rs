@@ -14,11 +14,13 @@ use cedar_policy::{
 };
 
 use super::cache::Cache;
+use super::mentions::Mentions;
 
 /// Policies that can apply to a request, as a set of their own.
 #[derive(Debug)]
 pub(crate) struct Slice {
     pub(crate) set: PolicySet,
+    pub(crate) mentions: Mentions,
 }
 
 /// One part of a scope, in the form that it is looked up by.
@@ -112,7 +114,8 @@ impl Index {
                 add(&mut set, full, id)?;
             }
         }
-        let slice = Arc::new(Slice { set });
+        let mentions = Mentions::of(&set);
+        let slice = Arc::new(Slice { set, mentions });
         slices.insert(buckets, Arc::clone(&slice));
         Some(slice)
     }

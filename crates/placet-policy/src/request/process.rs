@@ -1,9 +1,8 @@
 //! What policies see of `process:run`.
 
-use cedar_policy::RestrictedExpression;
 use placet_types::canonical::Json;
 
-use super::{Pairs, Unusable, text};
+use super::{Builder, Unusable, text};
 
 /// Adds `args`, `called`, `cwd`, `in_workspace`, `line`, `purpose`, `verb` and `workspace`.
 ///
@@ -12,7 +11,7 @@ use super::{Pairs, Unusable, text};
 /// with `-`, or "". None of them says what a program will do with them: `-c` and `-C` of git take
 /// the word that follows, so a policy that permits by `verb` should list verbs, and one that
 /// forbids should look in `args`.
-pub(super) fn add(params: &Json, pairs: &mut Pairs) -> Result<(), Unusable> {
+pub(super) fn add(params: &Json, to: &mut Builder<'_>) -> Result<(), Unusable> {
     let argv = argv(params)?;
     let (cwd, workspace) = (string(params, "cwd")?, string(params, "workspace")?);
     let purpose = params
@@ -20,28 +19,19 @@ pub(super) fn add(params: &Json, pairs: &mut Pairs) -> Result<(), Unusable> {
         .and_then(Json::as_str)
         .unwrap_or_default();
     let (called, args) = argv.split_first().ok_or(Unusable::Params("argv"))?;
-    let called = called.rsplit('/').next().unwrap_or_default();
     let verb = args
         .iter()
         .find(|arg| !arg.starts_with('-'))
         .copied()
         .unwrap_or_default();
-    let mut add = |name: &str, value| pairs.push((name.to_owned(), value));
-    add(
-        "args",
-        RestrictedExpression::new_set(args.iter().map(|arg| text(arg))),
-    );
-    add("called", text(called));
-    add("cwd", text(cwd));
-    add(
-        "in_workspace",
-        RestrictedExpression::new_bool(is_within(cwd, workspace)),
-    );
-    add("line", text(&argv.join(" ")));
-    add("purpose", text(purpose));
-    add("verb", text(verb));
-    add("workspace", text(workspace));
-    Ok(())
+    to.set("args", args.iter().map(|arg| Ok(text(arg))))?;
+    to.text("called", called.rsplit('/').next().unwrap_or_default())?;
+    to.text("cwd", cwd)?;
+    to.bool("in_workspace", is_within(cwd, workspace))?;
+    to.add("line", || Ok(text(&argv.join(" "))))?;
+    to.text("purpose", purpose)?;
+    to.text("verb", verb)?;
+    to.text("workspace", workspace)
 }
 
 fn argv(params: &Json) -> Result<Vec<&str>, Unusable> {
