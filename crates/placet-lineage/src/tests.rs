@@ -249,6 +249,24 @@ fn each_filter_selects_what_it_says() {
 }
 
 #[test]
+fn a_time_range_holds_its_first_instant_and_not_its_last() {
+    let graph = story().graph();
+    let denied = graph.get(&exec(0xc2)).unwrap();
+    let then = denied.decided.time;
+    let finds = |from: u64, until: u64| {
+        let query = Query {
+            from: Some(Millis::new(from)),
+            until: Some(Millis::new(until)),
+            ..Query::default()
+        };
+        graph.select(&query).any(|node| node.exec == denied.exec)
+    };
+    assert!(finds(then.get(), then.get() + 1));
+    assert!(!finds(then.get() + 1, then.get() + 2));
+    assert!(!finds(then.get() - 1, then.get()));
+}
+
+#[test]
 fn an_action_filter_selects_its_action_only() {
     let graph = story().graph();
     let query = |text: &str| Query {

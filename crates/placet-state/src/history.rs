@@ -145,11 +145,15 @@ mod tests {
     #[test]
     fn a_resource_in_use_is_not_forgotten_for_newer_ones() {
         let (mut ledger, tool) = (Ledger::default(), Digest::of(b"tool"));
+        ledger.permitted(tool, at(0));
         for i in 0..1_000_u64 {
-            ledger.permitted(tool, at(0));
             ledger.permitted(Digest::of(&i.to_be_bytes()), at(0));
+            assert!(
+                ledger.history(tool, at(0)).seen_resource,
+                "after {i} others"
+            );
+            ledger.permitted(tool, at(0));
         }
-        assert!(ledger.history(tool, at(0)).seen_resource);
         let (last, gone) = (999 - 254, 999 - 255);
         let seen = |i: u64| {
             ledger

@@ -283,6 +283,19 @@ fn an_intent_that_hides_its_submitter_links_to_it() {
 }
 
 #[test]
+fn a_denial_below_an_unknown_parent_is_a_trace_of_its_own() {
+    let mut log = Log::new();
+    log.deny(2, "user:alice", "curl", Some(0x99));
+    let (graph, domain) = (log.graph(), domain());
+    let otlp = Export::of(&graph, &domain).otlp();
+    let [span] = &spans(&otlp)[..] else {
+        panic!("{otlp}")
+    };
+    assert_eq!(text(span, "traceId"), "02111111111111111111111111111102");
+    assert_eq!(span.get("parentSpanId"), None);
+}
+
+#[test]
 fn prov_follows_the_rules_of_its_format() {
     let (graph, domain) = (story().graph(), domain());
     let prov = Export::of(&graph, &domain).prov();

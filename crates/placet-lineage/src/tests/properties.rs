@@ -174,6 +174,11 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn exports_of_any_graph_follow_their_formats(log in any_log(), keep in 0..20_usize) {
         let domain = domain();
