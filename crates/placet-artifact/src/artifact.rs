@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use placet_types::{Digest, Signature, SigningKey};
+use placet_types::{Digest, PublicKey, Signature, SigningKey};
 
 use crate::claims::{Claims, ClaimsError};
 use crate::jws::{self, Algorithm, Compact, CompactError, Header};
@@ -40,7 +40,11 @@ impl Artifact {
         &self.0
     }
 
-    /// SHA-256 of the compact text: how the `decided` record names this artifact.
+    /// SHA-256 of what is signed, header and claims: how the `decided` record names this artifact.
+    ///
+    /// The signature is not part of it. Ed25519 is deterministic, so it adds nothing; and without
+    /// it anyone with the log can compute the digest again, and an issuer can record it before it
+    /// signs.
     #[must_use]
     pub fn digest(&self) -> Digest {
         digest_of(&self.0)
@@ -81,8 +85,45 @@ pub fn assemble(
     Ok(Artifact(jws::join(input, signature)?))
 }
 
-pub(crate) fn digest_of(text: &str) -> Digest {
-    Digest::of(text.as_bytes())
+/// Digest of the artifact with this compact text; see [`Artifact::digest`].
+#[must_use]
+pub fn digest_of(text: &str) -> Digest {
+    let input = text.rsplit_once('.').map_or(text, |(input, _)| input);
+    Digest::of(input.as_bytes())
+}
+
+/// An artifact that is not signed yet: its claims are settled, and so is its digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsigned {
+    input: String,
+}
+
+impl Unsigned {
+    /// Settles the claims of an artifact that the key with this public half will sign.
+    ///
+    /// # Errors
+    ///
+    /// As for [`issue`], but for the length.
+    pub fn new(claims: &Claims, key: &PublicKey, alg: Algorithm) -> Result<Self, IssueError> {
+        let header = Header::new(key, alg);
+        Ok(Self { input: jws::signing_input(&header, &claims.encode()?) })
+    }
+
+    /// Digest of the artifact that this will be.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.input.as_bytes())
+    }
+
+    /// Signs it. The key must be the one it was made for, or nobody will believe it.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::TooLong`]
+    pub fn sign(&self, key: &SigningKey) -> Result<Artifact, IssueError> {
+        let signature = key.sign(self.input.as_bytes());
+        Ok(Artifact(jws::join(self.input.clone(), &signature)?))
+    }
 }
 
 impl From<CompactError> for IssueError {

@@ -20,7 +20,7 @@ pub mod receipt;
 pub mod replay;
 pub mod verify;
 
-pub use artifact::{Artifact, IssueError, assemble, issue};
+pub use artifact::{Artifact, IssueError, Unsigned, assemble, issue};
 pub use claims::Claims;
 pub use dsse::Envelope;
 pub use holder::HolderProof;

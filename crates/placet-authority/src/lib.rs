@@ -1,1 +1,35 @@
-//! authority
+//! The decision service of a domain.
+//!
+//! [`Authority`] takes intents, decides each at the very index where its record will stand, makes
+//! the record durable, and only then releases an artifact with its receipt. It takes starts, ends,
+//! revocations and operators' acts in the same order. [`node`] serves one over a Unix socket.
+//!
+//! - **Architecture Invariant:** nothing is released before its record is durable.
+//! - **Architecture Invariant:** the state is written by folding records and by nothing else.
+//! - **Architecture Invariant:** only [`clock`] reads a clock, and what it says is recorded.
+
+#![forbid(unsafe_code)]
+
+pub mod activate;
+mod authority;
+pub mod blobs;
+pub mod clock;
+pub mod control;
+pub mod dir;
+mod draft;
+pub mod init;
+pub mod keys;
+pub mod node;
+pub mod preview;
+pub mod proofs;
+mod queue;
+mod random;
+pub mod replay;
+mod scopes;
+mod sequence;
+pub mod submission;
+
+pub use authority::{Authority, OpenError, REASON_BYTES_MAX, Running};
+pub use control::{Act, ActError};
+pub use sequence::OnEnding;
+pub use submission::{Answer, Denied, EndReport, Permitted, Submission, Unavailable};

@@ -1,1 +1,123 @@
-//! decision
+//! `decide`: the ten checks, in order, and nothing else.
+//!
+//! A decision is a pure function of the state at an index, the intent with its parameters, and the
+//! facts that are recorded beside it. Whoever has the log can compute every decision again and get
+//! the same bytes; `placet log replay` does.
+//!
+//! The first check that fails names the denial. Uncertainty denies.
+//!
+//! Out of scope: reading clocks, committing, signing; see `placet-authority`.
+
+#![forbid(unsafe_code)]
+
+mod checks;
+mod claims;
+mod explain;
+
+use std::sync::Arc;
+
+use placet_evidence::{CheckedDenial, Decided, Facts, Grant, Outcome, PolicyRef, Risk};
+use placet_policy::Policy;
+use placet_state::State;
+use placet_types::{Digest, Intent, Salt, Scope};
+
+pub use checks::{CHECKS, DEPTH_MAX};
+pub use claims::{ClaimsMismatch, claims};
+pub use explain::explain;
+
+/// Everything that a decision is computed from.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The fold of all records before the one that will hold the decision.
+    pub state: &'a State,
+    /// The compiled bundle in force, if the caller has one.
+    pub policy: Option<&'a Policy>,
+    /// What is asked.
+    pub intent: &'a Intent,
+    /// The private parameters and their salt.
+    pub params: &'a Params,
+    /// The scope granted to the parent, if the intent names one.
+    pub parent_scope: Option<&'a Scope>,
+    /// What the world said.
+    pub facts: &'a Facts,
+}
+
+/// Parameters of an intent: private, opened against the commitment in the intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Params {
+    /// Canonical JSON.
+    pub bytes: Vec<u8>,
+    /// What hides them.
+    pub salt: Salt,
+}
+
+/// A fresh answer to an intent. Only [`decide`] makes one; it authorizes nothing before its record
+/// is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a decision that is not committed never happened"]
+pub struct Decision {
+    answer: Answer,
+    policy: PolicyRef,
+    risk: Risk,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answer {
+    Permit { grant: Grant, scope: Arc<Scope> },
+    Deny(CheckedDenial),
+}
+
+/// Pure: the same input gives the same answer, on any machine, for ever.
+pub fn decide(input: &Input<'_>) -> Decision {
+    checks::run(input)
+}
+
+impl Decision {
+    /// Whether it permits.
+    #[must_use]
+    pub fn is_permit(&self) -> bool {
+        matches!(self.answer, Answer::Permit { .. })
+    }
+
+    /// The grant and the scope, for a permit.
+    #[must_use]
+    pub fn permit(&self) -> Option<(&Grant, &Arc<Scope>)> {
+        match &self.answer {
+            Answer::Permit { grant, scope } => Some((grant, scope)),
+            Answer::Deny(_) => None,
+        }
+    }
+
+    /// The denial, if it is one.
+    #[must_use]
+    pub fn denial(&self) -> Option<&CheckedDenial> {
+        match &self.answer {
+            Answer::Permit { .. } => None,
+            Answer::Deny(denial) => Some(denial),
+        }
+    }
+
+    /// The policies that determined the answer.
+    #[must_use]
+    pub fn policy(&self) -> &PolicyRef {
+        &self.policy
+    }
+
+    /// Risk as it was computed.
+    #[must_use]
+    pub fn risk(&self) -> &Risk {
+        &self.risk
+    }
+
+    /// The record of this decision. `artifact` is the digest of the artifact that a permit leads
+    /// to; a denial has none.
+    #[must_use]
+    pub fn into_record(self, intent: Intent, facts: Facts, artifact: Option<Digest>) -> Decided {
+        let (grant, denial, outcome) = match self.answer {
+            Answer::Permit { grant, .. } => (Some(grant), None, Outcome::Permit),
+            Answer::Deny(denial) => (None, Some(denial), Outcome::Deny),
+        };
+        let artifact = artifact.filter(|_| grant.is_some());
+        Decided { artifact, denial, facts, grant, intent, outcome, policy: self.policy, risk: self.risk }
+    }
+}

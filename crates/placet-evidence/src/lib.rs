@@ -11,6 +11,7 @@
 
 mod entry;
 mod facts;
+pub mod proof_bundle;
 mod record;
 
 pub use entry::{Entry, EntryError, Opened, PREDICATE_PREFIX};

@@ -1,1 +1,24 @@
-//! process
+//! The process gateway.
+//!
+//! A command becomes an intent; the artifact's scope becomes a cell; the cell runs while a
+//! [`placet_enforce::Watch`] says so; its end becomes a record. A command inside a cell that asks
+//! for another one goes through the cell's door, and its execution is a child of that cell's.
+//!
+//! - **Architecture Invariant:** this crate knows no policy. It sees intents, permits and outcomes.
+//! - **Architecture Invariant:** the cell is computed from the verified artifact and from nothing
+//!   else.
+
+#![forbid(unsafe_code)]
+
+pub mod attest;
+mod call;
+mod cell;
+pub mod door;
+mod program;
+mod run;
+mod signals;
+mod supervise;
+
+pub use call::{Call, CallError, Command};
+pub use program::{Program, ProgramError};
+pub use run::{Gateway, Outcome, RunError};

@@ -89,16 +89,29 @@ pub fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
 
 /// Reads a typed value from bytes that must be canonical already.
 ///
+/// The value is written again and compared, which is as strict as checking the text first: a
+/// duplicate or unknown member, a `null` for an absent one, a set out of order or an inexact number
+/// all differ from what is written.
+///
 /// # Errors
 ///
 /// [`Malformed`] when the bytes break a rule of I-JSON, are not in canonical form, or do not have
 /// the shape of `T`.
-pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8], bounds: Bounds) -> Result<T, Malformed> {
-    let json = Json::parse(bytes, bounds)?;
-    if json.to_canonical() != bytes {
-        return Err(Malformed::NotCanonical);
+pub fn from_bytes<T: DeserializeOwned + Serialize>(
+    bytes: &[u8],
+    bounds: Bounds,
+) -> Result<T, Malformed> {
+    if bytes.len() > bounds.bytes_max {
+        return Err(Malformed::TooLong(bounds.bytes_max));
     }
-    serde_json::from_slice(bytes).map_err(|error| Malformed::Shape(error.to_string()))
+    let shape = |error: serde_json::Error| Malformed::Shape(error.to_string());
+    let value: T = serde_json::from_slice(bytes).map_err(shape)?;
+    if to_bytes(&value).map_err(shape)? == bytes {
+        Ok(value)
+    } else {
+        // Says which rule it is where the text itself breaks one.
+        Json::parse(bytes, bounds).and(Err(Malformed::NotCanonical))
+    }
 }
 
 /// Reads a typed value from bytes that need not be canonical, and gives the canonical bytes too.

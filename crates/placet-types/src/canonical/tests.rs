@@ -135,6 +135,21 @@ fn size_and_depth_are_bounded() {
 }
 
 #[test]
+fn a_null_for_an_absent_member_and_an_unsorted_set_are_refused() {
+    #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
+    struct Loose {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        a: Option<u8>,
+        b: std::collections::BTreeSet<u8>,
+    }
+    assert!(from_bytes::<Loose>(br#"{"b":[1,2]}"#, Bounds::RECORD).is_ok());
+    for text in [r#"{"a":null,"b":[]}"#, r#"{"b":[2,1]}"#, r#"{"b":[1,1]}"#] {
+        let read = from_bytes::<Loose>(text.as_bytes(), Bounds::RECORD);
+        assert_eq!(read, Err(Malformed::NotCanonical), "{text}");
+    }
+}
+
+#[test]
 fn a_typed_read_wants_the_canonical_spelling() {
     type Pair = BTreeMap<String, u8>;
     assert!(from_bytes::<Pair>(br#"{"a":1,"b":2}"#, Bounds::RECORD).is_ok());

@@ -1,0 +1,521 @@
+//! The handle that callers hold.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+
+use placet_evidence::{Entry, EntryError, PrincipalRecord, PrincipalStatus, Stage};
+use placet_log::{AppendError, LogReader, ReadError, Sequencer, snapshots};
+use placet_state::{FoldError, State};
+use placet_types::{
+    Denial, DenialCode, Digest, ExecutionId, GatewayName, Index, Intent, Millis, PrincipalId,
+};
+
+use crate::activate::{self, Bundles};
+use crate::blobs::Blobs;
+use crate::clock::Clock;
+use crate::control::{Act, ActError};
+use crate::dir::DomainDir;
+use crate::draft::{
+    Attempt, Drafter, Prepared, ReadyAct, Reply, SignalReport, StartRequest, Work,
+};
+use crate::keys::{KeyFileError, NodeKeys};
+use crate::queue::Queue;
+use crate::random;
+use crate::preview::{self, Preview};
+use crate::scopes::{self, Scopes};
+use crate::sequence::{Loop, OnEnding, OnSnapshot};
+use crate::submission::{Answer, Denied, EndReport, Submission, Unavailable};
+
+/// Longest reason that an operator can give, in bytes.
+pub const REASON_BYTES_MAX: usize = 1024;
+
+/// The decision service of one domain.
+///
+/// There is no way to build one without a log. Methods block until what they did is durable.
+#[derive(Debug)]
+pub struct Authority {
+    queue: Arc<Queue<Work>>,
+    durable: Arc<RwLock<State>>,
+    reader: LogReader,
+    bundles: Bundles,
+    blobs: Blobs,
+    thread: Mutex<Option<JoinHandle<Result<(), AppendError>>>>,
+}
+
+/// What an authority runs on. Made by [`Running::open`] for a directory, or by hand for another
+/// log.
+pub struct Running {
+    /// The log, with a genesis record at index 0.
+    pub log: Box<dyn Sequencer>,
+    /// The node's keys.
+    pub keys: NodeKeys,
+    /// Scopes by digest.
+    pub blobs: Blobs,
+    /// Bundles by digest.
+    pub bundles: Bundles,
+    /// Where folds are saved, if anywhere.
+    pub snapshots: Option<std::path::PathBuf>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Told of executions that must end.
+    pub on_ending: OnEnding,
+}
+
+/// Why an authority did not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The log does not open.
+    #[error("the evidence log: {0}")]
+    Log(#[from] placet_log::OpenError),
+    /// A record was not read.
+    #[error("the evidence log: {0}")]
+    Read(#[from] ReadError),
+    /// A key was not loaded.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The public policy file does not read.
+    #[error("the public policy file domain.tlog-policy is missing or does not read")]
+    PolicyFile,
+    /// The log has no genesis record.
+    #[error("the evidence log is empty; `placet init` did not finish, remove the directory and run it again")]
+    Empty,
+    /// A record is none of this system.
+    #[error("the record at index {index}: {error}")]
+    Entry {
+        /// Where.
+        index: Index,
+        /// Why.
+        error: EntryError,
+    },
+    /// A record cannot follow the ones before it.
+    #[error("the record at index {index}: {error}")]
+    Fold {
+        /// Where.
+        index: Index,
+        /// Why.
+        error: FoldError,
+    },
+    /// The keys in the directory are not the ones of the genesis record.
+    #[error("the {0} key is not the one that the genesis record names")]
+    OtherKey(&'static str),
+    /// The sequencer's thread did not start.
+    #[error("no thread for the sequencer: {0}")]
+    Thread(std::io::Error),
+}
+
+impl Running {
+    /// Opens the log of a domain directory as its only writer.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], among others when another process has the directory.
+    pub fn open(
+        dir: &DomainDir,
+        clock: Arc<dyn Clock>,
+        on_ending: OnEnding,
+    ) -> Result<Self, OpenError> {
+        let keys = NodeKeys::load(dir)?;
+        let log = crate::init::open_log(dir)?;
+        Ok(Self {
+            log: Box::new(log),
+            keys,
+            blobs: Blobs::new(dir.blobs()),
+            bundles: Bundles::new(dir.bundles()),
+            snapshots: Some(dir.snapshots()),
+            clock,
+            on_ending,
+        })
+    }
+}
+
+impl Authority {
+    /// Folds the log and begins to take work.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] names what does not hold. Nothing was written.
+    pub fn open(running: Running) -> Result<Self, OpenError> {
+        let Running { log, keys, blobs, bundles, snapshots, clock, on_ending } = running;
+        let reader = log.reader();
+        let state = fold(&reader, snapshots.as_deref())?;
+        check_keys(&state, &keys)?;
+        let policy = state.policy().and_then(|active| bundles.load(active.bundle).ok());
+        let queue = Arc::new(Queue::new());
+        let durable = Arc::new(RwLock::new(state.clone()));
+        let drafter = Drafter::new(
+            state,
+            policy.map(Arc::new),
+            Scopes::new(blobs.clone()),
+            clock,
+            keys.artifact.public(),
+        );
+        let sequencer = Loop {
+            queue: Arc::clone(&queue),
+            log,
+            drafter,
+            keys,
+            durable: Arc::clone(&durable),
+            on_ending,
+            on_snapshot: saver(snapshots, reader.clone()),
+        };
+        let thread = thread::Builder::new()
+            .name("sequencer".into())
+            .spawn(move || sequencer.run())
+            .map_err(OpenError::Thread)?;
+        Ok(Self { queue, durable, reader, bundles, blobs, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Decides an intent. Returns once the decision is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when nothing could be recorded; then nothing may run.
+    pub fn submit(&self, submission: Submission) -> Result<Answer, Unavailable> {
+        match prepare(&submission) {
+            Ok(prepared) => {
+                let (reply, answer) = sync_channel(1);
+                self.queue.push(Work::Intent(Box::new(prepared), reply))?;
+                receive(&answer)
+            }
+            Err(denial) => {
+                let attempt = Attempt {
+                    presented: submission.intent,
+                    salt: random::salt().map_err(|_| Unavailable::Evidence)?,
+                    caller_uid: submission.caller_uid,
+                    denial,
+                    exec: None,
+                    stage: Stage::Intent,
+                };
+                self.refuse(attempt).map(Answer::Denied)
+            }
+        }
+    }
+
+    /// Says what would be decided now, and why. Nothing is recorded, nothing is released.
+    ///
+    /// # Errors
+    ///
+    /// A denial when the intent does not parse.
+    pub fn preview(&self, submission: &Submission, now: Millis) -> Result<Preview, Denial> {
+        let prepared = prepare(submission)?;
+        let state = self.with_state(State::clone);
+        let policy = state.policy().and_then(|active| self.bundles.load(active.bundle).ok());
+        let parent_scope = prepared
+            .intent
+            .parent
+            .and_then(|parent| state.execution(&parent))
+            .and_then(|parent| scopes::read(&self.blobs, parent.grant.scope));
+        Ok(preview::preview(&state, policy.as_ref(), parent_scope.as_ref(), &prepared, now))
+    }
+
+    /// Records that a gateway refused what was presented to it.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when nothing could be recorded.
+    pub fn refused(
+        &self,
+        presented: Vec<u8>,
+        exec: Option<ExecutionId>,
+        denial: Denial,
+        caller_uid: u32,
+        stage: Stage,
+    ) -> Result<Denied, Unavailable> {
+        let salt = random::salt().map_err(|_| Unavailable::Evidence)?;
+        self.refuse(Attempt { presented, salt, caller_uid, denial, exec, stage })
+    }
+
+    fn refuse(&self, attempt: Attempt) -> Result<Denied, Unavailable> {
+        let (reply, answer) = sync_channel(1);
+        self.queue.push(Work::Refuse(attempt, reply))?;
+        receive(&answer)
+    }
+
+    /// Records that an execution starts. It may, once this returns an index.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when nothing could be recorded.
+    pub fn start(
+        &self,
+        exec: ExecutionId,
+        artifact: Digest,
+        gateway: GatewayName,
+        caller_uid: u32,
+    ) -> Result<Result<Index, Denied>, Unavailable> {
+        let salt = random::salt().map_err(|_| Unavailable::Evidence)?;
+        let request = StartRequest { exec, artifact, gateway, caller_uid, salt };
+        self.urgent(|reply| Work::Start(request, reply))
+    }
+
+    /// Records something notable about a running execution.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when nothing could be recorded.
+    pub fn signal(
+        &self,
+        exec: ExecutionId,
+        code: DenialCode,
+        count: u64,
+        detail: &str,
+    ) -> Result<Result<Index, Denied>, Unavailable> {
+        let detail = detail.chars().take(REASON_BYTES_MAX / 4).collect();
+        let report = SignalReport { exec, code, count, detail };
+        self.urgent(|reply| Work::Signal(report, reply))
+    }
+
+    /// Records that an execution is over, its whole tree gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when nothing could be recorded.
+    pub fn end(&self, report: EndReport) -> Result<Result<Index, Denied>, Unavailable> {
+        self.urgent(|reply| Work::End(report, reply))
+    }
+
+    /// Does an operator's act.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when nothing could be recorded; [`ActError`] when the act was refused.
+    pub fn act(&self, act: Act, by: PrincipalId) -> Result<Result<Index, ActError>, Unavailable> {
+        match self.ready(act, &by) {
+            Ok(ready) => self.urgent(|reply| Work::Act(ready, by, reply)),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    fn urgent<T>(&self, work: impl FnOnce(Reply<T>) -> Work) -> Result<T, Unavailable> {
+        let (reply, answer) = sync_channel(1);
+        self.queue.push_urgent(work(reply))?;
+        receive(&answer)
+    }
+
+    /// Looks at the durable state.
+    pub fn with_state<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.durable.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Names of environment variables that some profile of the bundle in force passes on.
+    #[must_use]
+    pub fn env_names(&self) -> Vec<String> {
+        let active = self.with_state(|state| state.policy().map(|active| active.bundle));
+        active.and_then(|bundle| self.bundles.env_names(bundle).ok()).unwrap_or_default()
+    }
+
+    /// A handle for reading the log.
+    #[must_use]
+    pub fn reader(&self) -> LogReader {
+        self.reader.clone()
+    }
+
+    /// Scopes by digest.
+    #[must_use]
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// Bundles by digest.
+    #[must_use]
+    pub fn bundles(&self) -> &Bundles {
+        &self.bundles
+    }
+
+    /// Whether the sequencer still writes.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Takes no more work, finishes what waits, saves the fold, and says how the log did.
+    ///
+    /// # Errors
+    ///
+    /// The failed append that ended the sequencer, if one did.
+    pub fn close(&self) -> Result<(), AppendError> {
+        self.queue.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        thread.map_or(Ok(()), |thread| thread.join().unwrap_or(Err(AppendError::Stopped)))
+    }
+
+    fn ready(&self, act: Act, by: &PrincipalId) -> Result<ReadyAct, ActError> {
+        let checked = |reason: String| {
+            if reason.len() <= REASON_BYTES_MAX {
+                return Ok(reason);
+            }
+            let error = format!("the reason is longer than {REASON_BYTES_MAX} bytes");
+            Err(ActError::new(DenialCode::Malformed, error))
+        };
+        Ok(match act {
+            Act::Revoke { selector, reason } => {
+                self.check_selector(&selector)?;
+                ReadyAct::Revoke(selector, checked(reason)?)
+            }
+            Act::Halt { reason } => ReadyAct::Halt(checked(reason)?),
+            Act::Resume { reason } => ReadyAct::Resume(checked(reason)?),
+            Act::Principal { id, groups, uids, acts_for, status } => {
+                let record = principal_record(id, groups, uids, acts_for, status, by.clone());
+                ReadyAct::Principal(record?)
+            }
+            Act::Activate { archive, bundle } => {
+                let operators = self.with_state(|state| state.genesis().operators.clone());
+                let activation = activate::prepare(&archive, &bundle, &operators, &self.bundles)?;
+                ReadyAct::Activate(Box::new(activation))
+            }
+            Act::Erase { index, reason } => {
+                if index >= self.reader.size() {
+                    let error = format!("there is no record at index {index}");
+                    return Err(ActError::new(DenialCode::Malformed, error));
+                }
+                ReadyAct::Erase(index, checked(reason)?)
+            }
+        })
+    }
+
+    /// A revocation that names nothing that could run is a slip of the pen, not an act.
+    fn check_selector(&self, selector: &placet_evidence::Selector) -> Result<(), ActError> {
+        use placet_evidence::Selector;
+        let known = self.with_state(|state| match selector {
+            Selector::Artifact(exec) | Selector::Execution(exec) | Selector::Subtree(exec) => {
+                state.execution(exec).is_some()
+            }
+            Selector::Principal(id) => state.principal(id).is_some(),
+            Selector::Policy(id) => id.len() <= 128 && !id.is_empty(),
+        });
+        if known {
+            return Ok(());
+        }
+        let reason = format!("{selector}: nothing of this name is authorized or running");
+        Err(ActError::new(DenialCode::Malformed, reason))
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        // A failed append was told to everyone who waited for it.
+        drop(self.close());
+    }
+}
+
+fn receive<T>(answer: &Receiver<Result<T, Unavailable>>) -> Result<T, Unavailable> {
+    answer.recv().unwrap_or(Err(Unavailable::Evidence))
+}
+
+/// Check 1, as far as it needs no state: what does not parse is refused and recorded as such.
+fn prepare(submission: &Submission) -> Result<Prepared, Denial> {
+    let malformed = |reason: String| Denial::new(DenialCode::Malformed, reason);
+    let intent =
+        Intent::decode(&submission.intent).map_err(|error| malformed(error.to_string()))?;
+    check_environment(&submission.environment).map_err(malformed)?;
+    let exec = random::execution_id()
+        .map_err(|error| Denial::new(DenialCode::EvidenceUnavailable, error.to_string()))?;
+    Ok(Prepared {
+        intent,
+        params: submission.params.clone(),
+        holder: submission.holder.thumbprint(),
+        environment: submission.environment.clone(),
+        caller: submission.caller.clone(),
+        exec,
+    })
+}
+
+/// Every text of an environment stands in the record, so each is short.
+fn check_environment(environment: &placet_evidence::Environment) -> Result<(), String> {
+    let texts = [
+        &environment.arch,
+        &environment.boot,
+        &environment.distribution,
+        &environment.gateway,
+        &environment.kernel,
+        &environment.tier,
+    ];
+    if texts.iter().all(|text| text.len() <= 256) {
+        Ok(())
+    } else {
+        Err("a text of the environment is longer than 256 bytes".into())
+    }
+}
+
+fn principal_record(
+    id: PrincipalId,
+    groups: Vec<String>,
+    uids: Vec<u32>,
+    acts_for: Vec<PrincipalId>,
+    status: PrincipalStatus,
+    by: PrincipalId,
+) -> Result<PrincipalRecord, ActError> {
+    let short = |text: &String| !text.is_empty() && text.len() <= 128;
+    if !groups.iter().all(short) || groups.len() + uids.len() + acts_for.len() > 256 {
+        let reason = "a principal has at most 256 groups, users and delegates, with short names";
+        return Err(ActError::new(DenialCode::Malformed, reason));
+    }
+    Ok(PrincipalRecord { acts_for, by, groups, id, status, time: Millis::default(), uids })
+}
+
+fn check_keys(state: &State, keys: &NodeKeys) -> Result<(), OpenError> {
+    let named = &state.genesis().keys;
+    let pairs = [
+        ("artifact", named.artifact, keys.artifact.public()),
+        ("log", named.log, keys.log),
+        ("record", named.record, keys.record.public()),
+    ];
+    match pairs.into_iter().find(|(_, named, held)| named != held) {
+        Some((role, _, _)) => Err(OpenError::OtherKey(role)),
+        None => Ok(()),
+    }
+}
+
+/// Folds the log, from a saved fold where there is one that fits.
+pub(crate) fn fold(
+    reader: &LogReader,
+    snapshots: Option<&std::path::Path>,
+) -> Result<State, OpenError> {
+    let saved = snapshots.and_then(|dir| saved_state(reader, dir));
+    let (mut state, from) = match saved {
+        Some(state) => {
+            let next = state.next();
+            (state, next)
+        }
+        None => (begin(reader)?, Index::new(1)),
+    };
+    let mut index = from;
+    for entry in reader.entries(from..reader.size()) {
+        let (_, entry) = entry?;
+        let record =
+            Entry::from_bytes(entry).read().map_err(|error| OpenError::Entry { index, error })?;
+        state.apply(index, &record).map_err(|error| OpenError::Fold { index, error })?;
+        index = index.next();
+    }
+    Ok(state)
+}
+
+pub(crate) fn begin(reader: &LogReader) -> Result<State, OpenError> {
+    let index = Index::default();
+    if reader.size() == index {
+        return Err(OpenError::Empty);
+    }
+    let entry = Entry::from_bytes(reader.entry(index)?);
+    let record = entry.read().map_err(|error| OpenError::Entry { index, error })?;
+    State::begin(&record).map_err(|error| OpenError::Fold { index, error })
+}
+
+fn saved_state(reader: &LogReader, dir: &std::path::Path) -> Option<State> {
+    let mut root_at = |size| reader.root_at(size).ok();
+    let loaded = snapshots::load_latest(dir, reader.size().get(), &mut root_at).ok()?;
+    State::from_snapshot(&loaded.snapshot?.bytes).ok()
+}
+
+fn saver(dir: Option<std::path::PathBuf>, reader: LogReader) -> OnSnapshot {
+    Box::new(move |state| {
+        let Some(dir) = &dir else { return };
+        let size = state.next().get();
+        // A fold that was not saved costs time at the next start and nothing else.
+        if let (Ok(root), Ok(bytes)) = (reader.root_at(size), state.to_snapshot()) {
+            drop(snapshots::save(dir, size, root, &bytes));
+        }
+    })
+}

@@ -1,0 +1,183 @@
+//! The client's end of a connection to a node.
+
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use placet_types::{DenialCode, ExecutionId};
+
+use super::wire::{self, FRAME_MAX, Request, Response, VERSION, Welcome};
+
+/// How long a request may take before the node counts as gone.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A connection to a node. One request at a time; pushes are kept until they are taken.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    /// Bytes that were read and do not make a frame yet.
+    partial: Vec<u8>,
+    pushed: Vec<Pushed>,
+    welcome: Welcome,
+}
+
+/// What a node says without being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// The conditions hold; leases are renewed.
+    Beat,
+    /// This execution must end.
+    Ending {
+        /// Which one.
+        exec: ExecutionId,
+        /// Why.
+        cause: DenialCode,
+    },
+}
+
+/// Why a node was not reached.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The connection failed.
+    #[error("the connection to the node failed: {0}")]
+    Io(#[from] io::Error),
+    /// The node ended the connection.
+    #[error("the node ended the connection")]
+    Closed,
+    /// The node refused to talk.
+    #[error("the node refused to talk: {0}")]
+    Refused(String),
+    /// The node answered something that does not fit the request.
+    #[error("the node gave an answer that does not fit the request")]
+    Unexpected,
+}
+
+impl Connection {
+    /// Greets the node at the other end of `stream`.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]
+    pub fn greet(stream: UnixStream) -> Result<Self, LinkError> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut stream = stream;
+        wire::write(&mut stream, &Request::Hello { version: VERSION })?;
+        let welcome = match wire::read(&mut stream)? {
+            Some(Response::Welcome(welcome)) => *welcome,
+            Some(Response::Error(denial)) => return Err(LinkError::Refused(denial.reason)),
+            Some(_) => return Err(LinkError::Unexpected),
+            None => return Err(LinkError::Closed),
+        };
+        Ok(Self { stream, partial: Vec::new(), pushed: Vec::new(), welcome })
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// Asks, and waits for the answer. Pushes that come before it are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; the connection is of no use afterwards.
+    pub fn ask(&mut self, request: &Request) -> Result<Response, LinkError> {
+        wire::write(&mut self.stream, request)?;
+        loop {
+            while let Some(response) = self.take_frame()? {
+                match push_of(&response) {
+                    Some(push) => self.pushed.push(push),
+                    None => return Ok(response),
+                }
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Takes what was pushed, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; the connection is of no use afterwards.
+    pub fn pushed(&mut self) -> Result<Vec<Pushed>, LinkError> {
+        self.stream.set_nonblocking(true)?;
+        let filled = self.fill_all();
+        self.stream.set_nonblocking(false)?;
+        while let Some(response) = self.take_frame()? {
+            // Nothing was asked, so anything but a push is out of turn.
+            self.pushed.push(push_of(&response).ok_or(LinkError::Unexpected)?);
+        }
+        // What came before the end of the connection still counts.
+        if self.pushed.is_empty() {
+            filled?;
+        }
+        Ok(std::mem::take(&mut self.pushed))
+    }
+
+    fn fill_all(&mut self) -> Result<(), LinkError> {
+        loop {
+            match self.fill() {
+                Ok(()) => {}
+                Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn fill(&mut self) -> Result<(), LinkError> {
+        let mut buffer = [0; 16 << 10];
+        let read = loop {
+            match self.stream.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        if read == 0 {
+            return Err(LinkError::Closed);
+        }
+        self.partial.extend_from_slice(buffer.get(..read).unwrap_or_default());
+        Ok(())
+    }
+
+    fn take_frame(&mut self) -> Result<Option<Response>, LinkError> {
+        let Some((length, rest)) = self.partial.split_first_chunk::<4>() else { return Ok(None) };
+        let length = u32::from_be_bytes(*length) as usize;
+        if length > FRAME_MAX {
+            return Err(LinkError::Unexpected);
+        }
+        let Some(body) = rest.get(..length) else { return Ok(None) };
+        let response = wire::decode(body)?;
+        self.partial.drain(..length + 4);
+        Ok(Some(response))
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+fn push_of(response: &Response) -> Option<Pushed> {
+    match response {
+        Response::Beat { .. } => Some(Pushed::Beat),
+        Response::Ending { cause, exec } => Some(Pushed::Ending { exec: *exec, cause: *cause }),
+        Response::Welcome(_)
+        | Response::Permitted(_)
+        | Response::Denied { .. }
+        | Response::Previewed(_)
+        | Response::Recorded { .. }
+        | Response::Attached { .. }
+        | Response::Status(_)
+        | Response::Executions(_)
+        | Response::Principals(_)
+        | Response::Stopping
+        | Response::Error(_) => None,
+    }
+}

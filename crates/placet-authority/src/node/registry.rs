@@ -1,0 +1,103 @@
+//! Which connection carries which execution, and since when one carries none.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use placet_types::{DenialCode, ExecutionId, Index};
+
+use super::wire::{self, Response};
+
+/// The writing half of a connection. Frames of the handler and pushes take turns.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    stream: Mutex<UnixStream>,
+}
+
+/// Executions and the connections of their gateways.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    carried: Mutex<BTreeMap<ExecutionId, Arc<Outlet>>>,
+    /// Running executions that no connection carries, and since when on the monotonic clock.
+    orphans: Mutex<BTreeMap<ExecutionId, Duration>>,
+}
+
+impl Outlet {
+    pub(super) fn new(stream: UnixStream) -> Self {
+        Self { stream: Mutex::new(stream) }
+    }
+
+    /// Writes one frame. A peer that does not read loses its connection, and with it its lease.
+    pub(super) fn send(&self, response: &Response) -> std::io::Result<()> {
+        let frame = wire::encode(response)?;
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = stream.write_all(&frame);
+        if written.is_err() {
+            drop(stream.shutdown(std::net::Shutdown::Both));
+        }
+        written
+    }
+}
+
+impl Registry {
+    fn carried(&self) -> MutexGuard<'_, BTreeMap<ExecutionId, Arc<Outlet>>> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn orphans(&self) -> MutexGuard<'_, BTreeMap<ExecutionId, Duration>> {
+        self.orphans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn attach(&self, exec: ExecutionId, outlet: &Arc<Outlet>) {
+        self.orphans().remove(&exec);
+        self.carried().insert(exec, Arc::clone(outlet));
+    }
+
+    /// The execution is over.
+    pub(super) fn forget(&self, exec: ExecutionId) {
+        self.carried().remove(&exec);
+        self.orphans().remove(&exec);
+    }
+
+    /// The connection is gone: what it carried is orphaned from now on.
+    pub(super) fn drop_outlet(&self, outlet: &Arc<Outlet>, now: Duration) {
+        let mut carried = self.carried();
+        let lost: Vec<_> = carried
+            .iter()
+            .filter(|(_, other)| Arc::ptr_eq(other, outlet))
+            .map(|(exec, _)| *exec)
+            .collect();
+        for exec in lost {
+            carried.remove(&exec);
+            self.orphans().insert(exec, now);
+        }
+    }
+
+    /// Pushes the order to end. Delivered or not, the lease ends what does not hear it.
+    pub(super) fn end(&self, exec: ExecutionId, cause: DenialCode) {
+        let outlet = self.carried().get(&exec).cloned();
+        if let Some(outlet) = outlet {
+            drop(outlet.send(&Response::Ending { cause, exec }));
+        }
+    }
+
+    /// Renews every lease whose gateway listens.
+    pub(super) fn beat(&self, size: Index) {
+        let mut outlets: Vec<Arc<Outlet>> = self.carried().values().cloned().collect();
+        outlets.sort_by_key(|outlet| Arc::as_ptr(outlet) as usize);
+        outlets.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        for outlet in outlets {
+            drop(outlet.send(&Response::Beat { size }));
+        }
+    }
+
+    /// Since when nobody carries this execution; counts from now when it was not known.
+    pub(super) fn orphaned_since(&self, exec: ExecutionId, now: Duration) -> Option<Duration> {
+        if self.carried().contains_key(&exec) {
+            return None;
+        }
+        Some(*self.orphans().entry(exec).or_insert(now))
+    }
+}

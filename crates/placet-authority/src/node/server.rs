@@ -1,0 +1,497 @@
+//! Serving an authority.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use placet_decision::Params;
+use placet_evidence::{Caller, PrincipalStatus, RunEnd};
+use placet_state::Phase;
+use placet_types::{Denial, DenialCode, ExecutionId, Index, PrincipalId};
+
+use super::registry::{Outlet, Registry};
+use super::wire::{
+    self, ActBody, ExecutionBody, PermittedBody, PolicyStatus, PrincipalBody, Request, Response,
+    StatusBody, SubmitBody, VERSION, Welcome,
+};
+use crate::authority::{Authority, OpenError, Running};
+use crate::clock::Clock;
+use crate::control::{Act, ActError};
+use crate::dir::DomainDir;
+use crate::submission::{Answer, Denied, EndReport, Submission, Unavailable};
+
+/// Connections at a time. Past that, a new one is told that there is too much.
+const CONNECTIONS_MAX: usize = 2048;
+/// Stack of a connection's thread.
+const STACK_BYTES: usize = 512 << 10;
+/// How often leases are renewed and orphans are looked for.
+const BEAT: Duration = Duration::from_millis(250);
+/// How long a peer may take to read a frame before it loses its connection.
+const WRITE_PATIENCE: Duration = Duration::from_secs(2);
+/// Beyond the lease: how much longer an orphan is given before its end is recorded.
+const ORPHAN_MARGIN: Duration = Duration::from_secs(1);
+
+/// How to serve.
+#[derive(Clone, Copy, Debug)]
+pub struct ServeOptions {
+    /// How long the node stays when nobody needs it; `None` for ever.
+    pub idle: Option<Duration>,
+}
+
+/// Why a node did not serve, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The authority did not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The socket could not be made.
+    #[error("the node's socket {0}: {1}")]
+    Socket(std::path::PathBuf, io::Error),
+    /// The log failed while serving.
+    #[error("the evidence log failed: {0}")]
+    Log(#[from] placet_log::AppendError),
+}
+
+struct Node {
+    authority: Authority,
+    registry: Arc<Registry>,
+    clock: Arc<dyn Clock>,
+    connections: AtomicUsize,
+    stopping: AtomicBool,
+    genesis: String,
+}
+
+/// Opens the domain, listens, calls `ready`, and serves until it is idle, stopped, or the log
+/// fails.
+///
+/// # Errors
+///
+/// [`ServeError`]
+pub fn serve(
+    dir: &DomainDir,
+    clock: Arc<dyn Clock>,
+    options: ServeOptions,
+    ready: impl FnOnce(),
+) -> Result<(), ServeError> {
+    let registry = Arc::new(Registry::default());
+    let pushes = Arc::clone(&registry);
+    let on_ending = Box::new(move |exec, cause| pushes.end(exec, cause));
+    let authority = Authority::open(Running::open(dir, Arc::clone(&clock), on_ending)?)?;
+    // The lock on the log is ours, so a socket that lies here belongs to a node that is gone.
+    let path = dir.socket();
+    let socket_error = |error| ServeError::Socket(path.clone(), error);
+    drop(std::fs::remove_file(&path));
+    let listener = UnixListener::bind(&path).map_err(socket_error)?;
+    listener.set_nonblocking(true).map_err(socket_error)?;
+    let genesis = authority.reader().entry(Index::default()).map_err(OpenError::from)?;
+    let node = Arc::new(Node {
+        authority,
+        registry,
+        clock,
+        connections: AtomicUsize::new(0),
+        stopping: AtomicBool::new(false),
+        genesis: String::from_utf8_lossy(&genesis).into_owned(),
+    });
+    ready();
+    node.run(&listener, options);
+    // New clients find no socket and start a node of their own, which waits for our lock.
+    drop(std::fs::remove_file(&path));
+    drop(listener);
+    node.authority.close().map_err(ServeError::Log)
+}
+
+impl Node {
+    /// Accepts connections; between them, beats and looks for orphans.
+    fn run(self: &Arc<Self>, listener: &UnixListener, options: ServeOptions) {
+        let mut last_beat = Duration::ZERO;
+        let mut busy_at = self.clock.monotonic();
+        loop {
+            wait_readable(listener, BEAT);
+            while let Ok((stream, _)) = listener.accept() {
+                busy_at = self.clock.monotonic();
+                self.accept(stream);
+            }
+            let now = self.clock.monotonic();
+            if now.saturating_sub(last_beat) >= BEAT {
+                last_beat = now;
+                if !self.tick(now) {
+                    return;
+                }
+            }
+            if self.is_busy() {
+                busy_at = now;
+            } else if self.stopping.load(Ordering::Relaxed)
+                || options.idle.is_some_and(|idle| now.saturating_sub(busy_at) >= idle)
+            {
+                return;
+            }
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.connections.load(Ordering::Relaxed) > 0
+            || self.authority.with_state(|state| state.executions().next().is_some())
+    }
+
+    /// Renews leases while the log is written; without a log there is no renewal.
+    fn tick(&self, now: Duration) -> bool {
+        if !self.authority.is_writing() {
+            return false;
+        }
+        self.registry.beat(self.authority.reader().size());
+        for report in self.overdue(now) {
+            let exec = report.exec;
+            if matches!(self.authority.end(report), Ok(Ok(_))) {
+                self.registry.forget(exec);
+            }
+        }
+        true
+    }
+
+    /// Executions whose end nobody else will report.
+    fn overdue(&self, now: Duration) -> Vec<EndReport> {
+        let wall = self.clock.wall();
+        let report = |exec, outcome, cause| EndReport { exec, outcome, cause, exit: None, usage: None };
+        self.authority.with_state(|state| {
+            state
+                .executions()
+                .filter_map(|(exec, execution)| match execution.phase {
+                    Phase::Authorized => {
+                        let lapsed = wall >= execution.grant.not_after || execution.ending.is_some();
+                        lapsed.then(|| report(*exec, RunEnd::Lapsed, execution.ending))
+                    }
+                    Phase::Running(_) => {
+                        let since = self.registry.orphaned_since(*exec, now)?;
+                        let lease = Duration::from_millis(execution.grant.lease_ms);
+                        // The lease has killed the tree by then, whatever became of its gateway.
+                        let over = now.saturating_sub(since) >= lease + ORPHAN_MARGIN;
+                        let cause = DenialCode::AuthorizationDiscontinuity;
+                        let cause = execution.ending.unwrap_or(cause);
+                        over.then(|| report(*exec, RunEnd::Terminated, Some(cause)))
+                    }
+                })
+                .collect()
+        })
+    }
+
+    fn accept(self: &Arc<Self>, stream: UnixStream) {
+        let usable = stream
+            .set_nonblocking(false)
+            .and_then(|()| stream.set_write_timeout(Some(WRITE_PATIENCE)));
+        if usable.is_err() {
+            return;
+        }
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            let denial = Denial::new(DenialCode::Overloaded, "too many connections");
+            drop(Outlet::new(stream).send(&Response::Error(denial)));
+            return;
+        }
+        let node = Arc::clone(self);
+        let spawned = thread::Builder::new().stack_size(STACK_BYTES).spawn(move || {
+            node.serve_connection(stream);
+            node.connections.fetch_sub(1, Ordering::Relaxed);
+        });
+        if spawned.is_err() {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn serve_connection(&self, mut stream: UnixStream) {
+        let Ok(credentials) = rustix::net::sockopt::socket_peercred(&stream) else { return };
+        let Ok(outlet) = stream.try_clone().map(|stream| Arc::new(Outlet::new(stream))) else {
+            return;
+        };
+        let peer = Peer { uid: credentials.uid.as_raw(), greeted: OnceLock::new() };
+        // A frame that does not parse ends the connection: there is no way to find the next one.
+        while let Ok(Some(request)) = wire::read::<Request>(&mut stream) {
+            let response = self.handle(request, &peer, &outlet);
+            if outlet.send(&response).is_err() {
+                break;
+            }
+        }
+        drop(stream.shutdown(Shutdown::Both));
+        self.registry.drop_outlet(&outlet, self.clock.monotonic());
+    }
+
+    fn handle(&self, request: Request, peer: &Peer, outlet: &Arc<Outlet>) -> Response {
+        if let Request::Hello { version } = request {
+            return self.hello(version, peer);
+        }
+        if peer.greeted.get().is_none() {
+            return refuse(DenialCode::Malformed, "the first frame must be a greeting");
+        }
+        match request {
+            Request::Hello { .. } => refuse(DenialCode::Malformed, "greeted twice"),
+            Request::Submit(body) => self.submit(*body, peer),
+            Request::Preview(body) => self.preview(&body, peer),
+            Request::Start { artifact, exec, gateway } => {
+                // Attached first: a revocation right after the start record must find its way.
+                self.registry.attach(exec, outlet);
+                let started = self.authority.start(exec, artifact, gateway, peer.uid);
+                if !matches!(started, Ok(Ok(_))) {
+                    self.registry.forget(exec);
+                }
+                recorded(started)
+            }
+            Request::Attach { exec } => self.attach(exec, outlet),
+            Request::Signal { code, count, detail, exec } => {
+                recorded(self.authority.signal(exec, code, count, &detail))
+            }
+            Request::End(body) => {
+                let exec = body.exec;
+                let ended = self.authority.end(EndReport {
+                    exec,
+                    outcome: body.outcome,
+                    cause: body.cause,
+                    exit: body.exit,
+                    usage: body.usage,
+                });
+                if ended.is_ok() {
+                    self.registry.forget(exec);
+                }
+                recorded(ended)
+            }
+            Request::Refused { denial, exec, presented, stage } => {
+                let presented = presented.into_bytes();
+                match self.authority.refused(presented, exec, denial, peer.uid, stage) {
+                    Ok(denied) => Response::Recorded { index: denied.index },
+                    Err(unavailable) => unavailable_response(unavailable),
+                }
+            }
+            Request::Act(body) => self.act(body, peer),
+            Request::Status => Response::Status(Box::new(self.status())),
+            Request::Executions => Response::Executions(self.executions()),
+            Request::Principals => Response::Principals(self.principals()),
+            Request::Stop => {
+                self.stopping.store(true, Ordering::Relaxed);
+                Response::Stopping
+            }
+        }
+    }
+
+    fn hello(&self, version: u32, peer: &Peer) -> Response {
+        if version != VERSION {
+            let reason = format!(
+                "this node speaks version {VERSION}, the command version {version}; end the node with `placet node stop`"
+            );
+            return refuse(DenialCode::Malformed, reason);
+        }
+        if peer.greeted.set(()).is_err() {
+            return refuse(DenialCode::Malformed, "greeted twice");
+        }
+        Response::Welcome(Box::new(Welcome {
+            domain: self.authority.with_state(|state| state.genesis().domain.clone()),
+            env: self.authority.env_names(),
+            genesis: self.genesis.clone(),
+            pid: std::process::id(),
+        }))
+    }
+
+    fn submit(&self, body: SubmitBody, peer: &Peer) -> Response {
+        match self.authority.submit(submission(body, peer.uid)) {
+            Ok(Answer::Permitted(permitted)) => {
+                let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+                let active = self.authority.with_state(|state| {
+                    state.policy().map(|policy| policy.bundle)
+                });
+                let Some(active) = active else {
+                    return refuse(DenialCode::PolicyMismatch, "no policy bundle is in force");
+                };
+                Response::Permitted(Box::new(PermittedBody {
+                    active,
+                    artifact: permitted.artifact.as_str().to_owned(),
+                    entry: text(permitted.receipt.entry),
+                    exec: permitted.exec,
+                    grant: permitted.grant,
+                    index: permitted.index,
+                    proof: text(permitted.receipt.proof),
+                    scope: permitted.scope.as_ref().clone(),
+                }))
+            }
+            Ok(Answer::Denied(denied)) => denied_response(denied),
+            Err(unavailable) => unavailable_response(unavailable),
+        }
+    }
+
+    fn preview(&self, body: &SubmitBody, peer: &Peer) -> Response {
+        match self.authority.preview(&submission(body.clone(), peer.uid), self.clock.wall()) {
+            Ok(preview) => Response::Previewed(Box::new(preview)),
+            Err(denial) => Response::Error(denial),
+        }
+    }
+
+    fn attach(&self, exec: ExecutionId, outlet: &Arc<Outlet>) -> Response {
+        let found = self.authority.with_state(|state| {
+            state
+                .execution(&exec)
+                .filter(|execution| matches!(execution.phase, Phase::Running(_)))
+                .map(|execution| execution.ending)
+        });
+        match found {
+            Some(ending) => {
+                self.registry.attach(exec, outlet);
+                Response::Attached { ending }
+            }
+            None => refuse(DenialCode::AuthorizationDiscontinuity, "no such execution runs"),
+        }
+    }
+
+    fn act(&self, body: ActBody, peer: &Peer) -> Response {
+        let Some(by) = self.operator(peer.uid) else {
+            let reason = "only an active principal of the group `operators` may do this";
+            return refuse(DenialCode::IdentityUnverified, reason);
+        };
+        match self.authority.act(act(body), by) {
+            Ok(Ok(index)) => Response::Recorded { index },
+            Ok(Err(ActError { code, reason })) => refuse(code, reason),
+            Err(unavailable) => unavailable_response(unavailable),
+        }
+    }
+
+    /// The operator that a Unix user is.
+    fn operator(&self, uid: u32) -> Option<PrincipalId> {
+        self.authority.with_state(|state| {
+            state
+                .principals()
+                .find(|(_, principal)| {
+                    principal.status == PrincipalStatus::Active
+                        && principal.groups.contains("operators")
+                        && principal.uids.contains(&uid)
+                })
+                .map(|(id, _)| id.clone())
+        })
+    }
+
+    fn status(&self) -> StatusBody {
+        let size = self.authority.reader().size();
+        let writing = self.authority.is_writing();
+        self.authority.with_state(|state| {
+            let running = |phase: &Phase| matches!(phase, Phase::Running(_));
+            let (running, authorized): (Vec<_>, Vec<_>) =
+                state.executions().partition(|(_, execution)| running(&execution.phase));
+            StatusBody {
+                domain: state.genesis().domain.clone(),
+                authorized: authorized.len() as u64,
+                halted: state.is_halted(),
+                pid: std::process::id(),
+                policy: state.policy().map(|active| PolicyStatus {
+                    bundle: active.bundle,
+                    name: active.name.clone(),
+                    revision: active.revision,
+                    since: active.since,
+                }),
+                running: running.len() as u64,
+                size,
+                writing,
+            }
+        })
+    }
+
+    fn executions(&self) -> Vec<ExecutionBody> {
+        self.authority.with_state(|state| {
+            state
+                .executions()
+                .map(|(exec, execution)| ExecutionBody {
+                    decided: execution.decided,
+                    ending: execution.ending,
+                    exec: *exec,
+                    grant: execution.grant.clone(),
+                    intent: execution.intent.clone(),
+                    running_since: match execution.phase {
+                        Phase::Authorized => None,
+                        Phase::Running(since) => Some(since),
+                    },
+                })
+                .collect()
+        })
+    }
+
+    fn principals(&self) -> Vec<PrincipalBody> {
+        self.authority.with_state(|state| {
+            state
+                .principals()
+                .map(|(id, principal)| PrincipalBody {
+                    acts_for: principal.acts_for.iter().cloned().collect(),
+                    groups: principal.groups.iter().cloned().collect(),
+                    id: id.clone(),
+                    status: principal.status,
+                    uids: principal.uids.iter().copied().collect(),
+                })
+                .collect()
+        })
+    }
+}
+
+/// Who is at the other end of a connection.
+struct Peer {
+    uid: u32,
+    greeted: OnceLock<()>,
+}
+
+fn submission(body: SubmitBody, uid: u32) -> Submission {
+    Submission {
+        intent: body.intent.into_bytes(),
+        params: Params { bytes: body.params.into_bytes(), salt: body.salt },
+        holder: body.holder,
+        environment: body.environment,
+        caller: body.door.map_or(Caller::Unix(uid), Caller::Execution),
+        caller_uid: uid,
+    }
+}
+
+fn act(body: ActBody) -> Act {
+    match body {
+        ActBody::Revoke { reason, selector } => Act::Revoke { selector, reason },
+        ActBody::Halt { reason } => Act::Halt { reason },
+        ActBody::Resume { reason } => Act::Resume { reason },
+        ActBody::Principal(body) => Act::Principal {
+            id: body.id,
+            groups: body.groups,
+            uids: body.uids,
+            acts_for: body.acts_for,
+            status: body.status,
+        },
+        ActBody::Activate { archive, bundle } => {
+            Act::Activate { archive: archive.into_bytes(), bundle }
+        }
+        ActBody::Erase { index, reason } => Act::Erase { index, reason },
+    }
+}
+
+fn refuse(code: DenialCode, reason: impl Into<String>) -> Response {
+    Response::Error(Denial::new(code, reason))
+}
+
+fn unavailable_response(unavailable: Unavailable) -> Response {
+    refuse(unavailable.code(), unavailable.to_string())
+}
+
+fn denied_response(denied: Denied) -> Response {
+    let Denied { index, exec, denial } = denied;
+    Response::Denied { denial, exec, index }
+}
+
+fn recorded(outcome: Result<Result<Index, Denied>, Unavailable>) -> Response {
+    match outcome {
+        Ok(Ok(index)) => Response::Recorded { index },
+        Ok(Err(denied)) => denied_response(denied),
+        Err(unavailable) => unavailable_response(unavailable),
+    }
+}
+
+fn wait_readable(listener: &UnixListener, patience: Duration) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(listener, PollFlags::IN)];
+    let timeout = Timespec {
+        tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(patience.subsec_nanos()),
+    };
+    // An interrupted wait is a short one.
+    poll(&mut fds, Some(&timeout)).unwrap_or(0);
+}

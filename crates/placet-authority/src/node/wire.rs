@@ -1,0 +1,388 @@
+//! Frames between a gateway or an operator's command and the node.
+//!
+//! A frame is a length (four bytes, big-endian) and that many bytes of JSON, read strictly. One
+//! request is outstanding on a connection at a time; pushes come in between. This is not a public
+//! interface: both ends are the same program, and [`VERSION`] makes sure of it.
+
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use placet_evidence::{
+    CheckedDenial, Environment, Exit, Grant, PrincipalStatus, RunEnd, Selector, Stage, Usage,
+};
+use placet_types::canonical::{self, Bounds};
+use placet_types::{
+    Denial, DenialCode, Digest, DomainName, ExecutionId, GatewayName, Index, Intent, Millis,
+    PrincipalId, PublicKey, Salt, Scope,
+};
+
+use crate::preview::Preview;
+
+/// Version of this protocol. A client and a node of different versions do not talk.
+pub const VERSION: u32 = 1;
+/// Longest frame, in bytes.
+pub const FRAME_MAX: usize = 8 << 20;
+
+/// What a client asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// First frame on every connection.
+    Hello {
+        /// [`VERSION`] of the client.
+        version: u32,
+    },
+    /// Decides an intent, for real.
+    Submit(Box<SubmitBody>),
+    /// Says what would be decided. Nothing is recorded and nothing is released.
+    Preview(Box<SubmitBody>),
+    /// Records that an execution starts; the connection becomes its gateway's.
+    Start {
+        /// Digest of the artifact that it starts under.
+        artifact: Digest,
+        /// Which one.
+        exec: ExecutionId,
+        /// By whom.
+        gateway: GatewayName,
+    },
+    /// Takes up a running execution again after a connection was lost.
+    Attach {
+        /// Which one.
+        exec: ExecutionId,
+    },
+    /// Records something notable.
+    Signal {
+        /// What it points to.
+        code: DenialCode,
+        /// How often.
+        count: u64,
+        /// What happened.
+        detail: String,
+        /// Which execution.
+        exec: ExecutionId,
+    },
+    /// Records that an execution is over.
+    End(EndBody),
+    /// Records that a gateway refused what was presented to it.
+    Refused {
+        /// Why.
+        denial: Denial,
+        /// The execution, where that could be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exec: Option<ExecutionId>,
+        /// What was presented.
+        presented: String,
+        /// Where it failed.
+        stage: Stage,
+    },
+    /// Does an operator's act.
+    Act(ActBody),
+    /// What the node is doing.
+    Status,
+    /// Executions that are authorized or run.
+    Executions,
+    /// Registered principals.
+    Principals,
+    /// Ends the node once nothing runs under it.
+    Stop,
+}
+
+/// An intent with everything that is needed to decide it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitBody {
+    /// The execution that asks, for intents that came through the door of its cell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<ExecutionId>,
+    /// The machine.
+    pub environment: Environment,
+    /// The gateway's key.
+    pub holder: PublicKey,
+    /// Canonical JSON of the intent.
+    pub intent: String,
+    /// Canonical JSON of the parameters.
+    pub params: String,
+    /// What hides them.
+    pub salt: Salt,
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndBody {
+    /// Why it was terminated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<DenialCode>,
+    /// Which one.
+    pub exec: ExecutionId,
+    /// How its first process ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// What became of it.
+    pub outcome: RunEnd,
+    /// What it used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+/// An operator's act.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ActBody {
+    /// Ends authority early.
+    Revoke {
+        /// Why.
+        reason: String,
+        /// Whose.
+        selector: Selector,
+    },
+    /// Halts the domain.
+    Halt {
+        /// Why.
+        reason: String,
+    },
+    /// Lets it continue.
+    Resume {
+        /// Why.
+        reason: String,
+    },
+    /// Registers or changes a principal.
+    Principal(PrincipalBody),
+    /// Puts a bundle in force.
+    Activate {
+        /// The bundle in its single-file form, which is text.
+        archive: String,
+        /// Digest of its manifest.
+        bundle: Digest,
+    },
+    /// Destroys a private payload.
+    Erase {
+        /// Of which record.
+        index: Index,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A principal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrincipalBody {
+    /// Principals whose executions may start a child as this one.
+    pub acts_for: Vec<PrincipalId>,
+    /// Groups it is in.
+    pub groups: Vec<String>,
+    /// Its name.
+    pub id: PrincipalId,
+    /// Whether it may act.
+    pub status: PrincipalStatus,
+    /// Unix users that may act as it.
+    pub uids: Vec<u32>,
+}
+
+/// What the node answers, and what it pushes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Response {
+    /// To `Hello`.
+    Welcome(Box<Welcome>),
+    /// To `Submit`.
+    Permitted(Box<PermittedBody>),
+    /// To `Submit`, `Start`, `Signal`, `End`, `Refused`.
+    Denied {
+        /// Which check, which code, what failed.
+        denial: CheckedDenial,
+        /// The execution that would have been.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exec: Option<ExecutionId>,
+        /// The record that says so.
+        index: Index,
+    },
+    /// To `Preview`.
+    Previewed(Box<Preview>),
+    /// To whatever was recorded without a further answer.
+    Recorded {
+        /// The record.
+        index: Index,
+    },
+    /// To `Attach`.
+    Attached {
+        /// Why it must end, if it must.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ending: Option<DenialCode>,
+    },
+    /// To `Status`.
+    Status(Box<StatusBody>),
+    /// To `Executions`.
+    Executions(Vec<ExecutionBody>),
+    /// To `Principals`.
+    Principals(Vec<PrincipalBody>),
+    /// To `Stop`.
+    Stopping,
+    /// Nothing was done.
+    Error(Denial),
+    /// Pushed: the conditions hold, the log is written, the lease is renewed.
+    Beat {
+        /// Number of records.
+        size: Index,
+    },
+    /// Pushed: this execution must end.
+    Ending {
+        /// Why.
+        cause: DenialCode,
+        /// Which one.
+        exec: ExecutionId,
+    },
+}
+
+/// Who the client talks to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Welcome {
+    /// Name of the domain.
+    pub domain: DomainName,
+    /// Names of environment variables that some profile of the bundle in force passes on.
+    pub env: Vec<String>,
+    /// Entry of the genesis record.
+    pub genesis: String,
+    /// Process id of the node.
+    pub pid: u32,
+}
+
+/// A permit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PermittedBody {
+    /// The bundle in force when this was answered.
+    pub active: Digest,
+    /// The compact text.
+    pub artifact: String,
+    /// Entry of the decision.
+    pub entry: String,
+    /// Which execution.
+    pub exec: ExecutionId,
+    /// What was granted.
+    pub grant: Grant,
+    /// The record.
+    pub index: Index,
+    /// The C2SP proof file.
+    pub proof: String,
+    /// The scope.
+    pub scope: Scope,
+}
+
+/// What the node is doing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusBody {
+    /// Name of the domain.
+    pub domain: DomainName,
+    /// Executions that are authorized and have not started.
+    pub authorized: u64,
+    /// Whether the domain is halted.
+    pub halted: bool,
+    /// Process id of the node.
+    pub pid: u32,
+    /// The bundle in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyStatus>,
+    /// Executions that run.
+    pub running: u64,
+    /// Number of records.
+    pub size: Index,
+    /// Whether the log can be written.
+    pub writing: bool,
+}
+
+/// The bundle in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyStatus {
+    /// Digest of its manifest.
+    pub bundle: Digest,
+    /// Its name.
+    pub name: String,
+    /// Its revision.
+    pub revision: u64,
+    /// The record that put it in force.
+    pub since: Index,
+}
+
+/// An execution that is authorized or runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecutionBody {
+    /// The record that allowed it.
+    pub decided: Index,
+    /// Why it must end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<DenialCode>,
+    /// Which one.
+    pub exec: ExecutionId,
+    /// What was granted.
+    pub grant: Grant,
+    /// What was asked.
+    pub intent: Intent,
+    /// Since when it runs; absent while it has not started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_since: Option<Millis>,
+}
+
+/// Writes one frame.
+///
+/// # Errors
+///
+/// What the operating system says; `InvalidData` for a frame past [`FRAME_MAX`].
+pub fn write<T: Serialize>(to: &mut impl Write, message: &T) -> io::Result<()> {
+    to.write_all(&encode(message)?)
+}
+
+/// The bytes of one frame.
+///
+/// # Errors
+///
+/// `InvalidData` for a frame past [`FRAME_MAX`].
+pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+    let body = serde_json::to_vec(message).map_err(io::Error::other)?;
+    let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= FRAME_MAX);
+    let length = length.ok_or(io::ErrorKind::InvalidData)?;
+    Ok([&length.to_be_bytes(), body.as_slice()].concat())
+}
+
+/// Reads one frame, or `None` at the end of the stream.
+///
+/// # Errors
+///
+/// What the operating system says; `InvalidData` for anything but a strict frame.
+pub fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    match from.read_exact(&mut length) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if length > FRAME_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut body = Vec::new();
+    let got = from.take(length as u64).read_to_end(&mut body)?;
+    if got != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    decode(&body).map(Some)
+}
+
+/// Reads the body of a frame.
+///
+/// # Errors
+///
+/// `InvalidData` for anything but strict JSON of the right shape.
+pub fn decode<T: DeserializeOwned>(body: &[u8]) -> io::Result<T> {
+    let bounds = Bounds { bytes_max: FRAME_MAX, depth_max: 32 };
+    canonical::canonicalize(body, bounds)
+        .map(|(message, _)| message)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}

@@ -1,0 +1,154 @@
+//! The queue in front of the sequencer: bounded, with a lane of its own for what ends authority.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::submission::Unavailable;
+
+/// Intents that may wait. Past that, callers are told at once that there is too much.
+pub(crate) const WAITING_MAX: usize = 4096;
+/// Records of running executions and of operators that may wait.
+pub(crate) const URGENT_MAX: usize = 65_536;
+/// Records in one batch.
+pub(crate) const BATCH_MAX: usize = 256;
+
+/// Two lanes into one consumer.
+#[derive(Debug)]
+pub(crate) struct Queue<T> {
+    lanes: Mutex<Lanes<T>>,
+    filled: Condvar,
+}
+
+#[derive(Debug)]
+struct Lanes<T> {
+    urgent: VecDeque<T>,
+    waiting: VecDeque<T>,
+    closed: bool,
+}
+
+/// What the consumer got.
+#[derive(Debug)]
+pub(crate) enum Batch<T> {
+    /// At least one item, the urgent ones first.
+    Items(Vec<T>),
+    /// Nothing came in time.
+    Idle,
+    /// The queue is closed and empty.
+    Closed,
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new() -> Self {
+        let lanes = Lanes { urgent: VecDeque::new(), waiting: VecDeque::new(), closed: false };
+        Self { lanes: Mutex::new(lanes), filled: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lanes<T>> {
+        // No code panics while it holds the lock, so the data behind a poisoned one is whole.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an intent.
+    pub(crate) fn push(&self, item: T) -> Result<(), Unavailable> {
+        let mut lanes = self.lock();
+        if lanes.closed {
+            return Err(Unavailable::Evidence);
+        }
+        if lanes.waiting.len() >= WAITING_MAX {
+            return Err(Unavailable::Overloaded);
+        }
+        lanes.waiting.push_back(item);
+        drop(lanes);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Adds something that must not wait behind intents.
+    pub(crate) fn push_urgent(&self, item: T) -> Result<(), Unavailable> {
+        let mut lanes = self.lock();
+        if lanes.closed {
+            return Err(Unavailable::Evidence);
+        }
+        if lanes.urgent.len() >= URGENT_MAX {
+            return Err(Unavailable::Overloaded);
+        }
+        lanes.urgent.push_back(item);
+        drop(lanes);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Waits at most `patience` for the next batch.
+    pub(crate) fn take(&self, patience: Duration) -> Batch<T> {
+        let mut lanes = self.lock();
+        if lanes.is_empty() && !lanes.closed {
+            lanes = self
+                .filled
+                .wait_timeout_while(lanes, patience, |lanes| lanes.is_empty() && !lanes.closed)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        if lanes.is_empty() {
+            return if lanes.closed { Batch::Closed } else { Batch::Idle };
+        }
+        let urgent = lanes.urgent.len().min(BATCH_MAX);
+        let waiting = lanes.waiting.len().min(BATCH_MAX - urgent);
+        let mut items: Vec<T> = lanes.urgent.drain(..urgent).collect();
+        items.extend(lanes.waiting.drain(..waiting));
+        Batch::Items(items)
+    }
+
+    /// Takes no more; what waits is still handed out.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_all();
+    }
+}
+
+impl<T> Lanes<T> {
+    fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(queue: &Queue<u32>) -> Vec<u32> {
+        match queue.take(Duration::from_millis(1)) {
+            Batch::Items(items) => items,
+            Batch::Idle | Batch::Closed => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_ends_authority_overtakes_intents() {
+        let queue = Queue::new();
+        queue.push(1).unwrap();
+        queue.push_urgent(2).unwrap();
+        assert_eq!(take(&queue), [2, 1]);
+    }
+
+    #[test]
+    fn a_full_lane_of_intents_refuses_at_once_and_leaves_the_other_lane_open() {
+        let queue = Queue::new();
+        for i in 0..WAITING_MAX {
+            queue.push(u32::try_from(i).unwrap()).unwrap();
+        }
+        assert_eq!(queue.push(0), Err(Unavailable::Overloaded));
+        assert_eq!(queue.push_urgent(7), Ok(()));
+        assert_eq!(take(&queue).len(), BATCH_MAX);
+    }
+
+    #[test]
+    fn a_closed_queue_hands_out_what_waits_and_then_says_so() {
+        let queue = Queue::new();
+        queue.push(1).unwrap();
+        queue.close();
+        assert_eq!(queue.push(2), Err(Unavailable::Evidence));
+        assert_eq!(take(&queue), [1]);
+        assert!(matches!(queue.take(Duration::ZERO), Batch::Closed));
+    }
+}

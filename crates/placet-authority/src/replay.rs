@@ -1,0 +1,166 @@
+//! Replay: every decision computed again from the log, and compared with what was recorded.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use placet_decision::{Input, decide};
+use placet_evidence::{Decided, Entry, Record};
+use placet_log::{LogReader, Payload};
+use placet_policy::Policy;
+use placet_state::State;
+use placet_types::{Digest, Index, Scope};
+
+use crate::activate::Bundles;
+use crate::authority::OpenError;
+use crate::blobs::Blobs;
+use crate::draft::decode_payload;
+use crate::scopes;
+
+/// What replay found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplayReport {
+    /// Records that were read.
+    pub records: u64,
+    /// Decisions that came out the same, byte for byte.
+    pub same: u64,
+    /// Decisions that came out otherwise.
+    pub different: Vec<Index>,
+    /// Decisions whose payload was destroyed on purpose: proven, not recomputable.
+    pub erased: Vec<Index>,
+    /// Decisions whose payload is missing or damaged without a record that says why.
+    pub unreadable: Vec<Index>,
+    /// Decisions under a bundle that is not kept here.
+    pub without_policy: Vec<Index>,
+}
+
+/// Where the parts that are not in the log itself are found.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// The log.
+    pub reader: &'a LogReader,
+    /// Policy bundles.
+    pub bundles: &'a Bundles,
+    /// Scopes.
+    pub blobs: &'a Blobs,
+}
+
+impl ReplayReport {
+    /// Whether every decision that can be computed again came out the same, and the others were
+    /// erased on purpose.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.different.is_empty() && self.unreadable.is_empty() && self.without_policy.is_empty()
+    }
+}
+
+/// Computes every decision of the log again. `progress` is told of each record.
+///
+/// # Errors
+///
+/// [`OpenError`] when the log itself cannot be read or folded.
+pub fn replay(
+    sources: Sources<'_>,
+    mut progress: impl FnMut(Index),
+) -> Result<ReplayReport, OpenError> {
+    let reader = sources.reader;
+    let mut state = crate::authority::begin(reader)?;
+    let mut run =
+        Run { sources, policies: BTreeMap::new(), scopes: BTreeMap::new(), report: ReplayReport::default() };
+    run.report.records = 1;
+    let mut erased = std::collections::BTreeSet::new();
+    for entry in reader.entries(Index::new(1)..reader.size()) {
+        let (index, bytes) = entry?;
+        let record =
+            Entry::from_bytes(bytes).read().map_err(|error| OpenError::Entry { index, error })?;
+        match &record {
+            Record::Decided(decided) => run.check(&state, index, decided)?,
+            Record::Erased(record) => {
+                erased.insert(record.index);
+            }
+            _ => {}
+        }
+        state.apply(index, &record).map_err(|error| OpenError::Fold { index, error })?;
+        run.report.records += 1;
+        progress(index);
+    }
+    // Destroyed without a record that says so is not destroyed on purpose.
+    let (kept, unexplained) =
+        run.report.erased.iter().partition::<Vec<Index>, _>(|index| erased.contains(index));
+    run.report.erased = kept;
+    run.report.unreadable.extend(unexplained);
+    Ok(run.report)
+}
+
+struct Run<'a> {
+    sources: Sources<'a>,
+    policies: BTreeMap<Digest, Option<Arc<Policy>>>,
+    scopes: BTreeMap<Digest, Arc<Scope>>,
+    report: ReplayReport,
+}
+
+impl Run<'_> {
+    fn check(&mut self, state: &State, index: Index, decided: &Decided) -> Result<(), OpenError> {
+        let params = match self.sources.reader.payload(index)? {
+            Payload::Present(bytes) => decode_payload(&bytes),
+            Payload::Erased => {
+                self.report.erased.push(index);
+                return Ok(());
+            }
+            Payload::Damaged | Payload::None => None,
+        };
+        let Some(params) = params else {
+            self.report.unreadable.push(index);
+            return Ok(());
+        };
+        let policy = match state.policy() {
+            Some(active) => match self.policy(active.bundle) {
+                Some(policy) => Some(policy),
+                None => {
+                    self.report.without_policy.push(index);
+                    return Ok(());
+                }
+            },
+            None => None,
+        };
+        let parent = decided.intent.parent.and_then(|parent| state.execution(&parent));
+        let parent_scope = parent.and_then(|parent| self.scope(parent.grant.scope));
+        let decision = decide(&Input {
+            state,
+            policy: policy.as_deref(),
+            intent: &decided.intent,
+            params: &params,
+            parent_scope: parent_scope.as_deref(),
+            facts: &decided.facts,
+        });
+        if let Some((grant, scope)) = decision.permit() {
+            self.scopes.entry(grant.scope).or_insert_with(|| Arc::clone(scope));
+        }
+        let again =
+            decision.into_record(decided.intent.clone(), decided.facts.clone(), decided.artifact);
+        // Equal records have equal bytes: a record has one encoding.
+        if again == *decided {
+            self.report.same += 1;
+        } else {
+            self.report.different.push(index);
+        }
+        Ok(())
+    }
+
+    fn policy(&mut self, bundle: Digest) -> Option<Arc<Policy>> {
+        let bundles = self.sources.bundles;
+        self.policies
+            .entry(bundle)
+            .or_insert_with(|| bundles.load(bundle).ok().map(Arc::new))
+            .clone()
+    }
+
+    /// A scope that this run granted itself; one from before a loss of order is read from disk.
+    fn scope(&mut self, digest: Digest) -> Option<Arc<Scope>> {
+        if let Some(scope) = self.scopes.get(&digest) {
+            return Some(Arc::clone(scope));
+        }
+        let scope = Arc::new(scopes::read(self.sources.blobs, digest)?);
+        self.scopes.insert(digest, Arc::clone(&scope));
+        Some(scope)
+    }
+}

@@ -1,0 +1,100 @@
+//! What callers hand in, and what they get back.
+
+use std::sync::Arc;
+
+use placet_artifact::receipt::Receipt;
+use placet_artifact::Artifact;
+use placet_decision::Params;
+use placet_evidence::{Caller, CheckedDenial, Environment, Exit, Grant, RunEnd, Usage};
+use placet_types::{DenialCode, ExecutionId, Index, PublicKey, Scope};
+
+/// An intent with everything that is needed to decide it.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// Canonical bytes of the intent, as they came.
+    pub intent: Vec<u8>,
+    /// Private parameters.
+    pub params: Params,
+    /// The gateway's own key: the artifact will be bound to it.
+    pub holder: PublicKey,
+    /// The machine, as the gateway attests it.
+    pub environment: Environment,
+    /// Who submits, by the server's own knowledge.
+    pub caller: Caller,
+    /// Unix user of the submitting process, for records of attempts that do not parse.
+    pub caller_uid: u32,
+}
+
+/// The answer to a submission. Either way it is recorded.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// It may run.
+    Permitted(Box<Permitted>),
+    /// It may not.
+    Denied(Denied),
+}
+
+/// A permit, durable and effective.
+#[derive(Clone, Debug)]
+pub struct Permitted {
+    /// The execution that may start.
+    pub exec: ExecutionId,
+    /// The record that says so.
+    pub index: Index,
+    /// The signed authorization.
+    pub artifact: Artifact,
+    /// Proof that the record is in the log.
+    pub receipt: Receipt,
+    /// What was granted.
+    pub grant: Grant,
+    /// The scope that was granted.
+    pub scope: Arc<Scope>,
+}
+
+/// A denial, recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// The record that says so.
+    pub index: Index,
+    /// The execution that would have been; absent when the intent could not be read.
+    pub exec: Option<ExecutionId>,
+    /// Which check, which code, what failed.
+    pub denial: CheckedDenial,
+}
+
+/// No answer could be recorded, so there is none: nothing may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// Too much at once.
+    #[error("overloaded: too many intents are waiting")]
+    Overloaded,
+    /// The log cannot be written.
+    #[error("evidence_unavailable: the log cannot be written")]
+    Evidence,
+}
+
+/// How an execution ended, as its gateway saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndReport {
+    /// Which one.
+    pub exec: ExecutionId,
+    /// What became of it.
+    pub outcome: RunEnd,
+    /// Why it was terminated.
+    pub cause: Option<DenialCode>,
+    /// How its first process ended.
+    pub exit: Option<Exit>,
+    /// What it used.
+    pub usage: Option<Usage>,
+}
+
+impl Unavailable {
+    /// The denial code that the caller is told.
+    #[must_use]
+    pub const fn code(self) -> DenialCode {
+        match self {
+            Self::Overloaded => DenialCode::Overloaded,
+            Self::Evidence => DenialCode::EvidenceUnavailable,
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The ten checks.
+//!
+//! Check 2 (the log is writable and the view is fresh) has no code here on purpose: a decision is
+//! made for the index at which its record will stand, against the fold of everything before it, and
+//! it counts only once that record is durable. A view cannot be fresher than that, and a log that
+//! cannot be written yields no record, so no permit.
+
+use std::sync::Arc;
+
+use placet_evidence::{
+    Caller, CheckedDenial, Grant, History, PolicyRef, PrincipalStatus, Risk,
+};
+use placet_policy::{Effect, Evaluation, Policy, Profile, Request, Vars};
+use placet_state::{Execution, Principal, resource_digest};
+use placet_types::canonical::{Bounds, Json};
+use placet_types::{
+    DenialCode, Digest, ExecutionId, Millis, PrincipalId, ProcessParams, Scope, Seconds, canonical,
+};
+
+use crate::{Answer, Decision, Input};
+
+/// Names of the checks, in order.
+pub const CHECKS: [&str; 10] = [
+    "the intent parses strictly",
+    "the log is writable and the view of it is fresh",
+    "the domain is not halted",
+    "the principal is authenticated, known and active",
+    "the lineage allows it",
+    "the environment is trusted",
+    "history and risk are known",
+    "policy permits it",
+    "the obligations resolve and the scope holds",
+    "the outcome is recorded",
+];
+
+/// Deepest lineage: an execution has at most this many ancestors.
+pub const DEPTH_MAX: u32 = 8;
+
+type Denied = CheckedDenial;
+
+fn deny(check: u8, code: DenialCode, reason: impl Into<String>) -> Denied {
+    CheckedDenial { check, code, reason: reason.into() }
+}
+
+/// What later checks use of earlier ones; also what the record says of a denial.
+struct Found {
+    policy: PolicyRef,
+    risk: Risk,
+}
+
+pub(crate) fn run(input: &Input<'_>) -> Decision {
+    let mut found = Found {
+        policy: PolicyRef {
+            bundle: input.state.policy().map(|active| active.bundle),
+            determining: Vec::new(),
+        },
+        risk: Risk::default(),
+    };
+    let answer = match checks(input, &mut found) {
+        Ok((grant, scope)) => Answer::Permit { grant, scope: Arc::new(scope) },
+        Err(denial) => Answer::Deny(denial),
+    };
+    Decision { answer, policy: found.policy, risk: found.risk }
+}
+
+fn checks(input: &Input<'_>, found: &mut Found) -> Result<(Grant, Scope), Denied> {
+    let (params, json) = parse_params(input)?;
+    not_halted(input)?;
+    let principal = principal(input)?;
+    let ancestry = lineage(input)?;
+    let policy = policy_in_force(input)?;
+    environment(input, policy)?;
+    let history = history_and_risk(input, found);
+    let evaluation = evaluate(input, policy, principal, &ancestry, &json, &history, found)?;
+    let granted = resolve(input, policy, &evaluation, &params)?;
+    Ok((grant(input, &granted, ancestry)?, granted.scope))
+}
+
+// 1 --------------------------------------------------------------------------------------------
+
+fn parse_params(input: &Input<'_>) -> Result<(ProcessParams, Json), Denied> {
+    let malformed = |reason: String| deny(1, DenialCode::Malformed, reason);
+    let action = input.intent.action.as_str();
+    if action != ProcessParams::ACTION {
+        return Err(malformed(format!("this version knows no action `{action}`")));
+    }
+    if !input.intent.params.opens_to(action, &input.params.bytes, &input.params.salt) {
+        return Err(malformed("the commitment does not open to the parameters".into()));
+    }
+    let bounds = Bounds { bytes_max: ProcessParams::BYTES_MAX, ..Bounds::MESSAGE };
+    let read = |error: canonical::Malformed| malformed(format!("parameters: {error}"));
+    let params = ProcessParams::decode(&input.params.bytes).map_err(read)?;
+    let json = Json::parse(&input.params.bytes, bounds).map_err(read)?;
+    let resource = &input.intent.resource;
+    if resource.kind != "Program" || resource.digest.is_none() {
+        return Err(malformed("a process needs a program with its digest as resource".into()));
+    }
+    Ok((params, json))
+}
+
+// 3 --------------------------------------------------------------------------------------------
+
+fn not_halted(input: &Input<'_>) -> Result<(), Denied> {
+    if input.state.is_halted() {
+        return Err(deny(3, DenialCode::Halted, "the domain is halted"));
+    }
+    Ok(())
+}
+
+// 4 --------------------------------------------------------------------------------------------
+
+fn principal<'a>(input: &Input<'a>) -> Result<&'a Principal, Denied> {
+    let unverified = |reason: &str| deny(4, DenialCode::IdentityUnverified, reason);
+    let id = &input.intent.principal;
+    let principal =
+        input.state.principal(id).ok_or_else(|| unverified("the principal is not registered"))?;
+    match principal.status {
+        PrincipalStatus::Active => {}
+        PrincipalStatus::Suspended => {
+            return Err(deny(4, DenialCode::Revoked, "the principal is suspended"));
+        }
+    }
+    let may_act = match &input.facts.caller {
+        Caller::Unix(uid) => principal.uids.contains(uid),
+        Caller::Execution(exec) => may_act_for(input, *exec, id, principal),
+    };
+    if may_act { Ok(principal) } else { Err(unverified("the caller may not act as this principal")) }
+}
+
+/// A governed caller acts as its own principal, or as one that lets that principal act for it.
+fn may_act_for(
+    input: &Input<'_>,
+    caller: ExecutionId,
+    id: &PrincipalId,
+    principal: &Principal,
+) -> bool {
+    input.state.execution(&caller).is_some_and(|execution| {
+        execution.principal() == id || principal.acts_for.contains(execution.principal())
+    })
+}
+
+// 5 --------------------------------------------------------------------------------------------
+
+/// What an execution has from its parent.
+struct Ancestry {
+    depth: u32,
+    delegation: Vec<PrincipalId>,
+    root: ExecutionId,
+    not_after: Option<Millis>,
+}
+
+fn lineage(input: &Input<'_>) -> Result<Ancestry, Denied> {
+    let broken = |reason: &str| deny(5, DenialCode::LineageFragmented, reason);
+    if let Caller::Execution(exec) = input.facts.caller
+        && input.intent.parent != Some(exec)
+    {
+        return Err(broken("a governed caller can only start children of its own"));
+    }
+    let Some(parent) = input.intent.parent else {
+        let root = input.facts.exec;
+        return Ok(Ancestry { depth: 0, delegation: Vec::new(), root, not_after: None });
+    };
+    let execution =
+        input.state.execution(&parent).ok_or_else(|| broken("the parent does not run"))?;
+    if !execution.is_live() || execution.grant.not_after <= input.facts.time {
+        return Err(broken("the parent does not run, or is being ended"));
+    }
+    let depth = execution.grant.depth.saturating_add(1);
+    if depth > DEPTH_MAX {
+        return Err(broken("the lineage is as deep as it may be"));
+    }
+    check_parent_scope(input, execution)?;
+    Ok(Ancestry {
+        depth,
+        delegation: delegation(execution, &input.intent.principal),
+        root: execution.grant.root,
+        not_after: Some(execution.grant.not_after),
+    })
+}
+
+/// The caller hands the parent's scope in; the state holds its digest, so it cannot be another one.
+fn check_parent_scope(input: &Input<'_>, parent: &Execution) -> Result<(), Denied> {
+    let broken = || deny(5, DenialCode::LineageFragmented, "the parent's scope is not known");
+    let scope = input.parent_scope.ok_or_else(broken)?;
+    let bytes = canonical::to_bytes(scope).map_err(|_| broken())?;
+    if Digest::of(&bytes) == parent.grant.scope { Ok(()) } else { Err(broken()) }
+}
+
+/// The principals of the ancestors, the parent's first; one that acts as itself adds no link.
+fn delegation(parent: &Execution, principal: &PrincipalId) -> Vec<PrincipalId> {
+    let mut chain = parent.grant.delegation.clone();
+    if parent.principal() != principal {
+        chain.insert(0, parent.principal().clone());
+    }
+    chain
+}
+
+// 6 --------------------------------------------------------------------------------------------
+
+/// Environment and everything after it need a bundle; without one, everything is denied.
+fn policy_in_force<'a>(input: &Input<'a>) -> Result<&'a Policy, Denied> {
+    let active = input
+        .state
+        .policy()
+        .ok_or_else(|| deny(8, DenialCode::NoPermit, "no policy bundle is in force"))?;
+    input.policy.filter(|policy| policy.digest() == active.bundle).ok_or_else(|| {
+        deny(8, DenialCode::PolicyError, "the bundle in force could not be compiled here")
+    })
+}
+
+fn environment(input: &Input<'_>, policy: &Policy) -> Result<(), Denied> {
+    let appraisal = policy.references().appraise(&input.facts.environment);
+    if appraisal.trusted {
+        return Ok(());
+    }
+    Err(deny(6, DenialCode::EnvironmentUntrusted, appraisal.reasons.join("; ")))
+}
+
+// 7 --------------------------------------------------------------------------------------------
+
+fn history_and_risk(input: &Input<'_>, found: &mut Found) -> History {
+    let resource = resource_digest(&input.intent.resource);
+    let history = input.state.history(&input.intent.principal, resource, input.facts.time);
+    found.risk = input.state.risk(&history);
+    history
+}
+
+// 8 --------------------------------------------------------------------------------------------
+
+fn evaluate(
+    input: &Input<'_>,
+    policy: &Policy,
+    principal: &Principal,
+    ancestry: &Ancestry,
+    params: &Json,
+    history: &History,
+    found: &mut Found,
+) -> Result<Evaluation, Denied> {
+    let groups: Vec<String> = principal.groups.iter().cloned().collect();
+    let evaluation = policy.evaluate(&Request {
+        principal: &input.intent.principal,
+        groups: &groups,
+        action: &input.intent.action,
+        resource: &input.intent.resource,
+        params,
+        delegation: &ancestry.delegation,
+        depth: ancestry.depth,
+        profile_asked: input.intent.asked.profile.as_ref(),
+        environment: &input.facts.environment,
+        environment_trusted: true,
+        history,
+        risk: &found.risk,
+        time: input.facts.time,
+    });
+    found.policy.determining.clone_from(&evaluation.determining);
+    let denied = |code, reason: &str| Err(deny(8, code, reason));
+    match evaluation.effect {
+        Effect::Permit => {}
+        Effect::Forbid => return denied(DenialCode::PolicyForbids, "a policy forbids it"),
+        Effect::NoPermit => return denied(DenialCode::NoPermit, "no policy permits it"),
+        Effect::Error => {
+            return denied(DenialCode::PolicyError, "a policy failed while it was evaluated");
+        }
+    }
+    if evaluation.determining.iter().any(|id| input.state.is_policy_revoked(id)) {
+        return denied(DenialCode::Revoked, "the policy that permits it was revoked");
+    }
+    Ok(evaluation)
+}
+
+// 9 --------------------------------------------------------------------------------------------
+
+struct Granted<'a> {
+    profile: &'a Profile,
+    scope: Scope,
+    lifetime: Seconds,
+}
+
+fn resolve<'a>(
+    input: &Input<'_>,
+    policy: &'a Policy,
+    evaluation: &Evaluation,
+    params: &ProcessParams,
+) -> Result<Granted<'a>, Denied> {
+    let vars = Vars { workspace: params.workspace.clone(), home: params.home.clone() };
+    let profiles = profiles(input, policy, evaluation)?;
+    let mut scope: Option<Scope> = None;
+    for profile in &profiles {
+        let own = profile.scope(&vars).map_err(|denial| deny(9, denial.code, denial.reason))?;
+        scope = Some(scope.map_or_else(|| own.clone(), |so_far| so_far.intersect(&own)));
+    }
+    let (Some(profile), Some(mut scope)) = (profiles.last().copied(), scope) else {
+        return Err(deny(9, DenialCode::PolicyError, "no profile applies"));
+    };
+    if let Some(parent) = input.parent_scope.filter(|_| input.intent.parent.is_some()) {
+        scope = scope.intersect(parent);
+    }
+    holds(input, &scope, params)?;
+    let asked = input.intent.asked.lifetime_secs;
+    let lifetimes = [
+        Some(profile.lifetime()),
+        evaluation.obligations.lifetime,
+        asked,
+        Some(Seconds::new(scope.limits.wall_secs)),
+    ];
+    let lifetime = lifetimes.into_iter().flatten().min().unwrap_or_default();
+    Ok(Granted { profile, scope, lifetime })
+}
+
+/// The profiles whose scopes are intersected: those of the permits (else the bundle's default),
+/// then the one that was asked for, after which the result is named.
+fn profiles<'a>(
+    input: &Input<'_>,
+    policy: &'a Policy,
+    evaluation: &Evaluation,
+) -> Result<Vec<&'a Profile>, Denied> {
+    let unknown = |name: &str| {
+        deny(9, DenialCode::ScopeExceeded, format!("the bundle has no profile `{name}`"))
+    };
+    let mut names = evaluation.obligations.profiles.clone();
+    if names.is_empty() {
+        names.push(policy.default_profile().clone());
+    }
+    names.extend(input.intent.asked.profile.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+    names.iter().map(|name| policy.profile(name).ok_or_else(|| unknown(name.as_str()))).collect()
+}
+
+/// The scope must cover what the intent needs in any case: its program and its working directory.
+fn holds(input: &Input<'_>, scope: &Scope, params: &ProcessParams) -> Result<(), Denied> {
+    let exceeded = |reason: &str| Err(deny(9, DenialCode::ScopeExceeded, reason));
+    let program = placet_types::AbsPath::parse(&input.intent.resource.id)
+        .map_err(|error| deny(1, DenialCode::Malformed, error.to_string()))?;
+    if !scope.may_exec(&program) {
+        return exceeded("the program stands outside the paths that may be executed");
+    }
+    if !scope.read.contains(&params.cwd) {
+        return exceeded("the working directory stands outside the paths that may be read");
+    }
+    Ok(())
+}
+
+fn grant(
+    input: &Input<'_>,
+    granted: &Granted<'_>,
+    ancestry: Ancestry,
+) -> Result<Grant, Denied> {
+    // Windows are whole seconds, as in the artifact.
+    let not_before = Millis::new(input.facts.time.as_unix_secs().saturating_mul(1000));
+    let not_after = not_before.plus(granted.lifetime);
+    let scope = canonical::to_bytes(&granted.scope)
+        .map_err(|error| deny(9, DenialCode::PolicyError, error.to_string()))?;
+    if granted.lifetime == Seconds::default() {
+        return Err(deny(9, DenialCode::ScopeExceeded, "no lifetime is left to grant"));
+    }
+    Ok(Grant {
+        delegation: ancestry.delegation,
+        depth: ancestry.depth,
+        lease_ms: granted.profile.lease_ms(),
+        not_after: ancestry.not_after.map_or(not_after, |parent| parent.min(not_after)),
+        not_before,
+        profile: granted.profile.name().clone(),
+        root: ancestry.root,
+        scope: Digest::of(&scope),
+        staleness_ms: granted.profile.staleness_ms(),
+    })
+}

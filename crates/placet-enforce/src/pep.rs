@@ -1,0 +1,138 @@
+//! From an artifact to a permit.
+
+use placet_artifact::holder::HolderProof;
+use placet_artifact::receipt::Receipt;
+use placet_artifact::verify::{
+    ActualParams, Expected, PinError, Pins, Presented, Refusal, Skew, Standing, Verified, Verifier,
+};
+use placet_artifact::{Claims, MemoryGuard};
+use placet_types::{
+    Digest, ExecutionId, GatewayName, Intent, Millis, PublicKey, Salt, Scope, SigningKey,
+};
+
+/// Artifacts that one gateway remembers as used.
+const REMEMBERED_MAX: usize = 4096;
+
+/// The policy enforcement point of one gateway.
+#[derive(Debug)]
+pub struct Pep {
+    verifier: Verifier,
+    gateway: GatewayName,
+    holder: SigningKey,
+    used: MemoryGuard,
+}
+
+/// The call that is about to happen, and the world as the gateway sees it now.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The intent that the call amounts to.
+    pub intent: &'a Intent,
+    /// Canonical bytes of the parameters that will be used.
+    pub params: &'a [u8],
+    /// Salt of their commitment.
+    pub salt: &'a Salt,
+    /// Digest of the environment.
+    pub environment: &'a Digest,
+    /// The bundle that is in force.
+    pub policy: &'a Digest,
+    /// Time.
+    pub now: Millis,
+}
+
+/// The right to one effect, once. In-process, made by [`Pep::admit`] and by nothing else.
+///
+/// ```compile_fail
+/// fn twice(permit: placet_enforce::Permit) {
+///     let copy = permit.clone();
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "an unused permit is an effect that never happened"]
+pub struct Permit {
+    verified: Verified,
+}
+
+impl Pep {
+    /// A gateway that trusts these pins and holds this key.
+    ///
+    /// # Errors
+    ///
+    /// [`PinError`] when the pins contradict each other.
+    pub fn new(pins: Pins, gateway: GatewayName, holder: SigningKey) -> Result<Self, PinError> {
+        let used = MemoryGuard::new(REMEMBERED_MAX);
+        Ok(Self { verifier: Verifier::new(pins)?, gateway, holder, used })
+    }
+
+    /// The key that artifacts for this gateway are bound to.
+    #[must_use]
+    pub fn holder(&self) -> PublicKey {
+        self.holder.public()
+    }
+
+    /// Name of the gateway.
+    #[must_use]
+    pub fn gateway(&self) -> &GatewayName {
+        &self.gateway
+    }
+
+    /// Verifies what was presented against the call, and uses it up.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] names the first step that failed. Nothing may happen then.
+    pub fn admit(
+        &mut self,
+        artifact: &str,
+        receipt: &Receipt,
+        call: &Call<'_>,
+    ) -> Result<Permit, Refusal> {
+        // The holder is this process: that the artifact is bound to its key shows that it was
+        // issued to it. The call's commitment is unique, so it serves as the challenge.
+        let challenge = call.intent.params.as_bytes().as_slice();
+        let digest = placet_artifact::artifact::digest_of(artifact);
+        let holder = HolderProof::make(&self.holder, &digest, challenge);
+        let live = |_: &Claims| Standing::Live;
+        let expected = Expected {
+            gateway: &self.gateway,
+            intent: call.intent,
+            params: ActualParams::Opening { payload: call.params, salt: call.salt },
+            environment: call.environment,
+            policy: call.policy,
+            // A revocation since the decision is found when the start is recorded: the log puts
+            // one before the other.
+            revocations: &live,
+            challenge,
+            now: call.now,
+            skew: Skew::NONE,
+        };
+        let presented = Presented { artifact, receipt, holder: &holder };
+        let verified = self.verifier.verify(&presented, &expected, &mut self.used)?;
+        Ok(Permit { verified })
+    }
+}
+
+impl Permit {
+    /// The execution that may happen.
+    #[must_use]
+    pub fn exec(&self) -> ExecutionId {
+        self.verified.claims().exec
+    }
+
+    /// What it may touch. The enforcement is computed from this and from nothing else.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.verified.claims().detail().scope
+    }
+
+    /// What was authorized, in full.
+    #[must_use]
+    pub fn claims(&self) -> &Claims {
+        self.verified.claims()
+    }
+
+    /// Digest of the artifact.
+    #[must_use]
+    pub fn artifact(&self) -> Digest {
+        *self.verified.digest()
+    }
+}

@@ -1,0 +1,171 @@
+//! From a command to an intent. Nothing is executed here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use placet_types::canonical;
+use placet_types::{
+    AbsPath, ActionName, Asked, Commitment, ExecutionId, GatewayName, Intent, PrincipalId,
+    ProcessParams, ProfileName, ResourceRef, Salt, Seconds,
+};
+
+use crate::program::{Program, ProgramError};
+
+/// A command as the caller gave it.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The program's name and its arguments.
+    pub argv: Vec<String>,
+    /// The caller's environment, all of it. Only what some profile passes on is offered.
+    pub env: BTreeMap<String, String>,
+    /// The caller's working directory.
+    pub cwd: PathBuf,
+    /// Who asks.
+    pub principal: PrincipalId,
+    /// What it is for.
+    pub purpose: Option<String>,
+    /// Asks for at most the scope of this profile.
+    pub profile: Option<ProfileName>,
+    /// Asks for at most this long.
+    pub lifetime: Option<Seconds>,
+    /// The execution that it is a child of.
+    pub parent: Option<ExecutionId>,
+    /// The execution through whose door the command came.
+    pub door: Option<ExecutionId>,
+}
+
+/// A command that was made an intent, with what belongs to it.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The intent.
+    pub intent: Intent,
+    /// Its parameters, as they were read back from the bytes.
+    pub params: ProcessParams,
+    /// Canonical bytes of the parameters.
+    pub params_bytes: Vec<u8>,
+    /// Salt of their commitment.
+    pub salt: Salt,
+    /// The program.
+    pub program: Program,
+}
+
+/// Why a command is no intent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// There is no such program.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The working directory is not there.
+    #[error("the working directory {0}: {1}")]
+    Cwd(PathBuf, io::Error),
+    /// A path that records cannot hold.
+    #[error("{0:?} cannot be written in a record: it is not UTF-8, or not an absolute path")]
+    Path(PathBuf),
+    /// The parameters break a rule of their format.
+    #[error("the command cannot be submitted: {0}")]
+    Malformed(#[from] canonical::Malformed),
+    /// The operating system gave no randomness.
+    #[error("the operating system gave no randomness")]
+    Random,
+}
+
+/// Name of this gateway.
+pub(crate) const GATEWAY: &str = "process";
+
+impl Call {
+    /// Finds the program, takes the parameters, and writes the intent.
+    ///
+    /// `offered` are the names of environment variables that some profile would pass on.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]
+    pub fn new(
+        command: &Command,
+        offered: &BTreeSet<String>,
+        memory: Option<&Path>,
+    ) -> Result<Self, CallError> {
+        let name = command.argv.first().map(String::as_str).unwrap_or_default();
+        let cwd = fs::canonicalize(&command.cwd)
+            .map_err(|error| CallError::Cwd(command.cwd.clone(), error))?;
+        let search = command.env.get("PATH").map_or("/usr/bin:/bin", String::as_str);
+        let program = Program::find(name, &cwd, search, memory)?;
+        let params = ProcessParams {
+            argv: command.argv.clone(),
+            cwd: abs(&cwd)?,
+            env: offer(&command.env, offered),
+            home: home(&command.env)?,
+            purpose: command.purpose.clone(),
+            workspace: abs(&workspace(&cwd))?,
+        };
+        params.check()?;
+        let params_bytes = canonical::to_bytes(&params)
+            .map_err(|error| canonical::Malformed::Shape(error.to_string()))?;
+        if params_bytes.len() > ProcessParams::BYTES_MAX {
+            return Err(canonical::Malformed::TooLong(ProcessParams::BYTES_MAX).into());
+        }
+        let salt = salt()?;
+        let intent = intent(command, &program, &params_bytes, &salt)?;
+        Ok(Self { intent, params, params_bytes, salt, program })
+    }
+}
+
+fn intent(
+    command: &Command,
+    program: &Program,
+    params: &[u8],
+    salt: &Salt,
+) -> Result<Intent, CallError> {
+    let shape = |error: placet_types::id::NameSyntax| {
+        CallError::Malformed(canonical::Malformed::Shape(error.to_string()))
+    };
+    let action = ActionName::parse(ProcessParams::ACTION).map_err(shape)?;
+    let asked = Asked { lifetime_secs: command.lifetime, profile: command.profile.clone() };
+    Ok(Intent {
+        params: Commitment::to(action.as_str(), params, salt),
+        action,
+        asked,
+        gateway: GatewayName::parse(GATEWAY).map_err(shape)?,
+        parent: command.parent.or(command.door),
+        principal: command.principal.clone(),
+        resource: ResourceRef {
+            digest: Some(program.digest),
+            id: program.path.as_str().to_owned(),
+            kind: "Program".to_owned(),
+        },
+    })
+}
+
+fn offer(env: &BTreeMap<String, String>, offered: &BTreeSet<String>) -> BTreeMap<String, String> {
+    env.iter()
+        .filter(|(name, _)| offered.contains(*name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// The repository that holds the working directory, or that directory.
+fn workspace(cwd: &Path) -> PathBuf {
+    cwd.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(cwd).to_owned()
+}
+
+fn home(env: &BTreeMap<String, String>) -> Result<AbsPath, CallError> {
+    // Without a home nothing below it can be meant, so a path that cannot exist stands for it.
+    let text = env.get("HOME").filter(|home| !home.is_empty());
+    let path = text.map_or_else(|| PathBuf::from("/nonexistent"), PathBuf::from);
+    abs(&fs::canonicalize(&path).unwrap_or(path))
+}
+
+fn abs(path: &Path) -> Result<AbsPath, CallError> {
+    path.to_str()
+        .and_then(|text| AbsPath::parse(text).ok())
+        .ok_or_else(|| CallError::Path(path.to_owned()))
+}
+
+fn salt() -> Result<Salt, CallError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| CallError::Random)?;
+    Ok(Salt::new(bytes))
+}

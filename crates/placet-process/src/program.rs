@@ -1,0 +1,127 @@
+//! Finding the program that a command names, and measuring it.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use placet_sandbox::FileIdentity;
+use placet_types::{AbsPath, Digest};
+
+/// Files larger than this have their digest remembered.
+const REMEMBER_BYTES_MIN: u64 = 256 << 10;
+
+/// A program: where it stands, which file that is, and what is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Symbolic links resolved.
+    pub path: AbsPath,
+    /// The file that was measured.
+    pub identity: FileIdentity,
+    /// SHA-256 of its content.
+    pub digest: Digest,
+}
+
+/// Why there is no program to run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProgramError {
+    /// No file of this name.
+    #[error("{0}: command not found")]
+    NotFound(String),
+    /// A file that cannot be executed.
+    #[error("{0}: not an executable file")]
+    NotExecutable(String),
+    /// A path that Placet cannot write down.
+    #[error("{0:?}: the path is not UTF-8, and records are")]
+    NotUtf8(PathBuf),
+    /// The operating system refused.
+    #[error("{path}: {error}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The file changed while it was read.
+    #[error("{0}: the file changed while it was measured")]
+    Changed(PathBuf),
+}
+
+impl Program {
+    /// Finds `name` as a shell would: by path when it has a slash, else along `search`; resolves
+    /// symbolic links and measures the file. Digests of large files are remembered in `memory`.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError`]
+    pub fn find(
+        name: &str,
+        cwd: &Path,
+        search: &str,
+        memory: Option<&Path>,
+    ) -> Result<Self, ProgramError> {
+        let found = if name.contains('/') {
+            executable(&cwd.join(name)).map_err(|_| ProgramError::NotExecutable(name.into()))?
+        } else {
+            search
+                .split(':')
+                .filter(|dir| !dir.is_empty())
+                .find_map(|dir| executable(&cwd.join(dir).join(name)).ok())
+                .ok_or_else(|| ProgramError::NotFound(name.into()))?
+        };
+        measure(&found, memory)
+    }
+}
+
+/// The resolved path of an executable regular file.
+fn executable(path: &Path) -> io::Result<PathBuf> {
+    let path = fs::canonicalize(path)?;
+    let metadata = fs::metadata(&path)?;
+    if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 {
+        Ok(path)
+    } else {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+}
+
+fn measure(path: &Path, memory: Option<&Path>) -> Result<Program, ProgramError> {
+    let io = |error| ProgramError::Io { path: path.to_owned(), error };
+    let text = path.to_str().ok_or_else(|| ProgramError::NotUtf8(path.to_owned()))?;
+    let abs = AbsPath::parse(text).map_err(|_| ProgramError::NotUtf8(path.to_owned()))?;
+    let file = File::open(path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
+    let identity = FileIdentity::of_metadata(&metadata);
+    let remembered = memory.map(|dir| dir.join(memory_name(&identity)));
+    let known = remembered
+        .as_ref()
+        .filter(|_| metadata.size() >= REMEMBER_BYTES_MIN)
+        .and_then(|path| fs::read_to_string(path).ok())
+        .and_then(|text| Digest::parse_hex(text.trim()).ok());
+    if let Some(digest) = known {
+        return Ok(Program { path: abs, identity, digest });
+    }
+    let digest = read_digest(&file).map_err(io)?;
+    // A write in the meantime shows in the times, so the digest is of this very state.
+    if FileIdentity::of_metadata(&file.metadata().map_err(io)?) != identity {
+        return Err(ProgramError::Changed(path.to_owned()));
+    }
+    if let Some(path) = remembered.filter(|_| metadata.size() >= REMEMBER_BYTES_MIN) {
+        // Not remembering costs time and nothing else.
+        drop(fs::write(path, digest.hex()));
+    }
+    Ok(Program { path: abs, identity, digest })
+}
+
+fn read_digest(file: &File) -> io::Result<Digest> {
+    let mut bytes = Vec::new();
+    let mut file = file;
+    file.read_to_end(&mut bytes)?;
+    Ok(Digest::of(&bytes))
+}
+
+/// A name that another state of the file, or another file, does not have.
+fn memory_name(identity: &FileIdentity) -> String {
+    let FileIdentity { dev, ino, size, mtime_ns, ctime_ns } = identity;
+    format!("{dev:x}-{ino:x}-{size:x}-{mtime_ns:x}-{ctime_ns:x}")
+}

@@ -1,0 +1,413 @@
+//! A governed run, step by step: intent, decision, permit, cell, start, watch, end.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use placet_artifact::receipt::Receipt;
+use placet_artifact::verify::{PinError, Pins, Refusal};
+use placet_authority::clock::Clock;
+use placet_authority::dir::DomainDir;
+use placet_authority::node::wire::{EndBody, PermittedBody, Request, Response, SubmitBody};
+use placet_authority::node::{Connection, LinkError, StartError};
+use placet_enforce::{Call as AdmittedCall, Pep, Permit, Watch};
+use placet_evidence::{
+    CheckedDenial, Entry, Environment, Exit as RecordedExit, Record, RunEnd, Stage, Usage,
+};
+use placet_sandbox::{Cell, EndedBy, Exit, RunningCell, SandboxError, Status, WaitingCell};
+use placet_tlog::Policy as LogPolicy;
+use placet_types::{Denial, DenialCode, ExecutionId, GatewayName, Index, SigningKey};
+use zeroize::Zeroizing;
+
+use crate::call::{Call, CallError, Command, GATEWAY};
+use crate::cell::{self, Setting};
+use crate::door;
+use crate::signals::Signals;
+use crate::supervise::{Supervised, Supervisor};
+
+/// How long the node may be gone before the record of an end is given up.
+const REPORT_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The process gateway of one domain.
+pub struct Gateway {
+    /// The domain directory.
+    pub dir: DomainDir,
+    /// The domain's public log policy: what is trusted.
+    pub policy: LogPolicy,
+    /// Finds the node, or starts one.
+    pub connect: Box<dyn Fn() -> Result<Connection, StartError>>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// This program, for the door.
+    pub program: PathBuf,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was denied; nothing ran.
+    Denied {
+        /// Which check, which code, what failed.
+        denial: CheckedDenial,
+        /// The execution that would have been.
+        exec: Option<ExecutionId>,
+        /// The record that says so.
+        index: Index,
+    },
+    /// It ran and ended by itself.
+    Ended {
+        /// Which execution.
+        exec: ExecutionId,
+        /// How.
+        exit: RecordedExit,
+    },
+    /// It ran and was ended.
+    Terminated {
+        /// Which execution.
+        exec: ExecutionId,
+        /// Why.
+        cause: DenialCode,
+    },
+}
+
+/// Why there is no outcome. Nothing runs any more.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The command is no intent.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// There is no node.
+    #[error(transparent)]
+    Node(#[from] StartError),
+    /// The node was lost.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// Nothing could be recorded, so nothing ran.
+    #[error("{0}")]
+    Unavailable(Denial),
+    /// What the node released does not verify.
+    #[error("the artifact does not verify: {0}")]
+    Refused(Refusal),
+    /// The genesis record that the node shows does not fit the domain's public policy.
+    #[error("the node's keys cannot be verified: {0}")]
+    Keys(String),
+    /// This machine did not build the cell.
+    #[error("the scope could not be enforced: {0}")]
+    Sandbox(#[from] SandboxError),
+    /// The program did not start.
+    #[error("the program did not start: {0}")]
+    Exec(SandboxError),
+    /// It ran and ended, and its end could not be recorded.
+    #[error("the end could not be recorded: {0}")]
+    EndNotRecorded(String),
+    /// Signals could not be taken over.
+    #[error("signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// A permitted call on its way to a cell.
+struct Admitted {
+    permit: Permit,
+    pep_gateway: GatewayName,
+}
+
+impl Gateway {
+    /// Runs a command, governed, with this process's standard streams.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`]; whatever had begun is ended, and its end recorded where that is possible.
+    pub fn run(&self, command: &Command) -> Result<Outcome, RunError> {
+        let mut link = (self.connect)()?;
+        let offered: BTreeSet<String> = link.welcome().env.iter().cloned().collect();
+        let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
+        let environment = crate::attest::environment(&link.welcome().domain);
+        let mut pep = self.pep(&link)?;
+        let body = submit_body(&call, command, &environment, &pep);
+        let permitted = match link.ask(&Request::Submit(Box::new(body)))? {
+            Response::Permitted(permitted) => permitted,
+            Response::Denied { denial, exec, index } => {
+                return Ok(Outcome::Denied { denial, exec, index });
+            }
+            other => return Err(unexpected(other)),
+        };
+        let admitted = match self.admit(&mut pep, &call, &environment, &permitted) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                report_refusal(&mut link, &permitted, &refusal);
+                return Err(RunError::Refused(refusal));
+            }
+        };
+        self.carry_out(link, &call, admitted)
+    }
+
+    /// Says what would be decided about a command.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`]
+    pub fn preview(
+        &self,
+        command: &Command,
+    ) -> Result<(Call, placet_authority::preview::Preview), RunError> {
+        let mut link = (self.connect)()?;
+        let offered: BTreeSet<String> = link.welcome().env.iter().cloned().collect();
+        let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
+        let environment = crate::attest::environment(&link.welcome().domain);
+        let pep = self.pep(&link)?;
+        let body = submit_body(&call, command, &environment, &pep);
+        match link.ask(&Request::Preview(Box::new(body)))? {
+            Response::Previewed(preview) => Ok((call, *preview)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// The enforcement point: pinned to the domain's log by its public policy file, and to the
+    /// other keys by the genesis record that the log begins with.
+    fn pep(&self, link: &Connection) -> Result<Pep, RunError> {
+        let keys = |reason: String| RunError::Keys(reason);
+        let welcome = link.welcome();
+        let entry = Entry::from_bytes(welcome.genesis.clone().into_bytes());
+        let Record::Genesis(genesis) = entry.read().map_err(|error| keys(error.to_string()))? else {
+            return Err(keys("the first record is no genesis record".into()));
+        };
+        entry.open(&genesis.keys.record).map_err(|error| keys(error.to_string()))?;
+        let logs = || self.policy.logs().iter().map(|log| *log.key().public_key());
+        if !logs().any(|key| key == genesis.keys.log) {
+            return Err(keys("the genesis record names another log key".into()));
+        }
+        let pins = Pins {
+            domain: genesis.domain,
+            artifact_key: genesis.keys.artifact,
+            record_key: genesis.keys.record,
+            log: self.policy.clone(),
+        };
+        let gateway = GatewayName::parse(GATEWAY).map_err(|error| keys(error.to_string()))?;
+        Pep::new(pins, gateway, holder()?).map_err(|error: PinError| keys(error.to_string()))
+    }
+
+    fn admit(
+        &self,
+        pep: &mut Pep,
+        call: &Call,
+        environment: &Environment,
+        permitted: &PermittedBody,
+    ) -> Result<Admitted, Refusal> {
+        let receipt = Receipt {
+            entry: permitted.entry.clone().into_bytes(),
+            proof: permitted.proof.clone().into_bytes(),
+        };
+        // An environment that has no digest has one that no artifact names.
+        let digest = environment.digest().unwrap_or(permitted.active);
+        let permit = pep.admit(
+            &permitted.artifact,
+            &receipt,
+            &AdmittedCall {
+                intent: &call.intent,
+                params: &call.params_bytes,
+                salt: &call.salt,
+                environment: &digest,
+                policy: &permitted.active,
+                now: self.clock.wall(),
+            },
+        )?;
+        Ok(Admitted { permit, pep_gateway: pep.gateway().clone() })
+    }
+
+    fn carry_out(
+        &self,
+        mut link: Connection,
+        call: &Call,
+        admitted: Admitted,
+    ) -> Result<Outcome, RunError> {
+        let Admitted { permit, pep_gateway } = admitted;
+        let exec = permit.exec();
+        let mut signals = Signals::take_over().map_err(RunError::Signals)?;
+        let waiting = match self.build(&permit, call) {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                // Authorized and never started: it lapses now rather than when its window ends.
+                let end = end_body(exec, RunEnd::Lapsed, Some(DenialCode::Unenforceable), None);
+                self.report(Some(link), end)?;
+                return Err(RunError::Sandbox(error));
+            }
+        };
+        let start =
+            Request::Start { artifact: permit.artifact(), exec, gateway: pep_gateway };
+        match link.ask(&start)? {
+            Response::Recorded { .. } => {}
+            Response::Denied { denial, exec, index } => {
+                return Ok(Outcome::Denied { denial, exec, index });
+            }
+            other => return Err(unexpected(other)),
+        }
+        let mut cell = match release(waiting, &permit) {
+            Ok(cell) => cell,
+            Err(error) => {
+                self.report(Some(link), end_body(exec, RunEnd::Failed, None, None))?;
+                return Err(RunError::Exec(error));
+            }
+        };
+        self.supervise(link, &permit, &mut signals, &mut cell)
+    }
+
+    fn build(&self, permit: &Permit, call: &Call) -> Result<WaitingCell, SandboxError> {
+        let spec = cell::spec(
+            permit,
+            Setting {
+                params: &call.params,
+                program: &call.program,
+                hidden: vec![self.dir.root().to_owned()],
+                client: cell::client(&self.program),
+            },
+        );
+        Cell::prepare(spec)?.spawn()
+    }
+
+    fn supervise(
+        &self,
+        link: Connection,
+        permit: &Permit,
+        signals: &mut Signals,
+        cell: &mut RunningCell,
+    ) -> Result<Outcome, RunError> {
+        let exec = permit.exec();
+        let door = cell
+            .door()
+            .and_then(|door| door.try_clone().ok())
+            .and_then(|door| door::serve(door, exec, &self.program, self.dir.root()).ok());
+        let began = self.clock.monotonic();
+        let supervisor = Supervisor {
+            exec,
+            clock: &*self.clock,
+            watch: Watch::begin(permit.claims(), began, self.clock.wall()),
+            lease: Duration::from_millis(permit.claims().lease.interval_ms),
+            link: Some(link),
+            relink: &|| self.relink(exec),
+            signals,
+        };
+        let Supervised { exit, cause, link } = supervisor.run(cell)?;
+        drop(door);
+        let wall = self.clock.monotonic().saturating_sub(began);
+        self.report(link, ended(exec, &exit, cause, wall))?;
+        Ok(match cause {
+            Some(cause) => Outcome::Terminated { exec, cause },
+            None => Outcome::Ended { exec, exit: recorded_exit(exit.status) },
+        })
+    }
+
+    fn relink(&self, exec: ExecutionId) -> Option<(Connection, Option<DenialCode>)> {
+        let mut link = (self.connect)().ok()?;
+        match link.ask(&Request::Attach { exec }).ok()? {
+            Response::Attached { ending } => Some((link, ending)),
+            Response::Error(denial) => Some((link, Some(denial.code))),
+            _ => None,
+        }
+    }
+
+    /// Records the end; the node may have to be found again for it.
+    fn report(&self, link: Option<Connection>, end: EndBody) -> Result<(), RunError> {
+        let request = Request::End(end);
+        let began = self.clock.monotonic();
+        let mut link = link;
+        let mut why = String::from("no node was reached");
+        loop {
+            if let Some(open) = &mut link {
+                match open.ask(&request) {
+                    // Denied: the node recorded the end already, when nobody carried it.
+                    Ok(Response::Recorded { .. } | Response::Denied { .. }) => return Ok(()),
+                    Ok(Response::Error(denial)) => why = denial.to_string(),
+                    Ok(_) => why = LinkError::Unexpected.to_string(),
+                    Err(error) => why = error.to_string(),
+                }
+            }
+            if self.clock.monotonic().saturating_sub(began) > REPORT_PATIENCE {
+                return Err(RunError::EndNotRecorded(why));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            link = (self.connect)().ok();
+        }
+    }
+}
+
+fn release(waiting: WaitingCell, permit: &Permit) -> Result<RunningCell, SandboxError> {
+    // The start is durable: the lease begins now, whatever the set-up took.
+    waiting.renew(Duration::from_millis(permit.claims().lease.interval_ms))?;
+    waiting.release()
+}
+
+fn holder() -> Result<SigningKey, RunError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut_slice()).map_err(|_| CallError::Random)?;
+    Ok(SigningKey::from_seed(&seed))
+}
+
+fn submit_body(
+    call: &Call,
+    command: &Command,
+    environment: &Environment,
+    pep: &Pep,
+) -> SubmitBody {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    SubmitBody {
+        door: command.door,
+        environment: environment.clone(),
+        holder: pep.holder(),
+        intent: text(call.intent.to_canonical().unwrap_or_default()),
+        params: text(call.params_bytes.clone()),
+        salt: call.salt.clone(),
+    }
+}
+
+fn report_refusal(link: &mut Connection, permitted: &PermittedBody, refusal: &Refusal) {
+    let request = Request::Refused {
+        denial: Denial::new(refusal.code, refusal.reason.clone()),
+        exec: Some(permitted.exec),
+        presented: permitted.artifact.clone(),
+        stage: Stage::Artifact,
+    };
+    // Nothing runs whether or not this is recorded.
+    drop(link.ask(&request));
+}
+
+fn unexpected(response: Response) -> RunError {
+    match response {
+        Response::Error(denial) => RunError::Unavailable(denial),
+        _ => RunError::Link(LinkError::Unexpected),
+    }
+}
+
+fn end_body(
+    exec: ExecutionId,
+    outcome: RunEnd,
+    cause: Option<DenialCode>,
+    exit: Option<RecordedExit>,
+) -> EndBody {
+    EndBody { cause, exec, exit, outcome, usage: None }
+}
+
+fn ended(exec: ExecutionId, exit: &Exit, cause: Option<DenialCode>, wall: Duration) -> EndBody {
+    let outcome = match (cause, exit.ended_by, exit.status) {
+        (Some(_), _, _) => RunEnd::Terminated,
+        (None, EndedBy::Worker, Status::Exited(0)) => RunEnd::Completed,
+        (None, _, _) => RunEnd::Failed,
+    };
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let usage = Usage {
+        cpu_ms: millis(exit.user.saturating_add(exit.system)),
+        rss_kib_max: exit.max_rss_bytes / 1024,
+        wall_ms: millis(wall),
+    };
+    let exit = Some(recorded_exit(exit.status));
+    EndBody { cause, exec, exit, outcome, usage: Some(usage) }
+}
+
+fn recorded_exit(status: Status) -> RecordedExit {
+    let byte = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
+    match status {
+        Status::Exited(code) => RecordedExit::Code(byte(code)),
+        Status::Signaled(signal) => RecordedExit::Signal(byte(signal)),
+    }
+}

@@ -1,0 +1,133 @@
+//! Supervision: one loop that hears the node, the signals, the door and the cell.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::Duration;
+
+use placet_authority::clock::Clock;
+use placet_authority::node::{Connection, Pushed};
+use placet_enforce::{Event, Verdict, Watch};
+use placet_sandbox::{EndedBy, Exit, RunningCell, SandboxError};
+use placet_types::{DenialCode, ExecutionId};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::signals::Signals;
+
+/// How often a lost node is looked for.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// What a supervisor works with.
+pub(crate) struct Supervisor<'a> {
+    pub(crate) exec: ExecutionId,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) watch: Watch,
+    pub(crate) lease: Duration,
+    pub(crate) link: Option<Connection>,
+    /// Finds the node again and takes the execution up there.
+    pub(crate) relink: &'a dyn Fn() -> Option<(Connection, Option<DenialCode>)>,
+    pub(crate) signals: &'a mut Signals,
+}
+
+/// How a supervised cell ended.
+pub(crate) struct Supervised {
+    pub(crate) exit: Exit,
+    /// Why it was ended, if it was.
+    pub(crate) cause: Option<DenialCode>,
+    pub(crate) link: Option<Connection>,
+}
+
+impl Supervisor<'_> {
+    /// Watches the cell until nothing of it is left.
+    pub(crate) fn run(mut self, cell: &mut RunningCell) -> Result<Supervised, SandboxError> {
+        loop {
+            let now = self.clock.monotonic();
+            let until = match self.watch.verdict(now) {
+                Verdict::End(cause) => {
+                    let exit = cell.terminate()?;
+                    return Ok(self.over(exit, Some(cause)));
+                }
+                Verdict::Continue { until } => until,
+            };
+            let patience = until.saturating_sub(now);
+            let patience = if self.link.is_some() { patience } else { patience.min(RETRY) };
+            self.wait(cell, patience);
+            if let Some(exit) = cell.try_wait()? {
+                let cause = cause_of(&exit, self.watch.verdict(self.clock.monotonic()));
+                return Ok(self.over(exit, cause));
+            }
+            for signal in self.signals.pending() {
+                // A worker that has just ended needs no signal.
+                drop(cell.signal(signal));
+            }
+            self.hear(cell);
+        }
+    }
+
+    /// Waits until something can be heard, or the time is up.
+    fn wait(&self, cell: &RunningCell, patience: Duration) {
+        let mut fds: Vec<BorrowedFd<'_>> = vec![cell.pidfd(), self.signals.as_fd()];
+        fds.extend(self.link.as_ref().map(|link| link.as_fd()));
+        let mut fds: Vec<PollFd<'_>> =
+            fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        let timeout = Timespec {
+            tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(patience.subsec_nanos()),
+        };
+        // An interrupted wait is a short one.
+        poll(&mut fds, Some(&timeout)).unwrap_or(0);
+    }
+
+    /// Takes what the node says, and looks for it when it is gone.
+    fn hear(&mut self, cell: &RunningCell) {
+        let Some(link) = &mut self.link else {
+            if let Some((link, ending)) = (self.relink)() {
+                self.link = Some(link);
+                self.take(Event::LinkBack);
+                ending.into_iter().for_each(|cause| self.take(Event::Ending(cause)));
+            }
+            return;
+        };
+        match link.pushed() {
+            Ok(pushes) => {
+                for push in pushes {
+                    match push {
+                        Pushed::Beat => {
+                            self.take(Event::Beat);
+                            let left = self.watch.lease_left(self.clock.monotonic());
+                            // A cell that cannot be told ends by its own lease.
+                            drop(cell.renew(left.min(self.lease)));
+                        }
+                        Pushed::Ending { exec, cause } if exec == self.exec => {
+                            self.take(Event::Ending(cause));
+                        }
+                        Pushed::Ending { .. } => {}
+                    }
+                }
+            }
+            Err(_) => {
+                self.link = None;
+                self.take(Event::LinkLost);
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        self.watch.take(event, self.clock.monotonic());
+    }
+
+    fn over(self, exit: Exit, cause: Option<DenialCode>) -> Supervised {
+        Supervised { exit, cause, link: self.link }
+    }
+}
+
+/// Why a cell ended that its supervisor did not end.
+fn cause_of(exit: &Exit, verdict: Verdict) -> Option<DenialCode> {
+    match exit.ended_by {
+        EndedBy::Worker => None,
+        EndedBy::Lease => Some(match verdict {
+            Verdict::End(cause) => cause,
+            Verdict::Continue { .. } => DenialCode::AuthorizationDiscontinuity,
+        }),
+        EndedBy::Terminated => None,
+        EndedBy::Outside => Some(DenialCode::RuntimeIntegrity),
+    }
+}
