@@ -288,17 +288,23 @@ impl Source for Shared {
     }
 
     fn nodes(&self, nodes: &[NodeId]) -> Result<Vec<Hash>, ReadError> {
+        // Nodes of one request often lie in one tile.
+        let mut held: Option<(u64, Vec<Hash>)> = None;
         let node = |node: &NodeId| {
             if let Some(hash) = self.view().tree.upper(*node) {
                 return Ok(hash);
             }
             let tile = (node.index() << node.level()) / TILE;
-            let leaves: Vec<Hash> = self.tile(tile)?.iter().map(|record| record.leaf).collect();
+            if held.as_ref().is_none_or(|(index, _)| *index != tile) {
+                let leaves = self.tile(tile)?.iter().map(|record| record.leaf).collect();
+                held = Some((tile, leaves));
+            }
+            let leaves = held.as_ref().map_or(&[][..], |(_, leaves)| leaves);
             let missing = || ReadError::NoSuchTree {
                 asked: node.end(),
                 size: self.view().size(),
             };
-            node_of_leaves(*node, tile, &leaves).ok_or_else(missing)
+            node_of_leaves(*node, tile, leaves).ok_or_else(missing)
         };
         nodes.iter().map(node).collect()
     }

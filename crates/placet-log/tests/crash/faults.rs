@@ -18,7 +18,7 @@ const CALLS: &str =
 
 /// What is done to one call.
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+pub(crate) enum Fault {
     Once(&'static str),
     FromThenOn(&'static str),
     Kill,
@@ -47,7 +47,7 @@ pub(crate) fn of_a_recovery() {
 
 /// A log as a power failure leaves it: an old head, a frame beyond it, half of another one, and
 /// derived files that are gone.
-fn crashed_log(dir: &Path) -> Told {
+pub(crate) fn crashed_log(dir: &Path) -> Told {
     let plan = Plan {
         segment_bytes: 40_000,
         ..Plan::new(dir)
@@ -92,7 +92,7 @@ fn run_faults(prepare: &dyn Fn(&Path) -> Told) -> BTreeMap<String, u32> {
     ends
 }
 
-fn run_with(plan: &Plan, call: &str, nth: usize, fault: Fault) -> (Told, String) {
+pub(crate) fn run_with(plan: &Plan, call: &str, nth: usize, fault: Fault) -> (Told, String) {
     let what = match fault {
         Fault::Once(error) => format!("inject={call}:error={error}:when={nth}"),
         Fault::FromThenOn(error) => format!("inject={call}:error={error}:when={nth}+"),
@@ -126,9 +126,9 @@ fn run_with(plan: &Plan, call: &str, nth: usize, fault: Fault) -> (Told, String)
     (told, end)
 }
 
-const MISSING: &str = "strace is needed for this test: install the package strace";
+pub(crate) const MISSING: &str = "strace is needed for this test: install the package strace";
 
-fn strace() -> Command {
+pub(crate) fn strace() -> Command {
     let mut command = Command::new("strace");
     command.args(["-f", "-qq"]).stderr(Stdio::null());
     command

@@ -24,6 +24,7 @@ mod common;
 
 mod faults;
 mod kill;
+mod power;
 mod space;
 mod writer;
 
@@ -45,6 +46,18 @@ const TESTS: &[Test] = &[
     (
         "a_failing_system_call_of_a_recovery_loses_nothing",
         faults::of_a_recovery,
+    ),
+    (
+        "a_power_failure_after_any_call_of_a_writer_loses_nothing",
+        power::of_a_new_log,
+    ),
+    (
+        "a_power_failure_after_any_call_of_a_recovery_loses_nothing",
+        power::of_a_recovery,
+    ),
+    (
+        "a_frame_whose_sync_failed_is_synced_again_before_it_counts",
+        power::of_a_log_whose_sync_failed,
     ),
     (
         "a_write_that_stops_short_is_certainly_not_written",

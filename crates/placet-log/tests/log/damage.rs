@@ -328,6 +328,43 @@ fn a_last_frame_with_any_sectors_missing_is_cut() {
 }
 
 #[test]
+fn an_old_head_is_caught_up_with_across_segments() {
+    let dir = tempdir();
+    let one_each = || common::options(dir.path()).segment_bytes(1).open().unwrap();
+    let mut log = one_each().log;
+    log.append(Index::new(0), &[common::item(0)]).unwrap();
+    let head = fs::read(dir.path().join("head")).unwrap();
+    for index in 1..6 {
+        log.append(Index::new(index), &[common::item(index)])
+            .unwrap();
+    }
+    let root = log.head().clone();
+    drop(log);
+    fs::write(dir.path().join("head"), head).unwrap();
+    let last = segments(dir.path()).pop().unwrap();
+    let bytes = fs::read(&last).unwrap();
+    for (len, size) in [(bytes.len(), 6), (bytes.len() - 1, 5), (0, 5)] {
+        let copied = tempdir();
+        copy(dir.path(), copied.path());
+        let path = copied
+            .path()
+            .join("segments")
+            .join(last.file_name().unwrap());
+        fs::write(path, &bytes[..len]).unwrap();
+        let opened = common::options(copied.path())
+            .segment_bytes(1)
+            .open()
+            .unwrap();
+        assert_eq!(opened.log.size(), Index::new(size));
+        assert_eq!(opened.recovery.kept_records, size - 1);
+        assert_eq!(*opened.log.head() == root, size == 6);
+        drop(opened);
+        append(copied.path(), &[1, 1]);
+        assert!(check(copied.path()).is_clean());
+    }
+}
+
+#[test]
 fn a_torn_middle_is_refused_even_beyond_the_head() {
     let dir = log_with_old_head();
     let path = segments(dir.path())[0].clone();
