@@ -78,5 +78,6 @@ fn spec() -> Result<CellSpec, Box<dyn Error>> {
         limits: Limits::default(),
         lease: Duration::from_secs(10),
         door: true,
+        client: None,
     })
 }

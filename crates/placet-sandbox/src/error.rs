@@ -26,6 +26,9 @@ pub enum SandboxError {
     /// The path is neither a regular file nor a directory.
     #[error("{} is neither a file nor a directory", .0.display())]
     NotFileOrDirectory(PathBuf),
+    /// The client is a directory.
+    #[error("client {} is not a file", .0.display())]
+    ClientNotFile(PathBuf),
     /// The path is one that the cell has its own of, or the root.
     #[error("{} cannot be part of a scope: the cell has its own", .0.display())]
     Reserved(PathBuf),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::error::SandboxError;
 use crate::landlock::Right;
 use crate::plan::{Bind, Mount};
+use crate::spec::CLIENT_PATH;
 use crate::sys::Inode;
 
 const RDONLY: u64 = 1;
@@ -53,7 +54,9 @@ pub(crate) struct Parts {
     /// Symbolic links in the host's root: name and target.
     pub(crate) root_links: Vec<(PathBuf, PathBuf)>,
     pub(crate) tmp_bytes_max: u64,
-    pub(crate) door: bool,
+    pub(crate) client: Option<Found>,
+    /// Whether `/run/placet` exists: for the door, the client or both.
+    pub(crate) meeting_place: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,6 +81,7 @@ pub(crate) fn lay_out(parts: &Parts) -> Result<Vec<Mount>, SandboxError> {
         made: BTreeSet::new(),
     };
     layout.private(parts, &binds)?;
+    layout.client(parts.client.as_ref(), &binds)?;
     layout.devices(&parts.devices)?;
     layout.scope(&binds)?;
     layout.root_links(&parts.root_links, &binds)?;
@@ -138,12 +142,28 @@ impl Layout {
         if !binds.contains_key(Path::new("/tmp")) {
             self.mount(c"tmpfs", "/tmp", PRIVATE, &sized("1777"))?;
         }
-        if parts.door {
+        if parts.meeting_place {
             // Apart from /run and made read-only later: the tree can write to /run, but must not
-            // replace the door with a socket of its own.
+            // replace the door with a socket of its own, or the client with another program.
             self.mount(c"tmpfs", "/run/placet", PRIVATE, "size=64k,mode=755")?;
         }
         Ok(())
+    }
+
+    fn client(&mut self, client: Option<&Found>, binds: &Binds<'_>) -> Result<(), SandboxError> {
+        let Some(client) = client else { return Ok(()) };
+        let path = client.path.as_path();
+        let shown = binds.get(path).copied().or_else(|| enclosing(binds, path));
+        // The read-only mount does not keep the tree from writing to the same file elsewhere.
+        if shown.is_some_and(|(_, access)| access == Access::Writable { exec: false }) {
+            return Err(SandboxError::ExecIsWritable(client.path.clone()));
+        }
+        self.bind(
+            client,
+            Path::new(CLIENT_PATH),
+            None,
+            RDONLY | NOSUID | NODEV,
+        )
     }
 
     fn mount(

@@ -44,5 +44,5 @@ pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
 pub use elf::elf_interpreter;
 pub use error::{SandboxError, Step};
 pub use probe::{Capabilities, Missing, probe};
-pub use spec::{CellSpec, DOOR_PATH, FileIdentity, Limits, Network, Paths, Program};
+pub use spec::{CLIENT_PATH, CellSpec, DOOR_PATH, FileIdentity, Limits, Network, Paths, Program};
 pub use tree::{Change, EndedBy, Exit, Status};

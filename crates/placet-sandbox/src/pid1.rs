@@ -84,7 +84,10 @@ fn build(plan: &Plan, sockets: Sockets) -> Setup<Built> {
         sys::loopback_up().at(Step::Loopback)?;
     }
     sys::pivot_here().at(Step::PivotRoot)?;
-    let door = if plan.door { Some(open_door()?) } else { None };
+    let door = open_door(plan.door)?;
+    if plan.meeting_place {
+        read_only(c"/run/placet")?;
+    }
     read_only(c"/")?;
     drop_privileges()?;
     let children = sys::child_signal_fd().at(Step::Events)?;
@@ -187,10 +190,12 @@ fn open_checked(
     Ok(fd)
 }
 
-fn open_door() -> Setup<c_int> {
+fn open_door(wanted: bool) -> Setup<Option<c_int>> {
+    if !wanted {
+        return Ok(None);
+    }
     let door = sys::listen_unix(DOOR_PATH.as_bytes()).at(Step::Door)?;
-    read_only(c"/run/placet")?;
-    Ok(door)
+    Ok(Some(door))
 }
 
 fn read_only(path: &CStr) -> Setup<()> {

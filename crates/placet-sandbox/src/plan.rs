@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) mounts: Vec<Mount>,
     pub(crate) loopback: bool,
     pub(crate) door: bool,
+    /// Whether there is a `/run/placet`, to be made read-only once all is in it.
+    pub(crate) meeting_place: bool,
     pub(crate) worker: WorkerPlan,
 }
 

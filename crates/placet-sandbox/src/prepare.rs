@@ -15,7 +15,7 @@ use crate::error::SandboxError;
 use crate::landlock::{self, Right};
 use crate::layout::{self, Found, Grant, Parts, c_string};
 use crate::plan::{Limit, Plan, WorkerPlan};
-use crate::spec::{CellSpec, FileIdentity, Limits, Network, Program};
+use crate::spec::{CLIENT_PATH, CellSpec, FileIdentity, Limits, Network, Program};
 use crate::sys::{self, Inode, StringArray};
 use crate::{devices, seccomp};
 
@@ -26,12 +26,15 @@ pub(crate) fn plan(spec: &CellSpec) -> Result<Plan, SandboxError> {
     let program = check_program(&spec.program, &grants)?;
     let devices = devices::devices()?;
     let ruleset = landlock::ruleset(abi, spec.network == Network::Loopback);
-    let rules = rules(&ruleset, &grants, &devices)?;
+    let client = spec.client.as_deref().map(find_client).transpose()?;
+    let meeting_place = spec.door || client.is_some();
+    let rules = rules(&ruleset, &grants, &devices, client.as_ref())?;
     let parts = Parts {
         hidden: hidden(&spec.paths.hidden)?,
         root_links: devices::root_links()?,
         tmp_bytes_max: spec.paths.tmp_bytes_max,
-        door: spec.door,
+        client,
+        meeting_place,
         grants,
         devices,
     };
@@ -42,6 +45,7 @@ pub(crate) fn plan(spec: &CellSpec) -> Result<Plan, SandboxError> {
         mounts: layout::lay_out(&parts)?,
         loopback: spec.network == Network::Loopback,
         door: spec.door,
+        meeting_place,
         worker: WorkerPlan {
             cwd: c_string(spec.cwd.as_os_str().as_bytes(), "the working directory")?,
             limits: limits(&spec.limits)?,
@@ -127,6 +131,15 @@ pub(crate) fn find(path: &Path) -> Result<Found, SandboxError> {
         Ok(Found { is_dir, ..found })
     } else {
         Err(SandboxError::NotFileOrDirectory(path.to_path_buf()))
+    }
+}
+
+fn find_client(path: &Path) -> Result<Found, SandboxError> {
+    let found = find(path)?;
+    if found.is_dir {
+        Err(SandboxError::ClientNotFile(found.path))
+    } else {
+        Ok(found)
     }
 }
 
@@ -225,6 +238,7 @@ fn rules(
     ruleset: &sys::LandlockRuleset,
     grants: &[Grant],
     devices: &[(Found, &'static str)],
+    client: Option<&Found>,
 ) -> Result<Vec<landlock::Rule>, SandboxError> {
     let mut rules = Vec::new();
     for Grant { found, right } in grants {
@@ -254,6 +268,11 @@ fn rules(
     for (found, name) in devices {
         let path = c_string(format!("/dev/{name}").as_bytes(), "a path")?;
         let rule = landlock::Rule::new(ruleset, path, Right::Device, false);
+        rules.push(rule.pinned(found.inode));
+    }
+    if let Some(found) = client {
+        let path = c_string(CLIENT_PATH.as_bytes(), "a path")?;
+        let rule = landlock::Rule::new(ruleset, path, Right::Execute, false);
         rules.push(rule.pinned(found.inode));
     }
     Ok(rules)

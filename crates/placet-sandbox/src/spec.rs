@@ -29,10 +29,22 @@ pub struct CellSpec {
     /// Whether to listen at [`DOOR_PATH`]. The socket lives in a file system that exists only in
     /// this cell, so whoever connects was started inside it: lineage that a child cannot forge.
     pub door: bool,
+    /// The program that talks to the door, by its canonical path on the host. It is a part of the
+    /// cell, like `/proc` and `/dev`, and not of the scope: it appears at [`CLIENT_PATH`], to be
+    /// read and executed, whether or not the scope or [`Paths::hidden`] covers it. What it needs
+    /// to start does come from the scope: its ELF interpreter from [`Paths::exec`] and its
+    /// libraries from [`Paths::read`]. Where the scope shows the file as well, it can be executed
+    /// there too. One in a writable path is refused unless [`Paths::exec_in_writable`], which lets
+    /// the tree change it; a second hard link in a writable path is not noticed. `None`: nothing
+    /// is at [`CLIENT_PATH`].
+    pub client: Option<PathBuf>,
 }
 
 /// Where a cell with a door finds it.
 pub const DOOR_PATH: &str = "/run/placet/door.sock";
+
+/// Where a cell with a client finds it.
+pub const CLIENT_PATH: &str = "/run/placet/placet";
 
 /// The first program of a cell.
 #[derive(Clone, Debug)]

@@ -27,7 +27,8 @@ fn parts(grants: Vec<Grant>, hidden: Vec<Found>) -> Parts {
             ("/opt".into(), "srv/opt".into()),
         ],
         tmp_bytes_max: 1,
-        door: false,
+        client: None,
+        meeting_place: false,
     }
 }
 
@@ -71,6 +72,25 @@ fn a_read_only_path_inside_a_writable_one_is_mounted_on_it_later() {
 fn a_writable_path_that_is_also_executable_is_a_contradiction() {
     let grants = vec![grant("/ws", Right::Write), grant("/ws", Right::Execute)];
     let error = lay_out(&parts(grants, vec![])).unwrap_err();
+    assert!(matches!(error, SandboxError::ExecIsWritable(_)));
+}
+
+#[test]
+fn a_client_that_the_tree_can_change_needs_a_scope_that_allows_it() {
+    let with_client = |right| {
+        let client = Some(found("/ws/bin/placet", 7));
+        let parts = Parts {
+            client,
+            ..parts(vec![grant("/ws", right)], vec![])
+        };
+        lay_out(&parts)
+    };
+    for right in [Right::Read, Right::Execute, Right::WriteAndExecute] {
+        let mounts = with_client(right).unwrap();
+        let expected = ("run/placet/placet".to_owned(), RDONLY | NOSUID | NODEV);
+        assert_eq!(binds(&mounts).first(), Some(&expected));
+    }
+    let error = with_client(Right::Write).unwrap_err();
     assert!(matches!(error, SandboxError::ExecIsWritable(_)));
 }
 

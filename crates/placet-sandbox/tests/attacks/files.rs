@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use placet_sandbox::{CellSpec, Status};
+use placet_sandbox::{CLIENT_PATH, CellSpec, Status};
 
 use crate::support::{Act, Test, acting_spec, own_executable, scratch};
 use crate::{SUCCESS, check, check_as_root, end_of, inside, outcome, outcome_of, outside};
@@ -86,6 +86,7 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     ("block_devices_are_not_there", block_devices_are_not_there),
     ("device_nodes_cannot_be_made", device_nodes_cannot_be_made),
+    ("the_client_cannot_be_changed", the_client_cannot_be_changed),
     (
         "private_directories_are_private",
         private_directories_are_private,
@@ -106,6 +107,8 @@ pub(crate) const ACTS: &[Act] = &[
     ("has_entry", has_entry),
     ("rename_then_read", rename_then_read),
     ("symlink_then_read", symlink_then_read),
+    ("remove_file", |a| outcome_of(fs::remove_file(&a[0]))),
+    ("rename", |a| outcome_of(fs::rename(&a[0], &a[1]))),
     ("hard_link", |a| outcome_of(fs::hard_link(&a[0], &a[1]))),
     ("remove_dir", |a| outcome_of(fs::remove_dir(&a[0]))),
     ("drop_and_execute", drop_and_execute),
@@ -169,6 +172,30 @@ fn changing_metadata_of_what_is_only_readable() {
         spec.paths.read.push(dir.path().to_path_buf())
     });
     assert_eq!(status, EROFS);
+}
+
+fn the_client_cannot_be_changed() {
+    let attempts = [
+        ("write", "unused", EROFS),
+        ("chmod", "unused", EROFS),
+        ("remove_file", "unused", EROFS),
+        ("rename", "/run/placet/other", EROFS),
+        ("rename", "/run/other", EXDEV),
+        ("hard_link", "/run/other", EXDEV),
+    ];
+    for (act, other, refusal) in attempts {
+        let dir = scratch();
+        let client = dir.path().join("client");
+        fs::copy(own_executable(), &client).unwrap();
+        let status = with(act, &[CLIENT_PATH, other], |spec| {
+            spec.client = Some(client.clone());
+        });
+        assert_eq!(status, refusal, "{act} {other}");
+        assert!(fs::read(&client).unwrap() == fs::read(own_executable()).unwrap());
+        let place = dir.path().join("other");
+        let arguments = [text(&client), text(&place)];
+        assert_eq!(outside(act, &arguments), SUCCESS, "{act} outside");
+    }
 }
 
 fn reading_a_secret_in_another_directory() {

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use placet_sandbox::{Cell, CellSpec, SandboxError, Step, probe};
+use placet_sandbox::{CLIENT_PATH, Cell, CellSpec, SandboxError, Step, probe};
 
+use crate::running::with_client;
 use crate::support::{Test, acting, acting_spec, own_executable, scratch, spec};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -35,6 +36,14 @@ pub(crate) const TESTS: &[Test] = &[
     ("odd_paths_are_named", odd_paths_are_named),
     ("reserved_paths_are_refused", reserved_paths_are_refused),
     ("contradictions_are_refused", contradictions_are_refused),
+    (
+        "clients_that_are_no_fixed_file_are_refused",
+        clients_that_are_no_fixed_file,
+    ),
+    (
+        "a_client_swapped_after_prepare_is_refused",
+        a_client_swapped_after_prepare,
+    ),
     (
         "a_working_directory_outside_the_scope",
         a_working_directory_outside_the_scope,
@@ -158,6 +167,41 @@ fn with_read(path: &Path) -> CellSpec {
     let mut spec = acting_spec("exit", &["0"]);
     spec.paths.read.push(path.to_path_buf());
     spec
+}
+
+fn clients_that_are_no_fixed_file() {
+    let dir = scratch();
+    let mut spec = with_client(dir.path(), "exit");
+    spec.paths.write.push(dir.path().to_path_buf());
+    let client = spec.client.clone();
+    assert!(
+        matches!(refusal(spec.clone()), SandboxError::ExecIsWritable(path) if Some(&path) == client.as_ref())
+    );
+    spec.client = Some(dir.path().to_path_buf());
+    assert!(matches!(
+        refusal(spec.clone()),
+        SandboxError::ClientNotFile(_)
+    ));
+    spec.client = Some(dir.path().join("missing"));
+    assert!(matches!(refusal(spec.clone()), SandboxError::Open { .. }));
+    spec.client = Some("/proc/self/exe".into());
+    assert!(matches!(refusal(spec), SandboxError::NotCanonical(_)));
+}
+
+fn a_client_swapped_after_prepare() {
+    let dir = scratch();
+    let spec = with_client(dir.path(), "exit");
+    let client = spec.client.clone().unwrap();
+    let prepared = Cell::prepare(spec).unwrap();
+    swap(&client);
+    match prepared.spawn().unwrap_err() {
+        SandboxError::Setup {
+            step: Step::SourceChanged,
+            path,
+            ..
+        } => assert_eq!(path, Some(CLIENT_PATH.into())),
+        error => panic!("{error}"),
+    }
 }
 
 fn a_missing_path_is_named() {

@@ -3,10 +3,13 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use placet_sandbox::{Cell, Change, DOOR_PATH, EndedBy, Network, Status};
+use placet_sandbox::{
+    CLIENT_PATH, Cell, CellSpec, Change, DOOR_PATH, EndedBy, Network, Paths, Status,
+};
 
 use crate::support::{Act, Test, acting, acting_spec, command, own_executable, scratch, spec};
 use crate::{pause_for_ever, start};
@@ -45,6 +48,10 @@ pub(crate) const TESTS: &[Test] = &[
         the_door_leads_to_the_supervisor,
     ),
     ("the_door_cannot_be_replaced", the_door_cannot_be_replaced),
+    (
+        "the_client_runs_outside_of_the_scope",
+        the_client_runs_outside_of_the_scope,
+    ),
     (
         "nothing_runs_before_the_release",
         nothing_runs_before_the_release,
@@ -113,6 +120,7 @@ pub(crate) const ACTS: &[Act] = &[
         let moved = std::fs::rename("/run/placet", "/run/moved");
         i32::from(removed.is_ok() || moved.is_ok())
     }),
+    ("run_client", |a| run_client(&a[0])),
     ("write_file", |a| {
         i32::from(std::fs::write(&a[0], "ran").is_err())
     }),
@@ -284,6 +292,54 @@ fn the_door_cannot_be_replaced() {
     let mut spec = acting_spec("replace_door", &[]);
     spec.door = true;
     assert_eq!(start(spec).wait().unwrap().status, Status::Exited(0));
+}
+
+/// Runs the client as an act of its own, given that its place on the host cannot be seen.
+fn run_client(original: &str) -> i32 {
+    if std::fs::exists(original).unwrap() {
+        return 1;
+    }
+    let mut command = command(CLIENT_PATH.as_ref());
+    match command.args(&acting("exit", &["7"])[1..]).status() {
+        Ok(status) => status.code().unwrap(),
+        Err(error) => error.raw_os_error().unwrap(),
+    }
+}
+
+/// A cell whose program runs a client that is a copy of this executable.
+pub(crate) fn with_client(dir: &Path, act: &str) -> CellSpec {
+    let client = dir.join("client");
+    std::fs::copy(own_executable(), &client).unwrap();
+    let mut spec = acting_spec(act, &[client.to_str().unwrap()]);
+    spec.client = Some(client);
+    spec
+}
+
+fn the_client_runs_outside_of_the_scope() {
+    let dir = scratch();
+    let spec = with_client(dir.path(), "run_client");
+    for door in [false, true] {
+        let spec = CellSpec {
+            door,
+            ..spec.clone()
+        };
+        assert_eq!(start(spec).wait().unwrap().status, Status::Exited(7));
+    }
+    let hidden = CellSpec {
+        paths: Paths {
+            hidden: vec![dir.path().to_path_buf()],
+            ..spec.paths.clone()
+        },
+        ..spec.clone()
+    };
+    assert_eq!(start(hidden).wait().unwrap().status, Status::Exited(7));
+    let without = CellSpec {
+        client: None,
+        door: true,
+        ..spec
+    };
+    let status = start(without).wait().unwrap().status;
+    assert_eq!(status, Status::Exited(libc::ENOENT));
 }
 
 fn nothing_runs_before_the_release() {

@@ -153,6 +153,7 @@ pub(crate) fn spec(program: &Path, argv: Vec<OsString>) -> CellSpec {
         limits: Limits::default(),
         lease: Duration::from_secs(60),
         door: false,
+        client: None,
     }
 }
 
