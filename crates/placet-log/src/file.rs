@@ -302,3 +302,22 @@ impl fmt::Debug for FileLog {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_lack_of_room_proves_that_a_frame_was_not_written() {
+        for (number, certain) in [(28, true), (122, true), (27, true), (5, false), (9, false)] {
+            let error = io::Error::from_raw_os_error(number);
+            let told = frame_not_written(Fault::new(Step::WriteFrame, error));
+            assert_eq!(
+                matches!(told, AppendError::NotWritten(_)),
+                certain,
+                "errno {number}"
+            );
+            assert!(!told.is_still_usable());
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use placet_tlog::Hash;
@@ -129,7 +129,7 @@ impl FileOptions {
     /// [`OpenError`]. Nothing of the evidence is changed then, but that a torn tail may be cut.
     pub fn open(self) -> Result<Opened, OpenError> {
         let layout = Layout::new(&self.dir);
-        create_dir(layout.dir())?;
+        fs::create_dir_all(layout.dir()).at(Step::CreateDirectory)?;
         let lock = acquire(&layout)?;
         let key = self.signer.verifier_key();
         let (head, sequence) = match read_head(&layout, key)? {
@@ -242,14 +242,6 @@ impl fmt::Debug for EntryCheck {
     }
 }
 
-fn create_dir(dir: &Path) -> Result<(), Fault> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    fs::create_dir_all(dir).at(Step::CreateDirectory)?;
-    sync_parent(dir).at(Step::SyncDirectory)
-}
-
 /// Takes the directory's lock. It belongs to the open file: it ends with the process, or earlier.
 pub(crate) fn acquire(layout: &Layout) -> Result<File, OpenError> {
     let file = OpenOptions::new()
@@ -290,8 +282,10 @@ fn has_segments(layout: &Layout) -> Result<bool, Fault> {
     }
 }
 
-/// Creates an empty log. Its head comes last: without one, there is no log yet.
+/// Creates an empty log. Its head comes last: without one, there is no log yet, and all of this is
+/// done again.
 fn create(layout: &Layout, signer: &NoteSigner) -> Result<Arc<SignedCheckpoint>, OpenError> {
+    sync_parent(layout.dir()).at(Step::SyncDirectory)?;
     fs::create_dir_all(layout.segments()).at(Step::CreateDirectory)?;
     Derived::stage(layout).at(Step::DerivedFiles)?;
     Derived::unstage(layout).at(Step::DerivedFiles)?;

@@ -92,6 +92,8 @@ impl Recover<'_> {
         let frontier = builder.tree.frontier().unwrap_or_default();
         let walk = Walk::new(self.layout, segments, at, offset, frontier);
         let (mut builder, end, report) = self.walk(walk, builder)?;
+        // Names that an earlier writer made and may have died before syncing.
+        sync_dir(self.layout.dir()).at(Step::SyncDirectory)?;
         sync_dir(&self.layout.segments()).at(Step::SyncDirectory)?;
         builder.flush().at(Step::DerivedFiles)?;
         let Builder {

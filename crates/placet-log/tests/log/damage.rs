@@ -8,8 +8,11 @@ use crate::common::{
 };
 use placet_log::conformance::entry;
 use placet_log::fsck::{self, DerivedFault, HeadState, Report};
-use placet_log::{Damage, EntryCheck, FileOptions, Item, OpenError, Payload, Sequencer as _};
+use placet_log::{
+    Damage, EntryCheck, FileOptions, Item, OpenError, Payload, ReadError, Sequencer as _,
+};
 use placet_tlog::Hash;
+use placet_tlog::tree::Frontier;
 use placet_types::Index;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -122,14 +125,18 @@ fn a_flipped_byte_of_the_evidence_keeps_a_log_without_derived_files_from_opening
 #[test]
 fn reading_an_altered_entry_is_an_error_and_its_neighbours_still_read() {
     let dir = small_log();
-    let path = segments(dir.path())[1].clone();
+    let path = segments(dir.path())[0].clone();
     let frame = map_frames(&fs::read(&path).unwrap())[0].clone();
-    flip(&path, frame.entries[2] + 5, 1);
+    assert_eq!((frame.first, frame.count), (0, 3));
+    flip(&path, frame.entries[1] + 5, 1);
     let reader = open(dir.path()).log.reader();
-    for (index, altered) in [(frame.first + 1, false), (frame.first + 2, true)] {
-        let read = reader.entry(Index::new(index));
-        assert_eq!(read.is_err(), altered, "{read:?}");
-    }
+    assert_eq!(reader.entry(Index::new(0)).unwrap(), entry(0));
+    assert_eq!(reader.entry(Index::new(2)).unwrap(), entry(2));
+    let read = reader.entry(Index::new(1));
+    let ReadError::Damaged { index, damage } = read.unwrap_err() else {
+        panic!("another error")
+    };
+    assert_eq!((index, damage), (Index::new(1), Damage::Entry));
 }
 
 #[test]
@@ -160,9 +167,17 @@ fn every_flipped_byte_of_the_head_is_noticed() {
 
 #[test]
 fn a_log_with_one_head_slot_opens_and_one_with_none_does_not() {
-    let dir = small_log();
+    let dir = tempdir();
     let path = dir.path().join("head");
+    drop(open(dir.path()));
+    let empty = fs::read(&path).unwrap();
+    append(dir.path(), &[1]);
     let sound = fs::read(&path).unwrap();
+    assert_eq!(
+        sound[..4096],
+        empty[..4096],
+        "the slot that counted was written over"
+    );
     for slot in 0..2 {
         flip(&path, slot * 4096 + 40, 1);
         drop(open(dir.path()));
@@ -308,10 +323,12 @@ fn a_last_frame_with_any_sectors_missing_is_cut() {
     let last = map_frames(&sound).pop().unwrap();
     let sectors = (last.end - last.start).div_ceil(SECTOR);
     let mut pattern = 0x9e37_79b9_7f4a_7c15_u64;
-    for _ in 0..150 {
+    for round in 0..150 {
         pattern ^= pattern << 13;
         pattern ^= pattern >> 7;
         pattern ^= pattern << 17;
+        // Each sector by itself, then any of them.
+        let pattern = if round < sectors { 1 << round } else { pattern };
         let mut bytes = sound.clone();
         for sector in (0..sectors).filter(|sector| pattern >> (sector % 64) & 1 == 1) {
             let start = last.start + sector * SECTOR;
@@ -443,54 +460,66 @@ fn a_missing_segment_is_refused() {
     }
 }
 
-/// Replaces the entry `index` by one of the same length and makes its frame consistent again, as
-/// somebody would who can write files but has no key.
-fn forge(dir: &Path, index: u64, also_root: bool) {
+/// How far somebody goes who can write files but has no key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Forgery {
+    /// Another entry of the same length, its leaf hash and the seal.
+    Entry,
+    /// The root after the frame as well.
+    Frame,
+    /// The roots of all later frames as well.
+    Chain,
+}
+
+fn forge(dir: &Path, index: u64, forgery: Forgery) {
+    let mut frontier = Frontier::new();
     for path in segments(dir) {
         let mut bytes = fs::read(&path).unwrap();
         for frame in map_frames(&bytes) {
-            let Some(at) = index.checked_sub(frame.first).map(|at| at as usize) else {
-                continue;
-            };
-            if at >= frame.count {
-                continue;
-            }
-            let (start, end) = (frame.entries[at] + 2, frame.entries[at + 1]);
-            bytes[start] ^= 0x20;
-            let leaf = *Hash::leaf(&bytes[start..end]).as_bytes();
-            let row = frame.table + at * 36;
-            bytes[row..row + 32].copy_from_slice(&leaf);
-            if also_root {
-                let root = forged_root(&bytes, &frame);
-                bytes[frame.start + 124..frame.start + 156].copy_from_slice(&root);
-            }
-            let digest = Sha256::digest(&bytes[frame.start..frame.seal]);
-            bytes[frame.seal..frame.seal + 32].copy_from_slice(&digest);
+            forge_frame(&mut bytes, &frame, index, forgery, &mut frontier);
         }
         fs::write(&path, bytes).unwrap();
     }
 }
 
-fn forged_root(bytes: &[u8], frame: &FrameMap) -> [u8; 32] {
-    let mut frontier = placet_tlog::tree::Frontier::new();
-    for before in 0..frame.first {
-        frontier.append(Hash::leaf(&entry(before))).unwrap();
+fn forge_frame(
+    bytes: &mut [u8],
+    frame: &FrameMap,
+    index: u64,
+    forgery: Forgery,
+    frontier: &mut Frontier,
+) {
+    let end = frame.first + frame.count as u64;
+    let here = (frame.first..end).contains(&index);
+    if here {
+        let at = (index - frame.first) as usize;
+        let (start, end) = (frame.entries[at] + 2, frame.entries[at + 1]);
+        bytes[start] ^= 0x20;
+        let leaf = *Hash::leaf(&bytes[start..end]).as_bytes();
+        let row = frame.table + at * 36;
+        bytes[row..row + 32].copy_from_slice(&leaf);
     }
+    let before = frontier.root();
     for at in 0..frame.count {
         let row = frame.table + at * 36;
         frontier
             .append(Hash::decode(&bytes[row..row + 32]).unwrap())
             .unwrap();
     }
-    *frontier.root().as_bytes()
+    if (here && forgery >= Forgery::Frame) || (end > index && forgery == Forgery::Chain) {
+        bytes[frame.start + 28..frame.start + 60].copy_from_slice(before.as_bytes());
+        bytes[frame.start + 124..frame.start + 156].copy_from_slice(frontier.root().as_bytes());
+    }
+    let digest = Sha256::digest(&bytes[frame.start..frame.seal]);
+    bytes[frame.seal..frame.seal + 32].copy_from_slice(&digest);
 }
 
 #[test]
 fn a_consistent_forgery_is_pinned_to_its_entry() {
-    for also_root in [false, true] {
+    for forgery in [Forgery::Entry, Forgery::Frame, Forgery::Chain] {
         for index in 0..10 {
             let dir = small_log();
-            forge(dir.path(), index, also_root);
+            forge(dir.path(), index, forgery);
             let bad = check(dir.path()).evidence.expect("a forgery passed");
             assert_eq!((bad.index, bad.damage), (Index::new(index), Damage::Entry));
             // Without the derived files, the check of the entries finds it all the same.
@@ -498,6 +527,19 @@ fn a_consistent_forgery_is_pinned_to_its_entry() {
             let own = EntryCheck::new(|at, bytes| bytes == entry(at.get()));
             let bad = check_with(dir.path(), &own).evidence.unwrap();
             assert_eq!((bad.index, bad.damage), (Index::new(index), Damage::Entry));
+            // Without either, the log key's signatures still find the frame.
+            let bad = check(dir.path()).evidence.unwrap().index.get();
+            let frames = segments(dir.path()).into_iter();
+            let frames: Vec<FrameMap> = frames
+                .flat_map(|path| map_frames(&fs::read(path).unwrap()))
+                .collect();
+            let first = frames
+                .iter()
+                .rev()
+                .find(|frame| frame.first <= index)
+                .unwrap()
+                .first;
+            assert_eq!(bad, first);
             assert!(matches!(refusal(dir.path()), OpenError::Damaged { .. }));
         }
     }
@@ -505,9 +547,9 @@ fn a_consistent_forgery_is_pinned_to_its_entry() {
 
 #[test]
 fn a_forgery_beyond_the_head_needs_the_entry_check() {
-    let dir = log_with_old_head();
-    forge(dir.path(), 10, true);
     let own = || EntryCheck::new(|at: Index, bytes: &[u8]| bytes == entry(at.get()));
+    let dir = log_with_old_head();
+    forge(dir.path(), 10, Forgery::Chain);
     let bad = check_with(dir.path(), &own()).evidence.unwrap();
     assert_eq!((bad.index, bad.damage), (Index::new(10), Damage::Unvouched));
     let refused = FileOptions::new(dir.path(), common::signer(), own()).open();
@@ -515,11 +557,74 @@ fn a_forgery_beyond_the_head_needs_the_entry_check() {
         refused,
         Err(OpenError::Damaged { damage: Damage::Unvouched, index }) if index == Index::new(10)
     ));
-    // One frame before the last, the log key's signature in the last gives it away by itself.
+}
+
+#[test]
+fn a_forgery_before_the_last_frame_is_given_away_by_the_signature_in_the_next() {
     let dir = log_with_old_head();
-    forge(dir.path(), 6, true);
-    assert!(matches!(refusal(dir.path()), OpenError::Damaged { .. }));
-    assert!(check(dir.path()).evidence.is_some());
+    forge(dir.path(), 6, Forgery::Chain);
+    let damage = check(dir.path()).evidence.unwrap().damage;
+    assert_eq!(damage, Damage::Signature);
+    let OpenError::Damaged { damage, .. } = refusal(dir.path()) else {
+        panic!("refused")
+    };
+    assert_eq!(damage, Damage::Signature);
+}
+
+#[test]
+fn an_entry_forged_together_with_its_derived_leaf_is_not_read() {
+    let dir = tempdir();
+    append(dir.path(), &[40, 300]);
+    forge(dir.path(), 17, Forgery::Chain);
+    let path = dir.path().join("derived/records");
+    let mut records = fs::read(&path).unwrap();
+    let segment = fs::read(&segments(dir.path())[0]).unwrap();
+    let row = map_frames(&segment)[0].table + 17 * 36;
+    records[17 * 40..17 * 40 + 32].copy_from_slice(&segment[row..row + 32]);
+    fs::write(&path, records).unwrap();
+    let reader = open(dir.path()).log.reader();
+    assert!(matches!(
+        reader.entry(Index::new(17)),
+        Err(ReadError::Damaged { .. })
+    ));
+    assert!(reader.inclusion_proof(Index::new(17), 340).is_err());
+    assert_eq!(reader.entry(Index::new(300)).unwrap(), entry(300));
+}
+
+#[test]
+fn an_older_segment_of_another_length_is_refused() {
+    let dir = small_log();
+    let path = segments(dir.path())[0].clone();
+    let sound = fs::read(&path).unwrap();
+    let longer = [&sound[..], b"x"].concat();
+    for bytes in [&sound[..sound.len() - 1], &longer] {
+        fs::write(&path, bytes).unwrap();
+        assert!(matches!(refusal(dir.path()), OpenError::Damaged { .. }));
+        assert!(check(dir.path()).evidence.is_some());
+    }
+}
+
+#[test]
+fn a_head_whose_signature_does_not_verify_is_refused() {
+    let dir = small_log();
+    let path = dir.path().join("head");
+    let sound = fs::read(&path).unwrap();
+    for slot in [0, 4096] {
+        let len = usize::from(sound[slot + 16]) * 256 + usize::from(sound[slot + 17]);
+        let end = slot + 18 + len;
+        let mut bytes = sound.clone();
+        // The last character of the signature, and the checksum made to fit.
+        let last = end - 4;
+        bytes[last] = if bytes[last] == b'A' { b'B' } else { b'A' };
+        let digest = Sha256::digest(&bytes[slot..end]);
+        bytes[end..end + 32].copy_from_slice(&digest);
+        fs::write(&path, &bytes).unwrap();
+        let sequence = |at: usize| bytes[at + 8..at + 16].to_vec();
+        let newest = sequence(slot) > sequence(4096 - slot);
+        assert_eq!(check(dir.path()).head == HeadState::NotSigned, newest);
+        let refused = common::options(dir.path()).open();
+        assert_eq!(matches!(refused, Err(OpenError::HeadNotSigned)), newest);
+    }
 }
 
 #[test]
