@@ -5,13 +5,16 @@
 //! caller answered. A step that fails stops the writer; what was written is found when the log is
 //! opened again.
 
+pub(crate) mod behind;
 pub(crate) mod derived;
 pub(crate) mod frame;
 pub(crate) mod head;
 pub(crate) mod layout;
 pub(crate) mod open;
+pub(crate) mod read;
 pub(crate) mod recover;
 mod shared;
+mod tail;
 pub(crate) mod walk;
 pub(crate) mod window;
 

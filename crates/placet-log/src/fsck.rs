@@ -17,12 +17,14 @@ use placet_tlog::tree::Frontier;
 use placet_types::Index;
 
 use crate::bytes::wide;
+use crate::file::behind::has_frame_behind;
 use crate::file::frame::Stored;
 use crate::file::head::Slots;
 use crate::file::layout::{Layout, Segment};
 use crate::file::open::{acquire, read_head};
+use crate::file::read::Frame;
 use crate::file::recover::Recover;
-use crate::file::walk::{Found, Frame, Place, Walk, has_frame_behind};
+use crate::file::walk::{Found, Place, Walk};
 use crate::file::{EntryCheck, OpenError, Recovery};
 use crate::fsck::damage::Damage;
 use crate::fsck::derived::DerivedCheck;

@@ -4,9 +4,8 @@
 //! refusal. Beyond it lies at most what was written but perhaps never acknowledged: whole frames
 //! are kept (their caller may have been answered), a torn one at the very end is cut.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use placet_tlog::Hash;
@@ -15,11 +14,14 @@ use placet_tlog::note::VerifierKey;
 use placet_tlog::tree::Frontier;
 use placet_types::Index;
 
-use crate::bytes::{narrow, wide};
+use crate::bytes::wide;
+use crate::file::behind::has_frame_behind;
 use crate::file::derived::{Derived, Record};
 use crate::file::frame::{HEADER_LEN, Header};
 use crate::file::layout::{Layout, Segment, sync_dir};
-use crate::file::walk::{Found, Frame, Place, Walk, has_frame_behind};
+use crate::file::read::Frame;
+use crate::file::tail::Tail;
+use crate::file::walk::{Found, Place, Walk};
 use crate::file::{EntryCheck, OpenError, Recovery};
 use crate::fsck::damage::Damage;
 use crate::fsck::narrow::culprit;
@@ -28,9 +30,6 @@ use crate::tree::HashTree;
 
 /// Records between two writes of the derived files while they are rebuilt.
 const REBUILD_BATCH: usize = 16_384;
-/// Bytes rewritten at a time.
-const REWRITE_CHUNK: u64 = 1 << 20;
-
 /// A log that appends can go on from, its tail durable.
 #[derive(Debug)]
 pub(crate) struct Recovered {
@@ -307,70 +306,6 @@ impl Recover<'_> {
         }
         Ok(torn)
     }
-}
-
-/// What lies beyond the head, by segment: the frames to keep, and where to cut.
-#[derive(Debug, Default)]
-struct Tail {
-    /// First index of the segment, and the range of its bytes that are kept.
-    parts: Vec<(u64, Range<u64>)>,
-}
-
-impl Tail {
-    fn keep(&mut self, walk: &Walk<'_>, frame: &Frame) {
-        let end = frame.offset + wide(frame.preamble.header.frame_len());
-        let Some((segment, _)) = walk.position() else {
-            return;
-        };
-        match self.parts.last_mut() {
-            Some((first, range)) if *first == segment.first => range.end = end,
-            _ => self.parts.push((segment.first, frame.offset..end)),
-        }
-    }
-
-    fn cut(&mut self, walk: &Walk<'_>) {
-        let Some((segment, offset)) = walk.position() else {
-            return;
-        };
-        if self
-            .parts
-            .last()
-            .is_none_or(|(first, _)| *first != segment.first)
-        {
-            self.parts.push((segment.first, offset..offset));
-        }
-    }
-
-    /// Cuts, rewrites and syncs.
-    ///
-    /// The rewrite matters: if `fdatasync` failed before, the kernel may hold these frames as
-    /// clean pages that never reached the disk. A later sync would succeed and leave them out.
-    /// Writing the same bytes again makes the pages dirty, so this sync covers them; and if the
-    /// pages were dropped since, the frames were read from the disk and are there.
-    fn make_durable(&self, layout: &Layout) -> Result<(), OpenError> {
-        for (first, range) in &self.parts {
-            let path = layout.segment(*first);
-            let file = OpenOptions::new().read(true).write(true).open(path);
-            let file = file.at(Step::ReadSegments)?;
-            file.set_len(range.end).at(Step::CutTail)?;
-            rewrite(&file, range.clone()).at(Step::WriteFrame)?;
-            file.sync_all().at(Step::SyncFrame)?;
-        }
-        Ok(())
-    }
-}
-
-fn rewrite(file: &File, range: Range<u64>) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    let mut at = range.start;
-    while at < range.end {
-        let len = (range.end - at).min(REWRITE_CHUNK);
-        bytes.resize(narrow(len), 0);
-        file.read_exact_at(&mut bytes, at)?;
-        file.write_all_at(&bytes, at)?;
-        at += len;
-    }
-    Ok(())
 }
 
 impl Builder {

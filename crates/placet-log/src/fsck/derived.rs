@@ -8,7 +8,7 @@ use placet_types::Index;
 use crate::bytes::{narrow, wide};
 use crate::file::derived::{Derived, Record};
 use crate::file::layout::Layout;
-use crate::file::walk::Frame;
+use crate::file::read::Frame;
 use crate::tree::{HashTree, TILE};
 
 /// Records read at a time.

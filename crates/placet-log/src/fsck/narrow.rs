@@ -9,7 +9,8 @@ use placet_tlog::note::VerifierKey;
 use placet_tlog::tree::Frontier;
 
 use crate::file::layout::{Layout, Segment};
-use crate::file::walk::{Found, Frame, Walk};
+use crate::file::read::Frame;
+use crate::file::walk::{Found, Walk};
 
 /// The frame before the first signature that fails, among frames that begin below `size`; the last
 /// of them if none does. The records below `size` are known not to make the signed history.
