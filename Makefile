@@ -1,0 +1,50 @@
+# Placet's set-up, in two commands: `make demo` and `make test`. The rest is for whoever works on it.
+
+CARGO ?= cargo
+FUZZ_SECONDS ?= 3
+
+.PHONY: help demo build test tools test-rust fuzz bench lint fmt audit clean
+
+help: ## Shows this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## Builds Placet and shows a governed session, start to proof.
+	target/release/placet demo
+
+build:
+	$(CARGO) build --release --locked --package placet --target-dir target
+
+test: tools ## Installs what the tests need, and passes all of them.
+	$(MAKE) --no-print-directory test-rust
+	$(MAKE) --no-print-directory demo
+	$(MAKE) --no-print-directory fuzz
+
+tools: ## Installs the other tools that tests compare with (Debian, as root).
+	scripts/setup-test-tools.sh
+
+test-rust: ## Only the tests of the crates.
+	$(CARGO) test --workspace --locked --no-fail-fast
+
+fuzz: ## Fuzzes every decoder for FUZZ_SECONDS.
+	$(CARGO) xtask fuzz --seconds $(FUZZ_SECONDS)
+
+bench: ## Measures, with the machine's facts and a baseline in the same run.
+	$(CARGO) xtask bench
+
+lint: ## Formatting, clippy, documentation, and the checks of the source tree.
+	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	$(CARGO) xtask tidy
+
+fmt: ## Formats everything.
+	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
+
+audit: ## Licences, advisories and sources of what comes from outside (needs cargo-deny).
+	$(CARGO) deny check
+	$(CARGO) deny --manifest-path fuzz/Cargo.toml check --config deny.toml
+
+clean: ## Removes what was built.
+	$(CARGO) clean
