@@ -11,9 +11,13 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod diff;
 mod entities;
+mod explain;
+mod fmt;
 mod glob;
 mod links;
+mod lint;
 mod policy;
 mod problem;
 mod profile;
@@ -26,6 +30,10 @@ pub use bundle::{
     About, ArchiveError, Bundle, BundleFiles, MEMBERS_MAX, Manifest, PAYLOAD_TYPE, SIGNATURE_FILE,
     SignatureError, TOTAL_BYTES_MAX, Validity, sign,
 };
+pub use diff::{BundleDiff, diff};
+pub use explain::{Account, Condition, Explanation, Holds, explain};
+pub use fmt::fmt;
+pub use lint::lint;
 pub use policy::{Effect, Evaluation, Fault, Obligations, Policy, Rule, ShadowMismatch};
 pub use problem::{Problem, Severity};
 pub use profile::{Profile, Vars};

@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cedar_policy::{Entities, PolicySet, Schema};
+use cedar_policy::{Entities, PolicyId, Schema};
 use placet_types::{Digest, ProfileName};
 
 use crate::bundle::{Bundle, Validity};
@@ -27,9 +27,10 @@ use crate::reference::References;
 pub use annotations::{Obligations, Rule};
 pub use evaluate::{Effect, Evaluation, Fault, ShadowMismatch};
 
-pub(crate) use compile::{CORE_SCHEMA, parse_sources};
+pub(crate) use compile::{Sources, parse_sources};
 pub(crate) use evaluate::Prepared;
 pub(crate) use mentions::Mentions;
+pub(crate) use source::split;
 
 use cache::Cache;
 use index::{Index, Slice};
@@ -123,15 +124,17 @@ impl Policy {
         self.index_trusted.store(false, Ordering::Relaxed);
     }
 
-    pub(crate) fn full_set(&self) -> &PolicySet {
-        &self.full.set
+    /// A policy as Cedar has it.
+    pub(crate) fn cedar(&self, id: &str) -> Option<&cedar_policy::Policy> {
+        self.full.set.policy(&PolicyId::new(id))
     }
 
-    pub(crate) fn bundle_entities(&self) -> &BundleEntities {
-        &self.bundle_entities
+    /// What Cedar's validator finds odd, though not wrong.
+    pub(crate) fn validator_warnings(&self) -> Vec<crate::Problem> {
+        compile::validator_warnings(&self.full.set, &self.schema, &self.rules)
     }
 
-    /// Reads and compiles in one step.
+    /// Compiles a bundle: parses its policies, names them by `@id`, validates them strictly.
     ///
     /// # Errors
     ///

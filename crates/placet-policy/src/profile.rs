@@ -90,6 +90,22 @@ impl Profile {
         self.staleness_secs.as_millis()
     }
 
+    /// Bounds on resources.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Trees that are read as a whole although they hold everything.
+    pub(crate) fn wide_reads(&self) -> impl Iterator<Item = &'static str> {
+        self.read.iter().filter_map(|template| match template.base {
+            Base::Root if template.rest.is_empty() => Some("/"),
+            Base::Root if template.rest == "home" || template.rest == "root" => Some("/home"),
+            Base::Home if template.rest.is_empty() => Some("${home}"),
+            Base::Root | Base::Home | Base::Workspace => None,
+        })
+    }
+
     /// The scope that this profile grants for a workspace and a home directory. Deterministic.
     ///
     /// # Errors

@@ -117,7 +117,7 @@ pub(crate) fn context(request: &Request<'_>, wanted: &Mentions) -> Result<Contex
     };
     common(request, &mut builder)?;
     match request.action.as_str() {
-        ProcessParams::ACTION => process::add(request.params, &mut builder)?,
+        ProcessParams::ACTION => process::add(request, &mut builder)?,
         other => return Err(Unusable::Action(other.to_owned())),
     }
     Context::from_pairs(builder.pairs).map_err(|error| Unusable::Value(error.to_string()))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use cedar_policy::{
-    Entities, ParseErrors, Policy as CedarPolicy, PolicyId, PolicySet, Schema, SchemaFragment,
-    Template, ValidationMode, Validator,
+    Entities, EntityUid, ParseErrors, Policy as CedarPolicy, PolicyId, PolicySet,
+    ResourceConstraint, Schema, SchemaFragment, Template, ValidationMode, Validator,
 };
 use miette::Diagnostic;
 
@@ -45,9 +45,11 @@ pub(super) fn compile(bundle: &Bundle) -> Result<Policy, Vec<Problem>> {
     let sources = parse_sources(bundle)?;
     let mut problems = validate(&sources, &schema);
     problems.extend(unknown_profiles(bundle, &sources));
+    problems.extend(unknown_toolsets(bundle, &sources));
     let base = base_entities(bundle, &schema).map_err(|problem| vec![problem])?;
     if !problems.is_empty() {
         problems.sort();
+        problems.dedup();
         return Err(problems);
     }
     Ok(Policy {
@@ -255,23 +257,49 @@ impl Sources {
             None => Problem::error("policies", rule, message),
         }
     }
+}
 
-    /// What Cedar's validator finds odd, though not wrong.
-    pub(crate) fn validator_warnings(&self, schema: &Schema) -> Vec<Problem> {
-        let result = Validator::new(schema.clone()).validate(&self.set, ValidationMode::Strict);
-        let mut problems: Vec<Problem> = result
-            .validation_warnings()
-            .map(|warning| {
-                let found = self.locate("validator", warning.policy_id(), describe(warning));
-                Problem {
-                    severity: crate::Severity::Warning,
-                    ..found
-                }
-            })
-            .collect();
-        problems.sort();
-        problems
+/// What Cedar's validator finds odd, though not wrong: such as a policy that can never apply.
+pub(super) fn validator_warnings(
+    set: &PolicySet,
+    schema: &Schema,
+    rules: &BTreeMap<String, Rule>,
+) -> Vec<Problem> {
+    let result = Validator::new(schema.clone()).validate(set, ValidationMode::Strict);
+    let warnings = result.validation_warnings();
+    warnings
+        .map(|warning| {
+            let problem = |file: &str| Problem::warning(file, "validator", describe(warning));
+            let id: &str = warning.policy_id().as_ref();
+            rules.get(id).map_or_else(
+                || problem("templates"),
+                |rule| problem(&rule.file).at(rule.line),
+            )
+        })
+        .collect()
+}
+
+/// A policy on a toolset that the bundle does not define would never apply: a forbid that is
+/// misspelt would forbid nothing.
+fn unknown_toolsets(bundle: &Bundle, sources: &Sources) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for policy in sources.set.policies() {
+        let mut named = policy.entity_literals();
+        if let ResourceConstraint::In(uid) | ResourceConstraint::IsIn(_, uid) =
+            policy.resource_constraint()
+        {
+            named.push(uid);
+        }
+        let unknown = |uid: &EntityUid| {
+            let name: &str = uid.id().as_ref();
+            uid.type_name().to_string() == "Toolset" && !bundle.entities.toolsets.contains_key(name)
+        };
+        for uid in named.into_iter().filter(unknown) {
+            let message = format!("{uid} is not defined in {}", entities::FILE);
+            problems.push(sources.locate("unknown-toolset", policy.id(), message));
+        }
     }
+    problems
 }
 
 fn unknown_profiles(bundle: &Bundle, sources: &Sources) -> Vec<Problem> {

@@ -23,12 +23,25 @@ impl Mentions {
     pub(super) fn of(set: &PolicySet) -> Self {
         let mut all = BTreeSet::new();
         for policy in set.policies() {
-            match of_policy(policy) {
+            match Self::of_policy(policy) {
                 Self::All => return Self::All,
                 Self::Some(names) => all.extend(names),
             }
         }
         Self::Some(all)
+    }
+
+    /// What one policy mentions.
+    pub(crate) fn of_policy(policy: &Policy) -> Self {
+        let Ok(tree) = policy.to_pst() else {
+            return Self::All;
+        };
+        let found = RefCell::new(Self::Some(BTreeSet::new()));
+        for clause in tree.body().clauses() {
+            let (Clause::When(expr) | Clause::Unless(expr)) = clause;
+            expr.reduce(&|node| note(node, &found), &|(), ()| (), ());
+        }
+        found.into_inner()
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -37,18 +50,6 @@ impl Mentions {
             Self::Some(names) => names.contains(name),
         }
     }
-}
-
-fn of_policy(policy: &Policy) -> Mentions {
-    let Ok(tree) = policy.to_pst() else {
-        return Mentions::All;
-    };
-    let found = RefCell::new(Mentions::Some(BTreeSet::new()));
-    for clause in tree.body().clauses() {
-        let (Clause::When(expr) | Clause::Unless(expr)) = clause;
-        expr.reduce(&|node| note(node, &found), &|(), ()| (), ());
-    }
-    found.into_inner()
 }
 
 /// Notes what one node says of the context; `Some` where its children need no look.

@@ -8,16 +8,16 @@ use crate::problem::line_at;
 /// One statement of a Cedar file, from its first character that is neither space nor comment to
 /// its `;`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Statement<'a> {
-    pub(super) text: &'a str,
+pub(crate) struct Statement<'a> {
+    pub(crate) text: &'a str,
     /// Where the text begins in its file, in bytes.
-    pub(super) offset: usize,
+    pub(crate) offset: usize,
     /// The line where it begins, from 1.
-    pub(super) line: u32,
+    pub(crate) line: u32,
 }
 
 /// Splits a file. What follows the last `;` is a statement too, which then fails to parse.
-pub(super) fn split(file: &str) -> Vec<Statement<'_>> {
+pub(crate) fn split(file: &str) -> Vec<Statement<'_>> {
     let bytes = file.as_bytes();
     let mut statements = Vec::new();
     let (mut at, mut line, mut counted) = (skip_blank(bytes, 0), 1_u32, 0);

@@ -2,16 +2,17 @@
 
 use placet_types::canonical::Json;
 
-use super::{Builder, Unusable, text};
+use super::{Builder, Request, Unusable, text};
 
-/// Adds `args`, `called`, `cwd`, `in_workspace`, `line`, `purpose`, `verb` and `workspace`.
+/// Adds `args`, `called`, `cwd`, `in_workspace`, `line`, `program_in_workspace`, `purpose`, `verb` and `workspace`.
 ///
 /// `args` is everything after the program's own name; `called` is the last part of that name, by
 /// which programs of many faces know what to do. `verb` is the first argument that does not begin
 /// with `-`, or "". None of them says what a program will do with them: `-c` and `-C` of git take
 /// the word that follows, so a policy that permits by `verb` should list verbs, and one that
 /// forbids should look in `args`.
-pub(super) fn add(params: &Json, to: &mut Builder<'_>) -> Result<(), Unusable> {
+pub(super) fn add(request: &Request<'_>, to: &mut Builder<'_>) -> Result<(), Unusable> {
+    let params = request.params;
     let argv = argv(params)?;
     let (cwd, workspace) = (string(params, "cwd")?, string(params, "workspace")?);
     let purpose = params
@@ -29,6 +30,10 @@ pub(super) fn add(params: &Json, to: &mut Builder<'_>) -> Result<(), Unusable> {
     to.text("cwd", cwd)?;
     to.bool("in_workspace", is_within(cwd, workspace))?;
     to.add("line", || Ok(text(&argv.join(" "))))?;
+    to.bool(
+        "program_in_workspace",
+        is_within(&request.resource.id, workspace),
+    )?;
     to.text("purpose", purpose)?;
     to.text("verb", verb)?;
     to.text("workspace", workspace)
