@@ -37,8 +37,7 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
         cwd: PathBuf::from(params.cwd.as_str()),
         paths: Paths {
             read: present(&scope.read),
-            // A tree that is to be written must be there; one to read that is not grants nothing.
-            write: all(&scope.write),
+            write: present(&scope.write),
             exec: present(&scope.exec),
             exec_in_writable: scope.exec_in_writable,
             hidden: setting.hidden,
@@ -72,11 +71,7 @@ fn limits(scope: &Scope) -> Limits {
     }
 }
 
-fn all(paths: &PathSet) -> Vec<PathBuf> {
-    paths.iter().map(|path| PathBuf::from(path.as_str())).collect()
-}
-
-/// The trees that exist.
+/// The trees that exist; one that does not grants nothing.
 ///
 /// A tree that is reached through a symbolic link counts as what the link points to, and only when
 /// the scope names that too: whoever can plant a link must not widen the scope with it.

@@ -103,6 +103,8 @@ pub fn is_inside() -> bool {
 /// What one door serves.
 struct Server {
     exec: ExecutionId,
+    /// Who the cell's execution acts as.
+    principal: PrincipalId,
     program: PathBuf,
     domain: PathBuf,
     closing: Arc<AtomicBool>,
@@ -113,12 +115,14 @@ struct Server {
 pub(crate) fn serve(
     listener: OwnedFd,
     exec: ExecutionId,
+    principal: &PrincipalId,
     program: &Path,
     domain: &Path,
 ) -> io::Result<Door> {
     let closing = Arc::new(AtomicBool::new(false));
     let server = Arc::new(Server {
         exec,
+        principal: principal.clone(),
         program: program.to_owned(),
         domain: domain.to_owned(),
         closing: Arc::clone(&closing),
@@ -177,7 +181,8 @@ impl Server {
         };
         option("domain", self.domain.to_str().map(str::to_owned));
         option("door", Some(self.exec.to_string()));
-        option("as", request.principal.map(|principal| principal.to_string()));
+        let principal = request.principal.unwrap_or_else(|| self.principal.clone());
+        option("as", Some(principal.to_string()));
         option("profile", request.profile.map(|profile| profile.to_string()));
         option("purpose", request.purpose);
         args.push("--".into());
@@ -255,7 +260,7 @@ fn send(child: &Child, signal: i32) {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(signal)) {
         // A child that has just ended needs no signal; it is not reaped before this.
-        drop(kill_process(pid, signal));
+        kill_process(pid, signal).unwrap_or(());
     }
 }
 

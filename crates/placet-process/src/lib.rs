@@ -22,3 +22,4 @@ mod supervise;
 pub use call::{Call, CallError, Command};
 pub use program::{Program, ProgramError};
 pub use run::{Gateway, Outcome, RunError};
+pub use signals::end_by;

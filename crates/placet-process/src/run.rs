@@ -277,7 +277,11 @@ impl Gateway {
         let door = cell
             .door()
             .and_then(|door| door.try_clone().ok())
-            .and_then(|door| door::serve(door, exec, &self.program, self.dir.root()).ok());
+            .and_then(|door| {
+                // The actor: in a delegation, `sub` is the one it is done for.
+                let actor = permit.claims().actor();
+                door::serve(door, exec, actor, &self.program, self.dir.root()).ok()
+            });
         let began = self.clock.monotonic();
         let supervisor = Supervisor {
             exec,

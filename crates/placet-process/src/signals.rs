@@ -17,6 +17,14 @@ use signal_hook::low_level::siginfo::{Cause, Origin};
 const PASSED_ON: [i32; 9] =
     [SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH];
 
+/// Ends this process the way `signal` does by default, as the governed command was ended by it.
+///
+/// Returns when the signal does not end processes, or cannot be raised.
+pub fn end_by(signal: i32) {
+    // What is left to do when it fails is the caller's to know.
+    drop(signal_hook::low_level::emulate_default_handler(signal));
+}
+
 /// Signals as bytes that can be waited for.
 #[derive(Debug)]
 pub(crate) struct Signals {

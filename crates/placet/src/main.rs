@@ -1,2 +1,28 @@
-//! Placet.
-fn main() {}
+//! `placet`: governed execution on the command line.
+//!
+//! One file per command in `cmd`. Nothing is decided here: this is configuration and wiring.
+
+#![forbid(unsafe_code)]
+
+mod bundle;
+mod cli;
+mod cmd;
+mod context;
+mod exit;
+mod out;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let out = out::Out::new(cli.global.json);
+    match cmd::dispatch(&cli, &out) {
+        Ok(status) => status.leave(),
+        Err(failure) => {
+            out.failure(&failure);
+            failure.status.leave()
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! The command line: what can be said, and the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use placet_types::{ExecutionId, Index, PrincipalId, ProfileName};
+
+const EXIT_STATUSES: &str = "\
+Exit statuses:
+  0     done; `run` passes the command's own status through (and its signal)
+  1     an error
+  2     the command line was not understood
+  120   denied: nothing ran
+  121   terminated: it ran, and its authority ended
+  122   could not verify: evidence, artifact, log or node
+  126   the program cannot be executed        127   the program was not found
+
+Start with `placet init`, then `placet run -- ls`.";
+
+/// Governed execution: verify, authorize, execute, prove.
+///
+/// Every command runs only after policy permitted it, inside the scope that was permitted, is ended
+/// when that authority ends, and leaves proof that a stranger can check.
+#[derive(Debug, Parser)]
+#[command(name = "placet", version, after_help = EXIT_STATUSES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The domain directory [default: $PLACET_DOMAIN, else ~/.placet]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) domain: Option<PathBuf>,
+    /// Print one JSON value instead of text for people
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a domain in one directory: keys, log, a starter policy in force
+    Init(Init),
+    /// Run a command, governed
+    #[command(after_help = "\
+Examples:
+  placet run -- git status
+  placet run --as agent:coder --purpose 'fix the tests' -- make test
+  placet run --profile readonly -- sh -c 'ls | wc -l'")]
+    Run(Run),
+    /// Say what would be decided about a command, and why; nothing is recorded
+    Decide(Decide),
+    /// Explain a recorded decision
+    Explain(Explain),
+    /// List executions: what runs, and what has run
+    Executions(Executions),
+    /// End authority early: an execution, an artifact, a principal, a policy, a whole subtree
+    #[command(after_help = "\
+Selectors:
+  exec_…            one execution (the beginning of its id is enough while it runs)
+  art_…             the artifact of an execution, used or not
+  subtree:exec_…    an execution and everything below it
+  principal:NAME    everything a principal does; it is suspended
+  policy:ID         everything that a policy determined, and will determine")]
+    Revoke(Revoke),
+    /// Halt the whole domain: what runs is ended, and nothing starts
+    Halt(Reason),
+    /// Let a halted domain continue
+    Resume(Reason),
+    /// Principals: who may act
+    #[command(subcommand)]
+    Principal(Principal),
+    /// Policy bundles: write, check, test, put in force
+    #[command(subcommand)]
+    Policy(Policy),
+    /// The evidence log: read, prove, check, recompute
+    #[command(subcommand)]
+    Log(Log),
+    /// Which execution led to which
+    #[command(subcommand)]
+    Lineage(Lineage),
+    /// Verify a proof bundle, offline
+    Verify(Verify),
+    /// Show the whole of it on a fresh repository, and check every outcome
+    Demo(Demo),
+    /// The node that serves a domain; it starts by itself
+    #[command(subcommand)]
+    Node(Node),
+    /// What this machine can enforce, and what stands in the way
+    Doctor,
+    /// Write a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Name of the domain: a schema-less URL [default: placet.local/<random>]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// The first operator [default: user:<your login>]
+    #[arg(long, value_name = "PRINCIPAL")]
+    pub(crate) operator: Option<PrincipalId>,
+    /// A first agent
+    #[arg(long, value_name = "PRINCIPAL", default_value = "agent:coder")]
+    pub(crate) agent: PrincipalId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Call {
+    /// Act as this principal [default: $PLACET_PRINCIPAL, else user:<your login>]
+    #[arg(long = "as", value_name = "PRINCIPAL")]
+    pub(crate) principal: Option<PrincipalId>,
+    /// What it is for; policies and auditors see it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) purpose: Option<String>,
+    /// Ask for at most the scope of this profile
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<ProfileName>,
+    /// Ask for at most this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) lifetime: Option<u64>,
+    /// Make it a child of this running execution: within its scope, and ended with it
+    #[arg(long, value_name = "EXEC")]
+    pub(crate) parent: Option<ExecutionId>,
+    /// The execution through whose door the command came (set by the gateway)
+    #[arg(long, value_name = "EXEC", hide = true, conflicts_with = "parent")]
+    pub(crate) door: Option<ExecutionId>,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) argv: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) call: Call,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Decide {
+    #[command(flatten)]
+    pub(crate) call: Call,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// An index, dec_<index>, or an execution
+    pub(crate) decision: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Executions {
+    /// Only what is authorized or runs now
+    #[arg(long)]
+    pub(crate) running: bool,
+    /// Only those of this principal
+    #[arg(long, value_name = "PRINCIPAL")]
+    pub(crate) principal: Option<PrincipalId>,
+    /// At most this many, the latest
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// Whose authority ends; see below
+    pub(crate) selector: String,
+    /// Why; public
+    #[arg(long, value_name = "TEXT", default_value = "revoked by an operator")]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reason {
+    /// Why; public
+    #[arg(long, value_name = "TEXT", default_value = "by an operator")]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Principal {
+    /// List who is registered
+    List,
+    /// Register a principal, or change it
+    Set {
+        /// Its name, such as agent:coder
+        id: PrincipalId,
+        /// A group it is in (again for more)
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
+        /// A Unix user that may act as it (again for more) [default: you]
+        #[arg(long = "uid", value_name = "UID")]
+        uids: Vec<u32>,
+        /// A principal whose executions may start a child as this one (again for more)
+        #[arg(long = "acts-for", value_name = "PRINCIPAL")]
+        acts_for: Vec<PrincipalId>,
+    },
+    /// Suspend a principal: what it runs is ended
+    Suspend {
+        /// Its name
+        id: PrincipalId,
+    },
+    /// Let a suspended principal act again
+    Restore {
+        /// Its name
+        id: PrincipalId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Write the starter bundle into a new directory
+    Init {
+        /// The directory
+        dir: PathBuf,
+    },
+    /// Format the policies of a bundle in place
+    Fmt {
+        /// The bundle's directory
+        dir: PathBuf,
+        /// Change nothing; exit 1 when something would change
+        #[arg(long)]
+        check: bool,
+    },
+    /// Look for what is likely a mistake
+    Lint {
+        /// The bundle's directory
+        dir: PathBuf,
+    },
+    /// Read, validate and compile a bundle
+    Check {
+        /// The bundle's directory
+        dir: PathBuf,
+    },
+    /// Run a bundle's tests, with coverage
+    Test {
+        /// The bundle's directory
+        dir: PathBuf,
+    },
+    /// Show what changes from one bundle to another
+    Diff {
+        /// The older bundle's directory
+        old: PathBuf,
+        /// The newer bundle's directory
+        new: PathBuf,
+    },
+    /// Test a bundle, sign it with the operator's key, and put it in force
+    Activate {
+        /// The bundle's directory
+        dir: PathBuf,
+    },
+    /// Put an earlier bundle in force again, under a new and higher revision
+    Rollback {
+        /// Revision to go back to [default: the one before]
+        #[arg(long, value_name = "N")]
+        to: Option<u64>,
+    },
+    /// What is in force, and what was
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Log {
+    /// The latest records in words
+    Tail {
+        /// At most this many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: u64,
+        /// Go on as records are written
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// The raw leaf bytes of a record
+    Entry {
+        /// Its index
+        index: Index,
+    },
+    /// The C2SP proof of a record, or a bundle that `placet verify` takes
+    Proof {
+        /// An index, dec_<index>, or an execution
+        what: String,
+        /// A whole proof bundle instead of the bare .tlog-proof
+        #[arg(long)]
+        bundle: bool,
+        /// With --bundle: open the commitment to the parameters
+        #[arg(long, requires = "bundle")]
+        disclose: bool,
+    },
+    /// The latest signed checkpoint
+    Checkpoint,
+    /// The domain's public C2SP policy file
+    Policy,
+    /// Check every byte of the log; names the first bad index
+    Fsck {
+        /// Compute damaged derived files again
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Recompute every decision and compare
+    Replay,
+    /// Write the log as a static C2SP tlog-tiles directory
+    Export {
+        /// A new directory
+        dir: PathBuf,
+    },
+    /// Destroy the private parameters of a record; every proof still verifies
+    Erase {
+        /// An index, dec_<index>, or an execution
+        what: String,
+        /// Why; public
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Lineage {
+    /// The tree of executions
+    Tree {
+        /// Only what is below this execution (or the beginning of its id)
+        exec: Option<String>,
+        /// Plain ASCII
+        #[arg(long)]
+        ascii: bool,
+    },
+    /// One execution in full
+    Show {
+        /// The execution (or the beginning of its id)
+        exec: String,
+    },
+    /// Export for other tools
+    Export {
+        /// Which format
+        #[arg(long, value_enum, default_value_t = LineageFormat::Otlp)]
+        format: LineageFormat,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LineageFormat {
+    /// OpenTelemetry spans (OTLP/JSON)
+    Otlp,
+    /// W3C PROV-JSON
+    Prov,
+    /// OpenLineage run events, one a line
+    Openlineage,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The proof bundle; - for standard input
+    pub(crate) bundle: PathBuf,
+    /// The domain's public policy file, from where you trust it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Keep the demo's directory and say where it is
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// What the node of the domain is doing
+    Status,
+    /// End the node once nothing runs under it
+    Stop,
+    /// Serve a domain until nobody needs it
+    #[command(hide = true)]
+    Serve {
+        /// Started by another command: say when ready, and detach
+        #[arg(long)]
+        detached: bool,
+        /// Leave after this many idle seconds; 0 for never
+        #[arg(long, default_value_t = 120)]
+        idle: u64,
+    },
+}

@@ -1,0 +1,52 @@
+//! One file per command.
+
+mod decide;
+mod demo;
+mod doctor;
+mod executions;
+mod explain;
+mod halt;
+mod init;
+mod lineage;
+mod log;
+mod node;
+mod policy;
+mod principal;
+mod revoke;
+mod run;
+mod verify;
+
+use clap::CommandFactory as _;
+
+use crate::cli::{Cli, Command};
+use crate::exit::{Failure, Status};
+use crate::out::Out;
+
+/// Does what the command line says.
+pub(crate) fn dispatch(cli: &Cli, out: &Out) -> Result<Status, Failure> {
+    let (global, out) = (&cli.global, *out);
+    match &cli.command {
+        Command::Init(args) => init::init(global, args, out),
+        Command::Run(args) => run::run(global, args, out),
+        Command::Decide(args) => decide::decide(global, args, out),
+        Command::Explain(args) => explain::explain(global, args, out),
+        Command::Executions(args) => executions::executions(global, args, out),
+        Command::Revoke(args) => revoke::revoke(global, args, out),
+        Command::Halt(args) => halt::halt(global, args, out),
+        Command::Resume(args) => halt::resume(global, args, out),
+        Command::Principal(command) => principal::principal(global, command, out),
+        Command::Policy(command) => policy::policy(global, command, out),
+        Command::Log(command) => log::log(global, command, out),
+        Command::Lineage(command) => lineage::lineage(global, command, out),
+        Command::Verify(args) => verify::verify(global, args, out),
+        Command::Demo(args) => demo::demo(args, out),
+        Command::Node(command) => node::node(global, command, out),
+        Command::Doctor => doctor::doctor(out),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "placet", &mut script);
+            out.bytes(&script);
+            Ok(Status::Ok)
+        }
+    }
+}

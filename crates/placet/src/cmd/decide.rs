@@ -1,0 +1,64 @@
+//! `placet decide`: what would happen, and why.
+
+use placet_types::{PathSet, Scope};
+
+use crate::cli::{Decide, Global};
+use crate::cmd::run::command;
+use crate::context::Domain;
+use crate::exit::{Failure, Status};
+use crate::out::{BAD, BOLD, DIM, GOOD, Out, paint};
+
+pub(crate) fn decide(global: &Global, args: &Decide, out: Out) -> Result<Status, Failure> {
+    let domain = Domain::open(global)?;
+    let command = command(&args.call)?;
+    let (call, preview) = domain.gateway()?.preview(&command).map_err(Failure::unverified)?;
+    out.value(&serde_json::json!({
+        "permit": preview.denial.is_none(), "intent": call.intent, "preview": preview,
+    }));
+    let line = command.argv.join(" ");
+    match &preview.denial {
+        None => out.line(format!("{} {line}", paint(GOOD, "permit"))),
+        Some(denial) => {
+            out.line(format!("{} {line}", paint(BAD, "deny")));
+            out.line(format!("  code      {}", paint(BOLD, denial.code)));
+        }
+    }
+    out.line(format!("  as        {}", command.principal));
+    out.line(format!("  program   {}", call.program.path));
+    out.line(format!("  policies  {}", list(&preview.determining)));
+    out.line(format!("  risk      {} {}", preview.risk.score, list(&preview.risk.factors)));
+    if let Some(grant) = &preview.grant {
+        out.line(format!("  profile   {}", grant.profile));
+        out.line(format!("  until     {}", grant.not_after));
+    }
+    if let Some(scope) = &preview.scope {
+        print_scope(scope, out);
+    }
+    for line in preview.explanation.lines() {
+        out.line(format!("  {}", paint(DIM, line)));
+    }
+    Ok(if preview.denial.is_none() { Status::Ok } else { Status::Denied })
+}
+
+/// A scope, one line a kind.
+pub(crate) fn print_scope(scope: &Scope, out: Out) {
+    let paths = |set: &PathSet| {
+        set.iter().map(|path| path.as_str().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    out.line(format!("  write     {}", paths(&scope.write)));
+    out.line(format!("  read      {}", paths(&scope.read)));
+    out.line(format!("  exec      {}", paths(&scope.exec)));
+    out.line("  network   none".to_owned());
+    let limits = scope.limits;
+    out.line(format!(
+        "  limits    {} s, {} s of processor, {} MiB, {} processes",
+        limits.wall_secs,
+        limits.cpu_secs,
+        limits.memory_bytes >> 20,
+        limits.processes
+    ));
+}
+
+fn list(texts: &[String]) -> String {
+    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+}

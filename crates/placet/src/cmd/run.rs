@@ -1,0 +1,141 @@
+//! `placet run`: a command, governed.
+
+use placet_evidence::Exit;
+use placet_process::door::{self, DoorReply, DoorRequest};
+use placet_process::{CallError, Command, Outcome, ProgramError, RunError};
+use placet_types::{DenialCode, PrincipalId, Seconds};
+
+use crate::cli::{Call, Global, Run};
+use crate::context::{Domain, PRINCIPAL_VARIABLE, environment, user_principal};
+use crate::exit::{Failure, Status};
+use crate::out::{BAD, BOLD, DIM, Out, paint};
+
+pub(crate) fn run(global: &Global, args: &Run, out: Out) -> Result<Status, Failure> {
+    if door::is_inside() && global.domain.is_none() {
+        return run_through_door(&args.call, out);
+    }
+    let domain = Domain::open(global)?;
+    let command = command(&args.call)?;
+    let outcome = domain.gateway()?.run(&command).map_err(|error| failure(error, &args.call))?;
+    Ok(report(&outcome, out))
+}
+
+/// The command that a command line describes.
+pub(crate) fn command(call: &Call) -> Result<Command, Failure> {
+    let cwd = std::env::current_dir()
+        .map_err(|error| Failure::new(format!("the working directory: {error}")))?;
+    Ok(Command {
+        argv: call.argv.clone(),
+        env: environment(),
+        cwd,
+        principal: principal(call)?,
+        purpose: call.purpose.clone(),
+        profile: call.profile.clone(),
+        lifetime: call.lifetime.map(Seconds::new),
+        parent: call.parent,
+        door: call.door,
+    })
+}
+
+fn principal(call: &Call) -> Result<PrincipalId, Failure> {
+    if let Some(principal) = &call.principal {
+        return Ok(principal.clone());
+    }
+    match std::env::var(PRINCIPAL_VARIABLE) {
+        Ok(name) if !name.is_empty() => PrincipalId::parse(&name).map_err(|error| {
+            Failure::new(format!("{PRINCIPAL_VARIABLE}: {error}"))
+        }),
+        _ => user_principal(),
+    }
+}
+
+/// Inside a cell: its supervisor runs the command as a child of the cell's execution.
+fn run_through_door(call: &Call, out: Out) -> Result<Status, Failure> {
+    let request = DoorRequest {
+        argv: call.argv.clone(),
+        cwd: std::env::current_dir()?,
+        env: environment(),
+        principal: call.principal.clone(),
+        profile: call.profile.clone(),
+        purpose: call.purpose.clone(),
+    };
+    match door::ask(&request) {
+        Ok(DoorReply::Exited(code)) => Ok(Status::Code(u8::try_from(code).unwrap_or(u8::MAX))),
+        Ok(DoorReply::Signaled(signal)) => {
+            Ok(Status::Signal(u8::try_from(signal).unwrap_or(u8::MAX)))
+        }
+        Ok(DoorReply::Failed(reason)) => Err(Failure::unverified(reason)),
+        Err(error) => {
+            out.note(paint(DIM, "the door of this cell did not answer"));
+            Err(Failure::unverified(error))
+        }
+    }
+}
+
+fn report(outcome: &Outcome, out: Out) -> Status {
+    match outcome {
+        Outcome::Ended { exit: Exit::Code(code), .. } => Status::Code(*code),
+        Outcome::Ended { exit: Exit::Signal(signal), .. } => Status::Signal(*signal),
+        Outcome::Denied { denial, exec, index } => {
+            if out.is_json() {
+                out.note(serde_json::json!({
+                    "denied": denial, "exec": exec, "index": index,
+                    "remedy": denial.code.remedy(),
+                }));
+            } else {
+                let code = paint(BOLD, denial.code);
+                out.note(format!("{} {code}: {}", paint(BAD, "placet: denied,"), denial.reason));
+                out.note(format!("  {} {}", paint(DIM, "to change that:"), denial.code.remedy()));
+                out.note(format!("  {} placet explain {index}", paint(DIM, "the record:")));
+            }
+            Status::Denied
+        }
+        Outcome::Terminated { exec, cause } => {
+            if out.is_json() {
+                out.note(serde_json::json!({ "terminated": exec, "cause": cause.as_str() }));
+            } else {
+                let what = paint(BAD, "placet: terminated,");
+                out.note(format!("{what} {}: {}", paint(BOLD, cause), why(*cause)));
+                out.note(format!("  {} {}", paint(DIM, "to change that:"), cause.remedy()));
+            }
+            Status::Terminated
+        }
+    }
+}
+
+fn why(cause: DenialCode) -> &'static str {
+    match cause {
+        DenialCode::Revoked => "its authority was revoked",
+        DenialCode::Expired => "its window is over",
+        DenialCode::Halted => "the domain was halted",
+        DenialCode::LineageFragmented => "the execution that started it has ended",
+        DenialCode::AuthorizationDiscontinuity => "the node could not be reached to renew its lease",
+        DenialCode::GovernanceDiscontinuity => "the node could not vouch for its view of the log",
+        DenialCode::PolicyMismatch => "the policy in force permits it no longer",
+        _ => "its authority ended",
+    }
+}
+
+/// Statuses that shells use for a program that cannot be started.
+fn failure(error: RunError, call: &Call) -> Failure {
+    let name = call.argv.first().map(String::as_str).unwrap_or_default();
+    let message = error.to_string();
+    match error {
+        RunError::Call(CallError::Program(ProgramError::NotFound(_))) => {
+            Failure { status: Status::Code(127), ..Failure::new(message) }
+        }
+        RunError::Call(CallError::Program(_)) | RunError::Exec(_) => {
+            Failure { status: Status::Code(126), ..Failure::new(message) }
+        }
+        RunError::Call(_) | RunError::Signals(_) => Failure::new(message),
+        RunError::Unavailable(denial) => denial.into(),
+        RunError::Sandbox(_) => Failure {
+            status: Status::Denied,
+            code: Some(DenialCode::Unenforceable),
+            ..Failure::new(message).hint(format!(
+                "`placet doctor` says what this machine can enforce; `placet decide -- {name}` shows the scope"
+            ))
+        },
+        _ => Failure::unverified(message),
+    }
+}

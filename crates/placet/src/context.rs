@@ -1,0 +1,188 @@
+//! Which domain a command is about, and the ways to it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use placet_authority::activate::Bundles;
+use placet_authority::blobs::Blobs;
+use placet_authority::clock::{Clock, SystemClock};
+use placet_authority::dir::{DirError, DomainDir};
+use placet_authority::init::{domain_name, public_policy};
+use placet_authority::node::wire::{Request, Response};
+use placet_authority::node::{Connection, StartError, connect, connect_or_start};
+use placet_evidence::{Entry, Record};
+use placet_log::LogReader;
+use placet_process::Gateway;
+use placet_types::{DomainName, ExecutionId, Index, PrincipalId};
+
+use crate::cli::Global;
+use crate::exit::Failure;
+
+/// Environment variable that names the domain directory.
+pub(crate) const DOMAIN_VARIABLE: &str = "PLACET_DOMAIN";
+/// Environment variable that names the principal of `run`.
+pub(crate) const PRINCIPAL_VARIABLE: &str = "PLACET_PRINCIPAL";
+
+/// The directory that a command is about, whether or not a domain is in it.
+pub(crate) fn domain_path(global: &Global) -> Result<PathBuf, Failure> {
+    if let Some(path) = &global.domain {
+        return Ok(path.clone());
+    }
+    if let Some(path) = std::env::var_os(DOMAIN_VARIABLE).filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    let home = home.ok_or_else(|| {
+        Failure::new("there is no home directory to look for a domain in")
+            .hint(format!("name the directory with --domain or {DOMAIN_VARIABLE}"))
+    })?;
+    Ok(Path::new(&home).join(".placet"))
+}
+
+/// An opened domain directory.
+pub(crate) struct Domain {
+    pub(crate) dir: DomainDir,
+    pub(crate) name: DomainName,
+}
+
+impl Domain {
+    pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
+        let path = domain_path(global)?;
+        let dir = DomainDir::open(&path).map_err(|error| match error {
+            DirError::NoDomain(_) => {
+                Failure::new(error).hint("run `placet init`, or name another one with --domain")
+            }
+            other => Failure::new(other),
+        })?;
+        let name = domain_name(&dir)?;
+        Ok(Self { dir, name })
+    }
+
+    /// The node of the domain, started if none runs.
+    pub(crate) fn node(&self) -> Result<Connection, Failure> {
+        Ok(connect_or_start(&self.dir, &program()?)?)
+    }
+
+    /// The node of the domain, if one runs.
+    pub(crate) fn running_node(&self) -> Result<Option<Connection>, Failure> {
+        match connect(&self.dir) {
+            Ok(connection) => Ok(Some(connection)),
+            Err(StartError::NotRunning) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks the node.
+    pub(crate) fn ask(&self, request: &Request) -> Result<Response, Failure> {
+        match self.node()?.ask(request)? {
+            Response::Error(denial) => Err(denial.into()),
+            response => Ok(response),
+        }
+    }
+
+    /// The log, for reading. A node may write to it meanwhile.
+    pub(crate) fn log(&self) -> Result<LogReader, Failure> {
+        let policy = public_policy(&self.dir)?;
+        let log = policy.logs().first().ok_or_else(|| Failure::new("the policy names no log"))?;
+        LogReader::open(&self.dir.log(), log.key()).map_err(|error| {
+            Failure::unverified(error).hint("`placet log fsck` names what is wrong with the log")
+        })
+    }
+
+    pub(crate) fn blobs(&self) -> Blobs {
+        Blobs::new(self.dir.blobs())
+    }
+
+    pub(crate) fn bundles(&self) -> Bundles {
+        Bundles::new(self.dir.bundles())
+    }
+
+    pub(crate) fn gateway(&self) -> Result<Gateway, Failure> {
+        let (dir, own) = (self.dir.clone(), program()?);
+        let program = own.clone();
+        Ok(Gateway {
+            dir: self.dir.clone(),
+            policy: public_policy(&self.dir)?,
+            connect: Box::new(move || connect_or_start(&dir, &own)),
+            clock: clock(),
+            program,
+        })
+    }
+}
+
+/// The machine's clocks.
+pub(crate) fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::new())
+}
+
+/// This program.
+pub(crate) fn program() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| Failure::new(format!("this program: {error}")))
+}
+
+/// Name of the operator that a Unix user is, as `placet init` registers it.
+pub(crate) fn user_principal() -> Result<PrincipalId, Failure> {
+    let uid = rustix::process::getuid().as_raw();
+    let clean = |name: String| {
+        name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect::<String>()
+    };
+    let name = login_name(uid).map(clean).filter(|name| !name.is_empty());
+    let name = name.unwrap_or_else(|| format!("uid-{uid}"));
+    PrincipalId::parse(&format!("user:{name}")).map_err(Failure::new)
+}
+
+/// Login name of a user, from `/etc/passwd`: the environment is the caller's to choose.
+fn login_name(uid: u32) -> Option<String> {
+    let text = std::fs::read_to_string("/etc/passwd").ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse::<u32>().ok()? == uid).then(|| name.to_owned())
+    })
+}
+
+/// The environment, as far as it is text.
+pub(crate) fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Every record of the log with its index, in order. Entries that do not read end the walk.
+pub(crate) fn records(
+    reader: &LogReader,
+    from: Index,
+) -> impl Iterator<Item = Result<(Index, Record), Failure>> {
+    reader.entries(from..reader.size()).map(|entry| {
+        let (index, bytes) = entry?;
+        Ok((index, Entry::from_bytes(bytes).read()?))
+    })
+}
+
+/// What `explain`, `log proof` and `verify` take for a decision: an index, `dec_<index>`, or an
+/// execution (or the beginning of its id).
+pub(crate) fn find_decision(reader: &LogReader, text: &str) -> Result<Index, Failure> {
+    let number = text.strip_prefix("dec_").unwrap_or(text);
+    if let Ok(index) = number.parse::<u64>() {
+        return Ok(Index::new(index));
+    }
+    let wanted = text.strip_prefix("art_").map_or_else(|| text.to_owned(), |d| format!("exec_{d}"));
+    let mut found = None::<(Index, ExecutionId)>;
+    for record in records(reader, Index::default()) {
+        let (index, record) = record?;
+        if let Record::Decided(decided) = record
+            && decided.facts.exec.to_string().starts_with(&wanted)
+        {
+            if found.is_some() {
+                return Err(Failure::new(format!("more than one execution begins with {text}"))
+                    .hint("give more digits"));
+            }
+            found = Some((index, decided.facts.exec));
+        }
+    }
+    found.map(|(index, _)| index).ok_or_else(|| {
+        Failure::new(format!("no decision is about {text}"))
+            .hint("give an index, dec_<index>, or an execution from `placet executions`")
+    })
+}
