@@ -40,6 +40,8 @@ pub struct Authority {
     reader: LogReader,
     bundles: Bundles,
     blobs: Blobs,
+    /// For the bundle of this digest.
+    env_names: Mutex<(Option<Digest>, Arc<Vec<String>>)>,
     thread: Mutex<Option<JoinHandle<Result<(), AppendError>>>>,
 }
 
@@ -164,7 +166,9 @@ impl Authority {
             .name("sequencer".into())
             .spawn(move || sequencer.run())
             .map_err(OpenError::Thread)?;
-        Ok(Self { queue, durable, reader, bundles, blobs, thread: Mutex::new(Some(thread)) })
+        let env_names = Mutex::default();
+        let thread = Mutex::new(Some(thread));
+        Ok(Self { queue, durable, reader, bundles, blobs, env_names, thread })
     }
 
     /// Decides an intent. Returns once the decision is durable.
@@ -301,9 +305,17 @@ impl Authority {
 
     /// Names of environment variables that some profile of the bundle in force passes on.
     #[must_use]
-    pub fn env_names(&self) -> Vec<String> {
-        let active = self.with_state(|state| state.policy().map(|active| active.bundle));
-        active.and_then(|bundle| self.bundles.env_names(bundle).ok()).unwrap_or_default()
+    pub fn env_names(&self) -> Arc<Vec<String>> {
+        let Some(active) = self.with_state(|state| state.policy().map(|active| active.bundle))
+        else {
+            return Arc::default();
+        };
+        let mut known = self.env_names.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.0 != Some(active) {
+            let names = self.bundles.env_names(active).unwrap_or_default();
+            *known = (Some(active), Arc::new(names));
+        }
+        Arc::clone(&known.1)
     }
 
     /// A handle for reading the log.

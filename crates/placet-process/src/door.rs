@@ -11,12 +11,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -28,13 +28,11 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 /// Children that one cell may have through its door at a time.
 const CHILDREN_MAX: usize = 64;
-/// How often a supervisor looks whether its door is to be closed.
-const LOOK: Duration = Duration::from_millis(100);
 /// How long a child has to end after its caller went away, before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -81,13 +79,14 @@ pub enum DoorReply {
 
 /// A door that is open. Dropping it closes it and ends every child that came through.
 pub(crate) struct Door {
-    closing: Arc<AtomicBool>,
+    /// Closed by the drop, which everyone who waits hears.
+    closing: Option<UnixStream>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Drop for Door {
     fn drop(&mut self) {
-        self.closing.store(true, Ordering::Relaxed);
+        drop(self.closing.take());
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -107,7 +106,8 @@ struct Server {
     principal: PrincipalId,
     program: PathBuf,
     domain: PathBuf,
-    closing: Arc<AtomicBool>,
+    /// Readable once the door is to be closed.
+    closing: UnixStream,
     children: AtomicUsize,
 }
 
@@ -119,25 +119,24 @@ pub(crate) fn serve(
     program: &Path,
     domain: &Path,
 ) -> io::Result<Door> {
-    let closing = Arc::new(AtomicBool::new(false));
+    let (outside, closing) = UnixStream::pair()?;
     let server = Arc::new(Server {
         exec,
         principal: principal.clone(),
         program: program.to_owned(),
         domain: domain.to_owned(),
-        closing: Arc::clone(&closing),
+        closing,
         children: AtomicUsize::new(0),
     });
     let listener = UnixListener::from(listener);
     listener.set_nonblocking(true)?;
     let thread = thread::Builder::new().name("door".into()).spawn(move || accept(&server, &listener))?;
-    Ok(Door { closing, thread: Some(thread) })
+    Ok(Door { closing: Some(outside), thread: Some(thread) })
 }
 
 fn accept(server: &Arc<Server>, listener: &UnixListener) {
     let mut visits = Vec::new();
-    while !server.closing.load(Ordering::Relaxed) {
-        readable(listener, LOOK);
+    while !wait(&[listener.as_fd(), server.closing.as_fd()], None).get(1).is_some_and(|r| *r) {
         while let Ok((stream, _)) = listener.accept() {
             if server.children.fetch_add(1, Ordering::Relaxed) >= CHILDREN_MAX {
                 server.children.fetch_sub(1, Ordering::Relaxed);
@@ -202,58 +201,37 @@ impl Server {
 
     /// Waits for the child, passes signals on, and ends it when its caller or the cell is gone.
     fn follow(&self, stream: &mut UnixStream, mut child: Child) -> DoorReply {
-        let mut asked_to_end = None::<Duration>;
-        let mut waited = Duration::ZERO;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pidfd = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let Some(pidfd) = pidfd else {
+            drop(child.kill());
+            return ended(&mut child);
+        };
         loop {
-            match child.try_wait() {
-                Ok(Some(status)) => return reply_of(status),
-                Ok(None) => {}
-                Err(error) => return DoorReply::Failed(error.to_string()),
+            let fds = [pidfd.as_fd(), stream.as_fd(), self.closing.as_fd()];
+            let ready = wait(&fds, None);
+            let is_ready = |at: usize| ready.get(at).is_some_and(|ready| *ready);
+            if is_ready(0) {
+                return ended(&mut child);
             }
-            let gone = match next_signal(stream) {
-                Heard::Signal(signal) => {
-                    send(&child, signal);
-                    false
-                }
-                Heard::Nothing => false,
-                Heard::Gone => true,
-            };
-            waited = waited.saturating_add(STEP);
-            match asked_to_end {
-                None if gone || self.closing.load(Ordering::Relaxed) => {
-                    send(&child, Signal::TERM.as_raw());
-                    asked_to_end = Some(waited);
-                }
-                Some(since) if waited.saturating_sub(since) > GRACE => {
+            let heard = if is_ready(1) { wire::read::<DoorSignal>(stream).ok().flatten() } else { None };
+            if let Some(DoorSignal { signal }) = heard {
+                send(&child, signal);
+            } else if is_ready(1) || is_ready(2) {
+                // Nobody waits for it any more, or its parent's cell is gone.
+                send(&child, Signal::TERM.as_raw());
+                if wait(&[pidfd.as_fd()], Some(GRACE)).first() != Some(&true) {
                     // Its cell dies with it.
                     drop(child.kill());
                 }
-                None | Some(_) => {}
-            }
-            if gone {
-                thread::sleep(STEP);
+                return ended(&mut child);
             }
         }
     }
 }
 
-/// How long one look at a connection takes.
-const STEP: Duration = Duration::from_millis(10);
-
-enum Heard {
-    Signal(i32),
-    Nothing,
-    Gone,
-}
-
-fn next_signal(stream: &mut UnixStream) -> Heard {
-    if !readable(stream, STEP) {
-        return Heard::Nothing;
-    }
-    match wire::read::<DoorSignal>(stream) {
-        Ok(Some(DoorSignal { signal })) => Heard::Signal(signal),
-        Ok(None) | Err(_) => Heard::Gone,
-    }
+fn ended(child: &mut Child) -> DoorReply {
+    child.wait().map_or_else(|error| DoorReply::Failed(error.to_string()), reply_of)
 }
 
 fn send(child: &Child, signal: i32) {
@@ -273,13 +251,17 @@ fn reply_of(status: ExitStatus) -> DoorReply {
     }
 }
 
-fn readable(fd: &impl std::os::fd::AsFd, patience: Duration) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::IN)];
-    let timeout = Timespec {
+/// Waits until one of the descriptors can be read, and says which.
+fn wait(fds: &[BorrowedFd<'_>], patience: Option<Duration>) -> Vec<bool> {
+    let mut polled: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    let timeout = patience.map(|patience| Timespec {
         tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(patience.subsec_nanos()),
-    };
-    poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0)
+    });
+    // An interrupted wait is a short one.
+    poll(&mut polled, timeout.as_ref()).unwrap_or(0);
+    polled.iter().map(|fd| !fd.revents().is_empty()).collect()
 }
 
 fn receive_streams(stream: &UnixStream) -> io::Result<[OwnedFd; 3]> {
@@ -312,21 +294,14 @@ pub fn ask(request: &DoorRequest) -> io::Result<DoorReply> {
     hand_over_streams(&stream)?;
     wire::write(&mut stream, request)?;
     loop {
-        wait_for_either(&stream, &signals);
+        let ready = wait(&[stream.as_fd(), signals.as_fd()], None);
         for signal in signals.pending() {
             wire::write(&mut stream, &DoorSignal { signal })?;
         }
-        if readable(&stream, Duration::ZERO) {
+        if ready.first() == Some(&true) {
             return wire::read(&mut stream)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into());
         }
     }
-}
-
-fn wait_for_either(stream: &UnixStream, signals: &crate::signals::Signals) {
-    let (stream, signals) = (stream.as_fd(), signals.as_fd());
-    let mut fds = [PollFd::new(&stream, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
-    // An interrupted wait is a short one.
-    poll(&mut fds, None).unwrap_or(0);
 }
 
 fn hand_over_streams(stream: &UnixStream) -> io::Result<()> {

@@ -287,7 +287,7 @@ impl Node {
         }
         Response::Welcome(Box::new(Welcome {
             domain: self.authority.with_state(|state| state.genesis().domain.clone()),
-            env: self.authority.env_names(),
+            env: self.authority.env_names().as_ref().clone(),
             genesis: self.genesis.clone(),
             pid: std::process::id(),
         }))
