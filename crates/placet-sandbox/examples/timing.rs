@@ -1,4 +1,5 @@
-//! Prints what a cell costs: `/bin/true` bare and confined, interleaved, medians of 60.
+//! Prints what a cell costs: `/bin/true` bare, confined, and confined with a limit on processes (as
+//! root a control group), interleaved, medians of 60.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -17,24 +18,33 @@ const ROUNDS: usize = 60;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let spec = spec()?;
-    let mut columns = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+    let mut limited = spec.clone();
+    limited.limits.processes = Some(64);
+    let mut columns: [Vec<Duration>; 7] = Default::default();
     for _ in 0..ROUNDS {
         let bare = Instant::now();
         std::process::Command::new(&spec.program.path).status()?;
-        let times = [vec![bare.elapsed()], confined(&spec)?].concat();
+        let bare = vec![bare.elapsed()];
+        let times = [bare, confined(&spec)?, confined(&limited)?].concat();
         columns
             .iter_mut()
             .zip(times)
             .for_each(|(column, time)| column.push(time));
     }
-    for (name, column) in ["bare", "prepare", "prepare+spawn", "to exit"]
-        .iter()
-        .zip(&mut columns)
-    {
+    let names = [
+        "bare",
+        "prepare",
+        "prepare+spawn",
+        "to exit",
+        "limited: prepare",
+        "prepare+spawn",
+        "to exit",
+    ];
+    for (name, column) in names.iter().zip(&mut columns) {
         column.sort();
         let median = column.get(ROUNDS / 2).copied().unwrap_or_default();
         let slow = column.get(ROUNDS * 95 / 100).copied().unwrap_or_default();
-        println!("{name:>14}: median {median:?}, 95th percentile {slow:?}");
+        println!("{name:>16}: median {median:?}, 95th percentile {slow:?}");
     }
     Ok(())
 }

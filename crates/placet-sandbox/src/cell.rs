@@ -18,6 +18,7 @@ use rustix::net::{
 };
 
 use crate::error::{SandboxError, Step};
+use crate::group::Group;
 use crate::plan::Plan;
 use crate::spec::CellSpec;
 use crate::sys::{self, Errno};
@@ -78,9 +79,12 @@ impl Prepared {
         let (control, control_inside) = pair()?;
         let (gate, gate_inside) = pair()?;
         let lease = deadline_after(self.lease);
+        let group = self.plan.group.as_ref().map(Group::create).transpose();
+        let group = group.map_err(SandboxError::ProcessLimitAsRoot)?;
         let plan = Arc::clone(&self.plan);
         let launched = launcher::launch(plan, control_inside, gate_inside, lease)?;
-        let mut tree = Tree::new(launched, control);
+        let mut tree = Tree::new(launched, control, group);
+        tree.enter_group()?;
         let deadline = deadline_after(Duration::from_secs(SETUP_SECS_MAX));
         let handed = self.await_fork(&tree, deadline)?;
         tree.hand(handed);

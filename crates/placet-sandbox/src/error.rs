@@ -52,9 +52,9 @@ pub enum SandboxError {
     /// An argument, variable or path contains a NUL byte, or a variable's name a `=`.
     #[error("{0} cannot be passed to a program")]
     BadString(&'static str),
-    /// The kernel does not apply RLIMIT_NPROC to root.
-    #[error("the kernel does not limit the processes of root: leave the limit to a control group")]
-    ProcessLimitAsRoot,
+    /// The kernel does not apply RLIMIT_NPROC to root, and no control group can do it.
+    #[error("the processes of root can only be limited by a control group: {0}")]
+    ProcessLimitAsRoot(NoControlGroup),
     /// The kernel lacks something that every cell needs.
     #[error("this kernel lacks {0}")]
     Unsupported(&'static str),
@@ -88,6 +88,26 @@ pub enum SandboxError {
         /// The program.
         path: PathBuf,
         /// What execve(2) said.
+        source: io::Error,
+    },
+}
+
+/// What is missing for a control group with a limit on processes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoControlGroup {
+    /// No mount shows the supervisor's own group in the hierarchy with the pids controller.
+    #[error("no hierarchy that has the pids controller and this process is mounted")]
+    NotMounted,
+    /// cgroup v2: the supervisor's group and all above it have processes or lack the controller.
+    #[error("neither {} nor a group above it has the pids controller and no processes", .0.display())]
+    NoParent(PathBuf),
+    /// A file or directory of the hierarchy cannot be read, made or written.
+    #[error("{}: {source}", path.display())]
+    Unusable {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system call said.
         source: io::Error,
     },
 }
@@ -164,6 +184,8 @@ steps! {
     NotDumpable,
     /// Preparing to notice children and the lease's end.
     Events,
+    /// Waiting to be put in the control group.
+    ControlGroup,
     /// Forking the worker.
     ForkWorker,
     /// Handing descriptors to the supervisor.

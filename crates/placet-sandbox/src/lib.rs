@@ -26,6 +26,7 @@ mod cell;
 mod devices;
 mod elf;
 mod error;
+mod group;
 mod landlock;
 mod launcher;
 mod layout;
@@ -42,7 +43,7 @@ mod worker;
 
 pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
 pub use elf::elf_interpreter;
-pub use error::{SandboxError, Step};
+pub use error::{NoControlGroup, SandboxError, Step};
 pub use probe::{Capabilities, Missing, probe};
 pub use spec::{CLIENT_PATH, CellSpec, DOOR_PATH, FileIdentity, Limits, Network, Paths, Program};
 pub use tree::{Change, EndedBy, Exit, Status};

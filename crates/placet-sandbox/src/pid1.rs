@@ -92,6 +92,9 @@ fn build(plan: &Plan, sockets: Sockets) -> Setup<Built> {
     drop_privileges()?;
     let children = sys::child_signal_fd().at(Step::Events)?;
     let lease = sys::lease_timer().at(Step::Events)?;
+    if plan.group.is_some() {
+        await_group(sockets.control)?;
+    }
     let worker = fork_worker(plan, sockets, door)?;
     Ok(Built {
         worker,
@@ -221,6 +224,17 @@ fn drop_privileges() -> Setup<()> {
     sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::NotDumpable)
 }
 
+/// What is forked before the supervisor has put this process in its group would not be in it.
+fn await_group(control: c_int) -> Setup<()> {
+    let words = sys::receive(control, 0).at(Step::ControlGroup)?;
+    match words.and_then(Order::decode) {
+        Some(Order::Proceed) => Ok(()),
+        Some(Order::Release | Order::RenewUntil(_)) | None => {
+            Err(Failure::new(Step::ControlGroup, Errno(libc::EPIPE)))
+        }
+    }
+}
+
 fn fork_worker(plan: &Plan, sockets: Sockets, door: Option<c_int>) -> Setup<c_int> {
     // SAFETY: the child branch only calls worker::run, which obeys the rules of this module and
     // does not return.
@@ -280,7 +294,7 @@ fn obey(control: c_int, lease: c_int) {
     };
     let renewed = match order {
         Some(Order::RenewUntil(deadline)) => sys::arm(lease, deadline).is_ok(),
-        Some(Order::Release) | None => false,
+        Some(Order::Release | Order::Proceed) | None => false,
     };
     if !renewed {
         sys::exit_now(1);

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::error::Step;
+use crate::group::Place;
 use crate::landlock;
 use crate::spec::FileIdentity;
 use crate::sys::{Inode, StringArray};
@@ -21,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) door: bool,
     /// Whether there is a `/run/placet`, to be made read-only once all is in it.
     pub(crate) meeting_place: bool,
+    /// Where the cell gets a control group, which pid 1 waits for.
+    pub(crate) group: Option<Place>,
     pub(crate) worker: WorkerPlan,
 }
 

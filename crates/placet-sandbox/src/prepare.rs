@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Stat};
 
 use crate::error::SandboxError;
+use crate::group::Place;
 use crate::landlock::{self, Right};
 use crate::layout::{self, Found, Grant, Parts, c_string};
 use crate::plan::{Limit, Plan, WorkerPlan};
@@ -46,6 +47,7 @@ pub(crate) fn plan(spec: &CellSpec) -> Result<Plan, SandboxError> {
         loopback: spec.network == Network::Loopback,
         door: spec.door,
         meeting_place,
+        group: group(&spec.limits)?,
         worker: WorkerPlan {
             cwd: c_string(spec.cwd.as_os_str().as_bytes(), "the working directory")?,
             limits: limits(&spec.limits)?,
@@ -278,10 +280,17 @@ fn rules(
     Ok(rules)
 }
 
+/// For root. One who is root only in a container's user namespace is bound by the resource limit
+/// as well.
+fn group(limits: &Limits) -> Result<Option<Place>, SandboxError> {
+    let processes = limits
+        .processes
+        .filter(|_| rustix::process::getuid().is_root());
+    let place = processes.map(Place::find).transpose();
+    place.map_err(SandboxError::ProcessLimitAsRoot)
+}
+
 fn limits(limits: &Limits) -> Result<Vec<Limit>, SandboxError> {
-    if limits.processes.is_some() && rustix::process::getuid().is_root() {
-        return Err(SandboxError::ProcessLimitAsRoot);
-    }
     // A second between soft and hard, so that the worker ends by SIGXCPU and not by SIGKILL.
     let cpu_hard = limits.cpu_secs.map(|secs| secs.saturating_add(1));
     let wanted = [

@@ -152,10 +152,13 @@ pub struct Limits {
     pub cpu_secs: Option<u64>,
     /// Address space of each single process, in bytes.
     pub address_space_bytes: Option<u64>,
-    /// Processes and threads of the tree, pid 1 included. RLIMIT_NPROC is counted for each user in
-    /// each user namespace, and the cell has its own, so other processes of the user do not count
-    /// and two cells do not share. The kernel exempts the host's root user from it: under root
-    /// this is refused and a control group has to do it.
+    /// Processes and threads of the tree, pid 1 included; a fork beyond it fails with EAGAIN. pid
+    /// 1 and the worker start in any case. Other processes of the user do not count and two cells
+    /// do not share: RLIMIT_NPROC is counted in each user namespace, and the cell has its own. The
+    /// kernel exempts the host's root user from that: under root it takes the pids controller of
+    /// cgroup v1 or v2, and a group of the cell's own in `placet` below the supervisor's group
+    /// (with v2 below the nearest group above it without processes). Without one it is refused:
+    /// [`crate::SandboxError::ProcessLimitAsRoot`].
     pub processes: Option<u64>,
     /// Open descriptors of each single process.
     pub open_files: Option<u64>,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::SandboxError;
+use crate::group::Group;
 use crate::launcher::Launched;
 use crate::sys::{self, Errno, Reaped, Words};
 use crate::wire::{Order, Report};
@@ -71,6 +72,8 @@ pub(crate) struct Tree {
     handed: Option<Handed>,
     heard: Heard,
     ended: Option<Exit>,
+    /// Removed when the last process is reaped.
+    group: Option<Group>,
 }
 
 /// The descriptors that came with the worker's fork.
@@ -90,7 +93,7 @@ struct Heard {
 }
 
 impl Tree {
-    pub(crate) fn new(launched: Launched, control: OwnedFd) -> Self {
+    pub(crate) fn new(launched: Launched, control: OwnedFd, group: Option<Group>) -> Self {
         let Launched { pid, pidfd } = launched;
         Self {
             pid,
@@ -99,6 +102,21 @@ impl Tree {
             handed: None,
             heard: Heard::default(),
             ended: None,
+            group,
+        }
+    }
+
+    /// Puts pid 1 in its group, if there is one, and tells it.
+    pub(crate) fn enter_group(&self) -> Result<(), SandboxError> {
+        let Some(group) = &self.group else {
+            return Ok(());
+        };
+        let admitted = group.admit(self.pid());
+        admitted.map_err(SandboxError::ProcessLimitAsRoot)?;
+        match sys::send(self.control.as_raw_fd(), &Order::Proceed.encode(), &[]) {
+            // It has failed before it got here, and said why.
+            Ok(()) | Err(Errno(libc::EPIPE | libc::ECONNRESET)) => Ok(()),
+            Err(errno) => Err(failed("start the worker", errno)),
         }
     }
 
@@ -227,6 +245,7 @@ impl Tree {
             max_rss_bytes: max_rss_kib.saturating_mul(1024),
         };
         self.ended = Some(exit);
+        self.group = None;
         exit
     }
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use placet_sandbox::Status;
 
@@ -22,6 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("setuid_programs_gain_nothing", setuid_programs_gain_nothing),
     ("no_capability_is_left", no_capability_is_left),
     ("privileges_cannot_come_back", privileges_cannot_come_back),
+    ("a_fork_bomb_stays_within_the_limit", a_fork_bomb),
 ];
 
 pub(crate) const ACTS: &[Act] = &[
@@ -37,6 +40,7 @@ pub(crate) const ACTS: &[Act] = &[
         error.raw_os_error().unwrap()
     }),
     ("has_state", |a| has_state(&a[0])),
+    ("fork_bomb", |_| fork_bomb()),
 ];
 
 const EPERM: Status = Status::Exited(libc::EPERM);
@@ -129,6 +133,59 @@ fn privileges_cannot_come_back() {
     assert_eq!(inside("has_state", &["NoNewPrivs:1"]), SUCCESS);
     assert_eq!(inside("has_state", &["Seccomp:2"]), SUCCESS);
     assert_eq!(inside("has_state", &["Seccomp_filters:1"]), SUCCESS);
+}
+
+/// All the processes of the bomb, itself included.
+const BOMB: i32 = 255;
+
+fn a_fork_bomb() {
+    assert_eq!(outside("fork_bomb", &[]), Status::Exited(BOMB));
+    assert_eq!(inside("fork_bomb", &[]), Status::Exited(BOMB));
+    let mut spec = acting_spec("fork_bomb", &[]);
+    spec.limits.processes = Some(32);
+    // pid 1 is the other one.
+    assert_eq!(end_of(spec), Status::Exited(31));
+}
+
+/// Each process makes two more, for seven generations, and does not take no for an answer at once.
+/// Gives how many there were.
+fn fork_bomb() -> i32 {
+    // SAFETY: an anonymous page at an address of the kernel's choice, zeroed, and never unmapped.
+    let count = unsafe {
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let page = libc::mmap(std::ptr::null_mut(), 4096, access, flags, -1, 0);
+        assert_ne!(page, libc::MAP_FAILED);
+        &*page.cast::<AtomicI32>()
+    };
+    multiply(count, 7);
+    for _ in 0..500 {
+        if count.load(Ordering::SeqCst) == BOMB {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    count.load(Ordering::SeqCst)
+}
+
+fn multiply(count: &AtomicI32, generations: u32) {
+    count.fetch_add(1, Ordering::SeqCst);
+    for _ in 0..if generations == 0 { 0 } else { 2 } {
+        for _ in 0..200 {
+            // SAFETY: no other thread is there to hold a lock.
+            match unsafe { libc::fork() } {
+                // SAFETY: these take integers only; the child ends here, or with its parent.
+                0 => unsafe {
+                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                    multiply(count, generations - 1);
+                    libc::sleep(20);
+                    libc::_exit(0);
+                },
+                -1 => std::thread::sleep(Duration::from_millis(1)),
+                _ => break,
+            }
+        }
+    }
 }
 
 /// Whether a line of the status file has that value.

@@ -2,19 +2,21 @@
 
 use std::io::Write;
 
-use placet_sandbox::{Cell, Limits, SandboxError, Status};
+use placet_sandbox::{Limits, Status};
 
 use crate::start;
-use crate::support::{Act, Test, acting_spec, is_root};
+use crate::support::{Act, Test, acting_spec};
 
 pub(crate) const TESTS: &[Test] = &[
     ("open_files_are_limited", open_files_are_limited),
     ("file_size_is_limited", file_size_is_limited),
     ("processor_time_is_limited", processor_time_is_limited),
     ("address_space_is_limited", address_space_is_limited),
+    ("processes_are_limited", processes_are_limited),
+    ("threads_count_as_processes", threads_count_as_processes),
     (
-        "processes_are_limited_or_refused_for_root",
-        processes_are_limited,
+        "the_worker_runs_under_any_limit",
+        the_worker_runs_under_any_limit,
     ),
     (
         "private_file_systems_are_limited",
@@ -55,6 +57,11 @@ pub(crate) const ACTS: &[Act] = &[
         }
     }),
     ("fork_many", |_| fork_many()),
+    ("thread_many", |_| {
+        let pause = || std::thread::Builder::new().spawn(|| crate::pause_for_ever());
+        let failed = (0..64).find_map(|_| pause().err());
+        failed.map_or(0, |error| error.raw_os_error().unwrap())
+    }),
     ("core_limit", |_| {
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
         let line = limits
@@ -142,14 +149,28 @@ fn processes_are_limited() {
         processes: Some(16),
         ..NONE
     };
-    if is_root() {
-        let mut spec = acting_spec("fork_many", &[]);
-        spec.limits = limits;
-        assert!(matches!(
-            Cell::prepare(spec),
-            Err(SandboxError::ProcessLimitAsRoot)
-        ));
-    } else {
+    assert_eq!(with("fork_many", &[], limits), Status::Exited(libc::EAGAIN));
+}
+
+fn threads_count_as_processes() {
+    assert_eq!(with("thread_many", &[], NONE), Status::Exited(0));
+    let limits = Limits {
+        processes: Some(16),
+        ..NONE
+    };
+    assert_eq!(
+        with("thread_many", &[], limits),
+        Status::Exited(libc::EAGAIN)
+    );
+}
+
+fn the_worker_runs_under_any_limit() {
+    for processes in 0..3 {
+        let limits = Limits {
+            processes: Some(processes),
+            ..NONE
+        };
+        assert_eq!(with("exit", &["4"], limits), Status::Exited(4));
         assert_eq!(with("fork_many", &[], limits), Status::Exited(libc::EAGAIN));
     }
 }

@@ -19,6 +19,7 @@
 mod support;
 
 mod ending;
+mod groups;
 mod limits;
 mod refusals;
 mod running;
@@ -33,11 +34,12 @@ fn main() -> ExitCode {
     let tests = [
         running::TESTS,
         ending::TESTS,
+        groups::TESTS,
         limits::TESTS,
         refusals::TESTS,
     ]
     .concat();
-    let acts = [running::ACTS, ending::ACTS, limits::ACTS].concat();
+    let acts = [running::ACTS, ending::ACTS, groups::ACTS, limits::ACTS].concat();
     main_of(&tests, &acts)
 }
 

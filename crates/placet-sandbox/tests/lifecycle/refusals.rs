@@ -78,7 +78,8 @@ fn copy_in(dir: &Path) -> (PathBuf, CellSpec) {
     (copy, spec)
 }
 
-fn swap(program: &Path) {
+/// Another file at the path. Renamed there, since a new file may get a removed one's inode number.
+pub(crate) fn swap(program: &Path) {
     let other = program.with_extension("new");
     fs::copy(own_executable(), &other).unwrap();
     fs::rename(&other, program).unwrap();
