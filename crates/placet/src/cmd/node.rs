@@ -68,7 +68,9 @@ fn serve_here(domain: &Domain, idle: Option<Duration>, out: Out) -> Result<Statu
 /// Started by another command, which waits at our standard output for a word.
 fn serve_detached(domain: &Domain, idle: Option<Duration>) -> Result<Status, Failure> {
     // A session of our own: no terminal's signals, and nobody's job.
-    rustix::process::setsid().map_or((), |_| ());
+    if rustix::process::setsid().is_err() {
+        // It leads a group already, so it is nobody's job as it is.
+    }
     let ready = || say(READY);
     match serve(&domain.dir, clock(), ServeOptions { idle }, ready) {
         Ok(()) => Ok(Status::Ok),
