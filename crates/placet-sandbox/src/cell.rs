@@ -82,9 +82,9 @@ impl Prepared {
         let group = self.plan.group.as_ref().map(Group::create).transpose();
         let group = group.map_err(SandboxError::ProcessLimitAsRoot)?;
         let plan = Arc::clone(&self.plan);
-        let launched = launcher::launch(plan, control_inside, gate_inside, lease)?;
+        let entry = group.as_ref().map(Group::entry);
+        let launched = launcher::launch(plan, control_inside, gate_inside, entry, lease)?;
         let mut tree = Tree::new(launched, control, group);
-        tree.enter_group()?;
         let deadline = deadline_after(Duration::from_secs(SETUP_SECS_MAX));
         let handed = self.await_fork(&tree, deadline)?;
         tree.hand(handed);

@@ -132,6 +132,8 @@ macro_rules! steps {
 steps! {
     /// Asking to be killed when the supervisor dies.
     ParentDeathSignal,
+    /// Entering the control group.
+    ControlGroup,
     /// Closing inherited descriptors.
     CloseDescriptors,
     /// Giving up setgroups(2), as the gid map requires.
@@ -184,8 +186,6 @@ steps! {
     NotDumpable,
     /// Preparing to notice children and the lease's end.
     Events,
-    /// Waiting to be put in the control group.
-    ControlGroup,
     /// Forking the worker.
     ForkWorker,
     /// Handing descriptors to the supervisor.

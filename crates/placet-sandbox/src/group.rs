@@ -11,6 +11,7 @@ mod find;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -20,6 +21,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::retry_on_intr;
 
 use crate::error::NoControlGroup;
+use crate::pid1::Entry;
 use crate::sys;
 
 /// The kernel may take a moment after the last process was reaped.
@@ -34,6 +36,8 @@ const PROCESSES_MIN: u64 = 2;
 #[derive(Debug)]
 pub(crate) struct Place {
     dir: PathBuf,
+    /// Name of the file in a group through which a process enters.
+    entry: &'static str,
     processes_max: u64,
 }
 
@@ -41,8 +45,9 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Group {
     path: PathBuf,
+    entry: OwnedFd,
     /// Locked.
-    _dir: File,
+    _dir: OwnedFd,
 }
 
 impl Place {
@@ -61,7 +66,11 @@ impl Place {
         rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK)
             .map_err(|errno| unusable(&dir)(errno.into()))?;
         parent.enable_below(&dir)?;
-        Ok(Self { dir, processes_max })
+        Ok(Self {
+            dir,
+            entry: parent.entry(),
+            processes_max,
+        })
     }
 }
 
@@ -77,25 +86,33 @@ impl Group {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(unusable(&path)(error)),
             }
-            let held = hold(&path).inspect_err(|_| drop(fs::remove_dir(&path)));
-            let Some(dir) = held.map_err(unusable(&path))? else {
-                continue;
-            };
-            let group = Self { path, _dir: dir };
-            let processes = place.processes_max.max(PROCESSES_MIN);
-            group.put("pids.max", &processes.to_string())?;
-            return Ok(group);
+            let group = Self::open(&path, place).inspect_err(|_| drop(fs::remove_dir(&path)))?;
+            if let Some(group) = group {
+                return Ok(group);
+            }
         }
         Err(unusable(&place.dir)(io::ErrorKind::AlreadyExists.into()))
     }
 
-    /// Takes in a process with all its threads; what it forks from now on is in the group too.
-    pub(crate) fn admit(&self, pid: u32) -> Result<(), NoControlGroup> {
-        self.put("cgroup.procs", &pid.to_string())
+    /// Takes possession of a directory just made; `None` when a sweeper was faster.
+    fn open(path: &Path, place: &Place) -> Result<Option<Self>, NoControlGroup> {
+        let Some(dir) = hold(path).map_err(unusable(path))? else {
+            return Ok(None);
+        };
+        let processes = place.processes_max.max(PROCESSES_MIN);
+        put(&path.join("pids.max"), &processes.to_string())?;
+        let entry = path.join(place.entry);
+        let opened = OpenOptions::new().write(true).open(&entry);
+        Ok(Some(Self {
+            path: path.to_path_buf(),
+            entry: opened.and_then(above_streams).map_err(unusable(&entry))?,
+            _dir: dir,
+        }))
     }
 
-    fn put(&self, file: &str, text: &str) -> Result<(), NoControlGroup> {
-        put(&self.path.join(file), text)
+    /// What pid 1 enters by; good for as long as this value.
+    pub(crate) fn entry(&self) -> Entry {
+        Entry(self.entry.as_raw_fd())
     }
 }
 
@@ -132,17 +149,23 @@ fn sweep(place: &Path) {
 }
 
 /// Locks a directory just made; `None` when a sweeper was faster and it is gone.
-fn hold(path: &Path) -> io::Result<Option<File>> {
+fn hold(path: &Path) -> io::Result<Option<OwnedFd>> {
     let dir = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened?,
+        opened => above_streams(opened?)?,
     };
     retry_on_intr(|| flock(&dir, FlockOperation::LockExclusive))?;
     match fs::metadata(path) {
-        Ok(there) => Ok((there.ino() == dir.metadata()?.ino()).then_some(dir)),
+        Ok(there) => Ok((there.ino() == rustix::fs::fstat(&dir)?.st_ino).then_some(dir)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// A worker keeps whatever has the number of a standard stream.
+fn above_streams(file: File) -> io::Result<OwnedFd> {
+    let fd = OwnedFd::from(file);
+    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?)
 }
 
 fn put(path: &Path, text: &str) -> Result<(), NoControlGroup> {

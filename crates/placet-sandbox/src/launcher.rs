@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::{io, thread};
 
 use crate::error::SandboxError;
-use crate::pid1::{self, Sockets};
+use crate::pid1::{self, Entry, Sockets};
 use crate::plan::Plan;
 use crate::sys::{self, Forked};
 
@@ -24,6 +24,7 @@ struct Job {
     plan: Arc<Plan>,
     control: OwnedFd,
     gate: OwnedFd,
+    group: Option<Entry>,
     deadline_ns: u64,
     answer: SyncSender<Result<Launched, sys::Errno>>,
 }
@@ -45,11 +46,13 @@ const NAMESPACES: u64 = (libc::CLONE_NEWUSER
 /// The supervisor's handlers must not run in the child.
 const CLEAR_HANDLERS: u64 = 0x1_0000_0000;
 
-/// Starts pid 1 with its ends of the sockets, which are closed here.
+/// Starts pid 1 with its ends of the sockets, which are closed here, and the entry of its group,
+/// which is not.
 pub(crate) fn launch(
     plan: Arc<Plan>,
     control: OwnedFd,
     gate: OwnedFd,
+    group: Option<Entry>,
     deadline_ns: u64,
 ) -> Result<Launched, SandboxError> {
     let failed = |source| SandboxError::Supervisor {
@@ -70,6 +73,7 @@ pub(crate) fn launch(
         plan,
         control,
         gate,
+        group,
         deadline_ns,
         answer,
     };
@@ -116,7 +120,7 @@ fn clone_cell(job: &Job) -> Result<Launched, sys::Errno> {
     // SAFETY: the child branch only calls pid1::run, which makes system calls on what was prepared,
     // does not allocate or lock, and does not return or unwind.
     match unsafe { sys::fork(NAMESPACES | CLEAR_HANDLERS, 0) }? {
-        Forked::Child => pid1::run(&job.plan, sockets, job.deadline_ns),
+        Forked::Child => pid1::run(&job.plan, sockets, job.group.as_ref(), job.deadline_ns),
         Forked::Parent { pid, pidfd } => {
             // SAFETY: clone3 has just made this descriptor for us alone.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };

@@ -24,6 +24,11 @@ pub(crate) struct Sockets {
     pub(crate) gate: c_int,
 }
 
+/// The file of the cell's control group that takes processes in, open for writing.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Entry(pub(crate) c_int);
+
 type Setup<T> = Result<T, Failure>;
 
 /// Adds the step, and the index where there is one, to a bare errno.
@@ -56,8 +61,13 @@ const UNREAD_BYTES_MAX: c_int = 4096;
 
 /// The child side of the clone. `extern "C"` makes a panic abort instead of unwinding into a copy
 /// of the supervisor.
-pub(crate) extern "C" fn run(plan: &Plan, sockets: Sockets, deadline_ns: u64) -> ! {
-    match build(plan, sockets) {
+pub(crate) extern "C" fn run(
+    plan: &Plan,
+    sockets: Sockets,
+    group: Option<&Entry>,
+    deadline_ns: u64,
+) -> ! {
+    match build(plan, sockets, group) {
         Ok(built) => hold(sockets.control, &built, deadline_ns),
         Err(failure) => {
             // The supervisor that cannot be told sees the end of the socket instead.
@@ -74,9 +84,13 @@ struct Built {
     lease: c_int,
 }
 
-fn build(plan: &Plan, sockets: Sockets) -> Setup<Built> {
+fn build(plan: &Plan, sockets: Sockets, group: Option<&Entry>) -> Setup<Built> {
     let kill = libc::SIGKILL.unsigned_abs().into();
     sys::prctl(libc::PR_SET_PDEATHSIG, kill, 0).at(Step::ParentDeathSignal)?;
+    if let Some(&Entry(entry)) = group {
+        // 0 is the writer: moving oneself spares version 1 a lock that stops every fork.
+        sys::write_all(entry, b"0").at(Step::ControlGroup)?;
+    }
     close_descriptors(sockets).at(Step::CloseDescriptors)?;
     map_ids(plan)?;
     build_root(plan)?;
@@ -92,9 +106,6 @@ fn build(plan: &Plan, sockets: Sockets) -> Setup<Built> {
     drop_privileges()?;
     let children = sys::child_signal_fd().at(Step::Events)?;
     let lease = sys::lease_timer().at(Step::Events)?;
-    if plan.group.is_some() {
-        await_group(sockets.control)?;
-    }
     let worker = fork_worker(plan, sockets, door)?;
     Ok(Built {
         worker,
@@ -224,17 +235,6 @@ fn drop_privileges() -> Setup<()> {
     sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::NotDumpable)
 }
 
-/// What is forked before the supervisor has put this process in its group would not be in it.
-fn await_group(control: c_int) -> Setup<()> {
-    let words = sys::receive(control, 0).at(Step::ControlGroup)?;
-    match words.and_then(Order::decode) {
-        Some(Order::Proceed) => Ok(()),
-        Some(Order::Release | Order::RenewUntil(_)) | None => {
-            Err(Failure::new(Step::ControlGroup, Errno(libc::EPIPE)))
-        }
-    }
-}
-
 fn fork_worker(plan: &Plan, sockets: Sockets, door: Option<c_int>) -> Setup<c_int> {
     // SAFETY: the child branch only calls worker::run, which obeys the rules of this module and
     // does not return.
@@ -294,7 +294,7 @@ fn obey(control: c_int, lease: c_int) {
     };
     let renewed = match order {
         Some(Order::RenewUntil(deadline)) => sys::arm(lease, deadline).is_ok(),
-        Some(Order::Release | Order::Proceed) | None => false,
+        Some(Order::Release) | None => false,
     };
     if !renewed {
         sys::exit_now(1);

@@ -22,7 +22,7 @@ pub(crate) struct Plan {
     pub(crate) door: bool,
     /// Whether there is a `/run/placet`, to be made read-only once all is in it.
     pub(crate) meeting_place: bool,
-    /// Where the cell gets a control group, which pid 1 waits for.
+    /// Where the cell gets a control group.
     pub(crate) group: Option<Place>,
     pub(crate) worker: WorkerPlan,
 }

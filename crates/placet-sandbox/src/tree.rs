@@ -106,20 +106,6 @@ impl Tree {
         }
     }
 
-    /// Puts pid 1 in its group, if there is one, and tells it.
-    pub(crate) fn enter_group(&self) -> Result<(), SandboxError> {
-        let Some(group) = &self.group else {
-            return Ok(());
-        };
-        let admitted = group.admit(self.pid());
-        admitted.map_err(SandboxError::ProcessLimitAsRoot)?;
-        match sys::send(self.control.as_raw_fd(), &Order::Proceed.encode(), &[]) {
-            // It has failed before it got here, and said why.
-            Ok(()) | Err(Errno(libc::EPIPE | libc::ECONNRESET)) => Ok(()),
-            Err(errno) => Err(failed("start the worker", errno)),
-        }
-    }
-
     pub(crate) fn hand(&mut self, handed: Handed) {
         self.handed = Some(handed);
     }

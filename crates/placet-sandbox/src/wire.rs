@@ -42,8 +42,6 @@ pub(crate) enum Report {
 pub(crate) enum Order {
     /// To the worker: execute the program.
     Release,
-    /// To pid 1: it is in its control group and may fork.
-    Proceed,
     /// To pid 1: live until this CLOCK_BOOTTIME instant.
     RenewUntil(u64),
 }
@@ -103,7 +101,6 @@ impl Order {
         match self {
             Self::Release => [1, 0, 0, 0, 0, 0, 0],
             Self::RenewUntil(deadline) => [2, deadline, 0, 0, 0, 0, 0],
-            Self::Proceed => [3, 0, 0, 0, 0, 0, 0],
         }
     }
 
@@ -111,7 +108,6 @@ impl Order {
         match words {
             [1, ..] => Some(Self::Release),
             [2, deadline, ..] => Some(Self::RenewUntil(deadline)),
-            [3, ..] => Some(Self::Proceed),
             _ => None,
         }
     }

@@ -73,7 +73,7 @@ fn await_release(gate: c_int) -> Result<(), Failure> {
     let words = sys::receive(gate, 0).at(Step::AwaitRelease)?;
     match words.and_then(Order::decode) {
         Some(Order::Release) => Ok(()),
-        Some(Order::RenewUntil(_) | Order::Proceed) | None => {
+        Some(Order::RenewUntil(_)) | None => {
             Err(Failure::new(Step::AwaitRelease, Errno(libc::EPIPE)))
         }
     }

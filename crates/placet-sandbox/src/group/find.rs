@@ -117,6 +117,15 @@ impl Parent {
         &self.dir
     }
 
+    /// The file of a group through which a process that has one thread moves itself there. Version 1
+    /// can move just that thread, for which it need not stop all forks of the machine.
+    pub(super) fn entry(&self) -> &'static str {
+        match self.version {
+            Version::One => "tasks",
+            Version::Two => "cgroup.procs",
+        }
+    }
+
     /// Version 2 hands a controller down one level at a time: to `place`, and to what is in it.
     pub(super) fn enable_below(&self, place: &Path) -> Result<(), NoControlGroup> {
         if self.version == Version::One {

@@ -60,7 +60,12 @@ fn many_makers_and_sweepers_do_not_take_each_others_groups() {
             };
             thread::yield_now();
             assert!(path.exists());
-            drop(Group { path, _dir: held });
+            let entry = File::open("/dev/null").unwrap().into();
+            drop(Group {
+                path,
+                entry,
+                _dir: held,
+            });
         }
     };
     thread::scope(|scope| {
