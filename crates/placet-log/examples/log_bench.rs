@@ -16,7 +16,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use placet_log::{EntryCheck, FileLog, FileOptions, Item, Sequencer as _, fsck};
+use placet_log::{EntryCheck, FileLog, FileOptions, Item, LogReader, Sequencer as _, fsck};
 use placet_tlog::note::{KeyName, NoteSigner};
 use placet_types::{Index, SigningKey};
 use zeroize::Zeroizing;
@@ -78,6 +78,10 @@ fn measure_opening(dir: &Path) -> Outcome<()> {
     let log = open(dir)?;
     println!("open                   {:>9.2?}", started.elapsed());
     let started = Instant::now();
+    let view = LogReader::open(dir, signer()?.verifier_key())?;
+    println!("open for reading       {:>9.2?}", started.elapsed());
+    drop(view);
+    let started = Instant::now();
     let stream = log.reader().entries(Index::new(0)..log.size());
     let count = stream
         .map(|entry| entry.map(|_| 1_u64))
@@ -86,6 +90,9 @@ fn measure_opening(dir: &Path) -> Outcome<()> {
     drop(log);
     println!("peak memory so far     {:>9} KiB", peak_memory()?);
     fs::remove_dir_all(dir.join("derived"))?;
+    let started = Instant::now();
+    drop(LogReader::open(dir, signer()?.verifier_key())?);
+    println!("for reading, the same  {:>9.2?}", started.elapsed());
     let started = Instant::now();
     drop(open(dir)?);
     println!("open, derived missing  {:>9.2?}", started.elapsed());

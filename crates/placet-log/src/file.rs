@@ -14,7 +14,9 @@ pub(crate) mod open;
 pub(crate) mod read;
 pub(crate) mod recover;
 mod shared;
+mod store;
 mod tail;
+mod view;
 pub(crate) mod walk;
 pub(crate) mod window;
 

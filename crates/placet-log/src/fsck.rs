@@ -6,6 +6,7 @@
 
 pub mod damage;
 mod derived;
+mod first;
 pub(crate) mod narrow;
 
 use std::io;
@@ -30,6 +31,7 @@ use crate::fsck::damage::Damage;
 use crate::fsck::derived::DerivedCheck;
 
 pub use derived::DerivedFault;
+pub use first::first_entry;
 
 /// What [`check`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,13 +11,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use placet_tlog::Hash;
 
 use crate::bytes::{Fields, narrow, wide};
 use crate::file::layout::Layout;
+use crate::file::store::Store;
 use crate::tree::{HashTree, TILE};
 
 const RECORD_LEN: usize = 40;
@@ -35,8 +35,8 @@ pub(crate) struct Record {
 /// The derived files, open.
 #[derive(Debug)]
 pub(crate) struct Derived {
-    records: File,
-    tiles: File,
+    records: Store,
+    tiles: Store,
 }
 
 impl Record {
@@ -59,7 +59,11 @@ impl Record {
 impl Derived {
     /// Opens both files for writing; `None` if one is not there.
     pub(crate) fn open(layout: &Layout) -> io::Result<Option<Self>> {
-        Self::open_with(layout, OpenOptions::new().read(true).write(true))
+        Self::open_with(
+            layout,
+            OpenOptions::new().read(true).write(true),
+            Store::File,
+        )
     }
 
     /// Starts both files anew beside the ones that are there. A rebuild that ends in a refusal must
@@ -70,8 +74,8 @@ impl Derived {
         options.read(true).write(true).create(true).truncate(true);
         let open = |path: PathBuf| options.open(staged(&path));
         Ok(Self {
-            records: open(layout.records())?,
-            tiles: open(layout.tiles())?,
+            records: Store::File(open(layout.records())?),
+            tiles: Store::File(open(layout.tiles())?),
         })
     }
 
@@ -84,12 +88,32 @@ impl Derived {
 
     /// Opens both files for reading; `None` if one is not there.
     pub(crate) fn open_read_only(layout: &Layout) -> io::Result<Option<Self>> {
-        Self::open_with(layout, OpenOptions::new().read(true))
+        Self::open_with(layout, OpenOptions::new().read(true), Store::Foreign)
     }
 
-    fn open_with(layout: &Layout, options: &OpenOptions) -> io::Result<Option<Self>> {
+    /// Starts with neither file, and makes none.
+    pub(crate) fn in_memory() -> Self {
+        Self {
+            records: Store::memory(),
+            tiles: Store::memory(),
+        }
+    }
+
+    /// Whether they are another process's to write.
+    pub(crate) const fn is_foreign(&self) -> bool {
+        matches!(self.records, Store::Foreign(_))
+    }
+
+    fn open_with(
+        layout: &Layout,
+        options: &OpenOptions,
+        store: fn(File) -> Store,
+    ) -> io::Result<Option<Self>> {
         match (options.open(layout.records()), options.open(layout.tiles())) {
-            (Ok(records), Ok(tiles)) => Ok(Some(Self { records, tiles })),
+            (Ok(records), Ok(tiles)) => Ok(Some(Self {
+                records: store(records),
+                tiles: store(tiles),
+            })),
             (Err(error), _) | (_, Err(error)) if error.kind() != io::ErrorKind::NotFound => {
                 Err(error)
             }
@@ -162,10 +186,10 @@ fn staged(path: &Path) -> PathBuf {
     path.with_extension("new")
 }
 
-fn read_up_to(file: &File, offset: u64, count: u64, width: usize) -> io::Result<Vec<u8>> {
-    let there = file.metadata()?.len().saturating_sub(offset);
+fn read_up_to(store: &Store, offset: u64, count: u64, width: usize) -> io::Result<Vec<u8>> {
+    let there = store.len()?.saturating_sub(offset);
     let len = there.min(count.saturating_mul(wide(width)));
     let mut bytes = vec![0; narrow(len)];
-    file.read_exact_at(&mut bytes, offset)?;
+    store.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)
 }

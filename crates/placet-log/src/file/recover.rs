@@ -52,10 +52,10 @@ pub(crate) struct Recover<'a> {
 }
 
 /// Grows the tree and writes the derived files behind it.
-struct Builder {
-    derived: Derived,
-    tree: HashTree,
-    recent: Vec<Record>,
+pub(crate) struct Builder {
+    pub(crate) derived: Derived,
+    pub(crate) tree: HashTree,
+    pub(crate) recent: Vec<Record>,
     /// Records and tile roots not written yet; each list ends where the tree does.
     records: Vec<Record>,
     roots: Vec<Hash>,
@@ -118,10 +118,19 @@ impl Recover<'_> {
     /// The state at the head from the derived files, if they lead to the signed root and fit the
     /// segments: then nothing before the head has to be read.
     fn trust_derived(&self, segments: &[Segment]) -> io::Result<Option<(Builder, usize, u64)>> {
+        match Derived::open(self.layout)? {
+            Some(derived) => self.trust(derived, segments),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`trust_derived`](Self::trust_derived), with files that are open. Writes nothing.
+    pub(crate) fn trust(
+        &self,
+        derived: Derived,
+        segments: &[Segment],
+    ) -> io::Result<Option<(Builder, usize, u64)>> {
         let head = self.head.claim();
-        let Some(derived) = Derived::open(self.layout)? else {
-            return Ok(None);
-        };
         let Some((tree, recent)) = derived.load(head.size())? else {
             return Ok(None);
         };
@@ -229,7 +238,7 @@ impl Recover<'_> {
     }
 
     /// Where the walk reaches the head's size, the entries must make the root that it signs.
-    fn check_head_root(&self, walk: &Walk<'_>) -> Result<(), OpenError> {
+    pub(crate) fn check_head_root(&self, walk: &Walk<'_>) -> Result<(), OpenError> {
         let head = self.head.claim();
         if walk.size() != head.size() || walk.root() == *head.root() {
             return Ok(());
@@ -309,7 +318,7 @@ impl Recover<'_> {
 }
 
 impl Builder {
-    fn new(derived: Derived) -> Self {
+    pub(crate) fn new(derived: Derived) -> Self {
         let tree = HashTree::default();
         Self {
             derived,
@@ -320,7 +329,7 @@ impl Builder {
         }
     }
 
-    fn add(&mut self, frame: &Frame) -> io::Result<()> {
+    pub(crate) fn add(&mut self, frame: &Frame) -> io::Result<()> {
         let records = frame.records();
         let records = records.ok_or_else(|| io::Error::other("an offset exceeds 32 bits"))?;
         for record in records {
@@ -334,7 +343,7 @@ impl Builder {
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         let first = self.tree.size().saturating_sub(wide(self.records.len()));
         self.derived.write_records(first, &self.records)?;
         let first = self.tree.tiles().saturating_sub(wide(self.roots.len()));

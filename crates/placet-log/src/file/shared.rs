@@ -225,7 +225,9 @@ impl Shared {
         if !self.is_tile(tile, &records) {
             return Err(damaged(start, Damage::RootAfter));
         }
-        self.derived.write_records(start, &records)?;
+        if !self.derived.is_foreign() {
+            self.derived.write_records(start, &records)?;
+        }
         let records = Arc::new(records);
         remember(&mut lock(&self.tiles), tile, &records, CACHED_TILES);
         Ok(records)
@@ -327,8 +329,20 @@ impl Source for Shared {
         let Some(range) = range else {
             return Ok(Payload::None);
         };
+        let payload = self.stored(located.segment, range.clone())?;
+        if payload != Payload::Damaged {
+            return Ok(payload);
+        }
+        // A writer in another process does not wait for us: this may be half of an erasure. Its
+        // first step was durable before, so a second look tells.
+        self.stored(located.segment, range)
+    }
+}
+
+impl Shared {
+    fn stored(&self, segment: u64, range: Range<u64>) -> Result<Payload, ReadError> {
         let _reading = self.erasing.read().unwrap_or_else(PoisonError::into_inner);
-        let mut window = self.window(located.segment, 0)?;
+        let mut window = self.window(segment, 0)?;
         let bytes = window.bytes(range.start, narrow(range.end - range.start))?;
         Ok(match bytes.map_or(Stored::Damaged, read_stored) {
             Stored::Present(payload) => Payload::Present(payload.to_vec()),
@@ -336,9 +350,7 @@ impl Source for Shared {
             Stored::Damaged => Payload::Damaged,
         })
     }
-}
 
-impl Shared {
     /// Index at which the segment of `index` ends, as far as segments are known.
     fn segment_end(&self, index: u64) -> u64 {
         let view = self.view();

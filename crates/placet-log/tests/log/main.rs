@@ -17,3 +17,4 @@ mod conformance;
 mod damage;
 mod export;
 mod model;
+mod view;
