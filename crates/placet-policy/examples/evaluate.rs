@@ -39,7 +39,7 @@ staleness = "15s"
 "#;
 
 fn main() {
-    println!("policies  cold µs  warm p50 µs  warm p99 µs  full p50 µs  compile ms");
+    println!("policies  warm p50 µs  warm p99 µs  new program p50 µs  full p50 µs  compile ms");
     let mut warm = Vec::new();
     for size in [10, 100, 1_000, 10_000] {
         let started = Instant::now();
@@ -108,29 +108,38 @@ fn measure(policy: &Policy, size: usize, compile: Duration) -> f64 {
         },
         time: Millis::new(1_795_262_400_000),
     };
-    let started = Instant::now();
     assert_eq!(policy.evaluate(&request).effect, Effect::Permit);
-    let cold = started.elapsed();
-    let mut warm = samples(20_000, || policy.evaluate(black_box(&request)));
-    let mut full = samples(if size > 1_000 { 100 } else { 1_000 }, || {
+    let mut warm = samples(20_000, |_| policy.evaluate(black_box(&request)));
+    let mut new = samples(2_000, |i| {
+        // A program that was never seen: its entities and its slice are looked up anew.
+        let resource = ResourceRef {
+            id: format!("/usr/bin/new{size}-{i}"),
+            ..resource.clone()
+        };
+        policy.evaluate(&Request {
+            resource: &resource,
+            ..request
+        })
+    });
+    let mut full = samples(if size > 1_000 { 100 } else { 1_000 }, |_| {
         policy.evaluate_in_full(black_box(&request))
     });
     println!(
-        "{size:>8}  {:>7.1}  {:>11.2}  {:>11.2}  {:>11.1}  {:>10.0}",
-        micros(cold),
+        "{size:>8}  {:>11.2}  {:>11.2}  {:>18.1}  {:>11.1}  {:>10.0}",
         percentile(&mut warm, 50),
         percentile(&mut warm, 99),
+        percentile(&mut new, 50),
         percentile(&mut full, 50),
         compile.as_secs_f64() * 1e3
     );
     percentile(&mut warm, 50)
 }
 
-fn samples<T>(count: usize, mut run: impl FnMut() -> T) -> Vec<f64> {
+fn samples<T>(count: usize, mut run: impl FnMut(usize) -> T) -> Vec<f64> {
     (0..count)
-        .map(|_| {
+        .map(|i| {
             let started = Instant::now();
-            black_box(run());
+            black_box(run(i));
             micros(started.elapsed())
         })
         .collect()

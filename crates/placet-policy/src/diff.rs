@@ -124,3 +124,56 @@ impl fmt::Display for BundleDiff {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{bundle, files};
+
+    const OLD: &str = "@id(\"a\") permit(principal, action, resource);
+        @id(\"b\") permit(principal, action, resource) when { context.depth < 3 };
+        @id(\"c\") permit(principal, action, resource);
+        @id(\"d\") permit(principal, action, resource);";
+
+    #[test]
+    fn policies_are_compared_by_what_they_say() {
+        let new = "// moved\n@id(\"d\")\npermit ( principal , action , resource ) ;
+            @id(\"a\") @lifetime(\"1h\") permit(principal in Group::\"all\", action, resource);
+            @id(\"b\") permit(principal, action, resource) when { context.depth < 4 };
+            @id(\"e\") forbid(principal, action, resource);";
+        let found = diff(&bundle(OLD), &bundle(new)).unwrap();
+        let expected = "- c\n+ e\n~ a (scope, annotations)\n~ b (conditions)\n";
+        assert_eq!(found.to_string(), expected);
+    }
+
+    #[test]
+    fn other_members_are_compared_by_their_text() {
+        let old = bundle(OLD);
+        let cedar = ("policies/a.cedar", Some(OLD));
+        let changes = [cedar, ("profiles/q.toml", None), ("README.md", Some("x"))];
+        let new = Bundle::read(&files(&changes)).unwrap();
+        let found = diff(&old, &new).unwrap();
+        assert_eq!(
+            found.to_string(),
+            "added README.md\nremoved profiles/q.toml\n"
+        );
+        assert!(diff(&old, &old).unwrap().is_empty());
+    }
+
+    #[test]
+    fn links_are_compared_with_their_slots_filled() {
+        let with = |group: &str| {
+            let links = format!(
+                "[[link]]\nid = \"l\"\ntemplate = \"t\"\nprincipal = 'Group::\"{group}\"'\n"
+            );
+            let template = "@id(\"t\") permit(principal in ?principal, action, resource);";
+            Bundle::read(&files(&[
+                ("links.toml", Some(&links)),
+                ("templates/t.cedar", Some(template)),
+            ]))
+            .unwrap()
+        };
+        let found = diff(&with("agents"), &with("all")).unwrap();
+        assert_eq!(found.changed, [("l".to_owned(), vec!["scope"])]);
+    }
+}

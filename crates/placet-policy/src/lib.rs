@@ -25,6 +25,8 @@ mod reference;
 mod request;
 mod strict;
 mod suite;
+#[cfg(test)]
+mod testing;
 
 pub use bundle::{
     About, ArchiveError, Bundle, BundleFiles, MEMBERS_MAX, Manifest, PAYLOAD_TYPE, SIGNATURE_FILE,

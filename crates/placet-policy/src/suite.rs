@@ -146,13 +146,6 @@ impl Given {
     }
 }
 
-impl Case {
-    #[cfg(test)]
-    pub(crate) fn given(&self) -> &Given {
-        &self.given
-    }
-}
-
 impl Expected {
     fn mismatch(&self, found: &Evaluation) -> Option<String> {
         let determining = || describe(&found.determining);

@@ -10,8 +10,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use placet_policy::{Bundle, BundleFiles, Policy, Vars, fmt, lint, run_tests};
-use placet_types::{AbsPath, Millis, ProfileName, Scope};
+use placet_evidence::{Environment, History, Risk};
+use placet_policy::{Bundle, BundleFiles, Effect, Policy, Request, Vars, fmt, lint, run_tests};
+use placet_types::canonical::Json;
+use placet_types::{
+    AbsPath, ActionName, Digest, Millis, PrincipalId, ProfileName, ResourceRef, Scope,
+};
 
 fn files() -> BundleFiles {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bundles/starter");
@@ -149,4 +153,124 @@ fn programs_that_agents_need_can_be_started() {
         );
     }
     assert!(!scope.may_exec(&AbsPath::parse("/home/dev/p/dropped").unwrap()));
+}
+
+/// Numbers that look random and are the same on every machine (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    fn one_of<T: Copy>(&mut self, items: &[T]) -> T {
+        let at = usize::try_from(self.below(items.len() as u64)).unwrap();
+        *items.get(at).unwrap()
+    }
+}
+
+const PROGRAMS: [&str; 10] = [
+    "/usr/bin/cat",
+    "/usr/bin/git",
+    "/usr/bin/rm",
+    "/usr/bin/find",
+    "/usr/bin/curl",
+    "/usr/bin/python3.11",
+    "/usr/bin/sudo",
+    "/home/dev/.cargo/bin/rustup",
+    "/home/dev/project/target/debug/app",
+    "/srv/tool",
+];
+const WORDS: [&str; 10] = [
+    "status",
+    "push",
+    "-C",
+    "/etc/shadow",
+    "..",
+    "-delete",
+    "publish",
+    "a.txt",
+    "cargo",
+    "~/x",
+];
+
+fn params(random: &mut Random) -> Json {
+    let text = |text: &str| Json::String(text.to_owned());
+    let argv = (0..=random.below(4))
+        .map(|_| text(random.one_of(&WORDS)))
+        .collect();
+    let cwd = random.one_of(&["/home/dev/project", "/home/dev/project/src", "/tmp"]);
+    let members = [("argv", Json::Array(argv)), ("cwd", text(cwd))];
+    let workspace = ("workspace", text("/home/dev/project"));
+    let members = members.into_iter().chain([workspace]);
+    Json::Object(
+        members
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    )
+}
+
+fn environment() -> Environment {
+    Environment {
+        arch: "x86_64".into(),
+        boot: "b".into(),
+        distribution: "debian 12".into(),
+        gateway: "0.1.0".into(),
+        kernel: "6.18.5".into(),
+        landlock_abi: 7,
+        machine: Digest::of(b"m"),
+        tier: "U1".into(),
+    }
+}
+
+#[test]
+fn the_index_agrees_with_the_full_set_on_random_requests() {
+    let policy = policy(&bundle());
+    let mut random = Random(7);
+    let mut seen = BTreeMap::new();
+    for _ in 0..4_000 {
+        let program = random.one_of(&PROGRAMS);
+        let groups: &[&str] = random.one_of(&[&["agents"], &["operators"], &["agents", "x"], &[]]);
+        let groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
+        let resource = ResourceRef {
+            digest: Some(Digest::of(program.as_bytes())),
+            id: program.to_owned(),
+            kind: "Program".to_owned(),
+        };
+        let history = History {
+            denial_streak: random.below(20),
+            denials_hour: random.below(40),
+            running: random.below(300),
+            ..History::default()
+        };
+        let request = Request {
+            principal: &PrincipalId::parse(random.one_of(&["agent:a", "user:b"])).unwrap(),
+            groups: &groups,
+            action: &ActionName::parse("process:run").unwrap(),
+            resource: &resource,
+            params: &params(&mut random),
+            delegation: &[],
+            depth: u32::try_from(random.below(7)).unwrap(),
+            profile_asked: None,
+            environment: &environment(),
+            environment_trusted: true,
+            history: &history,
+            risk: &Risk {
+                factors: vec![],
+                score: u32::try_from(random.below(90)).unwrap(),
+            },
+            time: Millis::new(1_795_262_400_000),
+        };
+        policy.shadow_check(&request).unwrap();
+        *seen
+            .entry(format!("{:?}", policy.evaluate(&request).effect))
+            .or_insert(0) += 1;
+    }
+    for effect in [Effect::Permit, Effect::Forbid, Effect::NoPermit] {
+        assert!(seen[&format!("{effect:?}")] > 100, "{seen:?}");
+    }
 }

@@ -83,25 +83,24 @@ fn seen(part: &Expr, request: &Request, entities: &Entities) -> Vec<(String, Str
         .collect()
 }
 
-/// Notes an expression such as `context.risk.score`, whose children then need no look.
+/// Notes an expression such as `context.risk.score`, whose children then need no look. The context
+/// as a whole is too long to show.
 fn note(node: &Expr, paths: &RefCell<BTreeSet<String>>) -> Option<()> {
-    let whole = |var: &Var| matches!(var, Var::Principal | Var::Resource | Var::Action);
-    let noted = match node {
-        Expr::GetAttr { .. } if is_path(node) => true,
-        Expr::Var(var) => whole(var),
-        _ => false,
-    };
-    noted.then(|| {
+    let entity = matches!(
+        node,
+        Expr::Var(Var::Principal | Var::Resource | Var::Action)
+    );
+    let attribute = matches!(node, Expr::GetAttr { .. }) && is_path(node);
+    (entity || attribute).then(|| {
         paths.borrow_mut().insert(node.to_string());
     })
 }
 
 fn is_path(expr: &Expr) -> bool {
-    match expr {
-        Expr::Var(_) => true,
-        Expr::GetAttr { expr, .. } => is_path(expr),
-        _ => false,
+    if let Expr::GetAttr { expr, .. } = expr {
+        return is_path(expr);
     }
+    matches!(expr, Expr::Var(_))
 }
 
 fn unwrapped(text: String) -> String {

@@ -76,23 +76,31 @@ pub(super) fn compile(bundle: &Bundle) -> Result<Policy, Vec<Problem>> {
 }
 
 fn schema(bundle: &Bundle) -> Result<Schema, Vec<Problem>> {
-    let fragment = |text| SchemaFragment::from_cedarschema_str(text).map(|(fragment, _)| fragment);
-    let bad = |line: Option<u32>, message: String| {
-        let problem = Problem::error(SCHEMA_FILE, "schema", message);
-        vec![line.map_or_else(|| problem.clone(), |line| problem.clone().at(line))]
+    let bad = |message: String| Problem::error(SCHEMA_FILE, "schema", message);
+    let core = match SchemaFragment::from_cedarschema_str(CORE_SCHEMA) {
+        Ok((core, _)) => core,
+        Err(error) => return Err(vec![bad(describe(&error))]),
     };
-    let core = fragment(CORE_SCHEMA).map_err(|error| bad(None, error.to_string()))?;
     let own = match bundle.member(SCHEMA_FILE) {
-        Some(text) => Some(fragment(text).map_err(|error| {
-            bad(
-                first_offset(&error).map(|at| line_at(text, at)),
-                describe(&error),
-            )
-        })?),
+        Some(text) => Some(own_schema(text)?),
         None => None,
     };
     Schema::from_schema_fragments([core].into_iter().chain(own))
-        .map_err(|error| bad(None, format!("{error}, beside the core vocabulary")))
+        .map_err(|error| vec![bad(format!("{error}, beside the core vocabulary"))])
+}
+
+fn own_schema(text: &str) -> Result<SchemaFragment, Vec<Problem>> {
+    match SchemaFragment::from_cedarschema_str(text) {
+        Ok((fragment, _)) => Ok(fragment),
+        Err(error) => {
+            let problem = Problem::error(SCHEMA_FILE, "schema", describe(&error));
+            let at = first_offset(&error).map(|at| line_at(text, at));
+            Err(vec![match at {
+                Some(line) => problem.at(line),
+                None => problem,
+            }])
+        }
+    }
 }
 
 /// Parses every Cedar member, names each policy by its `@id`, and links templates.
@@ -211,7 +219,7 @@ impl Sources {
         let (template, name) = (PolicyId::new(&link.template), PolicyId::new(&id));
         self.set
             .link(template, name, link.slots.clone())
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| describe(&error))?;
         self.rules.insert(id, rule);
         Ok(())
     }
@@ -228,13 +236,23 @@ fn first_offset(error: &dyn Diagnostic) -> Option<usize> {
     error.labels()?.map(|label| label.offset()).min()
 }
 
-/// The message of an error and its help, on one line.
+/// The message of an error, its causes and its help, on one line.
 fn describe(error: &dyn Diagnostic) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        // Some errors only pass on what their cause says.
+        if !text.ends_with(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
     let help = error
         .help()
         .map(|help| format!(" ({help})"))
         .unwrap_or_default();
-    format!("{error}{help}").replace('\n', " ")
+    format!("{text}{help}").replace('\n', " ")
 }
 
 fn validate(sources: &Sources, schema: &Schema) -> Vec<Problem> {
@@ -323,5 +341,5 @@ fn base_entities(bundle: &Bundle, schema: &Schema) -> Result<Entities, Problem> 
         .to_cedar()
         .map_err(|error| bad(error.to_string()))?;
     // The schema adds the action entities, without which no policy on an action group applies.
-    Entities::from_entities(own, Some(schema)).map_err(|error| bad(error.to_string()))
+    Entities::from_entities(own, Some(schema)).map_err(|error| bad(describe(&error)))
 }

@@ -91,7 +91,7 @@ impl Policy {
             let slice = prepared.slice.as_ref().filter(|_| self.index_is_trusted());
             self.answer(request, &prepared, slice.unwrap_or(&self.full))
         });
-        answer.unwrap_or_else(unusable)
+        answer.unwrap_or_else(|error| unusable(&error))
     }
 
     /// Evaluates a request against the full set, with nothing from any cache.
@@ -100,7 +100,7 @@ impl Policy {
         let answer = self
             .prepare_afresh(request)
             .and_then(|prepared| self.answer(request, &prepared, &self.full));
-        answer.unwrap_or_else(unusable)
+        answer.unwrap_or_else(|error| unusable(&error))
     }
 
     /// Compares the indexed answer with that of the full set. Costs time in proportion to the
@@ -261,10 +261,10 @@ fn fault(error: &AuthorizationError) -> Fault {
     }
 }
 
-fn unusable(error: Unusable) -> Evaluation {
+fn unusable(error: &Unusable) -> Evaluation {
     // An action or resource that no policy can speak of is permitted by none; anything else that
     // keeps a request from policies might have kept it from a forbid.
-    let effect = match &error {
+    let effect = match error {
         Unusable::Action(_) | Unusable::Resource(_) => Effect::NoPermit,
         Unusable::Params(_) | Unusable::Value(_) => Effect::Error,
     };

@@ -191,3 +191,6 @@ fn action_keys(constraint: ActionConstraint) -> Vec<Key> {
         ActionConstraint::In(uids) => uids.into_iter().map(Key::Entity).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

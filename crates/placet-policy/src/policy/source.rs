@@ -110,7 +110,7 @@ mod tests {
             let mut at = 0;
             for statement in split(&file) {
                 prop_assert_eq!(skip_blank(file.as_bytes(), at), statement.offset);
-                prop_assert_eq!(&file[statement.offset..][..statement.text.len()], statement.text);
+                prop_assert_eq!(file.get(statement.offset..statement.offset + statement.text.len()).unwrap(), statement.text);
                 at = statement.offset + statement.text.len();
             }
             prop_assert_eq!(skip_blank(file.as_bytes(), at), file.len());
