@@ -21,5 +21,5 @@ mod supervise;
 
 pub use call::{Call, CallError, Command};
 pub use program::{Program, ProgramError};
-pub use run::{Gateway, Outcome, RunError};
+pub use run::{Gateway, Outcome, RunError, pins};
 pub use signals::end_by;

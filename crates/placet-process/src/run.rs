@@ -9,7 +9,9 @@ use placet_artifact::receipt::Receipt;
 use placet_artifact::verify::{PinError, Pins, Refusal};
 use placet_authority::clock::Clock;
 use placet_authority::dir::DomainDir;
-use placet_authority::node::wire::{EndBody, PermittedBody, Request, Response, SubmitBody};
+use placet_authority::node::wire::{
+    EndBody, PermittedBody, Request, Response, SubmitBody, Welcome,
+};
 use placet_authority::node::{Connection, LinkError, StartError};
 use placet_enforce::{Call as AdmittedCall, Pep, Permit, Watch};
 use placet_evidence::{
@@ -164,26 +166,9 @@ impl Gateway {
         }
     }
 
-    /// The enforcement point: pinned to the domain's log by its public policy file, and to the
-    /// other keys by the genesis record that the log begins with.
     fn pep(&self, link: &Connection) -> Result<Pep, RunError> {
-        let keys = |reason: String| RunError::Keys(reason);
-        let welcome = link.welcome();
-        let entry = Entry::from_bytes(welcome.genesis.clone().into_bytes());
-        let Record::Genesis(genesis) = entry.read().map_err(|error| keys(error.to_string()))? else {
-            return Err(keys("the first record is no genesis record".into()));
-        };
-        entry.open(&genesis.keys.record).map_err(|error| keys(error.to_string()))?;
-        let logs = || self.policy.logs().iter().map(|log| *log.key().public_key());
-        if !logs().any(|key| key == genesis.keys.log) {
-            return Err(keys("the genesis record names another log key".into()));
-        }
-        let pins = Pins {
-            domain: genesis.domain,
-            artifact_key: genesis.keys.artifact,
-            record_key: genesis.keys.record,
-            log: self.policy.clone(),
-        };
+        let pins = pins(&self.policy, link.welcome())?;
+        let keys = |error: String| RunError::Keys(error);
         let gateway = GatewayName::parse(GATEWAY).map_err(|error| keys(error.to_string()))?;
         Pep::new(pins, gateway, holder()?).map_err(|error: PinError| keys(error.to_string()))
     }
@@ -334,6 +319,30 @@ impl Gateway {
             link = (self.connect)().ok();
         }
     }
+}
+
+/// What an enforcement point trusts: the domain's log by its public policy file, and the other
+/// keys by the genesis record that the log begins with.
+///
+/// # Errors
+///
+/// [`RunError::Keys`] when the genesis record that the node shows does not fit the policy.
+pub fn pins(policy: &LogPolicy, welcome: &Welcome) -> Result<Pins, RunError> {
+    let keys = |reason: String| RunError::Keys(reason);
+    let entry = Entry::from_bytes(welcome.genesis.clone().into_bytes());
+    let Record::Genesis(genesis) = entry.read().map_err(|error| keys(error.to_string()))? else {
+        return Err(keys("the first record is no genesis record".into()));
+    };
+    entry.open(&genesis.keys.record).map_err(|error| keys(error.to_string()))?;
+    if !policy.logs().iter().any(|log| *log.key().public_key() == genesis.keys.log) {
+        return Err(keys("the genesis record names another log key".into()));
+    }
+    Ok(Pins {
+        domain: genesis.domain,
+        artifact_key: genesis.keys.artifact,
+        record_key: genesis.keys.record,
+        log: policy.clone(),
+    })
 }
 
 fn release(waiting: WaitingCell, permit: &Permit) -> Result<RunningCell, SandboxError> {
