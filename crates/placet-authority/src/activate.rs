@@ -76,7 +76,9 @@ impl Bundles {
 
 impl fmt::Debug for Activation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Activation").field("bundle", &self.policy.digest()).finish_non_exhaustive()
+        f.debug_struct("Activation")
+            .field("bundle", &self.policy.digest())
+            .finish_non_exhaustive()
     }
 }
 
@@ -104,7 +106,10 @@ pub(crate) fn prepare(
     bundles
         .put(&bundle, archive)
         .map_err(|error| ActError::new(DenialCode::EvidenceUnavailable, error.to_string()))?;
-    Ok(Activation { policy: Arc::new(policy), signers })
+    Ok(Activation {
+        policy: Arc::new(policy),
+        signers,
+    })
 }
 
 fn parse(archive: &[u8], digest: &Digest) -> Result<Bundle, ActError> {

@@ -16,13 +16,11 @@ use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::control::{Act, ActError};
 use crate::dir::DomainDir;
-use crate::draft::{
-    Attempt, Drafter, Prepared, ReadyAct, Reply, SignalReport, StartRequest, Work,
-};
+use crate::draft::{Attempt, Drafter, Prepared, ReadyAct, Reply, SignalReport, StartRequest, Work};
 use crate::keys::{KeyFileError, NodeKeys};
+use crate::preview::{self, Preview};
 use crate::queue::Queue;
 use crate::random;
-use crate::preview::{self, Preview};
 use crate::scopes::{self, Scopes};
 use crate::sequence::{Loop, OnEnding, OnSnapshot};
 use crate::submission::{Answer, Denied, EndReport, Submission, Unavailable};
@@ -81,7 +79,9 @@ pub enum OpenError {
     #[error("the public policy file domain.tlog-policy is missing or does not read")]
     PolicyFile,
     /// The log has no genesis record.
-    #[error("the evidence log is empty; `placet init` did not finish, remove the directory and run it again")]
+    #[error(
+        "the evidence log is empty; `placet init` did not finish, remove the directory and run it again"
+    )]
     Empty,
     /// A record is none of this system.
     #[error("the record at index {index}: {error}")]
@@ -139,11 +139,21 @@ impl Authority {
     ///
     /// [`OpenError`] names what does not hold. Nothing was written.
     pub fn open(running: Running) -> Result<Self, OpenError> {
-        let Running { log, keys, blobs, bundles, snapshots, clock, on_ending } = running;
+        let Running {
+            log,
+            keys,
+            blobs,
+            bundles,
+            snapshots,
+            clock,
+            on_ending,
+        } = running;
         let reader = log.reader();
         let state = fold(&reader, snapshots.as_deref())?;
         check_keys(&state, &keys)?;
-        let policy = state.policy().and_then(|active| bundles.load(active.bundle).ok());
+        let policy = state
+            .policy()
+            .and_then(|active| bundles.load(active.bundle).ok());
         let queue = Arc::new(Queue::new());
         let durable = Arc::new(RwLock::new(state.clone()));
         let drafter = Drafter::new(
@@ -168,7 +178,15 @@ impl Authority {
             .map_err(OpenError::Thread)?;
         let env_names = Mutex::default();
         let thread = Mutex::new(Some(thread));
-        Ok(Self { queue, durable, reader, bundles, blobs, env_names, thread })
+        Ok(Self {
+            queue,
+            durable,
+            reader,
+            bundles,
+            blobs,
+            env_names,
+            thread,
+        })
     }
 
     /// Decides an intent. Returns once the decision is durable.
@@ -205,13 +223,21 @@ impl Authority {
     pub fn preview(&self, submission: &Submission, now: Millis) -> Result<Preview, Denial> {
         let prepared = prepare(submission)?;
         let state = self.with_state(State::clone);
-        let policy = state.policy().and_then(|active| self.bundles.load(active.bundle).ok());
+        let policy = state
+            .policy()
+            .and_then(|active| self.bundles.load(active.bundle).ok());
         let parent_scope = prepared
             .intent
             .parent
             .and_then(|parent| state.execution(&parent))
             .and_then(|parent| scopes::read(&self.blobs, parent.grant.scope));
-        Ok(preview::preview(&state, policy.as_ref(), parent_scope.as_ref(), &prepared, now))
+        Ok(preview::preview(
+            &state,
+            policy.as_ref(),
+            parent_scope.as_ref(),
+            &prepared,
+            now,
+        ))
     }
 
     /// Records that a gateway refused what was presented to it.
@@ -228,7 +254,14 @@ impl Authority {
         stage: Stage,
     ) -> Result<Denied, Unavailable> {
         let salt = random::salt().map_err(|_| Unavailable::Evidence)?;
-        self.refuse(Attempt { presented, salt, caller_uid, denial, exec, stage })
+        self.refuse(Attempt {
+            presented,
+            salt,
+            caller_uid,
+            denial,
+            exec,
+            stage,
+        })
     }
 
     fn refuse(&self, attempt: Attempt) -> Result<Denied, Unavailable> {
@@ -250,7 +283,13 @@ impl Authority {
         caller_uid: u32,
     ) -> Result<Result<Index, Denied>, Unavailable> {
         let salt = random::salt().map_err(|_| Unavailable::Evidence)?;
-        let request = StartRequest { exec, artifact, gateway, caller_uid, salt };
+        let request = StartRequest {
+            exec,
+            artifact,
+            gateway,
+            caller_uid,
+            salt,
+        };
         self.urgent(|reply| Work::Start(request, reply))
     }
 
@@ -267,7 +306,12 @@ impl Authority {
         detail: &str,
     ) -> Result<Result<Index, Denied>, Unavailable> {
         let detail = detail.chars().take(REASON_BYTES_MAX / 4).collect();
-        let report = SignalReport { exec, code, count, detail };
+        let report = SignalReport {
+            exec,
+            code,
+            count,
+            detail,
+        };
         self.urgent(|reply| Work::Signal(report, reply))
     }
 
@@ -310,7 +354,10 @@ impl Authority {
         else {
             return Arc::default();
         };
-        let mut known = self.env_names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .env_names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if known.0 != Some(active) {
             let names = self.bundles.env_names(active).unwrap_or_default();
             *known = (Some(active), Arc::new(names));
@@ -350,8 +397,14 @@ impl Authority {
     /// The failed append that ended the sequencer, if one did.
     pub fn close(&self) -> Result<(), AppendError> {
         self.queue.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        thread.map_or(Ok(()), |thread| thread.join().unwrap_or(Err(AppendError::Stopped)))
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        thread.map_or(Ok(()), |thread| {
+            thread.join().unwrap_or(Err(AppendError::Stopped))
+        })
     }
 
     fn ready(&self, act: Act, by: &PrincipalId) -> Result<ReadyAct, ActError> {
@@ -369,7 +422,13 @@ impl Authority {
             }
             Act::Halt { reason } => ReadyAct::Halt(checked(reason)?),
             Act::Resume { reason } => ReadyAct::Resume(checked(reason)?),
-            Act::Principal { id, groups, uids, acts_for, status } => {
+            Act::Principal {
+                id,
+                groups,
+                uids,
+                acts_for,
+                status,
+            } => {
                 let record = principal_record(id, groups, uids, acts_for, status, by.clone());
                 ReadyAct::Principal(record?)
             }
@@ -465,7 +524,15 @@ fn principal_record(
         let reason = "a principal has at most 256 groups, users and delegates, with short names";
         return Err(ActError::new(DenialCode::Malformed, reason));
     }
-    Ok(PrincipalRecord { acts_for, by, groups, id, status, time: Millis::default(), uids })
+    Ok(PrincipalRecord {
+        acts_for,
+        by,
+        groups,
+        id,
+        status,
+        time: Millis::default(),
+        uids,
+    })
 }
 
 fn check_keys(state: &State, keys: &NodeKeys) -> Result<(), OpenError> {
@@ -497,9 +564,12 @@ pub(crate) fn fold(
     let mut index = from;
     for entry in reader.entries(from..reader.size()) {
         let (_, entry) = entry?;
-        let record =
-            Entry::from_bytes(entry).read().map_err(|error| OpenError::Entry { index, error })?;
-        state.apply(index, &record).map_err(|error| OpenError::Fold { index, error })?;
+        let record = Entry::from_bytes(entry)
+            .read()
+            .map_err(|error| OpenError::Entry { index, error })?;
+        state
+            .apply(index, &record)
+            .map_err(|error| OpenError::Fold { index, error })?;
         index = index.next();
     }
     Ok(state)
@@ -511,7 +581,9 @@ pub(crate) fn begin(reader: &LogReader) -> Result<State, OpenError> {
         return Err(OpenError::Empty);
     }
     let entry = Entry::from_bytes(reader.entry(index)?);
-    let record = entry.read().map_err(|error| OpenError::Entry { index, error })?;
+    let record = entry
+        .read()
+        .map_err(|error| OpenError::Entry { index, error })?;
     State::begin(&record).map_err(|error| OpenError::Fold { index, error })
 }
 

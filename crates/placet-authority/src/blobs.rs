@@ -49,7 +49,11 @@ impl Blobs {
             }
             Err(error) => return Err(error.into()),
         };
-        if Digest::of(&bytes) == digest { Ok(bytes) } else { Err(BlobError::Damaged(digest)) }
+        if Digest::of(&bytes) == digest {
+            Ok(bytes)
+        } else {
+            Err(BlobError::Damaged(digest))
+        }
     }
 
     /// Stores a blob durably and gives its digest. Storing it again changes nothing.

@@ -23,7 +23,10 @@ impl SystemClock {
     /// The machine's clocks.
     #[must_use]
     pub fn new() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "this is the clock that others are handed")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the clock that others are handed"
+        )]
         let start = Instant::now();
         Self { start }
     }
@@ -37,7 +40,10 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn wall(&self) -> Millis {
-        #[expect(clippy::disallowed_methods, reason = "this is the clock that others are handed")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the clock that others are handed"
+        )]
         let now = SystemTime::now();
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         Millis::new(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))

@@ -66,6 +66,9 @@ impl ActError {
     /// An error with its code.
     #[must_use]
     pub fn new(code: DenialCode, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
+        Self {
+            code,
+            reason: reason.into(),
+        }
     }
 }

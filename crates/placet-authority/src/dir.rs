@@ -33,7 +33,9 @@ pub enum DirError {
     #[error("{0} holds a Placet domain already, or other files; choose an empty directory")]
     Occupied(PathBuf),
     /// Others than the owner can enter.
-    #[error("{path} can be entered by others than its owner (mode {mode:04o}); run `chmod 700 {path}`")]
+    #[error(
+        "{path} can be entered by others than its owner (mode {mode:04o}); run `chmod 700 {path}`"
+    )]
     Open {
         /// The directory.
         path: PathBuf,
@@ -72,11 +74,20 @@ impl DomainDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(DirError::NoDomain(path.to_owned()));
             }
-            Err(error) => return Err(DirError::Io { path: path.to_owned(), error }),
+            Err(error) => {
+                return Err(DirError::Io {
+                    path: path.to_owned(),
+                    error,
+                });
+            }
         };
         let dir = Self { root };
         dir.check_permissions()?;
-        if dir.policy_file().is_file() { Ok(dir) } else { Err(DirError::NoDomain(path.to_owned())) }
+        if dir.policy_file().is_file() {
+            Ok(dir)
+        } else {
+            Err(DirError::NoDomain(path.to_owned()))
+        }
     }
 
     /// Makes the directories of a new domain.
@@ -85,22 +96,39 @@ impl DomainDir {
     ///
     /// [`DirError::Occupied`] when the directory holds anything.
     pub fn create(path: &Path) -> Result<Self, DirError> {
-        let io = |error| DirError::Io { path: path.to_owned(), error };
+        let io = |error| DirError::Io {
+            path: path.to_owned(),
+            error,
+        };
         if path.exists() && fs::read_dir(path).map_err(io)?.next().is_some() {
             return Err(DirError::Occupied(path.to_owned()));
         }
         private_dir(path).map_err(io)?;
-        let dir = Self { root: fs::canonicalize(path).map_err(io)? };
+        let dir = Self {
+            root: fs::canonicalize(path).map_err(io)?,
+        };
         dir.check_permissions()?;
-        for sub in [dir.keys(), dir.blobs(), dir.bundles(), dir.digests(), dir.snapshots()] {
-            private_dir(&sub).map_err(|error| DirError::Io { path: sub.clone(), error })?;
+        for sub in [
+            dir.keys(),
+            dir.blobs(),
+            dir.bundles(),
+            dir.digests(),
+            dir.snapshots(),
+        ] {
+            private_dir(&sub).map_err(|error| DirError::Io {
+                path: sub.clone(),
+                error,
+            })?;
         }
         Ok(dir)
     }
 
     fn check_permissions(&self) -> Result<(), DirError> {
         let path = self.root.clone();
-        let io = |error| DirError::Io { path: path.clone(), error };
+        let io = |error| DirError::Io {
+            path: path.clone(),
+            error,
+        };
         let metadata = fs::metadata(&self.root).map_err(io)?;
         let (mode, owner) = (metadata.mode() & 0o7777, metadata.uid());
         let user = rustix::process::geteuid().as_raw();
@@ -182,7 +210,9 @@ impl DomainDir {
 
 /// Writes a file so that it is there, whole, after any crash, or not at all.
 pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let parent = path.parent().ok_or_else(|| io::Error::other("a file without a directory"))?;
+    let parent = path
+        .parent()
+        .ok_or_else(|| io::Error::other("a file without a directory"))?;
     // A name of its own, so that two writers do not meet in one file.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = parent.join(format!(".{name}.{}.tmp", std::process::id()));
@@ -199,5 +229,8 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn private_dir(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }

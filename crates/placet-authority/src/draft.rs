@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use placet_artifact::jws::Algorithm;
 use placet_artifact::Unsigned;
+use placet_artifact::jws::Algorithm;
 use placet_decision::{Decision, Input, Params, claims, decide};
 use placet_evidence::{
     Caller, CheckedDenial, Ended, Environment, Erased, Facts, Grant, Halt, PolicyActivated,
@@ -110,13 +110,33 @@ pub(crate) struct Draft {
 /// What happens once a record is durable.
 #[derive(Debug)]
 pub(crate) enum Then {
-    Permit { reply: Reply<Answer>, unsigned: Unsigned, grant: Grant, scope: Arc<Scope> },
-    Deny { reply: Reply<Answer>, exec: ExecutionId, denial: CheckedDenial },
-    Refused { reply: Reply<Denied>, denied: Denied },
+    Permit {
+        reply: Reply<Answer>,
+        unsigned: Unsigned,
+        grant: Grant,
+        scope: Arc<Scope>,
+    },
+    Deny {
+        reply: Reply<Answer>,
+        exec: ExecutionId,
+        denial: CheckedDenial,
+    },
+    Refused {
+        reply: Reply<Denied>,
+        denied: Denied,
+    },
     /// A start, signal or end that was refused: recorded as an attempt.
-    NotDone { reply: Reply<Result<Index, Denied>>, denied: Denied },
-    Done { reply: Reply<Result<Index, Denied>> },
-    Acted { reply: Reply<Result<Index, ActError>>, erase: Option<Index> },
+    NotDone {
+        reply: Reply<Result<Index, Denied>>,
+        denied: Denied,
+    },
+    Done {
+        reply: Reply<Result<Index, Denied>>,
+    },
+    Acted {
+        reply: Reply<Result<Index, ActError>>,
+        erase: Option<Index>,
+    },
 }
 
 /// Makes drafts.
@@ -136,7 +156,13 @@ impl Drafter {
         clock: Arc<dyn Clock>,
         artifact_key: PublicKey,
     ) -> Self {
-        Self { state, policy, scopes, clock, artifact_key }
+        Self {
+            state,
+            policy,
+            scopes,
+            clock,
+            artifact_key,
+        }
     }
 
     /// The draft for one piece of work, or `None` when it was answered without a record.
@@ -165,8 +191,21 @@ impl Drafter {
     }
 
     fn decide(&mut self, prepared: Prepared, now: Millis, reply: Reply<Answer>) -> Option<Draft> {
-        let Prepared { intent, params, holder, environment, caller, exec } = prepared;
-        let facts = Facts { caller, environment, exec, holder, time: now };
+        let Prepared {
+            intent,
+            params,
+            holder,
+            environment,
+            caller,
+            exec,
+        } = prepared;
+        let facts = Facts {
+            caller,
+            environment,
+            exec,
+            holder,
+            time: now,
+        };
         let parent_scope = intent
             .parent
             .and_then(|parent| self.state.execution(&parent))
@@ -184,11 +223,26 @@ impl Drafter {
             Ok(Some((unsigned, grant, scope))) => {
                 let digest = unsigned.digest();
                 let record = decision.into_record(intent, facts, Some(digest));
-                (record, Then::Permit { reply, unsigned, grant, scope })
+                (
+                    record,
+                    Then::Permit {
+                        reply,
+                        unsigned,
+                        grant,
+                        scope,
+                    },
+                )
             }
             Ok(None) => {
                 let denial = decision.denial().cloned()?;
-                (decision.into_record(intent, facts, None), Then::Deny { reply, exec, denial })
+                (
+                    decision.into_record(intent, facts, None),
+                    Then::Deny {
+                        reply,
+                        exec,
+                        denial,
+                    },
+                )
             }
             // The scope could not be kept, so its permit could not be explained later: no permit.
             Err(Unavailable::Evidence | Unavailable::Overloaded) => {
@@ -196,7 +250,11 @@ impl Drafter {
                 return None;
             }
         };
-        Some(Draft { record: Record::Decided(Box::new(record)), payload, then })
+        Some(Draft {
+            record: Record::Decided(Box::new(record)),
+            payload,
+            then,
+        })
     }
 
     fn permitted(
@@ -205,8 +263,12 @@ impl Drafter {
         intent: &Intent,
         facts: &Facts,
     ) -> Result<Option<(Unsigned, Grant, Arc<Scope>)>, Unavailable> {
-        let Some((grant, scope)) = decision.permit() else { return Ok(None) };
-        self.scopes.keep(scope).map_err(|_| Unavailable::Evidence)?;
+        let Some((grant, scope)) = decision.permit() else {
+            return Ok(None);
+        };
+        self.scopes
+            .keep(grant.scope, scope)
+            .map_err(|_| Unavailable::Evidence)?;
         let domain = &self.state.genesis().domain;
         let claims = claims(domain, intent, facts, grant, decision.policy(), scope)
             .map_err(|_| Unavailable::Evidence)?;
@@ -221,17 +283,38 @@ impl Drafter {
         now: Millis,
         reply: Reply<Result<Index, Denied>>,
     ) -> Draft {
-        let StartRequest { exec, artifact, gateway, caller_uid, salt } = request;
+        let StartRequest {
+            exec,
+            artifact,
+            gateway,
+            caller_uid,
+            salt,
+        } = request;
         match may_start(&self.state, exec, artifact, now) {
             Ok(intent) => {
-                let record = Record::Started(Started { exec, gateway, intent, time: now });
-                Draft { record, payload: None, then: Then::Done { reply } }
+                let record = Record::Started(Started {
+                    exec,
+                    gateway,
+                    intent,
+                    time: now,
+                });
+                Draft {
+                    record,
+                    payload: None,
+                    then: Then::Done { reply },
+                }
             }
             Err(denial) => {
                 let presented = exec.to_string().into_bytes();
                 let stage = Stage::Artifact;
-                let attempt =
-                    Attempt { presented, salt, caller_uid, denial, exec: Some(exec), stage };
+                let attempt = Attempt {
+                    presented,
+                    salt,
+                    caller_uid,
+                    denial,
+                    exec: Some(exec),
+                    stage,
+                };
                 refuse(attempt, now, |denied| Then::NotDone { reply, denied })
             }
         }
@@ -243,13 +326,29 @@ impl Drafter {
         now: Millis,
         reply: Reply<Result<Index, Denied>>,
     ) -> Option<Draft> {
-        let SignalReport { exec, code, count, detail } = report;
+        let SignalReport {
+            exec,
+            code,
+            count,
+            detail,
+        } = report;
         let Some(intent) = running(&self.state, exec) else {
             answer(&reply, Ok(Err(unknown_execution(self.state.next(), exec))));
             return None;
         };
-        let record = Record::Signal(Signal { code, count, detail, exec, intent, time: now });
-        Some(Draft { record, payload: None, then: Then::Done { reply } })
+        let record = Record::Signal(Signal {
+            code,
+            count,
+            detail,
+            exec,
+            intent,
+            time: now,
+        });
+        Some(Draft {
+            record,
+            payload: None,
+            then: Then::Done { reply },
+        })
     }
 
     fn end(
@@ -258,7 +357,13 @@ impl Drafter {
         now: Millis,
         reply: Reply<Result<Index, Denied>>,
     ) -> Option<Draft> {
-        let EndReport { exec, outcome, cause, exit, usage } = report;
+        let EndReport {
+            exec,
+            outcome,
+            cause,
+            exit,
+            usage,
+        } = report;
         // Ending what has ended already is answered and not recorded: a gateway that lost the
         // first answer asks again.
         let Some(execution) = self.state.execution(&exec) else {
@@ -266,9 +371,20 @@ impl Drafter {
             return None;
         };
         let intent = execution.intent_digest;
-        let record =
-            Record::Ended(Ended { cause, exec, exit, intent, outcome, time: now, usage });
-        Some(Draft { record, payload: None, then: Then::Done { reply } })
+        let record = Record::Ended(Ended {
+            cause,
+            exec,
+            exit,
+            intent,
+            outcome,
+            time: now,
+            usage,
+        });
+        Some(Draft {
+            record,
+            payload: None,
+            then: Then::Done { reply },
+        })
     }
 
     fn act(
@@ -287,9 +403,11 @@ impl Drafter {
             | ReadyAct::Activate(_) => None,
         };
         match self.act_record(act, by, now) {
-            Ok(record) => {
-                Some(Draft { record, payload: None, then: Then::Acted { reply, erase } })
-            }
+            Ok(record) => Some(Draft {
+                record,
+                payload: None,
+                then: Then::Acted { reply, erase },
+            }),
             Err(error) => {
                 answer(&reply, Ok(Err(error)));
                 None
@@ -304,16 +422,24 @@ impl Drafter {
         time: Millis,
     ) -> Result<Record, ActError> {
         Ok(match act {
-            ReadyAct::Revoke(selector, reason) => {
-                Record::Revoked(Revoked { by, reason, selector, time })
-            }
+            ReadyAct::Revoke(selector, reason) => Record::Revoked(Revoked {
+                by,
+                reason,
+                selector,
+                time,
+            }),
             ReadyAct::Halt(reason) => Record::Halted(Halt { by, reason, time }),
             ReadyAct::Resume(reason) => Record::Resumed(Halt { by, reason, time }),
             ReadyAct::Principal(record) => {
                 Record::Principal(PrincipalRecord { by, time, ..record })
             }
             ReadyAct::Activate(activation) => self.activate(*activation, by, time)?,
-            ReadyAct::Erase(index, reason) => Record::Erased(Erased { by, index, reason, time }),
+            ReadyAct::Erase(index, reason) => Record::Erased(Erased {
+                by,
+                index,
+                reason,
+                time,
+            }),
         })
     }
 
@@ -361,23 +487,47 @@ pub(crate) fn encode_payload(params: &Params) -> Vec<u8> {
 /// Reads what [`encode_payload`] wrote.
 pub(crate) fn decode_payload(bytes: &[u8]) -> Option<Params> {
     let (salt, bytes) = bytes.split_first_chunk::<32>()?;
-    Some(Params { salt: Salt::new(*salt), bytes: bytes.to_vec() })
+    Some(Params {
+        salt: Salt::new(*salt),
+        bytes: bytes.to_vec(),
+    })
 }
 
 fn refuse(attempt: Attempt, now: Millis, then: impl FnOnce(Denied) -> Then) -> Draft {
-    let Attempt { presented, salt, caller_uid, denial, exec, stage } = attempt;
+    let Attempt {
+        presented,
+        salt,
+        caller_uid,
+        denial,
+        exec,
+        stage,
+    } = attempt;
     let commitment = Commitment::to("attempt", &presented, &salt);
     let denied = Denied {
         index: Index::default(),
         exec,
-        denial: CheckedDenial { check: 1, code: denial.code, reason: denial.reason.clone() },
+        denial: CheckedDenial {
+            check: 1,
+            code: denial.code,
+            reason: denial.reason.clone(),
+        },
     };
-    let refused =
-        Refused { attempt: commitment, caller_uid, denial, exec, stage, time: now };
+    let refused = Refused {
+        attempt: commitment,
+        caller_uid,
+        denial,
+        exec,
+        stage,
+        time: now,
+    };
     // What was presented is kept beside the record, within a bound: it can be as long as a frame.
     let kept: Vec<u8> = presented.into_iter().take(64 << 10).collect();
     let payload = Some(encode_payload(&Params { salt, bytes: kept }));
-    Draft { record: Record::Refused(refused), payload, then: then(denied) }
+    Draft {
+        record: Record::Refused(refused),
+        payload,
+        then: then(denied),
+    }
 }
 
 /// Whether an execution may start now; gives the digest of its intent.
@@ -401,7 +551,10 @@ fn may_start(
         return Err(Denial::new(DenialCode::Halted, "the domain is halted"));
     }
     if let Some(cause) = execution.ending {
-        return Err(Denial::new(cause, "the authority was ended before the start"));
+        return Err(Denial::new(
+            cause,
+            "the authority was ended before the start",
+        ));
     }
     if state.policy().map(|active| active.bundle) != Some(execution.bundle) {
         let reason = "another policy bundle came into force before the start";
@@ -415,11 +568,16 @@ fn may_start(
 }
 
 fn parent_is_live(state: &State, execution: &Execution) -> Result<(), Denial> {
-    let Some(parent) = execution.parent() else { return Ok(()) };
+    let Some(parent) = execution.parent() else {
+        return Ok(());
+    };
     if state.execution(&parent).is_some_and(Execution::is_live) {
         return Ok(());
     }
-    Err(Denial::new(DenialCode::LineageFragmented, "the parent does not run any more"))
+    Err(Denial::new(
+        DenialCode::LineageFragmented,
+        "the parent does not run any more",
+    ))
 }
 
 fn running(state: &State, exec: ExecutionId) -> Option<Digest> {
@@ -429,8 +587,16 @@ fn running(state: &State, exec: ExecutionId) -> Option<Digest> {
 
 fn unknown_execution(index: Index, exec: ExecutionId) -> Denied {
     let reason = "no such execution is authorized or running".to_owned();
-    let denial = CheckedDenial { check: 5, code: DenialCode::LineageFragmented, reason };
-    Denied { index, exec: Some(exec), denial }
+    let denial = CheckedDenial {
+        check: 5,
+        code: DenialCode::LineageFragmented,
+        reason,
+    };
+    Denied {
+        index,
+        exec: Some(exec),
+        denial,
+    }
 }
 
 impl Then {

@@ -88,7 +88,10 @@ pub fn init(
             log: keys.log,
             record: keys.record.public(),
         },
-        operators: Operators { keys: vec![operator.public()], needed: 1 },
+        operators: Operators {
+            keys: vec![operator.public()],
+            needed: 1,
+        },
         time: clock.wall(),
     };
     let entry = Entry::seal(&Record::Genesis(genesis), &keys.record)?;
@@ -107,7 +110,10 @@ pub fn init(
     let authority = Authority::open(running)?;
     register(&authority, beginning)?;
     let (archive, bundle) = (beginning.bundle)(&operator).map_err(InitError::Bundle)?;
-    authority.act(Act::Activate { archive, bundle }, beginning.operator.clone())??;
+    authority.act(
+        Act::Activate { archive, bundle },
+        beginning.operator.clone(),
+    )??;
     authority.close()?;
     write_durably(&dir.policy_file(), public.to_string().as_bytes())?;
     Ok(dir)
@@ -122,7 +128,11 @@ fn register(authority: &Authority, beginning: &Beginning<'_>) -> Result<(), Init
             groups: groups.clone(),
             uids: vec![beginning.uid],
             // An operator's command may start agents: the chain then shows for whom they act.
-            acts_for: if *id == first.0 { Vec::new() } else { vec![first.0.clone()] },
+            acts_for: if *id == first.0 {
+                Vec::new()
+            } else {
+                vec![first.0.clone()]
+            },
             status: PrincipalStatus::Active,
         };
         authority.act(act, beginning.operator.clone())??;

@@ -53,7 +53,9 @@ pub enum KeyFileError {
         error: io::Error,
     },
     /// Others can read it.
-    #[error("key {path} can be read by others (mode {mode:04o}); run `chmod 600 {path}` and think about who has seen it")]
+    #[error(
+        "key {path} can be read by others (mode {mode:04o}); run `chmod 600 {path}` and think about who has seen it"
+    )]
     Open {
         /// Which file.
         path: PathBuf,
@@ -123,7 +125,10 @@ impl NodeKeys {
 /// [`KeyFileError`] names the file.
 pub fn load(dir: &DomainDir, role: Role) -> Result<SigningKey, KeyFileError> {
     let path = role.path(dir);
-    let io = |error| KeyFileError::Io { path: path.clone(), error };
+    let io = |error| KeyFileError::Io {
+        path: path.clone(),
+        error,
+    };
     let mode = fs::metadata(&path).map_err(io)?.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyFileError::Open { path, mode });
@@ -146,8 +151,16 @@ pub fn create(dir: &DomainDir, role: Role) -> Result<SigningKey, KeyFileError> {
 
 fn store(path: &Path, role: Role, key: &SigningKey) -> io::Result<()> {
     let seed = Zeroizing::new(STANDARD.encode(key.seed().as_slice()));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let text = Zeroizing::new(format!("placet-key-v1 {} {}\n", role.as_str(), seed.as_str()));
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let text = Zeroizing::new(format!(
+        "placet-key-v1 {} {}\n",
+        role.as_str(),
+        seed.as_str()
+    ));
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }

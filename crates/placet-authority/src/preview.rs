@@ -54,9 +54,9 @@ pub(crate) fn preview(
         facts: &facts,
     };
     let decision = decide(&input);
-    let (grant, scope) = decision
-        .permit()
-        .map_or((None, None), |(grant, scope)| (Some(grant.clone()), Some(scope.as_ref().clone())));
+    let (grant, scope) = decision.permit().map_or((None, None), |(grant, scope)| {
+        (Some(grant.clone()), Some(scope.as_ref().clone()))
+    });
     Preview {
         denial: decision.denial().cloned(),
         determining: decision.policy().determining.clone(),

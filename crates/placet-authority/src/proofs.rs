@@ -53,7 +53,11 @@ pub struct Sources<'a> {
 pub fn proof(reader: &LogReader, index: Index) -> Result<LogProof, ReadError> {
     let checkpoint = reader.checkpoint();
     let path = reader.inclusion_proof(index, checkpoint.claim().size())?;
-    Ok(LogProof::new(index.get(), path, checkpoint.as_ref().clone()))
+    Ok(LogProof::new(
+        index.get(),
+        path,
+        checkpoint.as_ref().clone(),
+    ))
 }
 
 /// The bundle about the record at `index`. `related` are further records of the same execution;
@@ -74,7 +78,14 @@ pub fn bundle(
             let artifact = (decided.outcome == Outcome::Permit)
                 .then(|| artifact(sources, decided).map(|artifact| artifact.as_str().to_owned()))
                 .transpose()?;
-            (artifact, if disclose { disclosed(sources.reader, index)? } else { None })
+            (
+                artifact,
+                if disclose {
+                    disclosed(sources.reader, index)?
+                } else {
+                    None
+                },
+            )
         }
         _ => (None, None),
     };
@@ -99,7 +110,10 @@ pub fn bundle(
 /// [`ProofBundleError::Artifact`] when what comes out is not what the record names.
 pub fn artifact(sources: Sources<'_>, decided: &Decided) -> Result<Artifact, ProofBundleError> {
     let error = ProofBundleError::Artifact;
-    let grant = decided.grant.as_ref().ok_or(error("the decision is no permit"))?;
+    let grant = decided
+        .grant
+        .as_ref()
+        .ok_or(error("the decision is no permit"))?;
     let scope = scopes::read(sources.blobs, grant.scope).ok_or(error("its scope is not kept"))?;
     let claims = placet_decision::claims(
         sources.domain,
@@ -120,14 +134,22 @@ pub fn artifact(sources: Sources<'_>, decided: &Decided) -> Result<Artifact, Pro
 }
 
 fn disclosed(reader: &LogReader, index: Index) -> Result<Option<Disclosed>, ReadError> {
-    let Payload::Present(bytes) = reader.payload(index)? else { return Ok(None) };
+    let Payload::Present(bytes) = reader.payload(index)? else {
+        return Ok(None);
+    };
     Ok(decode_payload(&bytes).and_then(|params| {
         let text = String::from_utf8(params.bytes).ok()?;
-        Some(Disclosed { params: text, salt: params.salt })
+        Some(Disclosed {
+            params: text,
+            salt: params.salt,
+        })
     }))
 }
 
 fn proven(reader: &LogReader, index: Index) -> Result<Proven, ReadError> {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Proven { entry: text(reader.entry(index)?), proof: proof(reader, index)?.to_string() })
+    Ok(Proven {
+        entry: text(reader.entry(index)?),
+        proof: proof(reader, index)?.to_string(),
+    })
 }

@@ -40,8 +40,15 @@ pub(crate) enum Batch<T> {
 
 impl<T> Queue<T> {
     pub(crate) fn new() -> Self {
-        let lanes = Lanes { urgent: VecDeque::new(), waiting: VecDeque::new(), closed: false };
-        Self { lanes: Mutex::new(lanes), filled: Condvar::new() }
+        let lanes = Lanes {
+            urgent: VecDeque::new(),
+            waiting: VecDeque::new(),
+            closed: false,
+        };
+        Self {
+            lanes: Mutex::new(lanes),
+            filled: Condvar::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes<T>> {
@@ -90,7 +97,11 @@ impl<T> Queue<T> {
                 .0;
         }
         if lanes.is_empty() {
-            return if lanes.closed { Batch::Closed } else { Batch::Idle };
+            return if lanes.closed {
+                Batch::Closed
+            } else {
+                Batch::Idle
+            };
         }
         let urgent = lanes.urgent.len().min(BATCH_MAX);
         let waiting = lanes.waiting.len().min(BATCH_MAX - urgent);

@@ -64,14 +64,19 @@ pub fn replay(
 ) -> Result<ReplayReport, OpenError> {
     let reader = sources.reader;
     let mut state = crate::authority::begin(reader)?;
-    let mut run =
-        Run { sources, policies: BTreeMap::new(), scopes: BTreeMap::new(), report: ReplayReport::default() };
+    let mut run = Run {
+        sources,
+        policies: BTreeMap::new(),
+        scopes: BTreeMap::new(),
+        report: ReplayReport::default(),
+    };
     run.report.records = 1;
     let mut erased = std::collections::BTreeSet::new();
     for entry in reader.entries(Index::new(1)..reader.size()) {
         let (index, bytes) = entry?;
-        let record =
-            Entry::from_bytes(bytes).read().map_err(|error| OpenError::Entry { index, error })?;
+        let record = Entry::from_bytes(bytes)
+            .read()
+            .map_err(|error| OpenError::Entry { index, error })?;
         match &record {
             Record::Decided(decided) => run.check(&state, index, decided)?,
             Record::Erased(record) => {
@@ -79,13 +84,18 @@ pub fn replay(
             }
             _ => {}
         }
-        state.apply(index, &record).map_err(|error| OpenError::Fold { index, error })?;
+        state
+            .apply(index, &record)
+            .map_err(|error| OpenError::Fold { index, error })?;
         run.report.records += 1;
         progress(index);
     }
     // Destroyed without a record that says so is not destroyed on purpose.
-    let (kept, unexplained) =
-        run.report.erased.iter().partition::<Vec<Index>, _>(|index| erased.contains(index));
+    let (kept, unexplained) = run
+        .report
+        .erased
+        .iter()
+        .partition::<Vec<Index>, _>(|index| erased.contains(index));
     run.report.erased = kept;
     run.report.unreadable.extend(unexplained);
     Ok(run.report)
@@ -122,7 +132,10 @@ impl Run<'_> {
             },
             None => None,
         };
-        let parent = decided.intent.parent.and_then(|parent| state.execution(&parent));
+        let parent = decided
+            .intent
+            .parent
+            .and_then(|parent| state.execution(&parent));
         let parent_scope = parent.and_then(|parent| self.scope(parent.grant.scope));
         let decision = decide(&Input {
             state,
@@ -133,10 +146,15 @@ impl Run<'_> {
             facts: &decided.facts,
         });
         if let Some((grant, scope)) = decision.permit() {
-            self.scopes.entry(grant.scope).or_insert_with(|| Arc::clone(scope));
+            self.scopes
+                .entry(grant.scope)
+                .or_insert_with(|| Arc::clone(scope));
         }
-        let again =
-            decision.into_record(decided.intent.clone(), decided.facts.clone(), decided.artifact);
+        let again = decision.into_record(
+            decided.intent.clone(),
+            decided.facts.clone(),
+            decided.artifact,
+        );
         // Equal records have equal bytes: a record has one encoding.
         if again == *decided {
             self.report.same += 1;

@@ -24,16 +24,19 @@ pub(crate) struct Scopes {
 
 impl Scopes {
     pub(crate) fn new(blobs: Blobs) -> Self {
-        Self { blobs, cached: BTreeMap::new(), order: std::collections::VecDeque::new() }
+        Self {
+            blobs,
+            cached: BTreeMap::new(),
+            order: std::collections::VecDeque::new(),
+        }
     }
 
-    /// Keeps a scope durably, once.
-    pub(crate) fn keep(&mut self, scope: &Arc<Scope>) -> io::Result<()> {
-        let bytes = canonical::to_bytes(scope.as_ref()).map_err(io::Error::other)?;
-        let digest = Digest::of(&bytes);
+    /// Keeps the scope with this digest durably, once.
+    pub(crate) fn keep(&mut self, digest: Digest, scope: &Arc<Scope>) -> io::Result<()> {
         if self.cached.contains_key(&digest) {
             return Ok(());
         }
+        let bytes = canonical::to_bytes(scope.as_ref()).map_err(io::Error::other)?;
         self.blobs.put(&bytes)?;
         self.cache(digest, Arc::clone(scope));
         Ok(())

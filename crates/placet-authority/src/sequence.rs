@@ -13,8 +13,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use placet_artifact::receipt::Receipt;
 use placet_artifact::Artifact;
+use placet_artifact::receipt::Receipt;
 use placet_evidence::Entry;
 use placet_log::{AppendError, Appended, Item, Sequencer};
 use placet_state::{Changes, State};
@@ -74,8 +74,10 @@ impl Loop {
     }
 
     fn commit(&mut self, work: Vec<Work>) -> Result<(), AppendError> {
-        let drafts: Vec<Draft> =
-            work.into_iter().filter_map(|work| self.drafter.draft(work)).collect();
+        let drafts: Vec<Draft> = work
+            .into_iter()
+            .filter_map(|work| self.drafter.draft(work))
+            .collect();
         if drafts.is_empty() {
             return Ok(());
         }
@@ -93,7 +95,9 @@ impl Loop {
                 Ok(())
             }
             Err(error) => {
-                sealed.into_iter().for_each(|sealed| sealed.draft.then.fail());
+                sealed
+                    .into_iter()
+                    .for_each(|sealed| sealed.draft.then.fail());
                 Err(error)
             }
         }
@@ -111,7 +115,11 @@ impl Loop {
             Some(signed) => Ok(drafts
                 .into_iter()
                 .zip(signed)
-                .map(|(draft, (entry, artifact))| Sealed { draft, entry, artifact })
+                .map(|(draft, (entry, artifact))| Sealed {
+                    draft,
+                    entry,
+                    artifact,
+                })
                 .collect()),
             None => Err(drafts),
         }
@@ -149,19 +157,49 @@ impl Loop {
     }
 
     fn release(&mut self, sealed: Sealed, index: Index, appended: &Appended) {
-        let Sealed { draft, entry, artifact } = sealed;
+        let Sealed {
+            draft,
+            entry,
+            artifact,
+        } = sealed;
         match draft.then {
-            Then::Permit { reply, grant, scope, .. } => {
+            Then::Permit {
+                reply,
+                grant,
+                scope,
+                ..
+            } => {
                 let receipt = receipt(entry, index, appended);
                 let permitted = artifact.zip(receipt).map(|(artifact, receipt)| {
                     let exec = draft.record.exec().unwrap_or(grant.root);
-                    Permitted { exec, index, artifact, receipt, grant, scope }
+                    Permitted {
+                        exec,
+                        index,
+                        artifact,
+                        receipt,
+                        grant,
+                        scope,
+                    }
                 });
                 let answered = permitted.map(|permitted| Answer::Permitted(Box::new(permitted)));
-                answer(&reply, answered.ok_or(crate::submission::Unavailable::Evidence));
+                answer(
+                    &reply,
+                    answered.ok_or(crate::submission::Unavailable::Evidence),
+                );
             }
-            Then::Deny { reply, exec, denial } => {
-                answer(&reply, Ok(Answer::Denied(Denied { index, exec: Some(exec), denial })));
+            Then::Deny {
+                reply,
+                exec,
+                denial,
+            } => {
+                answer(
+                    &reply,
+                    Ok(Answer::Denied(Denied {
+                        index,
+                        exec: Some(exec),
+                        denial,
+                    })),
+                );
             }
             Then::Refused { reply, denied } => answer(&reply, Ok(Denied { index, ..denied })),
             Then::NotDone { reply, denied } => {
@@ -180,7 +218,10 @@ impl Loop {
     }
 
     fn read_durable(&self) -> State {
-        self.durable.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.durable
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn fail_everyone(&self) {
@@ -193,7 +234,10 @@ impl Loop {
 
 impl Sealed {
     fn item(&self) -> Item {
-        Item { entry: self.entry.as_bytes().to_vec(), payload: self.draft.payload.clone() }
+        Item {
+            entry: self.entry.as_bytes().to_vec(),
+            payload: self.draft.payload.clone(),
+        }
     }
 }
 
@@ -235,5 +279,8 @@ fn sign_spread(keys: &NodeKeys, drafts: &[Draft]) -> Option<Vec<Signed>> {
 fn receipt(entry: Entry, index: Index, appended: &Appended) -> Option<Receipt> {
     let path = appended.inclusion_proof(index)?;
     let proof = LogProof::new(index.get(), path, appended.head().as_ref().clone());
-    Some(Receipt { entry: entry.into_bytes(), proof: proof.to_string().into_bytes() })
+    Some(Receipt {
+        entry: entry.into_bytes(),
+        proof: proof.to_string().into_bytes(),
+    })
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use placet_artifact::receipt::Receipt;
 use placet_artifact::Artifact;
+use placet_artifact::receipt::Receipt;
 use placet_decision::Params;
 use placet_evidence::{Caller, CheckedDenial, Environment, Exit, Grant, RunEnd, Usage};
 use placet_types::{DenialCode, ExecutionId, Index, PublicKey, Scope};

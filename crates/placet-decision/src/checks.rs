@@ -7,9 +7,7 @@
 
 use std::sync::Arc;
 
-use placet_evidence::{
-    Caller, CheckedDenial, Grant, History, PolicyRef, PrincipalStatus, Risk,
-};
+use placet_evidence::{Caller, CheckedDenial, Grant, History, PolicyRef, PrincipalStatus, Risk};
 use placet_policy::{Effect, Evaluation, Policy, Profile, Request, Vars};
 use placet_state::{Execution, Principal, resource_digest};
 use placet_types::canonical::{Bounds, Json};
@@ -39,7 +37,11 @@ pub const DEPTH_MAX: u32 = 8;
 type Denied = CheckedDenial;
 
 fn deny(check: u8, code: DenialCode, reason: impl Into<String>) -> Denied {
-    CheckedDenial { check, code, reason: reason.into() }
+    CheckedDenial {
+        check,
+        code,
+        reason: reason.into(),
+    }
 }
 
 /// What later checks use of earlier ones; also what the record says of a denial.
@@ -57,10 +59,17 @@ pub(crate) fn run(input: &Input<'_>) -> Decision {
         risk: Risk::default(),
     };
     let answer = match checks(input, &mut found) {
-        Ok((grant, scope)) => Answer::Permit { grant, scope: Arc::new(scope) },
+        Ok((grant, scope)) => Answer::Permit {
+            grant,
+            scope: Arc::new(scope),
+        },
         Err(denial) => Answer::Deny(denial),
     };
-    Decision { answer, policy: found.policy, risk: found.risk }
+    Decision {
+        answer,
+        policy: found.policy,
+        risk: found.risk,
+    }
 }
 
 fn checks(input: &Input<'_>, found: &mut Found) -> Result<(Grant, Scope), Denied> {
@@ -82,18 +91,31 @@ fn parse_params(input: &Input<'_>) -> Result<(ProcessParams, Json), Denied> {
     let malformed = |reason: String| deny(1, DenialCode::Malformed, reason);
     let action = input.intent.action.as_str();
     if action != ProcessParams::ACTION {
-        return Err(malformed(format!("this version knows no action `{action}`")));
+        return Err(malformed(format!(
+            "this version knows no action `{action}`"
+        )));
     }
-    if !input.intent.params.opens_to(action, &input.params.bytes, &input.params.salt) {
-        return Err(malformed("the commitment does not open to the parameters".into()));
+    if !input
+        .intent
+        .params
+        .opens_to(action, &input.params.bytes, &input.params.salt)
+    {
+        return Err(malformed(
+            "the commitment does not open to the parameters".into(),
+        ));
     }
-    let bounds = Bounds { bytes_max: ProcessParams::BYTES_MAX, ..Bounds::MESSAGE };
+    let bounds = Bounds {
+        bytes_max: ProcessParams::BYTES_MAX,
+        ..Bounds::MESSAGE
+    };
     let read = |error: canonical::Malformed| malformed(format!("parameters: {error}"));
     let params = ProcessParams::decode(&input.params.bytes).map_err(read)?;
     let json = Json::parse(&input.params.bytes, bounds).map_err(read)?;
     let resource = &input.intent.resource;
     if resource.kind != "Program" || resource.digest.is_none() {
-        return Err(malformed("a process needs a program with its digest as resource".into()));
+        return Err(malformed(
+            "a process needs a program with its digest as resource".into(),
+        ));
     }
     Ok((params, json))
 }
@@ -112,8 +134,10 @@ fn not_halted(input: &Input<'_>) -> Result<(), Denied> {
 fn principal<'a>(input: &Input<'a>) -> Result<&'a Principal, Denied> {
     let unverified = |reason: &str| deny(4, DenialCode::IdentityUnverified, reason);
     let id = &input.intent.principal;
-    let principal =
-        input.state.principal(id).ok_or_else(|| unverified("the principal is not registered"))?;
+    let principal = input
+        .state
+        .principal(id)
+        .ok_or_else(|| unverified("the principal is not registered"))?;
     match principal.status {
         PrincipalStatus::Active => {}
         PrincipalStatus::Suspended => {
@@ -124,7 +148,11 @@ fn principal<'a>(input: &Input<'a>) -> Result<&'a Principal, Denied> {
         Caller::Unix(uid) => principal.uids.contains(uid),
         Caller::Execution(exec) => may_act_for(input, *exec, id, principal),
     };
-    if may_act { Ok(principal) } else { Err(unverified("the caller may not act as this principal")) }
+    if may_act {
+        Ok(principal)
+    } else {
+        Err(unverified("the caller may not act as this principal"))
+    }
 }
 
 /// A governed caller acts as its own principal, or as one that lets that principal act for it.
@@ -154,14 +182,23 @@ fn lineage(input: &Input<'_>) -> Result<Ancestry, Denied> {
     if let Caller::Execution(exec) = input.facts.caller
         && input.intent.parent != Some(exec)
     {
-        return Err(broken("a governed caller can only start children of its own"));
+        return Err(broken(
+            "a governed caller can only start children of its own",
+        ));
     }
     let Some(parent) = input.intent.parent else {
         let root = input.facts.exec;
-        return Ok(Ancestry { depth: 0, delegation: Vec::new(), root, not_after: None });
+        return Ok(Ancestry {
+            depth: 0,
+            delegation: Vec::new(),
+            root,
+            not_after: None,
+        });
     };
-    let execution =
-        input.state.execution(&parent).ok_or_else(|| broken("the parent does not run"))?;
+    let execution = input
+        .state
+        .execution(&parent)
+        .ok_or_else(|| broken("the parent does not run"))?;
     if !execution.is_live() || execution.grant.not_after <= input.facts.time {
         return Err(broken("the parent does not run, or is being ended"));
     }
@@ -180,10 +217,20 @@ fn lineage(input: &Input<'_>) -> Result<Ancestry, Denied> {
 
 /// The caller hands the parent's scope in; the state holds its digest, so it cannot be another one.
 fn check_parent_scope(input: &Input<'_>, parent: &Execution) -> Result<(), Denied> {
-    let broken = || deny(5, DenialCode::LineageFragmented, "the parent's scope is not known");
+    let broken = || {
+        deny(
+            5,
+            DenialCode::LineageFragmented,
+            "the parent's scope is not known",
+        )
+    };
     let scope = input.parent_scope.ok_or_else(broken)?;
     let bytes = canonical::to_bytes(scope).map_err(|_| broken())?;
-    if Digest::of(&bytes) == parent.grant.scope { Ok(()) } else { Err(broken()) }
+    if Digest::of(&bytes) == parent.grant.scope {
+        Ok(())
+    } else {
+        Err(broken())
+    }
 }
 
 /// The principals of the ancestors, the parent's first; one that acts as itself adds no link.
@@ -203,9 +250,16 @@ fn policy_in_force<'a>(input: &Input<'a>) -> Result<&'a Policy, Denied> {
         .state
         .policy()
         .ok_or_else(|| deny(8, DenialCode::NoPermit, "no policy bundle is in force"))?;
-    input.policy.filter(|policy| policy.digest() == active.bundle).ok_or_else(|| {
-        deny(8, DenialCode::PolicyError, "the bundle in force could not be compiled here")
-    })
+    input
+        .policy
+        .filter(|policy| policy.digest() == active.bundle)
+        .ok_or_else(|| {
+            deny(
+                8,
+                DenialCode::PolicyError,
+                "the bundle in force could not be compiled here",
+            )
+        })
 }
 
 fn environment(input: &Input<'_>, policy: &Policy) -> Result<(), Denied> {
@@ -213,14 +267,20 @@ fn environment(input: &Input<'_>, policy: &Policy) -> Result<(), Denied> {
     if appraisal.trusted {
         return Ok(());
     }
-    Err(deny(6, DenialCode::EnvironmentUntrusted, appraisal.reasons.join("; ")))
+    Err(deny(
+        6,
+        DenialCode::EnvironmentUntrusted,
+        appraisal.reasons.join("; "),
+    ))
 }
 
 // 7 --------------------------------------------------------------------------------------------
 
 fn history_and_risk(input: &Input<'_>, found: &mut Found) -> History {
     let resource = resource_digest(&input.intent.resource);
-    let history = input.state.history(&input.intent.principal, resource, input.facts.time);
+    let history = input
+        .state
+        .history(&input.intent.principal, resource, input.facts.time);
     found.risk = input.state.risk(&history);
     history
 }
@@ -259,11 +319,21 @@ fn evaluate(
         Effect::Forbid => return denied(DenialCode::PolicyForbids, "a policy forbids it"),
         Effect::NoPermit => return denied(DenialCode::NoPermit, "no policy permits it"),
         Effect::Error => {
-            return denied(DenialCode::PolicyError, "a policy failed while it was evaluated");
+            return denied(
+                DenialCode::PolicyError,
+                "a policy failed while it was evaluated",
+            );
         }
     }
-    if evaluation.determining.iter().any(|id| input.state.is_policy_revoked(id)) {
-        return denied(DenialCode::Revoked, "the policy that permits it was revoked");
+    if evaluation
+        .determining
+        .iter()
+        .any(|id| input.state.is_policy_revoked(id))
+    {
+        return denied(
+            DenialCode::Revoked,
+            "the policy that permits it was revoked",
+        );
     }
     Ok(evaluation)
 }
@@ -282,11 +352,16 @@ fn resolve<'a>(
     evaluation: &Evaluation,
     params: &ProcessParams,
 ) -> Result<Granted<'a>, Denied> {
-    let vars = Vars { workspace: params.workspace.clone(), home: params.home.clone() };
+    let vars = Vars {
+        workspace: params.workspace.clone(),
+        home: params.home.clone(),
+    };
     let profiles = profiles(input, policy, evaluation)?;
     let mut scope: Option<Scope> = None;
     for profile in &profiles {
-        let own = profile.scope(&vars).map_err(|denial| deny(9, denial.code, denial.reason))?;
+        let own = profile
+            .scope(&vars)
+            .map_err(|denial| deny(9, denial.code, denial.reason))?;
         scope = Some(scope.map_or_else(|| own.clone(), |so_far| so_far.intersect(&own)));
     }
     let (Some(profile), Some(mut scope)) = (profiles.last().copied(), scope) else {
@@ -304,7 +379,11 @@ fn resolve<'a>(
         Some(Seconds::new(scope.limits.wall_secs)),
     ];
     let lifetime = lifetimes.into_iter().flatten().min().unwrap_or_default();
-    Ok(Granted { profile, scope, lifetime })
+    Ok(Granted {
+        profile,
+        scope,
+        lifetime,
+    })
 }
 
 /// The profiles whose scopes are intersected: those of the permits (else the bundle's default),
@@ -315,14 +394,30 @@ fn profiles<'a>(
     evaluation: &Evaluation,
 ) -> Result<Vec<&'a Profile>, Denied> {
     let unknown = |name: &str| {
-        deny(9, DenialCode::ScopeExceeded, format!("the bundle has no profile `{name}`"))
+        deny(
+            9,
+            DenialCode::ScopeExceeded,
+            format!("the bundle has no profile `{name}`"),
+        )
     };
     let mut names = evaluation.obligations.profiles.clone();
     if names.is_empty() {
         names.push(policy.default_profile().clone());
     }
-    names.extend(input.intent.asked.profile.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
-    names.iter().map(|name| policy.profile(name).ok_or_else(|| unknown(name.as_str()))).collect()
+    names.extend(
+        input
+            .intent
+            .asked
+            .profile
+            .iter()
+            .filter(|name| !names.contains(name))
+            .cloned()
+            .collect::<Vec<_>>(),
+    );
+    names
+        .iter()
+        .map(|name| policy.profile(name).ok_or_else(|| unknown(name.as_str())))
+        .collect()
 }
 
 /// The scope must cover what the intent needs in any case: its program and its working directory.
@@ -339,24 +434,26 @@ fn holds(input: &Input<'_>, scope: &Scope, params: &ProcessParams) -> Result<(),
     Ok(())
 }
 
-fn grant(
-    input: &Input<'_>,
-    granted: &Granted<'_>,
-    ancestry: Ancestry,
-) -> Result<Grant, Denied> {
+fn grant(input: &Input<'_>, granted: &Granted<'_>, ancestry: Ancestry) -> Result<Grant, Denied> {
     // Windows are whole seconds, as in the artifact.
     let not_before = Millis::new(input.facts.time.as_unix_secs().saturating_mul(1000));
     let not_after = not_before.plus(granted.lifetime);
     let scope = canonical::to_bytes(&granted.scope)
         .map_err(|error| deny(9, DenialCode::PolicyError, error.to_string()))?;
     if granted.lifetime == Seconds::default() {
-        return Err(deny(9, DenialCode::ScopeExceeded, "no lifetime is left to grant"));
+        return Err(deny(
+            9,
+            DenialCode::ScopeExceeded,
+            "no lifetime is left to grant",
+        ));
     }
     Ok(Grant {
         delegation: ancestry.delegation,
         depth: ancestry.depth,
         lease_ms: granted.profile.lease_ms(),
-        not_after: ancestry.not_after.map_or(not_after, |parent| parent.min(not_after)),
+        not_after: ancestry
+            .not_after
+            .map_or(not_after, |parent| parent.min(not_after)),
         not_before,
         profile: granted.profile.name().clone(),
         root: ancestry.root,

@@ -1,10 +1,10 @@
 //! The artifact's claims follow from the record of the decision, the scope and the domain's name:
 //! whoever has these can write the same claims, byte for byte.
 
+use placet_artifact::Claims;
 use placet_artifact::claims::{
     Actor, ArtifactId, Confirmation, Detail, DetailKind, Lease, NumericDate, PolicyRef, Thumbprint,
 };
-use placet_artifact::Claims;
 use placet_evidence::{Facts, Grant, PolicyRef as RecordedPolicy};
 use placet_types::{DomainName, Intent, PrincipalId, Scope};
 
@@ -35,7 +35,9 @@ pub fn claims(
             scope: scope.clone(),
             kind: DetailKind::Execution,
         }],
-        cnf: Confirmation { jkt: Thumbprint::parse(&facts.holder).map_err(|_| ClaimsMismatch)? },
+        cnf: Confirmation {
+            jkt: Thumbprint::parse(&facts.holder).map_err(|_| ClaimsMismatch)?,
+        },
         env: facts.environment.digest().map_err(|_| ClaimsMismatch)?,
         exec: facts.exec,
         exp: NumericDate::new(grant.not_after.as_unix_secs()),
@@ -43,7 +45,10 @@ pub fn claims(
         intent: intent.digest().map_err(|_| ClaimsMismatch)?,
         iss: domain.clone(),
         jti: ArtifactId::of(facts.exec),
-        lease: Lease { interval_ms: grant.lease_ms, staleness_ms: grant.staleness_ms },
+        lease: Lease {
+            interval_ms: grant.lease_ms,
+            staleness_ms: grant.staleness_ms,
+        },
         nbf: NumericDate::new(grant.not_before.as_unix_secs()),
         params: intent.params,
         parent: intent.parent,
@@ -65,10 +70,21 @@ fn subject_and_actors(
     principal: &PrincipalId,
     delegation: &[PrincipalId],
 ) -> (PrincipalId, Option<Box<Actor>>) {
-    let Some((root, between)) = delegation.split_last() else { return (principal.clone(), None) };
+    let Some((root, between)) = delegation.split_last() else {
+        return (principal.clone(), None);
+    };
     // From the root towards the one who acts now, so that the latter ends up outermost.
     let inner = between.iter().rev().fold(None, |act, sub| {
-        Some(Box::new(Actor { act, sub: sub.clone() }))
+        Some(Box::new(Actor {
+            act,
+            sub: sub.clone(),
+        }))
     });
-    (root.clone(), Some(Box::new(Actor { act: inner, sub: principal.clone() })))
+    (
+        root.clone(),
+        Some(Box::new(Actor {
+            act: inner,
+            sub: principal.clone(),
+        })),
+    )
 }

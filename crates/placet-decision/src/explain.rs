@@ -12,8 +12,13 @@ pub fn explain(input: &Input<'_>) -> String {
     if let Some((grant, _)) = decision.permit() {
         return format!("permitted by {} with profile {}", policies(), grant.profile);
     }
-    let Some(denial) = decision.denial() else { return String::new() };
-    let check = CHECKS.get(usize::from(denial.check).saturating_sub(1)).copied().unwrap_or_default();
+    let Some(denial) = decision.denial() else {
+        return String::new();
+    };
+    let check = CHECKS
+        .get(usize::from(denial.check).saturating_sub(1))
+        .copied()
+        .unwrap_or_default();
     let mut lines = vec![
         format!("check {} of 10 failed: {check}", denial.check),
         format!("{}: {}", denial.code, denial.reason),

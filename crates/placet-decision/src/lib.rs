@@ -118,6 +118,15 @@ impl Decision {
             Answer::Deny(denial) => (None, Some(denial), Outcome::Deny),
         };
         let artifact = artifact.filter(|_| grant.is_some());
-        Decided { artifact, denial, facts, grant, intent, outcome, policy: self.policy, risk: self.risk }
+        Decided {
+            artifact,
+            denial,
+            facts,
+            grant,
+            intent,
+            outcome,
+            policy: self.policy,
+            risk: self.risk,
+        }
     }
 }

@@ -60,7 +60,12 @@ impl Pep {
     /// [`PinError`] when the pins contradict each other.
     pub fn new(pins: Pins, gateway: GatewayName, holder: SigningKey) -> Result<Self, PinError> {
         let used = MemoryGuard::new(REMEMBERED_MAX);
-        Ok(Self { verifier: Verifier::new(pins)?, gateway, holder, used })
+        Ok(Self {
+            verifier: Verifier::new(pins)?,
+            gateway,
+            holder,
+            used,
+        })
     }
 
     /// The key that artifacts for this gateway are bound to.
@@ -95,7 +100,10 @@ impl Pep {
         let expected = Expected {
             gateway: &self.gateway,
             intent: call.intent,
-            params: ActualParams::Opening { payload: call.params, salt: call.salt },
+            params: ActualParams::Opening {
+                payload: call.params,
+                salt: call.salt,
+            },
             environment: call.environment,
             policy: call.policy,
             // A revocation since the decision is found when the start is recorded: the log puts
@@ -105,8 +113,14 @@ impl Pep {
             now: call.now,
             skew: Skew::NONE,
         };
-        let presented = Presented { artifact, receipt, holder: &holder };
-        let verified = self.verifier.verify(&presented, &expected, &mut self.used)?;
+        let presented = Presented {
+            artifact,
+            receipt,
+            holder: &holder,
+        };
+        let verified = self
+            .verifier
+            .verify(&presented, &expected, &mut self.used)?;
         Ok(Permit { verified })
     }
 }

@@ -100,7 +100,9 @@ impl Watch {
                 DenialCode::AuthorizationDiscontinuity
             });
         }
-        Verdict::Continue { until: self.window_ends.min(self.lease_ends) }
+        Verdict::Continue {
+            until: self.window_ends.min(self.lease_ends),
+        }
     }
 }
 
@@ -127,7 +129,10 @@ mod tests {
         let mut watch = watch();
         for at in (500..10_000).step_by(500) {
             watch.take(Event::Beat, ms(at));
-            assert!(matches!(watch.verdict(ms(at)), Verdict::Continue { .. }), "at {at}");
+            assert!(
+                matches!(watch.verdict(ms(at)), Verdict::Continue { .. }),
+                "at {at}"
+            );
         }
         assert_eq!(watch.verdict(ms(10_000)), Verdict::End(DenialCode::Expired));
     }
@@ -135,17 +140,29 @@ mod tests {
     #[test]
     fn silence_ends_it_with_a_cause_that_says_who_was_silent() {
         let mut watch = watch();
-        assert_eq!(watch.verdict(ms(999)), Verdict::Continue { until: ms(1000) });
-        assert_eq!(watch.verdict(ms(1000)), Verdict::End(DenialCode::GovernanceDiscontinuity));
+        assert_eq!(
+            watch.verdict(ms(999)),
+            Verdict::Continue { until: ms(1000) }
+        );
+        assert_eq!(
+            watch.verdict(ms(1000)),
+            Verdict::End(DenialCode::GovernanceDiscontinuity)
+        );
         watch.take(Event::LinkLost, ms(1001));
-        assert_eq!(watch.verdict(ms(1001)), Verdict::End(DenialCode::AuthorizationDiscontinuity));
+        assert_eq!(
+            watch.verdict(ms(1001)),
+            Verdict::End(DenialCode::AuthorizationDiscontinuity)
+        );
     }
 
     #[test]
     fn a_lapsed_lease_is_not_revived_by_a_late_beat() {
         let mut watch = watch();
         watch.take(Event::Beat, ms(1000));
-        assert_eq!(watch.verdict(ms(1001)), Verdict::End(DenialCode::GovernanceDiscontinuity));
+        assert_eq!(
+            watch.verdict(ms(1001)),
+            Verdict::End(DenialCode::GovernanceDiscontinuity)
+        );
     }
 
     #[test]
@@ -162,7 +179,10 @@ mod tests {
         watch.take(Event::LinkLost, ms(100));
         watch.take(Event::LinkBack, ms(800));
         watch.take(Event::Beat, ms(900));
-        assert_eq!(watch.verdict(ms(1500)), Verdict::Continue { until: ms(1900) });
+        assert_eq!(
+            watch.verdict(ms(1500)),
+            Verdict::Continue { until: ms(1900) }
+        );
         assert_eq!(watch.lease_left(ms(1500)), ms(400));
     }
 }

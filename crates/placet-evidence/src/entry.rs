@@ -231,7 +231,9 @@ fn read_statement(envelope: &Envelope) -> Result<Record, EntryError> {
     let wire: Statement<'_> = serde_json::from_slice(payload)
         .map_err(|error| EntryError::Statement(Malformed::Shape(error.to_string())))?;
     if wire.statement != STATEMENT {
-        return Err(EntryError::Statement(Malformed::Shape("not an in-toto Statement v1".into())));
+        return Err(EntryError::Statement(Malformed::Shape(
+            "not an in-toto Statement v1".into(),
+        )));
     }
     let kind = kind_of(&wire.predicate_type)?;
     let predicate = wire.predicate.get();

@@ -13,8 +13,8 @@ mod verify;
 
 use serde::{Deserialize, Serialize};
 
-use placet_types::canonical::{self, Bounds, Malformed};
 use placet_types::Salt;
+use placet_types::canonical::{self, Bounds, Malformed};
 
 pub use verify::{Report, Step, StepOutcome, verify};
 
@@ -73,7 +73,10 @@ impl ProofBundle {
     ///
     /// [`Malformed`] names the rule that is broken.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        let bounds = Bounds { bytes_max: BYTES_MAX, depth_max: 16 };
+        let bounds = Bounds {
+            bytes_max: BYTES_MAX,
+            depth_max: 16,
+        };
         let (bundle, _): (Self, _) = canonical::canonicalize(bytes, bounds)?;
         if bundle.format == FORMAT {
             Ok(bundle)

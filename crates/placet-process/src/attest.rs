@@ -25,7 +25,12 @@ pub fn environment(domain: &DomainName) -> Environment {
 /// The machine's id, different in each domain so that logs of two domains cannot be joined by it.
 fn machine(domain: &DomainName) -> Digest {
     let id = line("/etc/machine-id");
-    Digest::of_parts(&[b"placet-machine-v1\0", domain.as_str().as_bytes(), b"\0", id.as_bytes()])
+    Digest::of_parts(&[
+        b"placet-machine-v1\0",
+        domain.as_str().as_bytes(),
+        b"\0",
+        id.as_bytes(),
+    ])
 }
 
 /// `ID` and `VERSION_ID` of `/etc/os-release` (os-release(5)).
@@ -37,9 +42,16 @@ fn distribution() -> String {
             .map(|value| value.trim_matches('"').chars().take(64).collect::<String>())
             .unwrap_or_default()
     };
-    format!("{} {}", value("ID"), value("VERSION_ID")).trim().to_owned()
+    format!("{} {}", value("ID"), value("VERSION_ID"))
+        .trim()
+        .to_owned()
 }
 
 fn line(path: &str) -> String {
-    fs::read_to_string(path).unwrap_or_default().trim().chars().take(128).collect()
+    fs::read_to_string(path)
+        .unwrap_or_default()
+        .trim()
+        .chars()
+        .take(128)
+        .collect()
 }

@@ -91,7 +91,10 @@ impl Call {
         let name = command.argv.first().map(String::as_str).unwrap_or_default();
         let cwd = fs::canonicalize(&command.cwd)
             .map_err(|error| CallError::Cwd(command.cwd.clone(), error))?;
-        let search = command.env.get("PATH").map_or("/usr/bin:/bin", String::as_str);
+        let search = command
+            .env
+            .get("PATH")
+            .map_or("/usr/bin:/bin", String::as_str);
         let program = Program::find(name, &cwd, search, memory)?;
         let params = ProcessParams {
             argv: command.argv.clone(),
@@ -109,7 +112,13 @@ impl Call {
         }
         let salt = salt()?;
         let intent = intent(command, &program, &params_bytes, &salt)?;
-        Ok(Self { intent, params, params_bytes, salt, program })
+        Ok(Self {
+            intent,
+            params,
+            params_bytes,
+            salt,
+            program,
+        })
     }
 }
 
@@ -123,7 +132,10 @@ fn intent(
         CallError::Malformed(canonical::Malformed::Shape(error.to_string()))
     };
     let action = ActionName::parse(ProcessParams::ACTION).map_err(shape)?;
-    let asked = Asked { lifetime_secs: command.lifetime, profile: command.profile.clone() };
+    let asked = Asked {
+        lifetime_secs: command.lifetime,
+        profile: command.profile.clone(),
+    };
     Ok(Intent {
         params: Commitment::to(action.as_str(), params, salt),
         action,
@@ -148,7 +160,10 @@ fn offer(env: &BTreeMap<String, String>, offered: &BTreeSet<String>) -> BTreeMap
 
 /// The repository that holds the working directory, or that directory.
 fn workspace(cwd: &Path) -> PathBuf {
-    cwd.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(cwd).to_owned()
+    cwd.ancestors()
+        .find(|dir| dir.join(".git").exists())
+        .unwrap_or(cwd)
+        .to_owned()
 }
 
 fn home(env: &BTreeMap<String, String>) -> Result<AbsPath, CallError> {

@@ -81,7 +81,9 @@ fn present(paths: &PathSet) -> Vec<PathBuf> {
         .filter_map(|path| {
             let resolved = std::fs::canonicalize(path.as_str()).ok()?;
             let resolved = AbsPath::parse(resolved.to_str()?).ok()?;
-            paths.contains(&resolved).then(|| PathBuf::from(resolved.as_str()))
+            paths
+                .contains(&resolved)
+                .then(|| PathBuf::from(resolved.as_str()))
         })
         .collect();
     found.sort();
@@ -91,5 +93,7 @@ fn present(paths: &PathSet) -> Vec<PathBuf> {
 
 /// Whether the door's client can be offered: a regular file that this process runs from.
 pub(crate) fn client(program: &Path) -> Option<PathBuf> {
-    std::fs::canonicalize(program).ok().filter(|path| path.is_file())
+    std::fs::canonicalize(program)
+        .ok()
+        .filter(|path| path.is_file())
 }

@@ -130,13 +130,21 @@ pub(crate) fn serve(
     });
     let listener = UnixListener::from(listener);
     listener.set_nonblocking(true)?;
-    let thread = thread::Builder::new().name("door".into()).spawn(move || accept(&server, &listener))?;
-    Ok(Door { closing: Some(outside), thread: Some(thread) })
+    let thread = thread::Builder::new()
+        .name("door".into())
+        .spawn(move || accept(&server, &listener))?;
+    Ok(Door {
+        closing: Some(outside),
+        thread: Some(thread),
+    })
 }
 
 fn accept(server: &Arc<Server>, listener: &UnixListener) {
     let mut visits = Vec::new();
-    while !wait(&[listener.as_fd(), server.closing.as_fd()], None).get(1).is_some_and(|r| *r) {
+    while !wait(&[listener.as_fd(), server.closing.as_fd()], None)
+        .get(1)
+        .is_some_and(|r| *r)
+    {
         while let Ok((stream, _)) = listener.accept() {
             if server.children.fetch_add(1, Ordering::Relaxed) >= CHILDREN_MAX {
                 server.children.fetch_sub(1, Ordering::Relaxed);
@@ -172,8 +180,7 @@ impl Server {
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         stream.set_write_timeout(Some(Duration::from_secs(10)))?;
         let [input, output, error] = receive_streams(stream)?;
-        let request: DoorRequest =
-            wire::read(stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let request: DoorRequest = wire::read(stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let mut args: Vec<String> = vec!["run".into()];
         let mut option = |name: &str, value: Option<String>| {
             args.extend(value.map(|value| format!("--{name}={value}")));
@@ -182,11 +189,17 @@ impl Server {
         option("door", Some(self.exec.to_string()));
         let principal = request.principal.unwrap_or_else(|| self.principal.clone());
         option("as", Some(principal.to_string()));
-        option("profile", request.profile.map(|profile| profile.to_string()));
+        option(
+            "profile",
+            request.profile.map(|profile| profile.to_string()),
+        );
         option("purpose", request.purpose);
         args.push("--".into());
         args.extend(request.argv);
-        #[expect(clippy::disallowed_methods, reason = "the child is the process gateway itself")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the child is the process gateway itself"
+        )]
         let mut command = Command::new(&self.program);
         command
             .args(args)
@@ -214,7 +227,11 @@ impl Server {
             if is_ready(0) {
                 return ended(&mut child);
             }
-            let heard = if is_ready(1) { wire::read::<DoorSignal>(stream).ok().flatten() } else { None };
+            let heard = if is_ready(1) {
+                wire::read::<DoorSignal>(stream).ok().flatten()
+            } else {
+                None
+            };
             if let Some(DoorSignal { signal }) = heard {
                 send(&child, signal);
             } else if is_ready(1) || is_ready(2) {
@@ -231,7 +248,9 @@ impl Server {
 }
 
 fn ended(child: &mut Child) -> DoorReply {
-    child.wait().map_or_else(|error| DoorReply::Failed(error.to_string()), reply_of)
+    child
+        .wait()
+        .map_or_else(|error| DoorReply::Failed(error.to_string()), reply_of)
 }
 
 fn send(child: &Child, signal: i32) {
@@ -253,8 +272,10 @@ fn reply_of(status: ExitStatus) -> DoorReply {
 
 /// Waits until one of the descriptors can be read, and says which.
 fn wait(fds: &[BorrowedFd<'_>], patience: Option<Duration>) -> Vec<bool> {
-    let mut polled: Vec<PollFd<'_>> =
-        fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    let mut polled: Vec<PollFd<'_>> = fds
+        .iter()
+        .map(|fd| PollFd::new(fd, PollFlags::IN))
+        .collect();
     let timeout = patience.map(|patience| Timespec {
         tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(patience.subsec_nanos()),
@@ -280,7 +301,8 @@ fn receive_streams(stream: &UnixStream) -> io::Result<[OwnedFd; 3]> {
             fds.extend(rights);
         }
     }
-    fds.try_into().map_err(|_| io::Error::other("the caller did not hand over three streams"))
+    fds.try_into()
+        .map_err(|_| io::Error::other("the caller did not hand over three streams"))
 }
 
 /// Asks, from inside a cell, for a command to be run; returns how it ended.
@@ -312,6 +334,11 @@ fn hand_over_streams(stream: &UnixStream) -> io::Result<()> {
     if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
         return Err(io::Error::other("the streams do not fit the message"));
     }
-    sendmsg(stream, &[IoSlice::new(&[0])], &mut control, SendFlags::empty())?;
+    sendmsg(
+        stream,
+        &[IoSlice::new(&[0])],
+        &mut control,
+        SendFlags::empty(),
+    )?;
     Ok(())
 }

@@ -86,8 +86,13 @@ fn executable(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn measure(path: &Path, memory: Option<&Path>) -> Result<Program, ProgramError> {
-    let io = |error| ProgramError::Io { path: path.to_owned(), error };
-    let text = path.to_str().ok_or_else(|| ProgramError::NotUtf8(path.to_owned()))?;
+    let io = |error| ProgramError::Io {
+        path: path.to_owned(),
+        error,
+    };
+    let text = path
+        .to_str()
+        .ok_or_else(|| ProgramError::NotUtf8(path.to_owned()))?;
     let abs = AbsPath::parse(text).map_err(|_| ProgramError::NotUtf8(path.to_owned()))?;
     let file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
@@ -99,7 +104,11 @@ fn measure(path: &Path, memory: Option<&Path>) -> Result<Program, ProgramError> 
         .and_then(|path| fs::read_to_string(path).ok())
         .and_then(|text| Digest::parse_hex(text.trim()).ok());
     if let Some(digest) = known {
-        return Ok(Program { path: abs, identity, digest });
+        return Ok(Program {
+            path: abs,
+            identity,
+            digest,
+        });
     }
     let digest = read_digest(&file).map_err(io)?;
     // A write in the meantime shows in the times, so the digest is of this very state.
@@ -110,7 +119,11 @@ fn measure(path: &Path, memory: Option<&Path>) -> Result<Program, ProgramError> 
         // Not remembering costs time and nothing else.
         drop(fs::write(path, digest.hex()));
     }
-    Ok(Program { path: abs, identity, digest })
+    Ok(Program {
+        path: abs,
+        identity,
+        digest,
+    })
 }
 
 fn read_digest(file: &File) -> io::Result<Digest> {
@@ -122,6 +135,12 @@ fn read_digest(file: &File) -> io::Result<Digest> {
 
 /// A name that another state of the file, or another file, does not have.
 fn memory_name(identity: &FileIdentity) -> String {
-    let FileIdentity { dev, ino, size, mtime_ns, ctime_ns } = identity;
+    let FileIdentity {
+        dev,
+        ino,
+        size,
+        mtime_ns,
+        ctime_ns,
+    } = identity;
     format!("{dev:x}-{ino:x}-{size:x}-{mtime_ns:x}-{ctime_ns:x}")
 }

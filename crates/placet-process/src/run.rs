@@ -130,8 +130,16 @@ impl Gateway {
         let body = submit_body(&call, command, &environment, &pep);
         let permitted = match link.ask(&Request::Submit(Box::new(body)))? {
             Response::Permitted(permitted) => permitted,
-            Response::Denied { denial, exec, index } => {
-                return Ok(Outcome::Denied { denial, exec, index });
+            Response::Denied {
+                denial,
+                exec,
+                index,
+            } => {
+                return Ok(Outcome::Denied {
+                    denial,
+                    exec,
+                    index,
+                });
             }
             other => return Err(unexpected(other)),
         };
@@ -198,7 +206,10 @@ impl Gateway {
                 now: self.clock.wall(),
             },
         )?;
-        Ok(Admitted { permit, pep_gateway: pep.gateway().clone() })
+        Ok(Admitted {
+            permit,
+            pep_gateway: pep.gateway().clone(),
+        })
     }
 
     fn carry_out(
@@ -207,7 +218,10 @@ impl Gateway {
         call: &Call,
         admitted: Admitted,
     ) -> Result<Outcome, RunError> {
-        let Admitted { permit, pep_gateway } = admitted;
+        let Admitted {
+            permit,
+            pep_gateway,
+        } = admitted;
         let exec = permit.exec();
         let mut signals = Signals::take_over().map_err(RunError::Signals)?;
         let waiting = match self.build(&permit, call) {
@@ -219,12 +233,23 @@ impl Gateway {
                 return Err(RunError::Sandbox(error));
             }
         };
-        let start =
-            Request::Start { artifact: permit.artifact(), exec, gateway: pep_gateway };
+        let start = Request::Start {
+            artifact: permit.artifact(),
+            exec,
+            gateway: pep_gateway,
+        };
         match link.ask(&start)? {
             Response::Recorded { .. } => {}
-            Response::Denied { denial, exec, index } => {
-                return Ok(Outcome::Denied { denial, exec, index });
+            Response::Denied {
+                denial,
+                exec,
+                index,
+            } => {
+                return Ok(Outcome::Denied {
+                    denial,
+                    exec,
+                    index,
+                });
             }
             other => return Err(unexpected(other)),
         }
@@ -283,7 +308,10 @@ impl Gateway {
         self.report(link, ended(exec, &exit, cause, wall))?;
         Ok(match cause {
             Some(cause) => Outcome::Terminated { exec, cause },
-            None => Outcome::Ended { exec, exit: recorded_exit(exit.status) },
+            None => Outcome::Ended {
+                exec,
+                exit: recorded_exit(exit.status),
+            },
         })
     }
 
@@ -333,8 +361,14 @@ pub fn pins(policy: &LogPolicy, welcome: &Welcome) -> Result<Pins, RunError> {
     let Record::Genesis(genesis) = entry.read().map_err(|error| keys(error.to_string()))? else {
         return Err(keys("the first record is no genesis record".into()));
     };
-    entry.open(&genesis.keys.record).map_err(|error| keys(error.to_string()))?;
-    if !policy.logs().iter().any(|log| *log.key().public_key() == genesis.keys.log) {
+    entry
+        .open(&genesis.keys.record)
+        .map_err(|error| keys(error.to_string()))?;
+    if !policy
+        .logs()
+        .iter()
+        .any(|log| *log.key().public_key() == genesis.keys.log)
+    {
         return Err(keys("the genesis record names another log key".into()));
     }
     Ok(Pins {
@@ -357,12 +391,7 @@ fn holder() -> Result<SigningKey, RunError> {
     Ok(SigningKey::from_seed(&seed))
 }
 
-fn submit_body(
-    call: &Call,
-    command: &Command,
-    environment: &Environment,
-    pep: &Pep,
-) -> SubmitBody {
+fn submit_body(call: &Call, command: &Command, environment: &Environment, pep: &Pep) -> SubmitBody {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     SubmitBody {
         door: command.door,
@@ -398,7 +427,13 @@ fn end_body(
     cause: Option<DenialCode>,
     exit: Option<RecordedExit>,
 ) -> EndBody {
-    EndBody { cause, exec, exit, outcome, usage: None }
+    EndBody {
+        cause,
+        exec,
+        exit,
+        outcome,
+        usage: None,
+    }
 }
 
 fn ended(exec: ExecutionId, exit: &Exit, cause: Option<DenialCode>, wall: Duration) -> EndBody {
@@ -414,7 +449,13 @@ fn ended(exec: ExecutionId, exit: &Exit, cause: Option<DenialCode>, wall: Durati
         wall_ms: millis(wall),
     };
     let exit = Some(recorded_exit(exit.status));
-    EndBody { cause, exec, exit, outcome, usage: Some(usage) }
+    EndBody {
+        cause,
+        exec,
+        exit,
+        outcome,
+        usage: Some(usage),
+    }
 }
 
 fn recorded_exit(status: Status) -> RecordedExit {

@@ -8,14 +8,17 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use signal_hook::consts::signal::{SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+use signal_hook::consts::signal::{
+    SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
+};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
 /// Signals that are passed on.
-const PASSED_ON: [i32; 9] =
-    [SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH];
+const PASSED_ON: [i32; 9] = [
+    SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
+];
 
 /// Ends this process the way `signal` does by default, as the governed command was ended by it.
 ///
@@ -37,7 +40,9 @@ impl Signals {
         let (inbox, outbox) = UnixStream::pair()?;
         inbox.set_nonblocking(true)?;
         let signals = SignalsInfo::<WithOrigin>::new(PASSED_ON)?;
-        thread::Builder::new().name("signals".into()).spawn(move || relay(signals, outbox))?;
+        thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || relay(signals, outbox))?;
         Ok(Self { inbox })
     }
 
@@ -45,7 +50,13 @@ impl Signals {
     pub(crate) fn pending(&mut self) -> Vec<i32> {
         let mut buffer = [0; 64];
         let read = self.inbox.read(&mut buffer).unwrap_or(0);
-        buffer.get(..read).unwrap_or_default().iter().copied().map(i32::from).collect()
+        buffer
+            .get(..read)
+            .unwrap_or_default()
+            .iter()
+            .copied()
+            .map(i32::from)
+            .collect()
     }
 }
 
@@ -60,7 +71,9 @@ fn relay(mut signals: SignalsInfo<WithOrigin>, mut outbox: UnixStream) {
         if is_from_terminal(&origin) {
             continue;
         }
-        let Ok(signal) = u8::try_from(origin.signal) else { continue };
+        let Ok(signal) = u8::try_from(origin.signal) else {
+            continue;
+        };
         if outbox.write_all(&[signal]).is_err() {
             return;
         }

@@ -48,7 +48,11 @@ impl Supervisor<'_> {
                 Verdict::Continue { until } => until,
             };
             let patience = until.saturating_sub(now);
-            let patience = if self.link.is_some() { patience } else { patience.min(RETRY) };
+            let patience = if self.link.is_some() {
+                patience
+            } else {
+                patience.min(RETRY)
+            };
             self.wait(cell, patience);
             if let Some(exit) = cell.try_wait()? {
                 let cause = cause_of(&exit, self.watch.verdict(self.clock.monotonic()));
@@ -66,8 +70,10 @@ impl Supervisor<'_> {
     fn wait(&self, cell: &RunningCell, patience: Duration) {
         let mut fds: Vec<BorrowedFd<'_>> = vec![cell.pidfd(), self.signals.as_fd()];
         fds.extend(self.link.as_ref().map(|link| link.as_fd()));
-        let mut fds: Vec<PollFd<'_>> =
-            fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        let mut fds: Vec<PollFd<'_>> = fds
+            .iter()
+            .map(|fd| PollFd::new(fd, PollFlags::IN))
+            .collect();
         let timeout = Timespec {
             tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(patience.subsec_nanos()),
@@ -82,7 +88,9 @@ impl Supervisor<'_> {
             if let Some((link, ending)) = (self.relink)() {
                 self.link = Some(link);
                 self.take(Event::LinkBack);
-                ending.into_iter().for_each(|cause| self.take(Event::Ending(cause)));
+                ending
+                    .into_iter()
+                    .for_each(|cause| self.take(Event::Ending(cause)));
             }
             return;
         };
@@ -115,7 +123,11 @@ impl Supervisor<'_> {
     }
 
     fn over(self, exit: Exit, cause: Option<DenialCode>) -> Supervised {
-        Supervised { exit, cause, link: self.link }
+        Supervised {
+            exit,
+            cause,
+            link: self.link,
+        }
     }
 }
 

@@ -71,7 +71,12 @@ impl Connection {
             Some(_) => return Err(LinkError::Unexpected),
             None => return Err(LinkError::Closed),
         };
-        Ok(Self { stream, partial: Vec::new(), pushed: Vec::new(), welcome })
+        Ok(Self {
+            stream,
+            partial: Vec::new(),
+            pushed: Vec::new(),
+            welcome,
+        })
     }
 
     /// Who is at the other end.
@@ -109,7 +114,8 @@ impl Connection {
         self.stream.set_nonblocking(false)?;
         while let Some(response) = self.take_frame()? {
             // Nothing was asked, so anything but a push is out of turn.
-            self.pushed.push(push_of(&response).ok_or(LinkError::Unexpected)?);
+            self.pushed
+                .push(push_of(&response).ok_or(LinkError::Unexpected)?);
         }
         // What came before the end of the connection still counts.
         if self.pushed.is_empty() {
@@ -141,17 +147,22 @@ impl Connection {
         if read == 0 {
             return Err(LinkError::Closed);
         }
-        self.partial.extend_from_slice(buffer.get(..read).unwrap_or_default());
+        self.partial
+            .extend_from_slice(buffer.get(..read).unwrap_or_default());
         Ok(())
     }
 
     fn take_frame(&mut self) -> Result<Option<Response>, LinkError> {
-        let Some((length, rest)) = self.partial.split_first_chunk::<4>() else { return Ok(None) };
+        let Some((length, rest)) = self.partial.split_first_chunk::<4>() else {
+            return Ok(None);
+        };
         let length = u32::from_be_bytes(*length) as usize;
         if length > FRAME_MAX {
             return Err(LinkError::Unexpected);
         }
-        let Some(body) = rest.get(..length) else { return Ok(None) };
+        let Some(body) = rest.get(..length) else {
+            return Ok(None);
+        };
         let response = wire::decode(body)?;
         self.partial.drain(..length + 4);
         Ok(Some(response))
@@ -167,7 +178,10 @@ impl AsFd for Connection {
 fn push_of(response: &Response) -> Option<Pushed> {
     match response {
         Response::Beat { .. } => Some(Pushed::Beat),
-        Response::Ending { cause, exec } => Some(Pushed::Ending { exec: *exec, cause: *cause }),
+        Response::Ending { cause, exec } => Some(Pushed::Ending {
+            exec: *exec,
+            cause: *cause,
+        }),
         Response::Welcome(_)
         | Response::Permitted(_)
         | Response::Denied { .. }

@@ -26,7 +26,9 @@ pub(super) struct Registry {
 
 impl Outlet {
     pub(super) fn new(stream: UnixStream) -> Self {
-        Self { stream: Mutex::new(stream) }
+        Self {
+            stream: Mutex::new(stream),
+        }
     }
 
     /// Writes one frame. A peer that does not read loses its connection, and with it its lease.

@@ -88,7 +88,10 @@ pub fn serve(
     drop(std::fs::remove_file(&path));
     let listener = UnixListener::bind(&path).map_err(socket_error)?;
     listener.set_nonblocking(true).map_err(socket_error)?;
-    let genesis = authority.reader().entry(Index::default()).map_err(OpenError::from)?;
+    let genesis = authority
+        .reader()
+        .entry(Index::default())
+        .map_err(OpenError::from)?;
     let node = Arc::new(Node {
         authority,
         registry,
@@ -126,7 +129,9 @@ impl Node {
             if self.is_busy() {
                 busy_at = now;
             } else if self.stopping.load(Ordering::Relaxed)
-                || options.idle.is_some_and(|idle| now.saturating_sub(busy_at) >= idle)
+                || options
+                    .idle
+                    .is_some_and(|idle| now.saturating_sub(busy_at) >= idle)
             {
                 return;
             }
@@ -135,7 +140,9 @@ impl Node {
 
     fn is_busy(&self) -> bool {
         self.connections.load(Ordering::Relaxed) > 0
-            || self.authority.with_state(|state| state.executions().next().is_some())
+            || self
+                .authority
+                .with_state(|state| state.executions().next().is_some())
     }
 
     /// Renews leases while the log is written; without a log there is no renewal.
@@ -156,13 +163,20 @@ impl Node {
     /// Executions whose end nobody else will report.
     fn overdue(&self, now: Duration) -> Vec<EndReport> {
         let wall = self.clock.wall();
-        let report = |exec, outcome, cause| EndReport { exec, outcome, cause, exit: None, usage: None };
+        let report = |exec, outcome, cause| EndReport {
+            exec,
+            outcome,
+            cause,
+            exit: None,
+            usage: None,
+        };
         self.authority.with_state(|state| {
             state
                 .executions()
                 .filter_map(|(exec, execution)| match execution.phase {
                     Phase::Authorized => {
-                        let lapsed = wall >= execution.grant.not_after || execution.ending.is_some();
+                        let lapsed =
+                            wall >= execution.grant.not_after || execution.ending.is_some();
                         lapsed.then(|| report(*exec, RunEnd::Lapsed, execution.ending))
                     }
                     Phase::Running(_) => {
@@ -193,21 +207,31 @@ impl Node {
             return;
         }
         let node = Arc::clone(self);
-        let spawned = thread::Builder::new().stack_size(STACK_BYTES).spawn(move || {
-            node.serve_connection(stream);
-            node.connections.fetch_sub(1, Ordering::Relaxed);
-        });
+        let spawned = thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                node.serve_connection(stream);
+                node.connections.fetch_sub(1, Ordering::Relaxed);
+            });
         if spawned.is_err() {
             self.connections.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     fn serve_connection(&self, mut stream: UnixStream) {
-        let Ok(credentials) = rustix::net::sockopt::socket_peercred(&stream) else { return };
-        let Ok(outlet) = stream.try_clone().map(|stream| Arc::new(Outlet::new(stream))) else {
+        let Ok(credentials) = rustix::net::sockopt::socket_peercred(&stream) else {
             return;
         };
-        let peer = Peer { uid: credentials.uid.as_raw(), greeted: OnceLock::new() };
+        let Ok(outlet) = stream
+            .try_clone()
+            .map(|stream| Arc::new(Outlet::new(stream)))
+        else {
+            return;
+        };
+        let peer = Peer {
+            uid: credentials.uid.as_raw(),
+            greeted: OnceLock::new(),
+        };
         // A frame that does not parse ends the connection: there is no way to find the next one.
         while let Ok(Some(request)) = wire::read::<Request>(&mut stream) {
             let response = self.handle(request, &peer, &outlet);
@@ -230,7 +254,11 @@ impl Node {
             Request::Hello { .. } => refuse(DenialCode::Malformed, "greeted twice"),
             Request::Submit(body) => self.submit(*body, peer),
             Request::Preview(body) => self.preview(&body, peer),
-            Request::Start { artifact, exec, gateway } => {
+            Request::Start {
+                artifact,
+                exec,
+                gateway,
+            } => {
                 // Attached first: a revocation right after the start record must find its way.
                 self.registry.attach(exec, outlet);
                 let started = self.authority.start(exec, artifact, gateway, peer.uid);
@@ -240,9 +268,12 @@ impl Node {
                 recorded(started)
             }
             Request::Attach { exec } => self.attach(exec, outlet),
-            Request::Signal { code, count, detail, exec } => {
-                recorded(self.authority.signal(exec, code, count, &detail))
-            }
+            Request::Signal {
+                code,
+                count,
+                detail,
+                exec,
+            } => recorded(self.authority.signal(exec, code, count, &detail)),
             Request::End(body) => {
                 let exec = body.exec;
                 let ended = self.authority.end(EndReport {
@@ -257,10 +288,20 @@ impl Node {
                 }
                 recorded(ended)
             }
-            Request::Refused { denial, exec, presented, stage } => {
+            Request::Refused {
+                denial,
+                exec,
+                presented,
+                stage,
+            } => {
                 let presented = presented.into_bytes();
-                match self.authority.refused(presented, exec, denial, peer.uid, stage) {
-                    Ok(denied) => Response::Recorded { index: denied.index },
+                match self
+                    .authority
+                    .refused(presented, exec, denial, peer.uid, stage)
+                {
+                    Ok(denied) => Response::Recorded {
+                        index: denied.index,
+                    },
                     Err(unavailable) => unavailable_response(unavailable),
                 }
             }
@@ -286,7 +327,9 @@ impl Node {
             return refuse(DenialCode::Malformed, "greeted twice");
         }
         Response::Welcome(Box::new(Welcome {
-            domain: self.authority.with_state(|state| state.genesis().domain.clone()),
+            domain: self
+                .authority
+                .with_state(|state| state.genesis().domain.clone()),
             env: self.authority.env_names().as_ref().clone(),
             genesis: self.genesis.clone(),
             pid: std::process::id(),
@@ -297,9 +340,9 @@ impl Node {
         match self.authority.submit(submission(body, peer.uid)) {
             Ok(Answer::Permitted(permitted)) => {
                 let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-                let active = self.authority.with_state(|state| {
-                    state.policy().map(|policy| policy.bundle)
-                });
+                let active = self
+                    .authority
+                    .with_state(|state| state.policy().map(|policy| policy.bundle));
                 let Some(active) = active else {
                     return refuse(DenialCode::PolicyMismatch, "no policy bundle is in force");
                 };
@@ -320,7 +363,10 @@ impl Node {
     }
 
     fn preview(&self, body: &SubmitBody, peer: &Peer) -> Response {
-        match self.authority.preview(&submission(body.clone(), peer.uid), self.clock.wall()) {
+        match self
+            .authority
+            .preview(&submission(body.clone(), peer.uid), self.clock.wall())
+        {
             Ok(preview) => Response::Previewed(Box::new(preview)),
             Err(denial) => Response::Error(denial),
         }
@@ -338,7 +384,10 @@ impl Node {
                 self.registry.attach(exec, outlet);
                 Response::Attached { ending }
             }
-            None => refuse(DenialCode::AuthorizationDiscontinuity, "no such execution runs"),
+            None => refuse(
+                DenialCode::AuthorizationDiscontinuity,
+                "no such execution runs",
+            ),
         }
     }
 
@@ -373,8 +422,9 @@ impl Node {
         let writing = self.authority.is_writing();
         self.authority.with_state(|state| {
             let running = |phase: &Phase| matches!(phase, Phase::Running(_));
-            let (running, authorized): (Vec<_>, Vec<_>) =
-                state.executions().partition(|(_, execution)| running(&execution.phase));
+            let (running, authorized): (Vec<_>, Vec<_>) = state
+                .executions()
+                .partition(|(_, execution)| running(&execution.phase));
             StatusBody {
                 domain: state.genesis().domain.clone(),
                 authorized: authorized.len() as u64,
@@ -437,7 +487,10 @@ struct Peer {
 fn submission(body: SubmitBody, uid: u32) -> Submission {
     Submission {
         intent: body.intent.into_bytes(),
-        params: Params { bytes: body.params.into_bytes(), salt: body.salt },
+        params: Params {
+            bytes: body.params.into_bytes(),
+            salt: body.salt,
+        },
         holder: body.holder,
         environment: body.environment,
         caller: body.door.map_or(Caller::Unix(uid), Caller::Execution),
@@ -457,9 +510,10 @@ fn act(body: ActBody) -> Act {
             acts_for: body.acts_for,
             status: body.status,
         },
-        ActBody::Activate { archive, bundle } => {
-            Act::Activate { archive: archive.into_bytes(), bundle }
-        }
+        ActBody::Activate { archive, bundle } => Act::Activate {
+            archive: archive.into_bytes(),
+            bundle,
+        },
         ActBody::Erase { index, reason } => Act::Erase { index, reason },
     }
 }
@@ -473,8 +527,16 @@ fn unavailable_response(unavailable: Unavailable) -> Response {
 }
 
 fn denied_response(denied: Denied) -> Response {
-    let Denied { index, exec, denial } = denied;
-    Response::Denied { denial, exec, index }
+    let Denied {
+        index,
+        exec,
+        denial,
+    } = denied;
+    Response::Denied {
+        denial,
+        exec,
+        index,
+    }
 }
 
 fn recorded(outcome: Result<Result<Index, Denied>, Unavailable>) -> Response {

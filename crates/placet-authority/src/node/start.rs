@@ -84,8 +84,12 @@ struct Turn {
 impl Turn {
     fn take(dir: &DomainDir) -> io::Result<Self> {
         let path = dir.start_lock();
-        let lock =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
         lock.lock()?;
         Ok(Self { _lock: lock })
     }
@@ -107,9 +111,15 @@ fn start(dir: &DomainDir, program: &Path) -> Result<(), StartError> {
 }
 
 fn spawn(dir: &DomainDir, program: &Path) -> io::Result<Child> {
-    let log =
-        OpenOptions::new().append(true).create(true).mode(0o600).open(dir.node_log())?;
-    #[expect(clippy::disallowed_methods, reason = "the node is not governed: it governs")]
+    let log = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(dir.node_log())?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the node is not governed: it governs"
+    )]
     let mut command = Command::new(program);
     command
         .arg("node")

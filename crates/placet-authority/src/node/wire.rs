@@ -346,7 +346,9 @@ pub fn write<T: Serialize>(to: &mut impl Write, message: &T) -> io::Result<()> {
 /// `InvalidData` for a frame past [`FRAME_MAX`].
 pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     let body = serde_json::to_vec(message).map_err(io::Error::other)?;
-    let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= FRAME_MAX);
+    let length = u32::try_from(body.len())
+        .ok()
+        .filter(|_| body.len() <= FRAME_MAX);
     let length = length.ok_or(io::ErrorKind::InvalidData)?;
     Ok([&length.to_be_bytes(), body.as_slice()].concat())
 }
@@ -381,7 +383,10 @@ pub fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> 
 ///
 /// `InvalidData` for anything but strict JSON of the right shape.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> io::Result<T> {
-    let bounds = Bounds { bytes_max: FRAME_MAX, depth_max: 32 };
+    let bounds = Bounds {
+        bytes_max: FRAME_MAX,
+        depth_max: 32,
+    };
     canonical::canonicalize(body, bounds)
         .map(|(message, _)| message)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))

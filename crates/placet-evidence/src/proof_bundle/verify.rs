@@ -5,7 +5,7 @@ use placet_artifact::verify::{Pins, Verifier};
 use placet_tlog::Policy;
 use placet_types::{Index, PublicKey};
 
-use super::{Proven, ProofBundle};
+use super::{ProofBundle, Proven};
 use crate::{Decided, Entry, Genesis, Outcome, Record};
 
 /// What verification found.
@@ -42,25 +42,39 @@ impl Report {
     #[must_use]
     pub fn holds(&self) -> bool {
         !self.steps.is_empty()
-            && self.steps.iter().all(|step| !matches!(step.outcome, StepOutcome::Fails(_)))
+            && self
+                .steps
+                .iter()
+                .all(|step| !matches!(step.outcome, StepOutcome::Fails(_)))
     }
 
     /// The step that failed.
     #[must_use]
     pub fn failed(&self) -> Option<&Step> {
-        self.steps.iter().find(|step| matches!(step.outcome, StepOutcome::Fails(_)))
+        self.steps
+            .iter()
+            .find(|step| matches!(step.outcome, StepOutcome::Fails(_)))
     }
 }
 
 /// Verifies a bundle under the policy file that the verifier trusts.
 #[must_use]
 pub fn verify(bundle: &[u8], policy: &[u8]) -> Report {
-    let mut run = Run { steps: Vec::new(), record: None };
+    let mut run = Run {
+        steps: Vec::new(),
+        record: None,
+    };
     // A failed step has been noted; there is nothing to add.
     let Some(()) = run.all(bundle, policy) else {
-        return Report { steps: run.steps, record: None };
+        return Report {
+            steps: run.steps,
+            record: None,
+        };
     };
-    Report { steps: run.steps, record: run.record }
+    Report {
+        steps: run.steps,
+        record: run.record,
+    }
 }
 
 struct Run {
@@ -70,9 +84,12 @@ struct Run {
 
 impl Run {
     fn all(&mut self, bundle: &[u8], policy: &[u8]) -> Option<()> {
-        let policy =
-            self.step("policy", Policy::parse(policy), |p| format!("{} log", p.logs().len()))?;
-        let bundle = self.step("bundle", ProofBundle::parse(bundle), |_| "reads strictly".into())?;
+        let policy = self.step("policy", Policy::parse(policy), |p| {
+            format!("{} log", p.logs().len())
+        })?;
+        let bundle = self.step("bundle", ProofBundle::parse(bundle), |_| {
+            "reads strictly".into()
+        })?;
         let log = KnownLog::new(policy.clone());
         let genesis = self.genesis(&bundle, &log)?;
         let record_key = genesis.keys.record;
@@ -119,14 +136,20 @@ impl Run {
             return self.fail("genesis", format!("stands at index {index}, not at 0"));
         }
         let entry = Entry::from_bytes(bundle.genesis.entry.clone().into_bytes());
-        let read = entry.read().map_err(|error| error.to_string()).and_then(|record| match record {
-            Record::Genesis(genesis) => {
-                let opened = entry.open(&genesis.keys.record);
-                opened.map(|_| genesis).map_err(|error| error.to_string())
-            }
-            other => Err(format!("is a `{}` record", other.kind().as_str())),
-        });
-        self.step("genesis", read, |genesis| format!("domain {}", genesis.domain))
+        let read =
+            entry
+                .read()
+                .map_err(|error| error.to_string())
+                .and_then(|record| match record {
+                    Record::Genesis(genesis) => {
+                        let opened = entry.open(&genesis.keys.record);
+                        opened.map(|_| genesis).map_err(|error| error.to_string())
+                    }
+                    other => Err(format!("is a `{}` record", other.kind().as_str())),
+                });
+        self.step("genesis", read, |genesis| {
+            format!("domain {}", genesis.domain)
+        })
     }
 
     fn log_key(&mut self, policy: &Policy, genesis: &Genesis) -> Option<()> {
@@ -134,8 +157,14 @@ impl Run {
             *log.key().public_key() == genesis.keys.log
                 && log.key().name().as_str() == genesis.domain.as_str()
         });
-        let result = if same { Ok(()) } else { Err("the genesis record names another log") };
-        self.step("log key", result, |()| "the genesis record and the policy name the same".into())
+        let result = if same {
+            Ok(())
+        } else {
+            Err("the genesis record names another log")
+        };
+        self.step("log key", result, |()| {
+            "the genesis record and the policy name the same".into()
+        })
     }
 
     fn inclusion(&mut self, name: &'static str, proven: &Proven, log: &KnownLog) -> Option<Index> {
@@ -153,7 +182,11 @@ impl Run {
         self.inclusion("record in the log", proven, log)?;
         let opened = Entry::from_bytes(proven.entry.clone().into_bytes()).open(key);
         let opened = self.step(name, opened, |opened| {
-            format!("`{}`, signed by {}", opened.record().kind().as_str(), opened.key())
+            format!(
+                "`{}`, signed by {}",
+                opened.record().kind().as_str(),
+                opened.key()
+            )
         })?;
         Some(opened.into_record())
     }
@@ -165,10 +198,16 @@ impl Run {
         policy: &Policy,
         genesis: &Genesis,
     ) -> Option<()> {
-        let Record::Decided(decided) = record else { return Some(()) };
+        let Record::Decided(decided) = record else {
+            return Some(());
+        };
         let permit = decided.outcome == Outcome::Permit;
         let Some(artifact) = &bundle.artifact else {
-            let why = if permit { "a permit without its artifact" } else { "a denial has none" };
+            let why = if permit {
+                "a permit without its artifact"
+            } else {
+                "a denial has none"
+            };
             self.note("artifact", StepOutcome::CannotTell(why.into()));
             return Some(());
         };
@@ -181,26 +220,46 @@ impl Run {
             record_key: genesis.keys.record,
             log: policy.clone(),
         });
-        let verifier = self.step("artifact keys", verifier, |_| "each role has its own".into())?;
+        let verifier = self.step("artifact keys", verifier, |_| {
+            "each role has its own".into()
+        })?;
         let receipt = Receipt {
             entry: bundle.record.entry.clone().into_bytes(),
             proof: bundle.record.proof.clone().into_bytes(),
         };
-        let audited = verifier.audit(artifact, &receipt).map_err(|refusal| refusal.to_string());
+        let audited = verifier
+            .audit(artifact, &receipt)
+            .map_err(|refusal| refusal.to_string());
         let audited = self.step("artifact", audited, |audited| {
-            format!("{}, named by the record at {}", audited.claims().jti, audited.index())
+            format!(
+                "{}, named by the record at {}",
+                audited.claims().jti,
+                audited.index()
+            )
         })?;
         let claims = audited.claims();
         let bound = [
             (claims.exec == decided.facts.exec, "another execution"),
-            (Ok(claims.intent) == decided.intent.digest(), "another intent"),
+            (
+                Ok(claims.intent) == decided.intent.digest(),
+                "another intent",
+            ),
             (claims.params == decided.intent.params, "other parameters"),
             (claims.sub == *subject_of(decided), "another principal"),
-            (Some(claims.policy.bundle) == decided.policy.bundle, "another policy"),
-            (decided.facts.environment.digest().ok() == Some(claims.env), "another environment"),
+            (
+                Some(claims.policy.bundle) == decided.policy.bundle,
+                "another policy",
+            ),
+            (
+                decided.facts.environment.digest().ok() == Some(claims.env),
+                "another environment",
+            ),
             (scope_matches(decided, claims), "another scope"),
         ];
-        let broken = bound.iter().find(|(holds, _)| !holds).map(|(_, what)| *what);
+        let broken = bound
+            .iter()
+            .find(|(holds, _)| !holds)
+            .map(|(_, what)| *what);
         let result = broken.map_or(Ok(()), |what| Err(format!("the artifact is for {what}")));
         self.step("bindings", result, |()| {
             "execution, intent, parameters, principal, policy, environment, scope".into()
@@ -208,9 +267,14 @@ impl Run {
     }
 
     fn disclosed(&mut self, bundle: &ProofBundle, record: &Record) -> Option<()> {
-        let Record::Decided(decided) = record else { return Some(()) };
+        let Record::Decided(decided) = record else {
+            return Some(());
+        };
         let Some(disclosed) = &bundle.disclosed else {
-            self.note("parameters", StepOutcome::CannotTell("not disclosed".into()));
+            self.note(
+                "parameters",
+                StepOutcome::CannotTell("not disclosed".into()),
+            );
             return Some(());
         };
         let opens = decided.intent.params.opens_to(
@@ -218,8 +282,14 @@ impl Run {
             disclosed.params.as_bytes(),
             &disclosed.salt,
         );
-        let result = if opens { Ok(()) } else { Err("the commitment opens to something else") };
-        self.step("parameters", result, |()| "the commitment opens to what is disclosed".into())
+        let result = if opens {
+            Ok(())
+        } else {
+            Err("the commitment opens to something else")
+        };
+        self.step("parameters", result, |()| {
+            "the commitment opens to what is disclosed".into()
+        })
     }
 
     fn related(
@@ -231,8 +301,14 @@ impl Run {
     ) -> Option<()> {
         let record = self.proven("related record", proven, log, key)?;
         let same = record.exec().is_some() && record.exec() == about.exec();
-        let result = if same { Ok(()) } else { Err("is about another execution") };
-        self.step("same execution", result, |()| record.kind().as_str().to_owned())
+        let result = if same {
+            Ok(())
+        } else {
+            Err("is about another execution")
+        };
+        self.step("same execution", result, |()| {
+            record.kind().as_str().to_owned()
+        })
     }
 }
 

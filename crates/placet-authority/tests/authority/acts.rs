@@ -1,0 +1,225 @@
+//! Operators' acts, and what they end.
+
+use placet_authority::Act;
+use placet_evidence::Selector;
+use placet_types::{DenialCode, Index};
+
+use crate::support::{
+    AGENT, OPERATOR, World, another_key, archive, assert_replays, denied, permitted, principal,
+    revision, started, starter, submission,
+};
+
+fn act(authority: &placet_authority::Authority, act: Act) -> Result<Index, DenialCode> {
+    authority
+        .act(act, principal(OPERATOR))
+        .unwrap()
+        .map_err(|error| error.code)
+}
+
+fn revoke(selector: Selector) -> Act {
+    Act::Revoke {
+        selector,
+        reason: "test".into(),
+    }
+}
+
+#[test]
+fn a_revoked_execution_is_told_to_end_and_a_revoked_artifact_does_not_start() {
+    let world = World::new();
+    let authority = world.open();
+    let runs = started(&authority, &["ls"]);
+    act(&authority, revoke(Selector::Execution(runs.exec))).unwrap();
+    assert_eq!(
+        *world.endings.lock().unwrap(),
+        [(runs.exec, DenialCode::Revoked)]
+    );
+    let waits = permitted(&authority, &["ls"]);
+    act(&authority, revoke(Selector::Artifact(waits.exec))).unwrap();
+    let gateway = crate::support::gateway();
+    let start = authority
+        .start(waits.exec, waits.artifact.digest(), gateway, 0)
+        .unwrap();
+    assert_eq!(start.unwrap_err().denial.code, DenialCode::Revoked);
+}
+
+#[test]
+fn a_revoked_principal_is_ended_and_denied_until_it_is_restored() {
+    let world = World::new();
+    let authority = world.open();
+    let runs = started(&authority, &["ls"]);
+    act(&authority, revoke(Selector::Principal(principal(AGENT)))).unwrap();
+    assert_eq!(
+        *world.endings.lock().unwrap(),
+        [(runs.exec, DenialCode::Revoked)]
+    );
+    assert_eq!(
+        denied(&authority, submission(&["ls"], None)).code,
+        DenialCode::Revoked
+    );
+    let restored = Act::Principal {
+        id: principal(AGENT),
+        groups: vec!["agents".into()],
+        uids: vec![crate::support::UID],
+        acts_for: vec![],
+        status: placet_evidence::PrincipalStatus::Active,
+    };
+    act(&authority, restored).unwrap();
+    permitted(&authority, &["ls"]);
+    assert_replays(&authority);
+}
+
+#[test]
+fn a_revoked_policy_permits_nothing_until_another_bundle_is_in_force() {
+    let world = World::new();
+    let authority = world.open();
+    let runs = started(&authority, &["ls"]);
+    let policy = authority.with_state(|state| {
+        state
+            .execution(&runs.exec)
+            .unwrap()
+            .determining
+            .first()
+            .cloned()
+    });
+    act(&authority, revoke(Selector::Policy(policy.unwrap()))).unwrap();
+    assert_eq!(
+        *world.endings.lock().unwrap(),
+        [(runs.exec, DenialCode::Revoked)]
+    );
+    assert_eq!(
+        denied(&authority, submission(&["ls"], None)).code,
+        DenialCode::Revoked
+    );
+    let (archive, bundle) = archive(&revision(1000), Some(&world.operator_key()));
+    act(&authority, Act::Activate { archive, bundle }).unwrap();
+    permitted(&authority, &["ls"]);
+    assert_replays(&authority);
+}
+
+#[test]
+fn a_halted_domain_ends_everything_and_denies_until_it_is_resumed() {
+    let world = World::new();
+    let authority = world.open();
+    let runs = started(&authority, &["ls"]);
+    act(
+        &authority,
+        Act::Halt {
+            reason: "drill".into(),
+        },
+    )
+    .unwrap();
+    assert_eq!(
+        *world.endings.lock().unwrap(),
+        [(runs.exec, DenialCode::Halted)]
+    );
+    assert_eq!(
+        denied(&authority, submission(&["ls"], None)).code,
+        DenialCode::Halted
+    );
+    act(
+        &authority,
+        Act::Resume {
+            reason: "over".into(),
+        },
+    )
+    .unwrap();
+    permitted(&authority, &["ls"]);
+    assert_replays(&authority);
+}
+
+#[test]
+fn a_permit_under_a_bundle_that_was_replaced_does_not_start() {
+    let world = World::new();
+    let authority = world.open();
+    let waits = permitted(&authority, &["ls"]);
+    let (archive, bundle) = archive(&revision(1000), Some(&world.operator_key()));
+    act(&authority, Act::Activate { archive, bundle }).unwrap();
+    let gateway = crate::support::gateway();
+    let start = authority
+        .start(waits.exec, waits.artifact.digest(), gateway, 0)
+        .unwrap();
+    assert_eq!(start.unwrap_err().denial.code, DenialCode::PolicyMismatch);
+}
+
+#[test]
+fn a_bundle_that_fails_anything_leaves_the_last_good_one_in_force() {
+    let world = World::new();
+    let authority = world.open();
+    let active = authority.with_state(|state| state.policy().cloned());
+    let key = world.operator_key();
+    let mut failing = revision(1000).0;
+    failing.insert(
+        "policies/zz.cedar".into(),
+        b"@id(\"zz-nothing\")\n@description(\"forbids all\")\nforbid(principal, action, resource);\n"
+            .to_vec(),
+    );
+    let failing = failing.into_iter().collect();
+    let activate = |(archive, bundle)| Act::Activate { archive, bundle };
+    let cases = [
+        (
+            "unsigned",
+            activate(archive(&revision(1000), None)),
+            DenialCode::InvalidSignature,
+        ),
+        (
+            "signed by a stranger",
+            activate(archive(&revision(1000), Some(&another_key()))),
+            DenialCode::InvalidSignature,
+        ),
+        (
+            "its tests fail",
+            activate(archive(&failing, Some(&key))),
+            DenialCode::PolicyError,
+        ),
+        (
+            "an old revision",
+            activate(archive(&starter(), Some(&key))),
+            DenialCode::PolicyMismatch,
+        ),
+        (
+            "another digest",
+            Act::Activate {
+                archive: archive(&revision(1000), Some(&key)).0,
+                bundle: archive(&revision(1001), Some(&key)).1,
+            },
+            DenialCode::Malformed,
+        ),
+    ];
+    for (name, case, code) in cases {
+        assert_eq!(act(&authority, case), Err(code), "{name}");
+        assert_eq!(
+            authority.with_state(|state| state.policy().cloned()),
+            active,
+            "{name}"
+        );
+    }
+    permitted(&authority, &["ls"]);
+}
+
+#[test]
+fn an_erased_payload_leaves_a_proof_and_a_report() {
+    use placet_authority::replay::{Sources, replay};
+    let world = World::new();
+    let authority = world.open();
+    let index = permitted(&authority, &["ls"]).index;
+    permitted(&authority, &["git", "status"]);
+    act(
+        &authority,
+        Act::Erase {
+            index,
+            reason: "asked for".into(),
+        },
+    )
+    .unwrap();
+    let reader = authority.reader();
+    let sources = Sources {
+        reader: &reader,
+        bundles: authority.bundles(),
+        blobs: authority.blobs(),
+    };
+    let report = replay(sources, |_| {}).unwrap();
+    assert_eq!(report.erased, [index], "proven, not recomputable");
+    assert!(report.holds() && report.same == 1, "{report:?}");
+    let size = reader.size().get();
+    assert!(reader.inclusion_proof(index, size).is_ok());
+}

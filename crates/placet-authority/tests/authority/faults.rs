@@ -1,0 +1,131 @@
+//! Rows of the fail-closed matrix that concern the authority.
+
+use std::sync::Arc;
+
+use placet_authority::{Authority, OpenError, Running, Unavailable};
+use placet_log::{AppendError, Appended, EraseError, Item, LogReader, Sequencer};
+use placet_tlog::checkpoint::SignedCheckpoint;
+use placet_types::{DenialCode, Index};
+
+use crate::support::{World, denied, permitted, submission};
+
+/// The real log, until it fails for good at one append.
+struct FailingAt {
+    log: Box<dyn Sequencer>,
+    left: u32,
+}
+
+impl Sequencer for FailingAt {
+    fn head(&self) -> &Arc<SignedCheckpoint> {
+        self.log.head()
+    }
+
+    fn append(&mut self, expected: Index, batch: &[Item]) -> Result<Appended, AppendError> {
+        if self.left == 0 {
+            return Err(AppendError::Stopped);
+        }
+        self.left -= 1;
+        self.log.append(expected, batch)
+    }
+
+    fn erase(&mut self, index: Index) -> Result<(), EraseError> {
+        self.log.erase(index)
+    }
+
+    fn reader(&self) -> LogReader {
+        self.log.reader()
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_denies_and_stays_denied() {
+    let world = World::new();
+    let running = world.running();
+    let log = Box::new(FailingAt {
+        log: running.log,
+        left: 1,
+    });
+    let authority = Authority::open(Running { log, ..running }).unwrap();
+    permitted(&authority, &["ls"]);
+    for _ in 0..3 {
+        let answer = authority.submit(submission(&["ls"], None));
+        assert_eq!(answer.unwrap_err(), Unavailable::Evidence);
+    }
+    assert_eq!(
+        Unavailable::Evidence.code(),
+        DenialCode::EvidenceUnavailable
+    );
+    assert!(!authority.is_writing(), "so no lease is renewed");
+    assert!(authority.close().is_err(), "and the failure is told");
+    drop(authority);
+    permitted(&world.open(), &["ls"]);
+}
+
+#[test]
+fn a_second_writer_of_the_same_directory_is_refused() {
+    let world = World::new();
+    let _first = world.open();
+    let clock = Arc::<crate::support::TestClock>::clone(&world.clock);
+    let second = Running::open(&world.dir, clock, Box::new(|_, _| {}));
+    assert!(matches!(
+        second.err(),
+        Some(OpenError::Log(placet_log::OpenError::Locked))
+    ));
+}
+
+#[test]
+fn keys_that_the_genesis_record_does_not_name_do_not_open_the_domain() {
+    let (world, other) = (World::new(), World::new());
+    let key = other.dir.keys().join("artifact.key");
+    std::fs::copy(key, world.dir.keys().join("artifact.key")).unwrap();
+    let opened = Authority::open(world.running());
+    assert!(matches!(
+        opened.err(),
+        Some(OpenError::OtherKey("artifact"))
+    ));
+}
+
+#[test]
+fn a_key_that_others_can_read_is_not_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    let key = world.dir.keys().join("record.key");
+    std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let clock = Arc::<crate::support::TestClock>::clone(&world.clock);
+    let opened = Running::open(&world.dir, clock, Box::new(|_, _| {}));
+    assert!(matches!(opened.err(), Some(OpenError::Key(_))));
+}
+
+#[test]
+fn a_bundle_that_is_lost_denies_everything() {
+    let world = World::new();
+    std::fs::remove_dir_all(world.dir.bundles()).unwrap();
+    let authority = world.open();
+    let denial = denied(&authority, submission(&["ls"], None));
+    assert_eq!(denial.code, DenialCode::PolicyError);
+}
+
+#[test]
+fn a_damaged_log_does_not_open() {
+    let world = World::new();
+    let authority = world.open();
+    permitted(&authority, &["ls"]);
+    authority.close().unwrap();
+    drop(authority);
+    std::fs::remove_dir_all(world.dir.log().join("derived")).unwrap();
+    std::fs::remove_dir_all(world.dir.snapshots()).unwrap();
+    let segment = std::fs::read_dir(world.dir.log().join("segments"))
+        .unwrap()
+        .next()
+        .unwrap();
+    let path = segment.unwrap().path();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let clock = Arc::<crate::support::TestClock>::clone(&world.clock);
+    let opened = Running::open(&world.dir, clock, Box::new(|_, _| {}))
+        .map_err(|error| error.to_string())
+        .and_then(|running| Authority::open(running).map_err(|error| error.to_string()));
+    assert!(opened.is_err());
+}

@@ -1,0 +1,12 @@
+//! The authority on a real domain: a directory, the file log, the starter bundle.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test code: a failed set-up fails the test"
+)]
+
+mod acts;
+mod faults;
+mod lives;
+mod support;

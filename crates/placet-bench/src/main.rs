@@ -1,0 +1,33 @@
+//! Benchmarks: the figures of SPECIFICATION.md, measured on this machine, against a baseline in the
+//! same run.
+//!
+//! Run with `cargo xtask bench`. Everything is real: a domain on disk, the starter bundle, the
+//! file log with its `fdatasync`, processes in cells. Figures are p50 and p99 of many rounds; on a
+//! noisy machine the ratios say more than the times.
+#![expect(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints, reads clocks, starts programs, and may stop when its set-up fails"
+)]
+
+mod decisions;
+mod domain;
+mod policies;
+mod runs;
+mod stats;
+
+fn main() {
+    let only: Option<String> = std::env::args().nth(1);
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    stats::machine();
+    if wanted("policies") {
+        policies::flatness();
+    }
+    if wanted("decisions") {
+        decisions::durable();
+    }
+    if wanted("runs") {
+        runs::start();
+    }
+}
