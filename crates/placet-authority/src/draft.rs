@@ -177,7 +177,7 @@ impl Drafter {
             })),
             Work::Start(request, reply) => Some(self.start(request, now, reply)),
             Work::Signal(report, reply) => self.signal(report, now, reply),
-            Work::End(report, reply) => self.end(report, now, reply),
+            Work::End(report, reply) => self.end(&report, now, reply),
             Work::Act(act, by, reply) => self.act(act, by, now, reply),
         }?;
         // A record that cannot follow would poison the log. The checks above leave none.
@@ -353,7 +353,7 @@ impl Drafter {
 
     fn end(
         &self,
-        report: EndReport,
+        report: &EndReport,
         now: Millis,
         reply: Reply<Result<Index, Denied>>,
     ) -> Option<Draft> {
@@ -363,7 +363,7 @@ impl Drafter {
             cause,
             exit,
             usage,
-        } = report;
+        } = *report;
         // Ending what has ended already is answered and not recorded: a gateway that lost the
         // first answer asks again.
         let Some(execution) = self.state.execution(&exec) else {

@@ -18,6 +18,9 @@ use crate::dir::{DirError, DomainDir, write_durably};
 use crate::keys::{self, KeyFileError, NodeKeys, Role};
 use crate::submission::Unavailable;
 
+/// Makes a bundle signed with a key: its single-file form, and the digest of its manifest.
+pub type MakeBundle = dyn Fn(&SigningKey) -> Result<(Vec<u8>, Digest), String>;
+
 /// What a new domain begins with.
 pub struct Beginning<'a> {
     /// Its name.
@@ -29,7 +32,7 @@ pub struct Beginning<'a> {
     /// Unix user that may act as all of them.
     pub uid: u32,
     /// Makes the first bundle, signed with the operator's key, in its single-file form.
-    pub bundle: &'a dyn Fn(&SigningKey) -> Result<(Vec<u8>, Digest), String>,
+    pub bundle: &'a MakeBundle,
 }
 
 /// Why no domain was made.

@@ -73,22 +73,15 @@ pub fn bundle(
     disclose: bool,
 ) -> Result<ProofBundle, ProofBundleError> {
     let record = Entry::from_bytes(sources.reader.entry(index)?).read()?;
-    let (artifact, disclosed) = match &record {
-        Record::Decided(decided) => {
-            let artifact = (decided.outcome == Outcome::Permit)
-                .then(|| artifact(sources, decided).map(|artifact| artifact.as_str().to_owned()))
-                .transpose()?;
-            (
-                artifact,
-                if disclose {
-                    disclosed(sources.reader, index)?
-                } else {
-                    None
-                },
-            )
+    let (mut artifact, mut disclosed) = (None, None);
+    if let Record::Decided(decided) = &record {
+        if decided.outcome == Outcome::Permit {
+            artifact = Some(self::artifact(sources, decided)?.as_str().to_owned());
         }
-        _ => (None, None),
-    };
+        if disclose {
+            disclosed = self::disclosed(sources.reader, index)?;
+        }
+    }
     Ok(ProofBundle {
         artifact,
         disclosed,
@@ -133,7 +126,13 @@ pub fn artifact(sources: Sources<'_>, decided: &Decided) -> Result<Artifact, Pro
     }
 }
 
-fn disclosed(reader: &LogReader, index: Index) -> Result<Option<Disclosed>, ReadError> {
+/// The private parameters of the decision at `index`, as far as they are there to be disclosed:
+/// not erased, not damaged.
+///
+/// # Errors
+///
+/// [`ReadError`]
+pub fn disclosed(reader: &LogReader, index: Index) -> Result<Option<Disclosed>, ReadError> {
     let Payload::Present(bytes) = reader.payload(index)? else {
         return Ok(None);
     };

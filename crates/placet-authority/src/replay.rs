@@ -77,12 +77,10 @@ pub fn replay(
         let record = Entry::from_bytes(bytes)
             .read()
             .map_err(|error| OpenError::Entry { index, error })?;
-        match &record {
-            Record::Decided(decided) => run.check(&state, index, decided)?,
-            Record::Erased(record) => {
-                erased.insert(record.index);
-            }
-            _ => {}
+        if let Record::Decided(decided) = &record {
+            run.check(&state, index, decided)?;
+        } else if let Record::Erased(record) = &record {
+            erased.insert(record.index);
         }
         state
             .apply(index, &record)

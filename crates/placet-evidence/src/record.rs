@@ -10,6 +10,10 @@ use placet_types::{
 use crate::facts::{Facts, Risk};
 
 /// Everything that is ever true in a domain.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a log has one genesis record; the kinds that come in numbers are small or boxed"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// The domain began. Only ever at index 0.

@@ -1,4 +1,8 @@
 //! A governed run, step by step: intent, decision, permit, cell, start, watch, end.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every answer but the awaited ones is out of turn, whatever kinds there will be"
+)]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! The authority on a real domain: a directory, the file log, the starter bundle.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     reason = "test code: a failed set-up fails the test"
 )]

@@ -108,7 +108,7 @@ impl Run {
         self.steps.push(Step { name, outcome });
     }
 
-    fn fail<T>(&mut self, name: &'static str, reason: impl ToString) -> Option<T> {
+    fn fail<T>(&mut self, name: &'static str, reason: &impl ToString) -> Option<T> {
         self.note(name, StepOutcome::Fails(reason.to_string()));
         None
     }
@@ -124,7 +124,7 @@ impl Run {
                 self.note(name, StepOutcome::Holds(found(&value)));
                 Some(value)
             }
-            Err(error) => self.fail(name, error),
+            Err(error) => self.fail(name, &error),
         }
     }
 
@@ -133,7 +133,7 @@ impl Run {
     fn genesis(&mut self, bundle: &ProofBundle, log: &KnownLog) -> Option<Genesis> {
         let index = self.inclusion("genesis in the log", &bundle.genesis, log)?;
         if index != Index::default() {
-            return self.fail("genesis", format!("stands at index {index}, not at 0"));
+            return self.fail("genesis", &format!("stands at index {index}, not at 0"));
         }
         let entry = Entry::from_bytes(bundle.genesis.entry.clone().into_bytes());
         let read =
@@ -212,7 +212,7 @@ impl Run {
             return Some(());
         };
         if !permit {
-            return self.fail("artifact", "a denial has no artifact");
+            return self.fail("artifact", &"a denial has no artifact");
         }
         let verifier = Verifier::new(Pins {
             domain: genesis.domain.clone(),
