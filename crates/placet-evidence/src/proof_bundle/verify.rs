@@ -136,17 +136,16 @@ impl Run {
             return self.fail("genesis", &format!("stands at index {index}, not at 0"));
         }
         let entry = Entry::from_bytes(bundle.genesis.entry.clone().into_bytes());
-        let read =
-            entry
-                .read()
-                .map_err(|error| error.to_string())
-                .and_then(|record| match record {
-                    Record::Genesis(genesis) => {
-                        let opened = entry.open(&genesis.keys.record);
-                        opened.map(|_| genesis).map_err(|error| error.to_string())
-                    }
-                    other => Err(format!("is a `{}` record", other.kind().as_str())),
-                });
+        let read = entry
+            .read()
+            .map_err(|error| error.to_string())
+            .and_then(|record| {
+                let Record::Genesis(genesis) = record else {
+                    return Err(format!("is a `{}` record", record.kind().as_str()));
+                };
+                let opened = entry.open(&genesis.keys.record);
+                opened.map(|_| genesis).map_err(|error| error.to_string())
+            });
         self.step("genesis", read, |genesis| {
             format!("domain {}", genesis.domain)
         })
