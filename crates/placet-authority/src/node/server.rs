@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use placet_decision::Params;
 use placet_evidence::{Caller, PrincipalStatus, RunEnd};
+use placet_log::{EntryCheck, fsck};
 use placet_state::Phase;
 use placet_types::{Denial, DenialCode, ExecutionId, Index, PrincipalId};
 
@@ -22,10 +23,13 @@ use crate::authority::{Authority, OpenError, Running};
 use crate::clock::Clock;
 use crate::control::{Act, ActError};
 use crate::dir::DomainDir;
+use crate::init::public_policy;
 use crate::submission::{Answer, Denied, EndReport, Submission, Unavailable};
 
 /// Connections at a time. Past that, a new one is told that there is too much.
 const CONNECTIONS_MAX: usize = 2048;
+/// Records up to which the whole log is read before the node serves: about a second's work.
+const SCRUB_FIRST_MAX: u64 = 500_000;
 /// Stack of a connection's thread.
 const STACK_BYTES: usize = 512 << 10;
 /// How often leases are renewed and orphans are looked for.
@@ -55,6 +59,12 @@ pub enum ServeError {
     /// The log failed while serving.
     #[error("the evidence log failed: {0}")]
     Log(#[from] placet_log::AppendError),
+    /// The log is not what its head vouches for.
+    #[error("the evidence log is damaged at index {0}; nothing runs under it, see `placet log fsck`")]
+    Damaged(Index),
+    /// The log could not be read through.
+    #[error("the evidence log could not be read: {0}")]
+    Scrub(String),
 }
 
 struct Node {
@@ -64,6 +74,8 @@ struct Node {
     connections: AtomicUsize,
     stopping: AtomicBool,
     genesis: String,
+    /// What the scrub found, once it is through with bad news.
+    damage: OnceLock<ServeError>,
 }
 
 /// Opens the domain, listens, calls `ready`, and serves until it is idle, stopped, or the log
@@ -99,13 +111,48 @@ pub fn serve(
         connections: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
         genesis: String::from_utf8_lossy(&genesis).into_owned(),
+        damage: OnceLock::new(),
     });
+    scrub_first_or_beside(&node, dir)?;
     ready();
     node.run(&listener, options);
     // New clients find no socket and start a node of their own, which waits for our lock.
     drop(std::fs::remove_file(&path));
     drop(listener);
-    node.authority.close().map_err(ServeError::Log)
+    node.authority.close().map_err(ServeError::Log)?;
+    node.take_damage()
+}
+
+/// Reads the whole log through, hash by hash: opening it only reads what no saved fold covers.
+///
+/// A log of usual size is read before anything is served. A very long one is read beside the
+/// service, which ends as soon as damage is found.
+fn scrub_first_or_beside(node: &Arc<Node>, dir: &DomainDir) -> Result<(), ServeError> {
+    if node.authority.reader().size().get() <= SCRUB_FIRST_MAX {
+        return scrub(dir);
+    }
+    let (node, dir) = (Arc::clone(node), dir.clone());
+    let read_through = move || {
+        if let Err(error) = scrub(&dir) {
+            // Only this thread sets it.
+            drop(node.damage.set(error));
+        }
+    };
+    let thread = thread::Builder::new().name("scrub".into()).spawn(read_through);
+    thread.map(drop).map_err(|error| ServeError::Scrub(error.to_string()))
+}
+
+fn scrub(dir: &DomainDir) -> Result<(), ServeError> {
+    let failed = |error: String| ServeError::Scrub(error);
+    let policy = public_policy(dir)?;
+    let log = policy.logs().first().ok_or_else(|| failed("the policy names no log".into()))?;
+    let check = EntryCheck::none_required();
+    let report = fsck::check(&dir.log(), log.key(), &check, &mut |_| {})
+        .map_err(|error| failed(error.to_string()))?;
+    match report.evidence {
+        Some(bad) => Err(ServeError::Damaged(bad.index)),
+        None => Ok(()),
+    }
 }
 
 impl Node {
@@ -138,6 +185,15 @@ impl Node {
         }
     }
 
+    /// The bad news of the scrub, if there were any. The node serves nobody any more.
+    fn take_damage(&self) -> Result<(), ServeError> {
+        match self.damage.get() {
+            Some(ServeError::Damaged(index)) => Err(ServeError::Damaged(*index)),
+            Some(error) => Err(ServeError::Scrub(error.to_string())),
+            None => Ok(()),
+        }
+    }
+
     fn is_busy(&self) -> bool {
         self.connections.load(Ordering::Relaxed) > 0
             || self
@@ -147,7 +203,7 @@ impl Node {
 
     /// Renews leases while the log is written; without a log there is no renewal.
     fn tick(&self, now: Duration) -> bool {
-        if !self.authority.is_writing() {
+        if !self.authority.is_writing() || self.damage.get().is_some() {
             return false;
         }
         self.registry.beat(self.authority.reader().size());
