@@ -1,0 +1,8 @@
+//! The targets, one file for each crate whose decoders they are.
+
+pub(crate) mod artifact;
+pub(crate) mod authority;
+pub(crate) mod evidence;
+pub(crate) mod log;
+pub(crate) mod policy;
+pub(crate) mod types;
