@@ -10,6 +10,7 @@
     reason = "a command for developers: it talks to its terminal"
 )]
 
+mod bench;
 mod fuzz;
 mod tidy;
 
@@ -21,6 +22,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   tidy                                checks the source tree itself
+  bench [PART]                        measures; PART is policies, decisions or runs
   fuzz [--seconds N] [TARGET…]        fuzzes decoders, each for N seconds (3)
   fuzz --list                         names the fuzz targets
   fuzz --replay FILE TARGET           runs one input, for instance a reproducer
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     };
     let result = match command {
         "tidy" => tidy::run(&root()),
+        "bench" => bench::run(&root(), rest),
         "fuzz" => fuzz::run(&root(), rest),
         _ => Err(USAGE.to_owned()),
     };
