@@ -3,7 +3,7 @@
 use placet_evidence::{PrincipalStatus, Selector};
 use placet_types::{DenialCode, Digest, Index, PrincipalId};
 
-/// What an operator does. Each becomes a record, or is refused and recorded as such.
+/// What an operator does. Each becomes a record; one that is refused is recorded as refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Ends authority early.

@@ -5,20 +5,19 @@
 //! batch is not committed the drafter goes with it, and nothing of it was released.
 
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 use placet_artifact::Unsigned;
 use placet_artifact::jws::Algorithm;
 use placet_decision::{Decision, Input, Params, claims, decide};
 use placet_evidence::{
-    Caller, CheckedDenial, Ended, Environment, Erased, Facts, Grant, Halt, PolicyActivated,
-    PrincipalRecord, Record, Refused, Revoked, Signal, Stage, Started,
+    CheckedDenial, Ended, Erased, Facts, Grant, Halt, PolicyActivated, PrincipalRecord, Record,
+    Refused, Revoked, Signal, Stage, Started,
 };
 use placet_policy::Policy;
 use placet_state::{Execution, Phase, State};
 use placet_types::{
-    Commitment, Denial, DenialCode, Digest, ExecutionId, GatewayName, Index, Intent, Millis,
-    PrincipalId, PublicKey, Salt, Scope,
+    Commitment, Denial, DenialCode, Digest, ExecutionId, Index, Intent, Millis, PrincipalId,
+    PublicKey, Salt, Scope,
 };
 
 use crate::activate::Activation;
@@ -26,118 +25,9 @@ use crate::clock::Clock;
 use crate::control::ActError;
 use crate::scopes::Scopes;
 use crate::submission::{Answer, Denied, EndReport, Unavailable};
-
-/// Where an answer goes. The receiver may be gone; the record stands all the same.
-pub(crate) type Reply<T> = SyncSender<Result<T, Unavailable>>;
-
-/// One thing that waits for its record.
-#[derive(Debug)]
-pub(crate) enum Work {
-    /// An intent that parses.
-    Intent(Box<Prepared>, Reply<Answer>),
-    /// An attempt that will be refused whatever the state says.
-    Refuse(Attempt, Reply<Denied>),
-    /// A gateway is about to start an execution.
-    Start(StartRequest, Reply<Result<Index, Denied>>),
-    /// Something notable happened.
-    Signal(SignalReport, Reply<Result<Index, Denied>>),
-    /// An execution is over.
-    End(EndReport, Reply<Result<Index, Denied>>),
-    /// An operator's act.
-    Act(ReadyAct, PrincipalId, Reply<Result<Index, ActError>>),
-}
-
-/// An intent that parses, with what belongs to it.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    pub(crate) intent: Intent,
-    pub(crate) params: Params,
-    pub(crate) holder: String,
-    pub(crate) environment: Environment,
-    pub(crate) caller: Caller,
-    pub(crate) exec: ExecutionId,
-}
-
-/// An attempt that never became a decision.
-#[derive(Debug)]
-pub(crate) struct Attempt {
-    pub(crate) presented: Vec<u8>,
-    pub(crate) salt: Salt,
-    pub(crate) caller_uid: u32,
-    pub(crate) denial: Denial,
-    pub(crate) exec: Option<ExecutionId>,
-    pub(crate) stage: Stage,
-}
-
-/// A gateway is about to start an execution.
-#[derive(Debug)]
-pub(crate) struct StartRequest {
-    pub(crate) exec: ExecutionId,
-    pub(crate) artifact: Digest,
-    pub(crate) gateway: GatewayName,
-    pub(crate) caller_uid: u32,
-    pub(crate) salt: Salt,
-}
-
-/// Something notable happened while an execution ran.
-#[derive(Debug)]
-pub(crate) struct SignalReport {
-    pub(crate) exec: ExecutionId,
-    pub(crate) code: DenialCode,
-    pub(crate) count: u64,
-    pub(crate) detail: String,
-}
-
-/// An act whose costly part is done.
-#[derive(Debug)]
-pub(crate) enum ReadyAct {
-    Revoke(placet_evidence::Selector, String),
-    Halt(String),
-    Resume(String),
-    Principal(PrincipalRecord),
-    Activate(Box<Activation>),
-    Erase(Index, String),
-}
-
-/// A record that is on its way, and what happens once it is durable.
-#[derive(Debug)]
-pub(crate) struct Draft {
-    pub(crate) record: Record,
-    pub(crate) payload: Option<Vec<u8>>,
-    pub(crate) then: Then,
-}
-
-/// What happens once a record is durable.
-#[derive(Debug)]
-pub(crate) enum Then {
-    Permit {
-        reply: Reply<Answer>,
-        unsigned: Unsigned,
-        grant: Grant,
-        scope: Arc<Scope>,
-    },
-    Deny {
-        reply: Reply<Answer>,
-        exec: ExecutionId,
-        denial: CheckedDenial,
-    },
-    Refused {
-        reply: Reply<Denied>,
-        denied: Denied,
-    },
-    /// A start, signal or end that was refused: recorded as an attempt.
-    NotDone {
-        reply: Reply<Result<Index, Denied>>,
-        denied: Denied,
-    },
-    Done {
-        reply: Reply<Result<Index, Denied>>,
-    },
-    Acted {
-        reply: Reply<Result<Index, ActError>>,
-        erase: Option<Index>,
-    },
-}
+use crate::work::{
+    Attempt, Draft, Prepared, ReadyAct, Reply, SignalReport, StartRequest, Then, Work, answer,
+};
 
 /// Makes drafts.
 pub(crate) struct Drafter {
@@ -472,13 +362,6 @@ impl Drafter {
     }
 }
 
-/// Sends an answer. Whoever asked may be gone: then nobody is left to be told.
-pub(crate) fn answer<T>(reply: &Reply<T>, answer: Result<T, Unavailable>) {
-    if reply.send(answer).is_err() {
-        // The record stands; a permit that nobody took lapses.
-    }
-}
-
 /// The private bytes beside a decision: the salt, then the parameters.
 pub(crate) fn encode_payload(params: &Params) -> Vec<u8> {
     [params.salt.as_bytes().as_slice(), &params.bytes].concat()
@@ -596,33 +479,5 @@ fn unknown_execution(index: Index, exec: ExecutionId) -> Denied {
         index,
         exec: Some(exec),
         denial,
-    }
-}
-
-impl Then {
-    /// Tells whoever waits that nothing was recorded.
-    pub(crate) fn fail(self) {
-        let gone = Unavailable::Evidence;
-        match self {
-            Self::Permit { reply, .. } | Self::Deny { reply, .. } => answer(&reply, Err(gone)),
-            Self::Refused { reply, .. } => answer(&reply, Err(gone)),
-            Self::NotDone { reply, .. } | Self::Done { reply } => answer(&reply, Err(gone)),
-            Self::Acted { reply, .. } => answer(&reply, Err(gone)),
-        }
-    }
-}
-
-impl Work {
-    /// Tells whoever waits that nothing was recorded.
-    pub(crate) fn fail(self) {
-        let gone = Unavailable::Evidence;
-        match self {
-            Self::Intent(_, reply) => answer(&reply, Err(gone)),
-            Self::Refuse(_, reply) => answer(&reply, Err(gone)),
-            Self::Start(_, reply) | Self::Signal(_, reply) | Self::End(_, reply) => {
-                answer(&reply, Err(gone));
-            }
-            Self::Act(_, _, reply) => answer(&reply, Err(gone)),
-        }
     }
 }

@@ -20,6 +20,7 @@ mod draft;
 pub mod init;
 pub mod keys;
 pub mod node;
+mod opening;
 pub mod preview;
 pub mod proofs;
 mod queue;
@@ -28,6 +29,7 @@ pub mod replay;
 mod scopes;
 mod sequence;
 pub mod submission;
+mod work;
 
 pub use authority::{Authority, OpenError, REASON_BYTES_MAX, Running};
 pub use control::{Act, ActError};

@@ -8,8 +8,10 @@
 //!
 //! The socket lies in a directory that only the owner can enter, and no governed tree sees it.
 
+mod answer;
 pub mod client;
 mod registry;
+mod scrub;
 mod server;
 mod start;
 pub mod wire;

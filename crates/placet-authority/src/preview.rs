@@ -8,7 +8,7 @@ use placet_policy::Policy;
 use placet_state::State;
 use placet_types::{Millis, Scope};
 
-use crate::draft::Prepared;
+use crate::work::Prepared;
 
 /// What would be decided.
 #[derive(Clone, Debug, Serialize, Deserialize)]

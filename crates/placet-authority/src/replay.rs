@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use placet_decision::{Input, decide};
+use placet_artifact::Unsigned;
+use placet_artifact::jws::Algorithm;
+use placet_decision::{Decision, Input, claims, decide};
 use placet_evidence::{Decided, Entry, Record};
 use placet_log::{LogReader, Payload};
 use placet_policy::Policy;
@@ -63,7 +65,7 @@ pub fn replay(
     mut progress: impl FnMut(Index),
 ) -> Result<ReplayReport, OpenError> {
     let reader = sources.reader;
-    let mut state = crate::authority::begin(reader)?;
+    let mut state = crate::opening::begin(reader)?;
     let mut run = Run {
         sources,
         policies: BTreeMap::new(),
@@ -148,11 +150,8 @@ impl Run<'_> {
                 .entry(grant.scope)
                 .or_insert_with(|| Arc::clone(scope));
         }
-        let again = decision.into_record(
-            decided.intent.clone(),
-            decided.facts.clone(),
-            decided.artifact,
-        );
+        let artifact = artifact_digest(state, &decision, decided);
+        let again = decision.into_record(decided.intent.clone(), decided.facts.clone(), artifact);
         // Equal records have equal bytes: a record has one encoding.
         if again == *decided {
             self.report.same += 1;
@@ -179,4 +178,14 @@ impl Run<'_> {
         self.scopes.insert(digest, Arc::clone(&scope));
         Some(scope)
     }
+}
+
+/// Digest of the artifact that a decision leads to, computed from its claims.
+fn artifact_digest(state: &State, decision: &Decision, decided: &Decided) -> Option<Digest> {
+    let (grant, scope) = decision.permit()?;
+    let genesis = state.genesis();
+    let (intent, facts, policy) = (&decided.intent, &decided.facts, decision.policy());
+    let claims = claims(&genesis.domain, intent, facts, grant, policy, scope).ok()?;
+    let unsigned = Unsigned::new(&claims, &genesis.keys.artifact, Algorithm::EdDsa).ok()?;
+    Some(unsigned.digest())
 }

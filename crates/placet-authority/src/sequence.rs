@@ -21,10 +21,11 @@ use placet_state::{Changes, State};
 use placet_tlog::proof::LogProof;
 use placet_types::{DenialCode, ExecutionId, Index};
 
-use crate::draft::{Draft, Drafter, Then, Work, answer};
+use crate::draft::Drafter;
 use crate::keys::NodeKeys;
 use crate::queue::{Batch, Queue};
 use crate::submission::{Answer, Denied, Permitted};
+use crate::work::{Draft, Then, Work, answer};
 
 /// Below this many records, handing work to another thread costs more than it saves.
 const PARALLEL_MIN: usize = 6;

@@ -4,6 +4,7 @@
 //! Run with `cargo xtask bench`. Everything is real: a domain on disk, the starter bundle, the
 //! file log with its `fdatasync`, processes in cells. Figures are p50 and p99 of many rounds; on a
 //! noisy machine the ratios say more than the times.
+#![forbid(unsafe_code)]
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,

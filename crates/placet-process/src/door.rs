@@ -36,6 +36,21 @@ const CHILDREN_MAX: usize = 64;
 /// How long a child has to end after its caller went away, before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Variable in which a gateway that was started for a door finds the environment that the caller
+/// offers, as a JSON object.
+const ENVIRONMENT_VARIABLE: &str = "PLACET_DOOR_ENVIRONMENT";
+
+/// The environment that came through the door of a cell, for a gateway that was started for it.
+///
+/// # Errors
+///
+/// When there is none, or it does not read.
+pub fn offered_environment() -> io::Result<BTreeMap<String, String>> {
+    let text = std::env::var(ENVIRONMENT_VARIABLE)
+        .map_err(|_| io::Error::other("only a gateway starts commands for a door"))?;
+    wire::decode(text.as_bytes())
+}
+
 /// A command that asks to be run, from inside a cell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -196,6 +211,7 @@ impl Server {
         option("purpose", request.purpose);
         args.push("--".into());
         args.extend(request.argv);
+        let environment = serde_json::to_string(&request.env).map_err(io::Error::other)?;
         #[expect(
             clippy::disallowed_methods,
             reason = "the child is the process gateway itself"
@@ -203,8 +219,10 @@ impl Server {
         let mut command = Command::new(&self.program);
         command
             .args(args)
+            // Whoever chooses the environment of a program chooses what its loader loads, so the
+            // caller's stays data: the gateway reads it from one variable that means nothing else.
             .env_clear()
-            .envs(request.env)
+            .env(ENVIRONMENT_VARIABLE, environment)
             .current_dir(request.cwd)
             .stdin(Stdio::from(input))
             .stdout(Stdio::from(output))

@@ -8,23 +8,22 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use placet_decision::Params;
-use placet_evidence::{Caller, PrincipalStatus, RunEnd};
-use placet_log::{EntryCheck, fsck};
+use placet_evidence::{PrincipalStatus, RunEnd, Stage};
 use placet_state::Phase;
 use placet_types::{Denial, DenialCode, ExecutionId, Index, PrincipalId};
 
+use super::answer::{act, denied_response, recorded, refuse, submission, unavailable_response};
 use super::registry::{Outlet, Registry};
+use super::scrub::scrub;
 use super::wire::{
     self, ActBody, ExecutionBody, PermittedBody, PolicyStatus, PrincipalBody, Request, Response,
     StatusBody, SubmitBody, VERSION, Welcome,
 };
-use crate::authority::{Authority, OpenError, Running};
+use crate::authority::{Authority, OpenError, REASON_BYTES_MAX, Running};
 use crate::clock::Clock;
-use crate::control::{Act, ActError};
+use crate::control::ActError;
 use crate::dir::DomainDir;
-use crate::init::public_policy;
-use crate::submission::{Answer, Denied, EndReport, Submission, Unavailable};
+use crate::submission::{Answer, EndReport};
 
 /// Connections at a time. Past that, a new one is told that there is too much.
 const CONNECTIONS_MAX: usize = 2048;
@@ -60,7 +59,9 @@ pub enum ServeError {
     #[error("the evidence log failed: {0}")]
     Log(#[from] placet_log::AppendError),
     /// The log is not what its head vouches for.
-    #[error("the evidence log is damaged at index {0}; nothing runs under it, see `placet log fsck`")]
+    #[error(
+        "the evidence log is damaged at index {0}; nothing runs under it, see `placet log fsck`"
+    )]
     Damaged(Index),
     /// The log could not be read through.
     #[error("the evidence log could not be read: {0}")]
@@ -138,21 +139,12 @@ fn scrub_first_or_beside(node: &Arc<Node>, dir: &DomainDir) -> Result<(), ServeE
             drop(node.damage.set(error));
         }
     };
-    let thread = thread::Builder::new().name("scrub".into()).spawn(read_through);
-    thread.map(drop).map_err(|error| ServeError::Scrub(error.to_string()))
-}
-
-fn scrub(dir: &DomainDir) -> Result<(), ServeError> {
-    let failed = |error: String| ServeError::Scrub(error);
-    let policy = public_policy(dir)?;
-    let log = policy.logs().first().ok_or_else(|| failed("the policy names no log".into()))?;
-    let check = EntryCheck::none_required();
-    let report = fsck::check(&dir.log(), log.key(), &check, &mut |_| {})
-        .map_err(|error| failed(error.to_string()))?;
-    match report.evidence {
-        Some(bad) => Err(ServeError::Damaged(bad.index)),
-        None => Ok(()),
-    }
+    let thread = thread::Builder::new()
+        .name("scrub".into())
+        .spawn(read_through);
+    thread
+        .map(drop)
+        .map_err(|error| ServeError::Scrub(error.to_string()))
 }
 
 impl Node {
@@ -448,13 +440,36 @@ impl Node {
     }
 
     fn act(&self, body: ActBody, peer: &Peer) -> Response {
-        let Some(by) = self.operator(peer.uid) else {
-            let reason = "only an active principal of the group `operators` may do this";
-            return refuse(DenialCode::IdentityUnverified, reason);
+        let presented = serde_json::to_vec(&body).unwrap_or_default();
+        let done = match self.operator(peer.uid) {
+            Some(by) => self.authority.act(act(body), by),
+            None => Ok(Err(ActError::new(
+                DenialCode::IdentityUnverified,
+                "only an active principal of the group `operators` may do this",
+            ))),
         };
-        match self.authority.act(act(body), by) {
+        match done {
             Ok(Ok(index)) => Response::Recorded { index },
-            Ok(Err(ActError { code, reason })) => refuse(code, reason),
+            Ok(Err(ActError { code, reason })) => self.refuse_act(presented, code, reason, peer),
+            Err(unavailable) => unavailable_response(unavailable),
+        }
+    }
+
+    /// An act that was refused is an attempt, and recorded as one.
+    fn refuse_act(
+        &self,
+        presented: Vec<u8>,
+        code: DenialCode,
+        reason: String,
+        peer: &Peer,
+    ) -> Response {
+        let short: String = reason.chars().take(REASON_BYTES_MAX / 4).collect();
+        let denial = Denial::new(code, short);
+        match self
+            .authority
+            .refused(presented, None, denial, peer.uid, Stage::Control)
+        {
+            Ok(_) => refuse(code, reason),
             Err(unavailable) => unavailable_response(unavailable),
         }
     }
@@ -538,69 +553,6 @@ impl Node {
 struct Peer {
     uid: u32,
     greeted: OnceLock<()>,
-}
-
-fn submission(body: SubmitBody, uid: u32) -> Submission {
-    Submission {
-        intent: body.intent.into_bytes(),
-        params: Params {
-            bytes: body.params.into_bytes(),
-            salt: body.salt,
-        },
-        holder: body.holder,
-        environment: body.environment,
-        caller: body.door.map_or(Caller::Unix(uid), Caller::Execution),
-        caller_uid: uid,
-    }
-}
-
-fn act(body: ActBody) -> Act {
-    match body {
-        ActBody::Revoke { reason, selector } => Act::Revoke { selector, reason },
-        ActBody::Halt { reason } => Act::Halt { reason },
-        ActBody::Resume { reason } => Act::Resume { reason },
-        ActBody::Principal(body) => Act::Principal {
-            id: body.id,
-            groups: body.groups,
-            uids: body.uids,
-            acts_for: body.acts_for,
-            status: body.status,
-        },
-        ActBody::Activate { archive, bundle } => Act::Activate {
-            archive: archive.into_bytes(),
-            bundle,
-        },
-        ActBody::Erase { index, reason } => Act::Erase { index, reason },
-    }
-}
-
-fn refuse(code: DenialCode, reason: impl Into<String>) -> Response {
-    Response::Error(Denial::new(code, reason))
-}
-
-fn unavailable_response(unavailable: Unavailable) -> Response {
-    refuse(unavailable.code(), unavailable.to_string())
-}
-
-fn denied_response(denied: Denied) -> Response {
-    let Denied {
-        index,
-        exec,
-        denial,
-    } = denied;
-    Response::Denied {
-        denial,
-        exec,
-        index,
-    }
-}
-
-fn recorded(outcome: Result<Result<Index, Denied>, Unavailable>) -> Response {
-    match outcome {
-        Ok(Ok(index)) => Response::Recorded { index },
-        Ok(Err(denied)) => denied_response(denied),
-        Err(unavailable) => unavailable_response(unavailable),
-    }
 }
 
 fn wait_readable(listener: &UnixListener, patience: Duration) {

@@ -26,7 +26,7 @@ pub(crate) fn command(call: &Call) -> Result<Command, Failure> {
         .map_err(|error| Failure::new(format!("the working directory: {error}")))?;
     Ok(Command {
         argv: call.argv.clone(),
-        env: environment(),
+        env: if call.door.is_some() { door::offered_environment()? } else { environment() },
         cwd,
         principal: principal(call)?,
         purpose: call.purpose.clone(),
