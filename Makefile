@@ -37,6 +37,8 @@ lint: ## Formatting, clippy, documentation, and the checks of the source tree.
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) xtask tidy
+	@$(CARGO) tree --quiet --locked --depth 0 --manifest-path fuzz/Cargo.toml >/dev/null || \
+	    { echo "fuzz/Cargo.lock is behind: cargo update --workspace --manifest-path fuzz/Cargo.toml"; exit 1; }
 
 fmt: ## Formats everything.
 	$(CARGO) fmt --all
