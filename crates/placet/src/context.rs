@@ -11,10 +11,10 @@ use placet_authority::dir::{DirError, DomainDir};
 use placet_authority::init::{domain_name, public_policy};
 use placet_authority::node::wire::{Request, Response};
 use placet_authority::node::{Connection, StartError, connect, connect_or_start};
-use placet_evidence::{Entry, Record};
+use placet_evidence::{Entry, EntryError, Record};
 use placet_log::LogReader;
 use placet_process::Gateway;
-use placet_types::{DomainName, ExecutionId, Index, PrincipalId};
+use placet_types::{DomainName, Index, PrincipalId};
 
 use crate::cli::Global;
 use crate::exit::Failure;
@@ -149,40 +149,14 @@ pub(crate) fn environment() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Every record of the log with its index, in order. Entries that do not read end the walk.
+/// Every record from `from` on with its index, in order. One that does not read ends the walk.
 pub(crate) fn records(
     reader: &LogReader,
     from: Index,
 ) -> impl Iterator<Item = Result<(Index, Record), Failure>> {
     reader.entries(from..reader.size()).map(|entry| {
         let (index, bytes) = entry?;
-        Ok((index, Entry::from_bytes(bytes).read()?))
-    })
-}
-
-/// What `explain`, `log proof` and `verify` take for a decision: an index, `dec_<index>`, or an
-/// execution (or the beginning of its id).
-pub(crate) fn find_decision(reader: &LogReader, text: &str) -> Result<Index, Failure> {
-    let number = text.strip_prefix("dec_").unwrap_or(text);
-    if let Ok(index) = number.parse::<u64>() {
-        return Ok(Index::new(index));
-    }
-    let wanted = text.strip_prefix("art_").map_or_else(|| text.to_owned(), |d| format!("exec_{d}"));
-    let mut found = None::<(Index, ExecutionId)>;
-    for record in records(reader, Index::default()) {
-        let (index, record) = record?;
-        if let Record::Decided(decided) = record
-            && decided.facts.exec.to_string().starts_with(&wanted)
-        {
-            if found.is_some() {
-                return Err(Failure::new(format!("more than one execution begins with {text}"))
-                    .hint("give more digits"));
-            }
-            found = Some((index, decided.facts.exec));
-        }
-    }
-    found.map(|(index, _)| index).ok_or_else(|| {
-        Failure::new(format!("no decision is about {text}"))
-            .hint("give an index, dec_<index>, or an execution from `placet executions`")
+        let unread = |error: EntryError| Failure::unverified(format!("the record at {index}: {error}"));
+        Ok((index, Entry::from_bytes(bytes).read().map_err(unread)?))
     })
 }

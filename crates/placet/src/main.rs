@@ -9,7 +9,9 @@ mod cli;
 mod cmd;
 mod context;
 mod exit;
+mod find;
 mod out;
+mod show;
 
 use std::process::ExitCode;
 

@@ -72,6 +72,12 @@ impl Out {
         }
     }
 
+    /// A line of an output that may go on for long. Tells whether anybody still reads it.
+    pub(crate) fn stream(self, text: &str) -> bool {
+        let mut stdout = anstream::stdout();
+        writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_ok()
+    }
+
     /// Rows in aligned columns, under a dim heading.
     pub(crate) fn table(self, heading: &[&str], rows: &[Vec<String>]) {
         if self.json {
@@ -82,7 +88,7 @@ impl Out {
             .enumerate()
             .map(|(column, title)| {
                 let cells = rows.iter().filter_map(|row| row.get(column));
-                cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(title.len())
+                cells.map(|cell| width(cell)).max().unwrap_or(0).max(title.len())
             })
             .collect();
         let titles: Vec<String> = heading.iter().map(|title| (*title).to_owned()).collect();
@@ -129,9 +135,24 @@ fn align(cells: &[String], widths: &[usize]) -> String {
     for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
         line.push_str(cell);
         if column < last {
-            let pad = width.saturating_sub(cell.chars().count()) + 2;
+            let pad = width.saturating_sub(self::width(cell)) + 2;
             line.extend(std::iter::repeat_n(' ', pad));
         }
     }
     line
+}
+
+/// Columns that a text takes, its colours left out.
+fn width(text: &str) -> usize {
+    let mut width = 0;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            // What `paint` writes ends with the first `m`.
+            chars.by_ref().find(|c| *c == 'm');
+        } else {
+            width += 1;
+        }
+    }
+    width
 }

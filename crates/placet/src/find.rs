@@ -1,0 +1,199 @@
+//! Finding records in the log, and folding it into what commands show.
+
+use std::collections::VecDeque;
+
+use placet_evidence::{Decided, Entry, Record};
+use placet_lineage::Graph;
+use placet_log::{LogReader, snapshots};
+use placet_state::State;
+use placet_types::{ExecutionId, Index};
+
+use crate::context::{Domain, records};
+use crate::exit::Failure;
+use crate::out::Out;
+
+/// Records read at a time where the log is read from its end.
+const CHUNK: u64 = 2048;
+
+/// The record at `index`.
+pub(crate) fn record(reader: &LogReader, index: Index) -> Result<Record, Failure> {
+    exists(reader, index)?;
+    Ok(Entry::from_bytes(reader.entry(index)?).read()?)
+}
+
+/// The index that a text names: an index, `dec_<index>`, or the decision about an execution, which
+/// is named by the beginning of its id or of its artifact's.
+pub(crate) fn index(reader: &LogReader, text: &str, out: Out) -> Result<Index, Failure> {
+    if let Ok(index) = text.strip_prefix("dec_").unwrap_or(text).parse::<Index>() {
+        exists(reader, index)?;
+        return Ok(index);
+    }
+    decision(reader, text, out).map(|(index, _)| index)
+}
+
+/// The decision about the execution that a text names.
+pub(crate) fn decision(
+    reader: &LogReader,
+    text: &str,
+    out: Out,
+) -> Result<(Index, Box<Decided>), Failure> {
+    let digits = text.strip_prefix("exec_").or_else(|| text.strip_prefix("art_"));
+    let digits = digits.filter(|digits| {
+        (1..=32).contains(&digits.len())
+            && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    });
+    let Some(digits) = digits else {
+        return Err(Failure::new(format!("{} names no record", crate::show::shown(text))).hint(
+            "give an index, dec_<index>, or exec_… from `placet executions`",
+        ));
+    };
+    let wanted = format!("exec_{digits}");
+    let whole = wanted.parse::<ExecutionId>().ok();
+    let mut found = None;
+    for record in Backwards::new(reader, out) {
+        let (index, record) = record?;
+        let Record::Decided(decided) = record else { continue };
+        let exec = decided.facts.exec;
+        if whole == Some(exec) {
+            return Ok((index, decided));
+        }
+        if whole.is_none() && exec.to_string().starts_with(&wanted) {
+            if found.is_some() {
+                return Err(Failure::new(format!("more than one execution begins with {text}"))
+                    .hint("give more digits"));
+            }
+            found = Some((index, decided));
+        }
+    }
+    found.ok_or_else(|| {
+        Failure::new(format!("no decision is about {text}"))
+            .hint("`placet executions` lists what was decided")
+    })
+}
+
+/// Refuses an index that the log does not reach.
+pub(crate) fn exists(reader: &LogReader, index: Index) -> Result<(), Failure> {
+    let size = reader.size();
+    if index < size {
+        return Ok(());
+    }
+    Err(Failure::new(format!("the log has {size} records, from index 0; there is none at {index}")))
+}
+
+/// The executions that were decided from `from` on.
+pub(crate) fn graph(reader: &LogReader, from: Index, out: Out) -> Result<Graph, Failure> {
+    let mut graph = Graph::new();
+    let bar = out.progress("reading the log", reader.size().get().saturating_sub(from.get()));
+    for record in records(reader, from) {
+        let (index, record) = record?;
+        graph.apply(index, &record).map_err(Failure::unverified)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(graph)
+}
+
+/// Where a graph must begin to hold the latest `limit` decisions that are `wanted`.
+pub(crate) fn begin_of_latest(
+    reader: &LogReader,
+    limit: usize,
+    wanted: impl Fn(&Decided) -> bool,
+    out: Out,
+) -> Result<Index, Failure> {
+    let mut left = limit;
+    if left == 0 {
+        return Ok(reader.size());
+    }
+    for record in Backwards::new(reader, out) {
+        let (index, record) = record?;
+        if let Record::Decided(decided) = record
+            && wanted(&decided)
+        {
+            left -= 1;
+            if left == 0 {
+                return Ok(index);
+            }
+        }
+    }
+    Ok(Index::default())
+}
+
+/// What was true before the record at `index`: the state that its decision was made in.
+pub(crate) fn state_before(
+    domain: &Domain,
+    reader: &LogReader,
+    index: Index,
+    out: Out,
+) -> Result<State, Failure> {
+    let mut state = match saved(domain, reader, index) {
+        Some(state) => state,
+        None => State::begin(&record(reader, Index::default())?).map_err(Failure::unverified)?,
+    };
+    let bar = out.progress("folding the log", index.get().saturating_sub(state.next().get()));
+    for entry in reader.entries(state.next()..index) {
+        let (at, bytes) = entry?;
+        let record = Entry::from_bytes(bytes).read()?;
+        state.apply(at, &record).map_err(Failure::unverified)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(state)
+}
+
+fn saved(domain: &Domain, reader: &LogReader, index: Index) -> Option<State> {
+    let mut root_at = |size| reader.root_at(size).ok();
+    let loaded = snapshots::load_latest(&domain.dir.snapshots(), index.get(), &mut root_at).ok()?;
+    let state = State::from_snapshot(&loaded.snapshot?.bytes).ok()?;
+    // One record at least: the fold begins with the first.
+    (state.next() > Index::default()).then_some(state)
+}
+
+/// Records from the last to the first.
+struct Backwards<'a> {
+    reader: &'a LogReader,
+    /// What was not read yet ends here.
+    rest: u64,
+    ready: VecDeque<(Index, Record)>,
+    bar: indicatif::ProgressBar,
+}
+
+impl<'a> Backwards<'a> {
+    fn new(reader: &'a LogReader, out: Out) -> Self {
+        let rest = reader.size().get();
+        Self { reader, rest, ready: VecDeque::new(), bar: out.progress("searching", rest) }
+    }
+
+    fn refill(&mut self) -> Result<(), Failure> {
+        let from = self.rest.saturating_sub(CHUNK);
+        for entry in self.reader.entries(Index::new(from)..Index::new(self.rest)) {
+            let (index, bytes) = entry?;
+            self.ready.push_back((index, Entry::from_bytes(bytes).read()?));
+        }
+        self.bar.inc(self.rest - from);
+        self.rest = from;
+        Ok(())
+    }
+}
+
+impl Iterator for Backwards<'_> {
+    type Item = Result<(Index, Record), Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ready.is_empty() {
+            if self.rest == 0 {
+                return None;
+            }
+            if let Err(failure) = self.refill() {
+                self.rest = 0;
+                return Some(Err(failure));
+            }
+        }
+        self.ready.pop_back().map(Ok)
+    }
+}
+
+impl Drop for Backwards<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,222 @@
+//! Records in words, for people, and as JSON, for programs.
+//!
+//! Names, reasons and arguments come from callers: whatever could move a cursor or change a colour
+//! is shown as an escape.
+
+use anstyle::Style;
+use placet_evidence::{Decided, Ended, Exit, PrincipalStatus, Record, RunEnd};
+use placet_lineage::Charset;
+use placet_types::{Digest, Millis};
+use serde_json::{Value, json};
+
+use crate::out::{BAD, DIM, GOOD, WARN};
+
+/// A record in words.
+pub(crate) struct Words {
+    /// Who did it, as far as the record says.
+    pub(crate) who: String,
+    /// What was done.
+    pub(crate) what: String,
+    /// How it looks.
+    pub(crate) style: Style,
+}
+
+/// A caller's text, safe to print.
+pub(crate) fn shown(text: &str) -> String {
+    Charset::Unicode.shown(text)
+}
+
+/// A text of several lines, each safe to print.
+pub(crate) fn shown_lines(text: &str) -> impl Iterator<Item = String> {
+    text.lines().map(shown)
+}
+
+/// A caller's text on one line, cut at `chars`.
+pub(crate) fn cut(text: &str, chars: usize) -> String {
+    let text = shown(text);
+    if text.chars().count() <= chars {
+        return text;
+    }
+    let kept: String = text.chars().take(chars.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
+/// A command line as a shell would take it, as far as its characters are visible.
+pub(crate) fn command_line(argv: &[String]) -> String {
+    let word = |text: &String| {
+        let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%^".contains(c);
+        if !text.is_empty() && text.chars().all(plain) {
+            text.clone()
+        } else {
+            format!("'{}'", shown(text).replace('\'', r"'\''"))
+        }
+    };
+    argv.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A length of time with as much detail as matters.
+pub(crate) fn duration(ms: u64) -> String {
+    let (secs, mins, hours, days) = (ms / 1000, ms / 60_000, ms / 3_600_000, ms / 86_400_000);
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{secs}.{} s", ms % 1000 / 100),
+        60_000..3_600_000 => format!("{mins} min"),
+        3_600_000..86_400_000 => format!("{hours} h {:02} min", mins % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+/// How long ago `then` is at `now`.
+pub(crate) fn age(now: Millis, then: Millis) -> String {
+    let ms = now.since(then);
+    if ms < 1_000 { "now".to_owned() } else { duration(ms) }
+}
+
+/// The first digits of a digest.
+pub(crate) fn short(digest: &Digest) -> String {
+    let hex: String = digest.hex().chars().take(12).collect();
+    format!("sha256:{hex}…")
+}
+
+/// How a process ended.
+pub(crate) fn exit(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exit {code}"),
+        Exit::Signal(signal) => format!("signal {signal}"),
+    }
+}
+
+/// Texts in a row, or that there are none.
+pub(crate) fn list(texts: impl IntoIterator<Item = impl ToString>) -> String {
+    let texts: Vec<String> = texts.into_iter().map(|text| shown(&text.to_string())).collect();
+    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+}
+
+/// A record in words.
+pub(crate) fn words(record: &Record) -> Words {
+    let words = |who: &dyn ToString, what: String, style| Words { who: who.to_string(), what, style };
+    match record {
+        Record::Genesis(it) => words(&"", format!("{} began", it.domain), DIM),
+        Record::Principal(it) => {
+            let status = match it.status {
+                PrincipalStatus::Active => "active",
+                PrincipalStatus::Suspended => "suspended",
+            };
+            let what = format!("{} is {status}, groups: {}", it.id, list(&it.groups));
+            words(&it.by, what, DIM)
+        }
+        Record::Policy(it) => {
+            let what = format!("{} revision {} in force, {}", it.name, it.revision, short(&it.bundle));
+            words(&it.by, what, WARN)
+        }
+        Record::Decided(it) => decided(it),
+        Record::Refused(it) => {
+            let what = format!("refused {}: {}", it.denial.code, shown(&it.denial.reason));
+            words(&format!("uid {}", it.caller_uid), what, BAD)
+        }
+        Record::Started(it) => words(&"", format!("by gateway {}", it.gateway), Style::new()),
+        Record::Signal(it) => {
+            let what = format!("{} × {}: {}", it.code, it.count, shown(&it.detail));
+            words(&"", what, WARN)
+        }
+        Record::Ended(it) => ended(it),
+        Record::Revoked(it) => {
+            words(&it.by, format!("{}: {}", shown(&it.selector.to_string()), shown(&it.reason)), BAD)
+        }
+        Record::Halted(it) => words(&it.by, format!("the domain: {}", shown(&it.reason)), BAD),
+        Record::Resumed(it) => words(&it.by, format!("the domain: {}", shown(&it.reason)), GOOD),
+        Record::Erased(it) => {
+            words(&it.by, format!("payload of {}: {}", it.index, shown(&it.reason)), WARN)
+        }
+    }
+}
+
+fn decided(it: &Decided) -> Words {
+    let (action, id) = (&it.intent.action, shown(&it.intent.resource.id));
+    let who = it.intent.principal.to_string();
+    match &it.denial {
+        None => {
+            let what = format!("permit {action} {id} by {}", list(&it.policy.determining));
+            Words { who, what, style: GOOD }
+        }
+        Some(denial) => {
+            let what = format!("deny {} {action} {id}: {}", denial.code, shown(&denial.reason));
+            Words { who, what, style: BAD }
+        }
+    }
+}
+
+fn ended(it: &Ended) -> Words {
+    let (word, style) = match it.outcome {
+        RunEnd::Completed => ("completed", Style::new()),
+        RunEnd::Failed => ("failed", WARN),
+        RunEnd::Terminated => ("terminated", BAD),
+        RunEnd::Lapsed => ("lapsed", WARN),
+    };
+    let cause = it.cause.map(|code| format!(" {code}"));
+    let exit = it.exit.map(|how| format!(", {}", exit(how)));
+    let took = it.usage.map(|usage| format!(", {}", duration(usage.wall_ms)));
+    let details: String = [cause, exit, took].into_iter().flatten().collect();
+    Words { who: String::new(), what: format!("{word}{details}"), style }
+}
+
+/// A record with what every kind has in common, for programs.
+pub(crate) fn value(index: placet_types::Index, record: &Record) -> serde_json::Result<Value> {
+    Ok(json!({
+        "index": index,
+        "kind": record.kind().as_str(),
+        "time": record.time(),
+        "exec": record.exec(),
+        "record": predicate(record)?,
+    }))
+}
+
+/// The record as it stands in its entry.
+pub(crate) fn predicate(record: &Record) -> serde_json::Result<Value> {
+    match record {
+        Record::Genesis(it) => serde_json::to_value(it),
+        Record::Principal(it) => serde_json::to_value(it),
+        Record::Policy(it) => serde_json::to_value(it),
+        Record::Decided(it) => serde_json::to_value(it),
+        Record::Refused(it) => serde_json::to_value(it),
+        Record::Started(it) => serde_json::to_value(it),
+        Record::Signal(it) => serde_json::to_value(it),
+        Record::Ended(it) => serde_json::to_value(it),
+        Record::Revoked(it) => serde_json::to_value(it),
+        Record::Halted(it) | Record::Resumed(it) => serde_json::to_value(it),
+        Record::Erased(it) => serde_json::to_value(it),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_cannot_pretend_to_be_several() {
+        let argv = ["git", "commit", "-m", "a b\nplacet: permitted", "it's", ""];
+        let argv: Vec<String> = argv.iter().map(ToString::to_string).collect();
+        let line = command_line(&argv);
+        assert_eq!(line, r"git commit -m 'a b\nplacet: permitted' 'it'\''s' ''");
+    }
+
+    #[test]
+    fn texts_of_callers_cannot_move_the_cursor() {
+        assert_eq!(cut("a\u{1b}[2Jb", 40), r"a\u{1b}[2Jb");
+        assert_eq!(cut("abcdef", 4), "abc…");
+    }
+
+    #[test]
+    fn lengths_of_time_have_the_detail_that_matters() {
+        let cases = [
+            (999, "999 ms"),
+            (1_250, "1.2 s"),
+            (61_000, "1 min"),
+            (3_660_000, "1 h 01 min"),
+            (90_000_000, "1 d 1 h"),
+        ];
+        for (ms, text) in cases {
+            assert_eq!(duration(ms), text);
+        }
+    }
+}
