@@ -1,1 +1,24 @@
-//! policy
+//! `placet policy`: bundles, from the first draft to being in force.
+
+mod draft;
+mod force;
+mod status;
+
+use crate::cli::{Global, Policy};
+use crate::context::Domain;
+use crate::exit::{Failure, Status};
+use crate::out::Out;
+
+pub(crate) fn policy(global: &Global, command: &Policy, out: Out) -> Result<Status, Failure> {
+    match command {
+        Policy::Init { dir } => draft::init(dir, out),
+        Policy::Fmt { dir, check } => draft::fmt(dir, *check, out),
+        Policy::Lint { dir } => draft::lint(dir, out),
+        Policy::Check { dir } => draft::check(dir, out),
+        Policy::Test { dir } => draft::test(dir, out),
+        Policy::Diff { old, new } => draft::diff(old, new, out),
+        Policy::Activate { dir } => force::activate(&Domain::open(global)?, dir, out),
+        Policy::Rollback { to } => force::rollback(&Domain::open(global)?, *to, out),
+        Policy::Status => status::status(&Domain::open(global)?, out),
+    }
+}

@@ -1,0 +1,102 @@
+//! `placet policy status`: what is in force, and what was.
+
+use placet_evidence::{PolicyActivated, Record};
+use placet_log::LogReader;
+use placet_policy::Policy;
+use placet_types::Index;
+use serde_json::{Value, json};
+
+use crate::context::{Domain, clock, records};
+use crate::exit::{Failure, Status};
+use crate::out::{BAD, BOLD, DIM, GOOD, Out, WARN, paint};
+use crate::show;
+
+/// Every activation, in order: the last one is in force.
+pub(super) fn activations(
+    reader: &LogReader,
+    out: Out,
+) -> Result<Vec<(Index, PolicyActivated)>, Failure> {
+    let bar = out.progress("reading the log", reader.size().get());
+    let mut found = Vec::new();
+    for record in records(reader, Index::default()) {
+        let (index, record) = record?;
+        if let Record::Policy(activated) = record {
+            found.push((index, activated));
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(found)
+}
+
+pub(super) fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
+    let history = activations(&domain.log()?, out)?;
+    let Some((index, active)) = history.last() else {
+        out.value(&json!({ "active": Value::Null, "history": [] }));
+        out.line(format!("{}: every intent is denied", paint(BAD, "no bundle is in force")));
+        return Ok(Status::Ok);
+    };
+    let policy = domain.bundles().load(active.bundle);
+    let status = if policy.is_ok() { Status::Ok } else { Status::Unverified };
+    let compiled = policy.as_ref().ok();
+    out.value(&json!({
+        "active": value(*index, active),
+        "policies": compiled.map(|policy| policy.rules().map(|rule| &rule.id).collect::<Vec<_>>()),
+        "validity": compiled.map(Policy::validity),
+        "problem": policy.as_ref().err().map(|error| &error.reason),
+        "history": history.iter().map(|(index, one)| value(*index, one)).collect::<Vec<_>>(),
+    }));
+    print_active(*index, active, out);
+    match &policy {
+        Ok(policy) => print_policy(policy, out),
+        Err(error) => {
+            let reason = show::shown(&error.reason);
+            out.line(format!("  {} {reason}", paint(BAD, "not usable here:")));
+        }
+    }
+    out.line(String::new());
+    print_history(&history, out);
+    Ok(status)
+}
+
+fn value(index: Index, one: &PolicyActivated) -> Value {
+    json!({
+        "index": index, "time": one.time, "name": one.name, "revision": one.revision,
+        "digest": one.bundle, "by": one.by, "signers": one.signers,
+    })
+}
+
+fn print_active(index: Index, active: &PolicyActivated, out: Out) {
+    let name = paint(BOLD, &active.name);
+    out.line(format!("{} {name} revision {}", paint(GOOD, "in force:"), active.revision));
+    out.line(format!("  digest    {}", active.bundle));
+    out.line(format!("  since     {} (record {index}, by {})", active.time, active.by));
+    out.line(format!("  signed    {}", show::list(&active.signers)));
+}
+
+fn print_policy(policy: &Policy, out: Out) {
+    let (permits, forbids): (Vec<_>, Vec<_>) = policy.rules().partition(|rule| rule.permits);
+    out.line(format!("  policies  {} permits, {} forbids", permits.len(), forbids.len()));
+    out.line(format!("  profiles  {}", show::list(policy.profiles().map(|profile| profile.name()))));
+    let validity = policy.validity();
+    if !validity.holds_at(clock().wall()) {
+        out.line(format!("  {}", paint(WARN, "its validity does not include now")));
+    } else if let Some(end) = validity.expires {
+        out.line(format!("  expires   {end}"));
+    }
+}
+
+fn print_history(history: &[(Index, PolicyActivated)], out: Out) {
+    let row = |(index, one): &(Index, PolicyActivated)| {
+        vec![
+            one.revision.to_string(),
+            one.name.clone(),
+            one.time.to_string(),
+            one.by.to_string(),
+            index.to_string(),
+            paint(DIM, show::short(&one.bundle)),
+        ]
+    };
+    let rows: Vec<Vec<String>> = history.iter().map(row).collect();
+    out.table(&["REVISION", "NAME", "IN FORCE FROM", "BY", "RECORD", "DIGEST"], &rows);
+}
