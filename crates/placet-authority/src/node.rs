@@ -14,6 +14,7 @@ mod registry;
 mod scrub;
 mod server;
 mod start;
+mod views;
 pub mod wire;
 
 pub use client::{Connection, LinkError, Pushed};

@@ -15,10 +15,7 @@ use placet_types::{Denial, DenialCode, ExecutionId, Index, PrincipalId};
 use super::answer::{act, denied_response, recorded, refuse, submission, unavailable_response};
 use super::registry::{Outlet, Registry};
 use super::scrub::scrub;
-use super::wire::{
-    self, ActBody, ExecutionBody, PermittedBody, PolicyStatus, PrincipalBody, Request, Response,
-    StatusBody, SubmitBody, VERSION, Welcome,
-};
+use super::wire::{self, ActBody, PermittedBody, Request, Response, SubmitBody, VERSION, Welcome};
 use crate::authority::{Authority, OpenError, REASON_BYTES_MAX, Running};
 use crate::clock::Clock;
 use crate::control::ActError;
@@ -354,9 +351,9 @@ impl Node {
                 }
             }
             Request::Act(body) => self.act(body, peer),
-            Request::Status => Response::Status(Box::new(self.status())),
-            Request::Executions => Response::Executions(self.executions()),
-            Request::Principals => Response::Principals(self.principals()),
+            Request::Status => Response::Status(Box::new(self.authority.status())),
+            Request::Executions => Response::Executions(self.authority.executions()),
+            Request::Principals => Response::Principals(self.authority.principals()),
             Request::Stop => {
                 self.stopping.store(true, Ordering::Relaxed);
                 Response::Stopping
@@ -485,66 +482,6 @@ impl Node {
                         && principal.uids.contains(&uid)
                 })
                 .map(|(id, _)| id.clone())
-        })
-    }
-
-    fn status(&self) -> StatusBody {
-        let size = self.authority.reader().size();
-        let writing = self.authority.is_writing();
-        self.authority.with_state(|state| {
-            let running = |phase: &Phase| matches!(phase, Phase::Running(_));
-            let (running, authorized): (Vec<_>, Vec<_>) = state
-                .executions()
-                .partition(|(_, execution)| running(&execution.phase));
-            StatusBody {
-                domain: state.genesis().domain.clone(),
-                authorized: authorized.len() as u64,
-                halted: state.is_halted(),
-                pid: std::process::id(),
-                policy: state.policy().map(|active| PolicyStatus {
-                    bundle: active.bundle,
-                    name: active.name.clone(),
-                    revision: active.revision,
-                    since: active.since,
-                }),
-                running: running.len() as u64,
-                size,
-                writing,
-            }
-        })
-    }
-
-    fn executions(&self) -> Vec<ExecutionBody> {
-        self.authority.with_state(|state| {
-            state
-                .executions()
-                .map(|(exec, execution)| ExecutionBody {
-                    decided: execution.decided,
-                    ending: execution.ending,
-                    exec: *exec,
-                    grant: execution.grant.clone(),
-                    intent: execution.intent.clone(),
-                    running_since: match execution.phase {
-                        Phase::Authorized => None,
-                        Phase::Running(since) => Some(since),
-                    },
-                })
-                .collect()
-        })
-    }
-
-    fn principals(&self) -> Vec<PrincipalBody> {
-        self.authority.with_state(|state| {
-            state
-                .principals()
-                .map(|(id, principal)| PrincipalBody {
-                    acts_for: principal.acts_for.iter().cloned().collect(),
-                    groups: principal.groups.iter().cloned().collect(),
-                    id: id.clone(),
-                    status: principal.status,
-                    uids: principal.uids.iter().copied().collect(),
-                })
-                .collect()
         })
     }
 }

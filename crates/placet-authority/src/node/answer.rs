@@ -1,0 +1,72 @@
+//! Between what the authority knows and what stands on the wire.
+
+use placet_decision::Params;
+use placet_evidence::Caller;
+use placet_types::{Denial, DenialCode, Index};
+
+use super::wire::{ActBody, Response, SubmitBody};
+use crate::control::Act;
+use crate::submission::{Denied, Submission, Unavailable};
+
+pub(super) fn submission(body: SubmitBody, uid: u32) -> Submission {
+    Submission {
+        intent: body.intent.into_bytes(),
+        params: Params {
+            bytes: body.params.into_bytes(),
+            salt: body.salt,
+        },
+        holder: body.holder,
+        environment: body.environment,
+        caller: body.door.map_or(Caller::Unix(uid), Caller::Execution),
+        caller_uid: uid,
+    }
+}
+
+pub(super) fn act(body: ActBody) -> Act {
+    match body {
+        ActBody::Revoke { reason, selector } => Act::Revoke { selector, reason },
+        ActBody::Halt { reason } => Act::Halt { reason },
+        ActBody::Resume { reason } => Act::Resume { reason },
+        ActBody::Principal(body) => Act::Principal {
+            id: body.id,
+            groups: body.groups,
+            uids: body.uids,
+            acts_for: body.acts_for,
+            status: body.status,
+        },
+        ActBody::Activate { archive, bundle } => Act::Activate {
+            archive: archive.into_bytes(),
+            bundle,
+        },
+        ActBody::Erase { index, reason } => Act::Erase { index, reason },
+    }
+}
+
+pub(super) fn refuse(code: DenialCode, reason: impl Into<String>) -> Response {
+    Response::Error(Denial::new(code, reason))
+}
+
+pub(super) fn unavailable_response(unavailable: Unavailable) -> Response {
+    refuse(unavailable.code(), unavailable.to_string())
+}
+
+pub(super) fn denied_response(denied: Denied) -> Response {
+    let Denied {
+        index,
+        exec,
+        denial,
+    } = denied;
+    Response::Denied {
+        denial,
+        exec,
+        index,
+    }
+}
+
+pub(super) fn recorded(outcome: Result<Result<Index, Denied>, Unavailable>) -> Response {
+    match outcome {
+        Ok(Ok(index)) => Response::Recorded { index },
+        Ok(Err(denied)) => denied_response(denied),
+        Err(unavailable) => unavailable_response(unavailable),
+    }
+}

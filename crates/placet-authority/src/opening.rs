@@ -1,0 +1,79 @@
+//! Opening: from the log, and a saved fold where there is one that fits, to the state.
+
+use placet_evidence::Entry;
+use placet_log::{LogReader, snapshots};
+use placet_state::State;
+use placet_types::Index;
+
+use crate::authority::OpenError;
+use crate::keys::NodeKeys;
+use crate::sequence::OnSnapshot;
+
+pub(crate) fn check_keys(state: &State, keys: &NodeKeys) -> Result<(), OpenError> {
+    let named = &state.genesis().keys;
+    let pairs = [
+        ("artifact", named.artifact, keys.artifact.public()),
+        ("log", named.log, keys.log),
+        ("record", named.record, keys.record.public()),
+    ];
+    match pairs.into_iter().find(|(_, named, held)| named != held) {
+        Some((role, _, _)) => Err(OpenError::OtherKey(role)),
+        None => Ok(()),
+    }
+}
+
+/// Folds the log, from a saved fold where there is one that fits.
+pub(crate) fn fold(
+    reader: &LogReader,
+    snapshots: Option<&std::path::Path>,
+) -> Result<State, OpenError> {
+    let saved = snapshots.and_then(|dir| saved_state(reader, dir));
+    let (mut state, from) = match saved {
+        Some(state) => {
+            let next = state.next();
+            (state, next)
+        }
+        None => (begin(reader)?, Index::new(1)),
+    };
+    let mut index = from;
+    for entry in reader.entries(from..reader.size()) {
+        let (_, entry) = entry?;
+        let record = Entry::from_bytes(entry)
+            .read()
+            .map_err(|error| OpenError::Entry { index, error })?;
+        state
+            .apply(index, &record)
+            .map_err(|error| OpenError::Fold { index, error })?;
+        index = index.next();
+    }
+    Ok(state)
+}
+
+pub(crate) fn begin(reader: &LogReader) -> Result<State, OpenError> {
+    let index = Index::default();
+    if reader.size() == index {
+        return Err(OpenError::Empty);
+    }
+    let entry = Entry::from_bytes(reader.entry(index)?);
+    let record = entry
+        .read()
+        .map_err(|error| OpenError::Entry { index, error })?;
+    State::begin(&record).map_err(|error| OpenError::Fold { index, error })
+}
+
+fn saved_state(reader: &LogReader, dir: &std::path::Path) -> Option<State> {
+    let mut root_at = |size| reader.root_at(size).ok();
+    let loaded = snapshots::load_latest(dir, reader.size().get(), &mut root_at).ok()?;
+    State::from_snapshot(&loaded.snapshot?.bytes).ok()
+}
+
+pub(crate) fn saver(dir: Option<std::path::PathBuf>, reader: LogReader) -> OnSnapshot {
+    Box::new(move |state| {
+        let Some(dir) = &dir else { return };
+        let size = state.next().get();
+        // A fold that was not saved costs time at the next start and nothing else.
+        if let (Ok(root), Ok(bytes)) = (reader.root_at(size), state.to_snapshot()) {
+            drop(snapshots::save(dir, size, root, &bytes));
+        }
+    })
+}

@@ -1,0 +1,164 @@
+//! What waits for its record, and what happens once that record is durable.
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use placet_artifact::Unsigned;
+use placet_decision::Params;
+use placet_evidence::{
+    Caller, CheckedDenial, Environment, Grant, PrincipalRecord, Record, Selector, Stage,
+};
+use placet_types::{
+    Denial, DenialCode, Digest, ExecutionId, GatewayName, Index, Intent, PrincipalId, Salt, Scope,
+};
+
+use crate::activate::Activation;
+use crate::control::ActError;
+use crate::submission::{Answer, Denied, EndReport, Unavailable};
+
+/// Where an answer goes. The receiver may be gone; the record stands all the same.
+pub(crate) type Reply<T> = SyncSender<Result<T, Unavailable>>;
+
+/// One thing that waits for its record.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// An intent that parses.
+    Intent(Box<Prepared>, Reply<Answer>),
+    /// An attempt that will be refused whatever the state says.
+    Refuse(Attempt, Reply<Denied>),
+    /// A gateway is about to start an execution.
+    Start(StartRequest, Reply<Result<Index, Denied>>),
+    /// Something notable happened.
+    Signal(SignalReport, Reply<Result<Index, Denied>>),
+    /// An execution is over.
+    End(EndReport, Reply<Result<Index, Denied>>),
+    /// An operator's act.
+    Act(ReadyAct, PrincipalId, Reply<Result<Index, ActError>>),
+}
+
+/// An intent that parses, with what belongs to it.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) intent: Intent,
+    pub(crate) params: Params,
+    pub(crate) holder: String,
+    pub(crate) environment: Environment,
+    pub(crate) caller: Caller,
+    pub(crate) exec: ExecutionId,
+}
+
+/// An attempt that never became a decision.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) presented: Vec<u8>,
+    pub(crate) salt: Salt,
+    pub(crate) caller_uid: u32,
+    pub(crate) denial: Denial,
+    pub(crate) exec: Option<ExecutionId>,
+    pub(crate) stage: Stage,
+}
+
+/// A gateway is about to start an execution.
+#[derive(Debug)]
+pub(crate) struct StartRequest {
+    pub(crate) exec: ExecutionId,
+    pub(crate) artifact: Digest,
+    pub(crate) gateway: GatewayName,
+    pub(crate) caller_uid: u32,
+    pub(crate) salt: Salt,
+}
+
+/// Something notable happened while an execution ran.
+#[derive(Debug)]
+pub(crate) struct SignalReport {
+    pub(crate) exec: ExecutionId,
+    pub(crate) code: DenialCode,
+    pub(crate) count: u64,
+    pub(crate) detail: String,
+}
+
+/// An act whose costly part is done.
+#[derive(Debug)]
+pub(crate) enum ReadyAct {
+    Revoke(Selector, String),
+    Halt(String),
+    Resume(String),
+    Principal(PrincipalRecord),
+    Activate(Box<Activation>),
+    Erase(Index, String),
+}
+
+/// A record that is on its way, and what happens once it is durable.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) record: Record,
+    pub(crate) payload: Option<Vec<u8>>,
+    pub(crate) then: Then,
+}
+
+/// What happens once a record is durable.
+#[derive(Debug)]
+pub(crate) enum Then {
+    Permit {
+        reply: Reply<Answer>,
+        unsigned: Unsigned,
+        grant: Grant,
+        scope: Arc<Scope>,
+    },
+    Deny {
+        reply: Reply<Answer>,
+        exec: ExecutionId,
+        denial: CheckedDenial,
+    },
+    Refused {
+        reply: Reply<Denied>,
+        denied: Denied,
+    },
+    /// A start, signal or end that was refused: recorded as an attempt.
+    NotDone {
+        reply: Reply<Result<Index, Denied>>,
+        denied: Denied,
+    },
+    Done {
+        reply: Reply<Result<Index, Denied>>,
+    },
+    Acted {
+        reply: Reply<Result<Index, ActError>>,
+        erase: Option<Index>,
+    },
+}
+
+/// Sends an answer. Whoever asked may be gone: then nobody is left to be told.
+pub(crate) fn answer<T>(reply: &Reply<T>, answer: Result<T, Unavailable>) {
+    if reply.send(answer).is_err() {
+        // The record stands; a permit that nobody took lapses.
+    }
+}
+
+impl Then {
+    /// Tells whoever waits that nothing was recorded.
+    pub(crate) fn fail(self) {
+        let gone = Unavailable::Evidence;
+        match self {
+            Self::Permit { reply, .. } | Self::Deny { reply, .. } => answer(&reply, Err(gone)),
+            Self::Refused { reply, .. } => answer(&reply, Err(gone)),
+            Self::NotDone { reply, .. } | Self::Done { reply } => answer(&reply, Err(gone)),
+            Self::Acted { reply, .. } => answer(&reply, Err(gone)),
+        }
+    }
+}
+
+impl Work {
+    /// Tells whoever waits that nothing was recorded.
+    pub(crate) fn fail(self) {
+        let gone = Unavailable::Evidence;
+        match self {
+            Self::Intent(_, reply) => answer(&reply, Err(gone)),
+            Self::Refuse(_, reply) => answer(&reply, Err(gone)),
+            Self::Start(_, reply) | Self::Signal(_, reply) | Self::End(_, reply) => {
+                answer(&reply, Err(gone));
+            }
+            Self::Act(_, _, reply) => answer(&reply, Err(gone)),
+        }
+    }
+}
