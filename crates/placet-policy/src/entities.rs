@@ -1,10 +1,11 @@
-//! `entities.toml`: which group stands in which, and which programs form a toolset.
+//! `entities.toml`: which group stands in which, which programs form a toolset, and lists of words
+//! that policies look for.
 //!
 //! Who is in a group is not said here: that is recorded with the principal, in the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use cedar_policy::Entity;
+use cedar_policy::{Entity, EntityUid, RestrictedExpression};
 use serde::Deserialize;
 
 use crate::glob;
@@ -14,7 +15,7 @@ use crate::strict;
 
 pub(crate) const FILE: &str = "entities.toml";
 
-/// Groups and toolsets of a bundle.
+/// Groups, toolsets and wordlists of a bundle.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entities {
@@ -24,6 +25,9 @@ pub(crate) struct Entities {
     /// Toolsets by name.
     #[serde(default)]
     pub toolsets: BTreeMap<String, Toolset>,
+    /// Wordlists by name.
+    #[serde(default)]
+    pub wordlists: BTreeMap<String, Wordlist>,
 }
 
 /// A group of principals.
@@ -54,6 +58,18 @@ pub(crate) struct Toolset {
     pub within: Vec<String>,
 }
 
+/// A list of words that policies look for among arguments.
+///
+/// A list in a policy is made anew on every evaluation; this one is made once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wordlist {
+    /// What these words have in common.
+    pub description: String,
+    /// The words.
+    pub words: BTreeSet<String>,
+}
+
 impl Entities {
     pub(crate) fn read(text: &str) -> Result<Self, Vec<Problem>> {
         let entities: Self = strict::read(FILE, text).map_err(|problem| vec![problem])?;
@@ -73,7 +89,7 @@ impl Entities {
             .map(|(name, _)| name.as_str())
     }
 
-    /// The groups and toolsets as Cedar entities.
+    /// The groups, toolsets and wordlists as Cedar entities.
     pub(crate) fn to_cedar(&self) -> Result<Vec<Entity>, Unusable> {
         let groups = self
             .groups
@@ -83,16 +99,26 @@ impl Entities {
             .toolsets
             .iter()
             .map(|(name, set)| ("Toolset", name, &set.within));
-        groups
-            .chain(toolsets)
-            .map(|(kind, name, within)| {
-                let parents = within.iter().map(|outer| uid(kind, outer));
-                Ok(Entity::new_no_attrs(
-                    uid(kind, name)?,
-                    parents.collect::<Result<_, _>>()?,
-                ))
-            })
-            .collect()
+        let nested = groups.chain(toolsets).map(|(kind, name, within)| {
+            let parents = within.iter().map(|outer| uid(kind, outer));
+            let parents = parents.collect::<Result<_, _>>()?;
+            Ok(Entity::new_no_attrs(uid(kind, name)?, parents))
+        });
+        let wordlists = self
+            .wordlists
+            .iter()
+            .map(|(name, list)| wordlist(name, list));
+        nested.chain(wordlists).collect()
+    }
+
+    /// Whether this is a toolset or a wordlist, which only the bundle can define, and it does not.
+    pub(crate) fn lacks(&self, uid: &EntityUid) -> bool {
+        let name: &str = uid.id().as_ref();
+        match uid.type_name().to_string().as_str() {
+            "Toolset" => !self.toolsets.contains_key(name),
+            "Wordlist" => !self.wordlists.contains_key(name),
+            _ => false,
+        }
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -123,7 +149,11 @@ impl Entities {
                 bad(format!("toolset `{name}`: {message}"));
             }
         }
-        let names = self.groups.keys().chain(self.toolsets.keys());
+        let names = self
+            .groups
+            .keys()
+            .chain(self.toolsets.keys())
+            .chain(self.wordlists.keys());
         for name in names.filter(|name| !is_name(name)) {
             bad(format!(
                 "`{name}` is no name: letters, digits, `.`, `_` and `-`, at most 64"
@@ -131,6 +161,20 @@ impl Entities {
         }
         problems
     }
+}
+
+fn wordlist(name: &str, list: &Wordlist) -> Result<Entity, Unusable> {
+    let words = list
+        .words
+        .iter()
+        .map(|word| RestrictedExpression::new_string(word.clone()));
+    let words = ("words".to_owned(), RestrictedExpression::new_set(words));
+    Entity::new(
+        uid("Wordlist", name)?,
+        HashMap::from([words]),
+        HashSet::new(),
+    )
+    .map_err(|error| Unusable::Value(error.to_string()))
 }
 
 impl Toolset {

@@ -84,6 +84,23 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// Adds a record with those of its parts that policies can look at.
+    fn record<const N: usize>(
+        &mut self,
+        name: &str,
+        make: impl FnOnce() -> [Part; N],
+    ) -> Result<(), Unusable> {
+        let wanted = self.wanted;
+        self.add(name, || {
+            let parts = make()
+                .into_iter()
+                .filter(|(part, _)| wanted.has_part(name, part));
+            let parts = parts.map(|(part, value)| (part.to_owned(), value));
+            RestrictedExpression::new_record(parts)
+                .map_err(|error| Unusable::Value(error.to_string()))
+        })
+    }
+
     fn text(&mut self, name: &str, value: &str) -> Result<(), Unusable> {
         self.add(name, || Ok(text(value)))
     }
@@ -187,22 +204,24 @@ fn common(request: &Request<'_>, to: &mut Builder<'_>) -> Result<(), Unusable> {
     to.bool("delegated", !request.delegation.is_empty())?;
     to.set("delegation", request.delegation.iter().map(acting))?;
     to.long("depth", u64::from(request.depth))?;
-    to.add("environment", || environment(request.environment, trusted))?;
-    to.add("history", || history(request.history))?;
+    to.record("environment", || environment(request.environment, trusted))?;
+    to.record("history", || history(request.history))?;
     to.long("hour", hour)?;
     to.text(
         "profile",
         request.profile_asked.map_or("", ProfileName::as_str),
     )?;
-    to.add("risk", || risk(request.risk))?;
+    to.record("risk", || risk(request.risk))?;
     to.add("time", || {
         Ok(RestrictedExpression::new_datetime(request.time.to_string()))
     })?;
     to.long("weekday", weekday)
 }
 
-fn environment(environment: &Environment, trusted: bool) -> Result<RestrictedExpression, Unusable> {
-    record([
+type Part = (&'static str, RestrictedExpression);
+
+fn environment(environment: &Environment, trusted: bool) -> [Part; 7] {
+    [
         ("arch", text(&environment.arch)),
         ("distribution", text(&environment.distribution)),
         ("kernel", text(&environment.kernel)),
@@ -210,15 +229,15 @@ fn environment(environment: &Environment, trusted: bool) -> Result<RestrictedExp
         ("machine", text(&environment.machine.to_string())),
         ("tier", text(&environment.tier)),
         ("trusted", RestrictedExpression::new_bool(trusted)),
-    ])
+    ]
 }
 
-fn history(history: &History) -> Result<RestrictedExpression, Unusable> {
+fn history(history: &History) -> [Part; 6] {
     let since = history
         .since_last_permit_secs
         .unwrap_or(NEVER_SECS)
         .min(NEVER_SECS);
-    record([
+    [
         ("denial_streak", long(history.denial_streak)),
         ("denials_hour", long(history.denials_hour)),
         ("permits_hour", long(history.permits_hour)),
@@ -228,30 +247,21 @@ fn history(history: &History) -> Result<RestrictedExpression, Unusable> {
             RestrictedExpression::new_bool(history.seen_resource),
         ),
         ("since_last_permit_secs", long(since)),
-    ])
+    ]
 }
 
-fn risk(risk: &Risk) -> Result<RestrictedExpression, Unusable> {
+fn risk(risk: &Risk) -> [Part; 2] {
     let factors = risk.factors.iter().map(|factor| text(factor));
-    record([
+    [
         ("factors", RestrictedExpression::new_set(factors)),
         ("score", long(u64::from(risk.score))),
-    ])
+    ]
 }
 
 /// Hour (0 to 23) and weekday (1 is Monday) of an instant, UTC. 1970-01-01 was a Thursday.
 fn clock(time: Millis) -> (u64, u64) {
     let secs = time.as_unix_secs();
     (secs / 3600 % 24, (secs / 86_400 + 3) % 7 + 1)
-}
-
-fn record<const N: usize>(
-    pairs: [(&str, RestrictedExpression); N],
-) -> Result<RestrictedExpression, Unusable> {
-    let pairs = pairs
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value));
-    RestrictedExpression::new_record(pairs).map_err(|error| Unusable::Value(error.to_string()))
 }
 
 fn text(value: &str) -> RestrictedExpression {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use cedar_policy::{
-    Entities, EntityUid, ParseErrors, Policy as CedarPolicy, PolicyId, PolicySet,
-    ResourceConstraint, Schema, SchemaFragment, Template, ValidationMode, Validator,
+    Entities, ParseErrors, Policy as CedarPolicy, PolicyId, PolicySet, ResourceConstraint, Schema,
+    SchemaFragment, Template, ValidationMode, Validator,
 };
 use miette::Diagnostic;
 
@@ -45,7 +45,7 @@ pub(super) fn compile(bundle: &Bundle) -> Result<Policy, Vec<Problem>> {
     let sources = parse_sources(bundle)?;
     let mut problems = validate(&sources, &schema);
     problems.extend(unknown_profiles(bundle, &sources));
-    problems.extend(unknown_toolsets(bundle, &sources));
+    problems.extend(undefined(bundle, &sources));
     let base = base_entities(bundle, &schema).map_err(|problem| vec![problem])?;
     if !problems.is_empty() {
         problems.sort();
@@ -297,9 +297,9 @@ pub(super) fn validator_warnings(
         .collect()
 }
 
-/// A policy on a toolset that the bundle does not define would never apply: a forbid that is
-/// misspelt would forbid nothing.
-fn unknown_toolsets(bundle: &Bundle, sources: &Sources) -> Vec<Problem> {
+/// A policy on a toolset or a wordlist that the bundle does not define would never apply, or always
+/// fail: a forbid that is misspelt would forbid nothing.
+fn undefined(bundle: &Bundle, sources: &Sources) -> Vec<Problem> {
     let mut problems = Vec::new();
     for policy in sources.set.policies() {
         let mut named = policy.entity_literals();
@@ -308,13 +308,9 @@ fn unknown_toolsets(bundle: &Bundle, sources: &Sources) -> Vec<Problem> {
         {
             named.push(uid);
         }
-        let unknown = |uid: &EntityUid| {
-            let name: &str = uid.id().as_ref();
-            uid.type_name().to_string() == "Toolset" && !bundle.entities.toolsets.contains_key(name)
-        };
-        for uid in named.into_iter().filter(unknown) {
+        for uid in named.iter().filter(|uid| bundle.entities.lacks(uid)) {
             let message = format!("{uid} is not defined in {}", entities::FILE);
-            problems.push(sources.locate("unknown-toolset", policy.id(), message));
+            problems.push(sources.locate("undefined", policy.id(), message));
         }
     }
     problems

@@ -1,37 +1,43 @@
-//! The index: which policies can apply at all, by action, principal and resource of their scopes.
+//! The index: which policies apply, by action, principal and resource of their scopes.
 //!
-//! Cedar looks at every policy on every request. A policy whose scope cannot match is false before
-//! its condition is touched, so leaving it out takes away neither a reason nor an error. Policies
-//! with the same three scope keys share a bucket; a request visits the buckets of its own three
-//! entities and their ancestors, and the buckets that it met, in order, name a slice of the set.
+//! Cedar looks at every policy on every request, at every part of its scope. A policy whose scope
+//! does not match is false before its condition is touched, so leaving it out takes away neither a
+//! reason nor an error. Policies with the same three scope constraints share a bucket; a request
+//! visits exactly the buckets whose constraints its three entities satisfy, and the buckets that it
+//! met, in order, name a slice of the set. In a slice every scope is satisfied, so policies stand in
+//! it without theirs: only their conditions are left to evaluate.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cedar_policy::{
-    ActionConstraint, Entities, EntityTypeName, EntityUid, PolicyId, PolicySet,
-    PrincipalConstraint, ResourceConstraint,
+    ActionConstraint, Entities, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet,
+    PrincipalConstraint, ResourceConstraint, pst,
 };
 
 use super::cache::Cache;
 use super::mentions::Mentions;
 
-/// Policies that can apply to a request, as a set of their own.
+/// Policies that apply to a request, as a set of their own.
 #[derive(Debug)]
 pub(crate) struct Slice {
     pub(crate) set: PolicySet,
     pub(crate) mentions: Mentions,
 }
 
-/// One part of a scope, in the form that it is looked up by.
+/// One constraint of a scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     /// Unconstrained.
     Any,
     /// `is T`.
-    Type(EntityTypeName),
-    /// `== e`, `in e`, `is T in e`.
-    Entity(EntityUid),
+    Is(EntityTypeName),
+    /// `== e`.
+    Eq(EntityUid),
+    /// `in e`.
+    In(EntityUid),
+    /// `is T in e`.
+    IsIn(EntityTypeName, EntityUid),
 }
 
 /// Buckets of policies by their scopes.
@@ -41,7 +47,7 @@ pub(super) struct Index {
     buckets: Vec<Vec<PolicyId>>,
 }
 
-/// What the scope of a request can match.
+/// Every constraint that the three entities of a request satisfy.
 pub(super) struct Reach {
     action: Vec<Key>,
     principal: Vec<Key>,
@@ -79,7 +85,7 @@ impl Index {
         }
     }
 
-    /// The buckets whose scopes can match, in order.
+    /// The buckets whose scopes match, in order.
     fn buckets(&self, reach: &Reach) -> Vec<u32> {
         let mut found = Vec::new();
         for by_principal in reach.action.iter().filter_map(|key| self.actions.get(key)) {
@@ -108,11 +114,20 @@ impl Index {
         if let Some(slice) = slices.get(&buckets) {
             return Some(slice);
         }
-        let mut set = PolicySet::new();
+        let mut ids = BTreeSet::new();
         for bucket in &buckets {
-            for id in self.buckets.get(*bucket as usize)? {
-                add(&mut set, full, id)?;
-            }
+            // A policy stands in one bucket for each action of its list.
+            ids.extend(
+                self.buckets
+                    .get(*bucket as usize)?
+                    .iter()
+                    .map(AsRef::<str>::as_ref),
+            );
+        }
+        let mut set = PolicySet::new();
+        for id in ids {
+            set.add(without_scope(full.policy(&PolicyId::new(id))?)?)
+                .ok()?;
         }
         let mentions = Mentions::of(&set);
         let slice = Arc::new(Slice { set, mentions });
@@ -121,20 +136,18 @@ impl Index {
     }
 }
 
-/// Adds the policy `id` of `full`, with its template where it is a link.
-fn add(set: &mut PolicySet, full: &PolicySet, id: &PolicyId) -> Option<()> {
-    if set.policy(id).is_some() {
-        // It stands in two buckets: one for each action of its list.
-        return Some(());
-    }
-    let policy = full.policy(id)?;
-    let (Some(template), Some(slots)) = (policy.template_id(), policy.template_links()) else {
-        return set.add(policy.clone()).ok();
-    };
-    if set.template(template).is_none() {
-        set.add_template(full.template(template)?.clone()).ok()?;
-    }
-    set.link(template.clone(), id.clone(), slots).ok()
+/// The policy with its effect and conditions alone. Slots stand in scopes only, so that a template
+/// link becomes an ordinary policy.
+fn without_scope(policy: &Policy) -> Option<Policy> {
+    let tree = policy.to_pst().ok()?;
+    let mut body = tree.body().clone();
+    body.id = policy.id().clone().into();
+    body.principal = pst::PrincipalConstraint::Any;
+    body.action = pst::ActionConstraint::Any;
+    body.resource = pst::ResourceConstraint::Any;
+    body.annotations.clear();
+    let bare = pst::StaticPolicy::try_from(body).ok()?;
+    Policy::from_pst(pst::Policy::Static(bare)).ok()
 }
 
 impl Reach {
@@ -153,42 +166,43 @@ impl Reach {
 }
 
 fn reach(uid: &EntityUid, entities: &Entities) -> Vec<Key> {
-    let ancestors = entities.ancestors(uid).into_iter().flatten().cloned();
-    [
-        Key::Any,
-        Key::Type(uid.type_name().clone()),
-        Key::Entity(uid.clone()),
-    ]
-    .into_iter()
-    .chain(ancestors.map(Key::Entity))
-    .collect()
+    let kind = uid.type_name();
+    let mut keys = vec![Key::Any, Key::Is(kind.clone()), Key::Eq(uid.clone())];
+    // An entity is in itself.
+    let ancestors = entities.ancestors(uid).into_iter().flatten();
+    for outer in ancestors.chain([uid]) {
+        keys.push(Key::In(outer.clone()));
+        keys.push(Key::IsIn(kind.clone(), outer.clone()));
+    }
+    keys
 }
 
 fn principal_key(constraint: PrincipalConstraint) -> Key {
     match constraint {
         PrincipalConstraint::Any => Key::Any,
-        PrincipalConstraint::Is(kind) => Key::Type(kind),
-        PrincipalConstraint::In(uid)
-        | PrincipalConstraint::Eq(uid)
-        | PrincipalConstraint::IsIn(_, uid) => Key::Entity(uid),
+        PrincipalConstraint::Is(kind) => Key::Is(kind),
+        PrincipalConstraint::Eq(uid) => Key::Eq(uid),
+        PrincipalConstraint::In(uid) => Key::In(uid),
+        PrincipalConstraint::IsIn(kind, uid) => Key::IsIn(kind, uid),
     }
 }
 
 fn resource_key(constraint: ResourceConstraint) -> Key {
     match constraint {
         ResourceConstraint::Any => Key::Any,
-        ResourceConstraint::Is(kind) => Key::Type(kind),
-        ResourceConstraint::In(uid)
-        | ResourceConstraint::Eq(uid)
-        | ResourceConstraint::IsIn(_, uid) => Key::Entity(uid),
+        ResourceConstraint::Is(kind) => Key::Is(kind),
+        ResourceConstraint::Eq(uid) => Key::Eq(uid),
+        ResourceConstraint::In(uid) => Key::In(uid),
+        ResourceConstraint::IsIn(kind, uid) => Key::IsIn(kind, uid),
     }
 }
 
+/// `in [a, b]` is satisfied by what is in either.
 fn action_keys(constraint: ActionConstraint) -> Vec<Key> {
     match constraint {
         ActionConstraint::Any => vec![Key::Any],
-        ActionConstraint::Eq(uid) => vec![Key::Entity(uid)],
-        ActionConstraint::In(uids) => uids.into_iter().map(Key::Entity).collect(),
+        ActionConstraint::Eq(uid) => vec![Key::Eq(uid)],
+        ActionConstraint::In(uids) => uids.into_iter().map(Key::In).collect(),
     }
 }
 

@@ -93,6 +93,35 @@ fn annotations_that_nobody_carries_out_are_refused() {
 }
 
 #[test]
+fn wordlists_are_looked_up_by_policies() {
+    let entities = "[groups.agents]\ndescription = \"\"\n[toolsets.readers]\ndescription = \"\"\nprograms = []\n\
+                    [wordlists.remote]\ndescription = \"d\"\nwords = [\"push\", \"pull\"]\n";
+    let cedar = "@id(\"p\") permit(principal, action, resource);
+        @id(\"f\") forbid(principal, action, resource) when { context.args.containsAny(Wordlist::\"remote\".words) };";
+    let changes = [
+        ("entities.toml", Some(entities)),
+        ("policies/a.cedar", Some(cedar)),
+    ];
+    let policy = Policy::compile(&Bundle::read(&files(&changes)).unwrap()).unwrap();
+    let effect = |argv: &[&str]| {
+        let asked = Asked::of("/usr/bin/git", argv);
+        policy.shadow_check(&asked.request()).unwrap();
+        policy.evaluate(&asked.request()).effect
+    };
+    assert_eq!(effect(&["git", "-C", "x", "push"]), Effect::Forbid);
+    assert_eq!(effect(&["git", "status"]), Effect::Permit);
+    let misspelt = cedar.replace("\"remote\"", "\"remoet\"");
+    let message = only(&[
+        ("entities.toml", Some(entities)),
+        ("policies/a.cedar", Some(&misspelt)),
+    ]);
+    assert!(
+        message.contains("Wordlist::\"remoet\" is not defined"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_misspelt_toolset_is_an_error() {
     let message =
         cedar_problem("@id(\"a\") forbid(principal, action, resource in Toolset::\"raeders\");");
