@@ -14,7 +14,7 @@ mod facts;
 pub mod proof_bundle;
 mod record;
 
-pub use entry::{Entry, EntryError, Opened, PREDICATE_PREFIX};
+pub use entry::{Entry, EntryError, Glance, Opened, PREDICATE_PREFIX};
 pub use facts::{Caller, Environment, Facts, History, Risk};
 pub use record::{
     CheckedDenial, Decided, Ended, Erased, Exit, Genesis, Grant, Halt, Keys, KindName, Operators,

@@ -89,9 +89,9 @@ pub fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
 
 /// Reads a typed value from bytes that must be canonical already.
 ///
-/// The value is written again and compared, which is as strict as checking the text first: a
-/// duplicate or unknown member, a `null` for an absent one, a set out of order or an inexact number
-/// all differ from what is written.
+/// The text is held to I-JSON and to its one spelling; the value is then written again and
+/// compared, because a type can be looser than its text: a `null` for an absent member, or a set
+/// out of order.
 ///
 /// # Errors
 ///
@@ -101,16 +101,15 @@ pub fn from_bytes<T: DeserializeOwned + Serialize>(
     bytes: &[u8],
     bounds: Bounds,
 ) -> Result<T, Malformed> {
-    if bytes.len() > bounds.bytes_max {
-        return Err(Malformed::TooLong(bounds.bytes_max));
+    if Json::parse(bytes, bounds)?.to_canonical() != bytes {
+        return Err(Malformed::NotCanonical);
     }
     let shape = |error: serde_json::Error| Malformed::Shape(error.to_string());
     let value: T = serde_json::from_slice(bytes).map_err(shape)?;
-    if to_bytes(&value).map_err(shape)? == bytes {
+    if serde_json::to_vec(&value).map_err(shape)? == bytes {
         Ok(value)
     } else {
-        // Says which rule it is where the text itself breaks one.
-        Json::parse(bytes, bounds).and(Err(Malformed::NotCanonical))
+        Err(Malformed::NotCanonical)
     }
 }
 

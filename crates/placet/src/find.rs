@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use placet_evidence::{Decided, Entry, Record};
+use placet_evidence::{Decided, Entry, Glance, KindName, Record};
 use placet_lineage::Graph;
 use placet_log::{LogReader, snapshots};
 use placet_state::State;
@@ -21,6 +21,38 @@ pub(crate) fn record(reader: &LogReader, index: Index) -> Result<Record, Failure
     Ok(Entry::from_bytes(reader.entry(index)?).read()?)
 }
 
+/// The records from `from` on, in order, that `wanted` is for at a glance. The others are passed over:
+/// that they are in the log is checked, what they say is not.
+pub(crate) fn select(
+    reader: &LogReader,
+    from: Index,
+    wanted: impl Fn(Glance) -> bool,
+) -> impl Iterator<Item = Result<(Index, Record), Failure>> {
+    reader
+        .entries(from..reader.size())
+        .filter_map(move |entry| {
+            let (index, entry) = match entry {
+                Ok((index, bytes)) => (index, Entry::from_bytes(bytes)),
+                Err(error) => return Some(Err(error.into())),
+            };
+            read_if(index, &entry, &wanted).transpose()
+        })
+}
+
+/// What is no entry at a glance is read all the same, for the error.
+fn read_if(
+    index: Index,
+    entry: &Entry,
+    wanted: impl Fn(Glance) -> bool,
+) -> Result<Option<(Index, Record)>, Failure> {
+    if entry.glance().is_some_and(|glance| !wanted(glance)) {
+        return Ok(None);
+    }
+    let record = entry.read();
+    let unread = |error| Failure::unverified(format!("the record at {index}: {error}"));
+    Ok(Some((index, record.map_err(unread)?)))
+}
+
 /// The index that a text names: an index, `dec_<index>`, or the decision about an execution, which
 /// is named by the beginning of its id or of its artifact's.
 pub(crate) fn index(reader: &LogReader, text: &str, out: Out) -> Result<Index, Failure> {
@@ -37,30 +69,45 @@ pub(crate) fn decision(
     text: &str,
     out: Out,
 ) -> Result<(Index, Box<Decided>), Failure> {
-    let digits = text.strip_prefix("exec_").or_else(|| text.strip_prefix("art_"));
+    let digits = text
+        .strip_prefix("exec_")
+        .or_else(|| text.strip_prefix("art_"));
     let digits = digits.filter(|digits| {
         (1..=32).contains(&digits.len())
-            && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+            && digits
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     });
     let Some(digits) = digits else {
-        return Err(Failure::new(format!("{} names no record", crate::show::shown(text))).hint(
-            "give an index, dec_<index>, or exec_… from `placet executions`",
-        ));
+        return Err(
+            Failure::new(format!("{} names no record", crate::show::shown(text)))
+                .hint("give an index, dec_<index>, or exec_… from `placet executions`"),
+        );
     };
     let wanted = format!("exec_{digits}");
     let whole = wanted.parse::<ExecutionId>().ok();
     let mut found = None;
-    for record in Backwards::new(reader, out) {
+    let named = |exec: ExecutionId| match whole {
+        Some(whole) => whole == exec,
+        None => exec.to_string().starts_with(&wanted),
+    };
+    let glanced =
+        |glance: Glance| glance.kind == KindName::Decided && glance.exec.is_none_or(named);
+    for record in Backwards::new(reader, glanced, out) {
         let (index, record) = record?;
-        let Record::Decided(decided) = record else { continue };
+        let Record::Decided(decided) = record else {
+            continue;
+        };
         let exec = decided.facts.exec;
         if whole == Some(exec) {
             return Ok((index, decided));
         }
-        if whole.is_none() && exec.to_string().starts_with(&wanted) {
+        if named(exec) {
             if found.is_some() {
-                return Err(Failure::new(format!("more than one execution begins with {text}"))
-                    .hint("give more digits"));
+                return Err(
+                    Failure::new(format!("more than one execution begins with {text}"))
+                        .hint("give more digits"),
+                );
             }
             found = Some((index, decided));
         }
@@ -77,13 +124,18 @@ pub(crate) fn exists(reader: &LogReader, index: Index) -> Result<(), Failure> {
     if index < size {
         return Ok(());
     }
-    Err(Failure::new(format!("the log has {size} records, from index 0; there is none at {index}")))
+    Err(Failure::new(format!(
+        "the log has {size} records, from index 0; there is none at {index}"
+    )))
 }
 
 /// The executions that were decided from `from` on.
 pub(crate) fn graph(reader: &LogReader, from: Index, out: Out) -> Result<Graph, Failure> {
     let mut graph = Graph::new();
-    let bar = out.progress("reading the log", reader.size().get().saturating_sub(from.get()));
+    let bar = out.progress(
+        "reading the log",
+        reader.size().get().saturating_sub(from.get()),
+    );
     for record in records(reader, from) {
         let (index, record) = record?;
         graph.apply(index, &record).map_err(Failure::unverified)?;
@@ -104,7 +156,8 @@ pub(crate) fn begin_of_latest(
     if left == 0 {
         return Ok(reader.size());
     }
-    for record in Backwards::new(reader, out) {
+    let glanced = |glance: Glance| glance.kind == KindName::Decided;
+    for record in Backwards::new(reader, glanced, out) {
         let (index, record) = record?;
         if let Record::Decided(decided) = record
             && wanted(&decided)
@@ -129,7 +182,10 @@ pub(crate) fn state_before(
         Some(state) => state,
         None => State::begin(&record(reader, Index::default())?).map_err(Failure::unverified)?,
     };
-    let bar = out.progress("folding the log", index.get().saturating_sub(state.next().get()));
+    let bar = out.progress(
+        "folding the log",
+        index.get().saturating_sub(state.next().get()),
+    );
     for entry in reader.entries(state.next()..index) {
         let (at, bytes) = entry?;
         let record = Entry::from_bytes(bytes).read()?;
@@ -148,26 +204,35 @@ fn saved(domain: &Domain, reader: &LogReader, index: Index) -> Option<State> {
     (state.next() > Index::default()).then_some(state)
 }
 
-/// Records from the last to the first.
-struct Backwards<'a> {
+/// The records that are wanted at a glance, from the last to the first.
+struct Backwards<'a, F> {
     reader: &'a LogReader,
+    wanted: F,
     /// What was not read yet ends here.
     rest: u64,
     ready: VecDeque<(Index, Record)>,
     bar: indicatif::ProgressBar,
 }
 
-impl<'a> Backwards<'a> {
-    fn new(reader: &'a LogReader, out: Out) -> Self {
+impl<'a, F: Fn(Glance) -> bool> Backwards<'a, F> {
+    fn new(reader: &'a LogReader, wanted: F, out: Out) -> Self {
         let rest = reader.size().get();
-        Self { reader, rest, ready: VecDeque::new(), bar: out.progress("searching", rest) }
+        let bar = out.progress("searching", rest);
+        Self {
+            reader,
+            wanted,
+            rest,
+            ready: VecDeque::new(),
+            bar,
+        }
     }
 
     fn refill(&mut self) -> Result<(), Failure> {
         let from = self.rest.saturating_sub(CHUNK);
         for entry in self.reader.entries(Index::new(from)..Index::new(self.rest)) {
             let (index, bytes) = entry?;
-            self.ready.push_back((index, Entry::from_bytes(bytes).read()?));
+            self.ready
+                .extend(read_if(index, &Entry::from_bytes(bytes), &self.wanted)?);
         }
         self.bar.inc(self.rest - from);
         self.rest = from;
@@ -175,11 +240,11 @@ impl<'a> Backwards<'a> {
     }
 }
 
-impl Iterator for Backwards<'_> {
+impl<F: Fn(Glance) -> bool> Iterator for Backwards<'_, F> {
     type Item = Result<(Index, Record), Failure>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ready.is_empty() {
+        while self.ready.is_empty() {
             if self.rest == 0 {
                 return None;
             }
@@ -192,7 +257,7 @@ impl Iterator for Backwards<'_> {
     }
 }
 
-impl Drop for Backwards<'_> {
+impl<F> Drop for Backwards<'_, F> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

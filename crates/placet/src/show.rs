@@ -69,7 +69,11 @@ pub(crate) fn duration(ms: u64) -> String {
 /// How long ago `then` is at `now`.
 pub(crate) fn age(now: Millis, then: Millis) -> String {
     let ms = now.since(then);
-    if ms < 1_000 { "now".to_owned() } else { duration(ms) }
+    if ms < 1_000 {
+        "now".to_owned()
+    } else {
+        duration(ms)
+    }
 }
 
 /// The first digits of a digest.
@@ -88,13 +92,24 @@ pub(crate) fn exit(exit: Exit) -> String {
 
 /// Texts in a row, or that there are none.
 pub(crate) fn list(texts: impl IntoIterator<Item = impl ToString>) -> String {
-    let texts: Vec<String> = texts.into_iter().map(|text| shown(&text.to_string())).collect();
-    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+    let texts: Vec<String> = texts
+        .into_iter()
+        .map(|text| shown(&text.to_string()))
+        .collect();
+    if texts.is_empty() {
+        "none".to_owned()
+    } else {
+        texts.join(", ")
+    }
 }
 
 /// A record in words.
 pub(crate) fn words(record: &Record) -> Words {
-    let words = |who: &dyn ToString, what: String, style| Words { who: who.to_string(), what, style };
+    let words = |who: &dyn ToString, what: String, style| Words {
+        who: who.to_string(),
+        what,
+        style,
+    };
     match record {
         Record::Genesis(it) => words(&"", format!("{} began", it.domain), DIM),
         Record::Principal(it) => {
@@ -106,7 +121,12 @@ pub(crate) fn words(record: &Record) -> Words {
             words(&it.by, what, DIM)
         }
         Record::Policy(it) => {
-            let what = format!("{} revision {} in force, {}", it.name, it.revision, short(&it.bundle));
+            let what = format!(
+                "{} revision {} in force, {}",
+                it.name,
+                it.revision,
+                short(&it.bundle)
+            );
             words(&it.by, what, WARN)
         }
         Record::Decided(it) => decided(it),
@@ -120,14 +140,18 @@ pub(crate) fn words(record: &Record) -> Words {
             words(&"", what, WARN)
         }
         Record::Ended(it) => ended(it),
-        Record::Revoked(it) => {
-            words(&it.by, format!("{}: {}", shown(&it.selector.to_string()), shown(&it.reason)), BAD)
-        }
+        Record::Revoked(it) => words(
+            &it.by,
+            format!("{}: {}", shown(&it.selector.to_string()), shown(&it.reason)),
+            BAD,
+        ),
         Record::Halted(it) => words(&it.by, format!("the domain: {}", shown(&it.reason)), BAD),
         Record::Resumed(it) => words(&it.by, format!("the domain: {}", shown(&it.reason)), GOOD),
-        Record::Erased(it) => {
-            words(&it.by, format!("payload of {}: {}", it.index, shown(&it.reason)), WARN)
-        }
+        Record::Erased(it) => words(
+            &it.by,
+            format!("payload of {}: {}", it.index, shown(&it.reason)),
+            WARN,
+        ),
     }
 }
 
@@ -137,11 +161,23 @@ fn decided(it: &Decided) -> Words {
     match &it.denial {
         None => {
             let what = format!("permit {action} {id} by {}", list(&it.policy.determining));
-            Words { who, what, style: GOOD }
+            Words {
+                who,
+                what,
+                style: GOOD,
+            }
         }
         Some(denial) => {
-            let what = format!("deny {} {action} {id}: {}", denial.code, shown(&denial.reason));
-            Words { who, what, style: BAD }
+            let what = format!(
+                "deny {} {action} {id}: {}",
+                denial.code,
+                shown(&denial.reason)
+            );
+            Words {
+                who,
+                what,
+                style: BAD,
+            }
         }
     }
 }
@@ -155,9 +191,15 @@ fn ended(it: &Ended) -> Words {
     };
     let cause = it.cause.map(|code| format!(" {code}"));
     let exit = it.exit.map(|how| format!(", {}", exit(how)));
-    let took = it.usage.map(|usage| format!(", {}", duration(usage.wall_ms)));
+    let took = it
+        .usage
+        .map(|usage| format!(", {}", duration(usage.wall_ms)));
     let details: String = [cause, exit, took].into_iter().flatten().collect();
-    Words { who: String::new(), what: format!("{word}{details}"), style }
+    Words {
+        who: String::new(),
+        what: format!("{word}{details}"),
+        style,
+    }
 }
 
 /// A record with what every kind has in common, for programs.

@@ -182,7 +182,9 @@ pub(crate) fn issued() -> String {
 }
 
 pub(crate) fn digest_of(artifact: &str) -> Digest {
-    Digest::of(artifact.as_bytes())
+    // An outsider's way: what is signed stands before the last dot.
+    let signed = artifact.rsplit_once('.').map_or(artifact, |(signed, _)| signed);
+    Digest::of(signed.as_bytes())
 }
 
 /// The members of a `decided` record that tie it to an artifact, and one that does not.

@@ -13,24 +13,40 @@ use crate::find;
 use crate::out::{BAD, DIM, GOOD, Out, WARN, paint};
 use crate::show;
 
-const HEADING: [&str; 6] = ["EXECUTION", "STATUS", "AGE", "PRINCIPAL", "PROGRAM", "RECORD"];
+const HEADING: [&str; 6] = [
+    "EXECUTION",
+    "STATUS",
+    "AGE",
+    "PRINCIPAL",
+    "PROGRAM",
+    "RECORD",
+];
 
 pub(crate) fn executions(global: &Global, args: &Executions, out: Out) -> Result<Status, Failure> {
     let domain = Domain::open(global)?;
-    if args.running { live(&domain, args, out) } else { past(&domain, args, out) }
+    if args.running {
+        live(&domain, args, out)
+    } else {
+        past(&domain, args, out)
+    }
 }
 
 /// What the node holds to be authorized or running. Without a node nothing is.
 fn live(domain: &Domain, args: &Executions, out: Out) -> Result<Status, Failure> {
-    let mut all = match domain.running_node()? {
-        None => Vec::new(),
-        Some(mut link) => match link.ask(&Request::Executions)? {
-            Response::Executions(all) => all,
-            Response::Error(denial) => return Err(denial.into()),
-            _ => return Err(Failure::unverified("the node gave an answer that does not fit")),
-        },
-    };
-    all.retain(|one| args.principal.as_ref().is_none_or(|who| one.intent.principal == *who));
+    let mut all = Vec::new();
+    if let Some(mut link) = domain.running_node()? {
+        let Response::Executions(live) = link.ask(&Request::Executions)? else {
+            return Err(Failure::unverified(
+                "the node gave an answer that does not fit",
+            ));
+        };
+        all = live;
+    }
+    all.retain(|one| {
+        args.principal
+            .as_ref()
+            .is_none_or(|who| one.intent.principal == *who)
+    });
     all.sort_by_key(|one| one.decided);
     all.drain(..all.len().saturating_sub(args.limit));
     out.value(&all);
@@ -62,9 +78,14 @@ fn live_row(one: &ExecutionBody, now: Millis) -> Vec<String> {
 /// The latest executions and denied intents, as the log has them.
 fn past(domain: &Domain, args: &Executions, out: Out) -> Result<Status, Failure> {
     let reader = domain.log()?;
-    let query = Query { principal: args.principal.clone(), ..Query::default() };
+    let query = Query {
+        principal: args.principal.clone(),
+        ..Query::default()
+    };
     let wanted = |decided: &placet_evidence::Decided| {
-        args.principal.as_ref().is_none_or(|who| decided.intent.principal == *who)
+        args.principal
+            .as_ref()
+            .is_none_or(|who| decided.intent.principal == *who)
     };
     let from = find::begin_of_latest(&reader, args.limit, wanted, out)?;
     let graph = find::graph(&reader, from, out)?;
@@ -73,7 +94,11 @@ fn past(domain: &Domain, args: &Executions, out: Out) -> Result<Status, Failure>
     out.value(&values?);
     let now = clock().wall();
     let rows: Vec<Vec<String>> = nodes.iter().map(|node| row(node, now)).collect();
-    print(&rows, "nothing was decided yet; begin with `placet run -- ls`", out);
+    print(
+        &rows,
+        "nothing was decided yet; begin with `placet run -- ls`",
+        out,
+    );
     Ok(Status::Ok)
 }
 

@@ -9,7 +9,7 @@ mod print;
 use placet_authority::proofs;
 use placet_decision::CHECKS;
 use placet_evidence::proof_bundle::Disclosed;
-use placet_evidence::{Decided, Record, Refused};
+use placet_evidence::{Decided, Glance, KindName, Record, Refused};
 use placet_log::{LogReader, Payload};
 use placet_policy::{Explanation, Policy, Rule};
 use placet_types::canonical::{self, Bounds};
@@ -49,23 +49,33 @@ pub(crate) fn explain(global: &Global, args: &Explain, out: Out) -> Result<Statu
     let domain = Domain::open(global)?;
     let reader = domain.log()?;
     let index = find::index(&reader, &args.decision, out)?;
-    let (index, decided) = match find::record(&reader, index)? {
-        Record::Decided(decided) => (index, decided),
-        Record::Refused(refused) => return Ok(print_refused(index, &refused, out)),
-        record => match record.exec() {
-            // A start, an end, a signal: what allowed it is what there is to explain.
-            Some(exec) => find::decision(&reader, &exec.to_string(), out)?,
-            None => {
-                let kind = record.kind().as_str();
-                return Err(Failure::new(format!("the record at {index} is of kind `{kind}`"))
-                    .hint("only decisions have an explanation; `placet log tail` shows records in words"));
-            }
-        },
-    };
+    let record = find::record(&reader, index)?;
+    if let Record::Refused(refused) = &record {
+        return Ok(print_refused(index, refused, out));
+    }
+    let (index, decided) = decision(&reader, index, record, out)?;
     let known = Known::gather(&domain, &reader, index, decided, out)?;
     out.value(&known.value());
     print::print(&known, out);
     Ok(Status::Ok)
+}
+
+/// The decision that a record is about: itself, or what allowed a start, a signal, an end.
+fn decision(
+    reader: &LogReader,
+    index: Index,
+    record: Record,
+    out: Out,
+) -> Result<(Index, Box<Decided>), Failure> {
+    let (kind, exec) = (record.kind().as_str(), record.exec());
+    if let Record::Decided(decided) = record {
+        return Ok((index, decided));
+    }
+    let exec = exec.ok_or_else(|| {
+        Failure::new(format!("the record at {index} is of kind `{kind}`"))
+            .hint("only decisions have an explanation; `placet log tail` shows records in words")
+    })?;
+    find::decision(reader, &exec.to_string(), out)
 }
 
 impl Known {
@@ -78,29 +88,39 @@ impl Known {
     ) -> Result<Self, Failure> {
         let params = Params::read(reader, index)?;
         let bundle = decided.policy.bundle;
-        let policy = bundle.map(|bundle| {
-            domain.bundles().load(bundle).map_err(|error| error.reason)
-        });
+        let policy =
+            bundle.map(|bundle| domain.bundles().load(bundle).map_err(|error| error.reason));
         let scope = decided.grant.as_ref().and_then(|grant| {
             let bytes = domain.blobs().get(grant.scope).ok()?;
             canonical::from_bytes(&bytes, Bounds::RECORD).ok()
         });
         let explanation = match (&policy, &params) {
-            (Some(Ok(policy)), Params::Present(params)) if account::is_denied_by_policy(&decided) => {
+            (Some(Ok(policy)), Params::Present(params))
+                if account::is_denied_by_policy(&decided) =>
+            {
                 let state = find::state_before(domain, reader, index, out)?;
                 account::explanation(&state, policy, &decided, params)
             }
             _ => None,
         };
         let later = later(reader, index, &decided)?;
-        Ok(Self { index, decided, params, policy, scope, explanation, later })
+        Ok(Self {
+            index,
+            decided,
+            params,
+            policy,
+            scope,
+            explanation,
+            later,
+        })
     }
 
     /// The policies that determined the answer, as the bundle has them.
     fn rules(&self) -> Vec<(&String, Option<&Rule>)> {
         let policy = self.policy.as_ref().and_then(|policy| policy.as_ref().ok());
         let ids = self.decided.policy.determining.iter();
-        ids.map(|id| (id, policy.and_then(|policy| policy.rule(id)))).collect()
+        ids.map(|id| (id, policy.and_then(|policy| policy.rule(id))))
+            .collect()
     }
 
     fn process(&self) -> Option<ProcessParams> {
@@ -121,9 +141,7 @@ impl Known {
                 "permits": rule.map(|rule| rule.permits),
             })
         };
-        let later = |(index, record): &(Index, Record)| {
-            json!({ "index": index, "kind": record.kind().as_str(), "words": show::words(record).what })
-        };
+        let later = |(index, record): &(Index, Record)| json!({ "index": index, "kind": record.kind().as_str(), "words": show::words(record).what });
         json!({
             "index": self.index,
             "permit": denial.is_none(),
@@ -179,9 +197,12 @@ fn later(
     if decided.denial.is_some() {
         return Ok(later);
     }
-    for record in crate::context::records(reader, index.next()) {
+    let exec = decided.facts.exec;
+    // A refused artifact names its execution inside.
+    let glanced = |glance: Glance| glance.exec == Some(exec) || glance.kind == KindName::Refused;
+    for record in find::select(reader, index.next(), glanced) {
         let (index, record) = record?;
-        if record.exec() == Some(decided.facts.exec) {
+        if record.exec() == Some(exec) {
             let ended = matches!(record, Record::Ended(_));
             later.push((index, record));
             if ended {
@@ -209,7 +230,10 @@ fn print_refused(index: Index, refused: &Refused, out: Out) -> Status {
         placet_evidence::Stage::Artifact => "an artifact that was presented",
         placet_evidence::Stage::Control => "an operator's act",
     };
-    out.line(format!("  what     {stage}, by Unix user {}", refused.caller_uid));
+    out.line(format!(
+        "  what     {stage}, by Unix user {}",
+        refused.caller_uid
+    ));
     if let Some(exec) = refused.exec {
         out.line(format!("  about    {exec}"));
     }

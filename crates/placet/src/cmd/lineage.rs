@@ -26,21 +26,21 @@ struct Painted;
 
 impl Style for Painted {
     fn paint(&self, role: Role, text: &str) -> String {
-        match role {
-            Role::Branch | Role::Index | Role::Detail => paint(DIM, text),
-            Role::Status(state) => paint(style(state), text),
-            Role::Exec => paint(BOLD, text),
-            _ => text.to_owned(),
+        if let Role::Status(state) = role {
+            return paint(style(state), text);
+        }
+        if [Role::Branch, Role::Index, Role::Detail].contains(&role) {
+            return paint(DIM, text);
+        }
+        if role == Role::Exec {
+            paint(BOLD, text)
+        } else {
+            text.to_owned()
         }
     }
 }
 
-fn tree(
-    domain: &Domain,
-    exec: Option<&str>,
-    ascii: bool,
-    out: Out,
-) -> Result<Status, Failure> {
+fn tree(domain: &Domain, exec: Option<&str>, ascii: bool, out: Out) -> Result<Status, Failure> {
     let reader = domain.log()?;
     let (from, within) = match exec {
         None => (Index::default(), None),
@@ -51,13 +51,27 @@ fn tree(
         }
     };
     let graph = find::graph(&reader, from, out)?;
-    let query = Query { within, ..Query::default() };
+    let query = Query {
+        within,
+        ..Query::default()
+    };
     let nodes: Result<Vec<_>, _> = graph.select(&query).map(node_value).collect();
     out.value(&nodes?);
-    let charset = if ascii { Charset::Ascii } else { Charset::Unicode };
-    let drawing = Tree::of(&graph).charset(charset).at(clock().wall()).only(query).render(&Painted);
+    let charset = if ascii {
+        Charset::Ascii
+    } else {
+        Charset::Unicode
+    };
+    let drawing = Tree::of(&graph)
+        .charset(charset)
+        .at(clock().wall())
+        .only(query)
+        .render(&Painted);
     if drawing.is_empty() {
-        out.line(paint(DIM, "nothing was decided yet; begin with `placet run -- ls`"));
+        out.line(paint(
+            DIM,
+            "nothing was decided yet; begin with `placet run -- ls`",
+        ));
     } else {
         out.line(drawing.trim_end_matches('\n'));
     }
@@ -69,9 +83,10 @@ fn show_one(domain: &Domain, text: &str, out: Out) -> Result<Status, Failure> {
     let graph = find::graph(&reader, Index::default(), out)?;
     let node = graph.find(text).map_err(|error| {
         let failure = Failure::new(format!("{}: {error}", show::shown(text)));
-        match error {
-            FindError::Unknown => failure.hint("`placet executions` lists what was decided"),
-            _ => failure,
+        if error == FindError::Unknown {
+            failure.hint("`placet executions` lists what was decided")
+        } else {
+            failure
         }
     })?;
     let ids = |nodes: Vec<&Node>| nodes.iter().map(|node| node.exec).collect::<Vec<_>>();
@@ -90,9 +105,23 @@ fn show_one(domain: &Domain, text: &str, out: Out) -> Result<Status, Failure> {
 }
 
 fn print_node(node: &Node, out: Out) {
-    let row = |name: &str, text: String| out.line(format!("  {}  {text}", paint(DIM, format!("{name:<10}"))));
-    out.line(format!("{} {}", paint(BOLD, node.exec), paint(style(node.status()), status(node))));
-    row("action", format!("{} {} {}", node.action, node.resource.kind, show::shown(&node.resource.id)));
+    let row = |name: &str, text: String| {
+        out.line(format!("  {}  {text}", paint(DIM, format!("{name:<10}"))))
+    };
+    out.line(format!(
+        "{} {}",
+        paint(BOLD, node.exec),
+        paint(style(node.status()), status(node))
+    ));
+    row(
+        "action",
+        format!(
+            "{} {} {}",
+            node.action,
+            node.resource.kind,
+            show::shown(&node.resource.id)
+        ),
+    );
     row("principal", node.principal.to_string());
     if !node.delegation.is_empty() {
         row("acts for", show::list(&node.delegation));
@@ -105,32 +134,54 @@ fn print_node(node: &Node, out: Out) {
         row("until", permission.not_after.to_string());
     }
     row("policies", show::list(&node.policies));
-    row("decided", format!("{} (record {})", node.decided.time, node.decided.index));
+    row(
+        "decided",
+        format!("{} (record {})", node.decided.time, node.decided.index),
+    );
     if let Some(at) = node.started {
         row("started", format!("{} (record {})", at.time, at.index));
     }
     if let Some(end) = node.ended {
-        row("ended", format!("{} (record {})", end.at.time, end.at.index));
+        row(
+            "ended",
+            format!("{} (record {})", end.at.time, end.at.index),
+        );
         if let Some(exit) = end.exit {
             row("exit", show::exit(exit));
         }
         if let Some(usage) = end.usage {
             let (wall, cpu) = (show::duration(usage.wall_ms), show::duration(usage.cpu_ms));
-            row("used", format!("{wall}, {cpu} of processor, {} KiB", usage.rss_kib_max));
+            row(
+                "used",
+                format!("{wall}, {cpu} of processor, {} KiB", usage.rss_kib_max),
+            );
         }
     }
     if let Some(ran) = node.ran_ms(Some(clock().wall())) {
         row("ran", show::duration(ran));
     }
     if node.signals > 0 || node.refused > 0 {
-        row("notable", format!("{} signals, {} refused attempts", node.signals, node.refused));
+        row(
+            "notable",
+            format!(
+                "{} signals, {} refused attempts",
+                node.signals, node.refused
+            ),
+        );
     }
 }
 
 fn print_family(graph: &Graph, name: &str, family: &[ExecutionId], out: Out) {
     for node in family.iter().filter_map(|exec| graph.get(exec)) {
-        let (what, status) = (show::cut(&node.resource.id, 60), paint(style(node.status()), status(node)));
-        out.line(format!("  {}  {} {what} {status}", paint(DIM, format!("{name:<10}")), node.exec));
+        let (what, status) = (
+            show::cut(&node.resource.id, 60),
+            paint(style(node.status()), status(node)),
+        );
+        out.line(format!(
+            "  {}  {} {what} {status}",
+            paint(DIM, format!("{name:<10}")),
+            node.exec
+        ));
     }
 }
 

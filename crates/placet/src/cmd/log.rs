@@ -20,7 +20,11 @@ pub(crate) fn log(global: &Global, command: &Log, out: Out) -> Result<Status, Fa
     match command {
         Log::Tail { lines, follow } => tail::tail(&domain, *lines, *follow, out),
         Log::Entry { index } => entry(&domain, *index, out),
-        Log::Proof { what, bundle: false, .. } => proof::proof(&domain, what, out),
+        Log::Proof {
+            what,
+            bundle: false,
+            ..
+        } => proof::proof(&domain, what, out),
         Log::Proof { what, disclose, .. } => proof::bundle(&domain, what, *disclose, out),
         Log::Checkpoint => checkpoint(&domain, out),
         Log::Policy => policy(&domain, out),
@@ -96,10 +100,15 @@ fn export(domain: &Domain, dir: &std::path::Path, out: Out) -> Result<Status, Fa
 
 fn export_failure(error: placet_log::ExportError) -> Failure {
     use placet_log::ExportError;
-    match error {
-        ExportError::NotEmpty => Failure::new(error).hint("name a directory that is not there yet"),
-        ExportError::Read(error) => error.into(),
-        other => Failure::new(other),
+    if let ExportError::Read(error) = error {
+        return error.into();
+    }
+    let occupied = matches!(error, ExportError::NotEmpty);
+    let failure = Failure::new(error);
+    if occupied {
+        failure.hint("name a directory that is not there yet")
+    } else {
+        failure
     }
 }
 
@@ -107,18 +116,27 @@ fn erase(domain: &Domain, what: &str, reason: &str, out: Out) -> Result<Status, 
     let reader = domain.log()?;
     let erased = find::index(&reader, what, out)?;
     if matches!(reader.payload(erased)?, placet_log::Payload::None) {
-        return Err(Failure::new(format!("the record at {erased} has no private parameters"))
-            .hint("decisions and refused attempts have; `placet log tail` shows which they are"));
+        return Err(
+            Failure::new(format!("the record at {erased} has no private parameters")).hint(
+                "decisions and refused attempts have; `placet log tail` shows which they are",
+            ),
+        );
     }
     let index = act_recorded(
         domain,
-        ActBody::Erase { index: erased, reason: reason.to_owned() },
+        ActBody::Erase {
+            index: erased,
+            reason: reason.to_owned(),
+        },
     )?;
     out.value(&serde_json::json!({ "erased": erased, "index": index }));
     out.line(format!(
         "{} the private parameters of record {erased} {}",
         paint(WARN, "erased"),
-        paint(DIM, format!("(record {index}; the record itself still verifies)"))
+        paint(
+            DIM,
+            format!("(record {index}; the record itself still verifies)")
+        )
     ));
     Ok(Status::Ok)
 }

@@ -30,8 +30,15 @@ pub(crate) fn verify(global: &Global, args: &Verify, out: Out) -> Result<Status,
     let report = proof_bundle::verify(&bundle, &trusted.bytes);
     let other_policy = carries_other_policy(&bundle, &trusted);
     out.value(&value(&report, &trusted, other_policy)?);
-    let from = if trusted.own { "of the domain on this machine" } else { "that you named" };
-    out.line(format!("under the policy file {from}, {}", paint(BOLD, trusted.path.display())));
+    let from = if trusted.own {
+        "of the domain on this machine"
+    } else {
+        "that you named"
+    };
+    out.line(format!(
+        "under the policy file {from}, {}",
+        paint(BOLD, trusted.path.display())
+    ));
     if other_policy {
         let text = "the bundle carries another policy file; what a bundle says of whom to trust never counts";
         out.line(format!("{} {text}", paint(WARN, "note:")));
@@ -40,7 +47,11 @@ pub(crate) fn verify(global: &Global, args: &Verify, out: Out) -> Result<Status,
         out.line(line);
     }
     conclude(&report, out);
-    Ok(if report.holds() { Status::Ok } else { Status::Unverified })
+    Ok(if report.holds() {
+        Status::Ok
+    } else {
+        Status::Unverified
+    })
 }
 
 fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -52,7 +63,10 @@ fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
     // One byte more than a bundle can have, so that a longer one is refused for its length.
     let limit = BYTES_MAX as u64 + 1;
     if path == Path::new("-") {
-        std::io::stdin().take(limit).read_to_end(&mut bytes).map_err(failed)?;
+        std::io::stdin()
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
     } else {
         let file = std::fs::File::open(path).map_err(failed)?;
         file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
@@ -127,13 +141,20 @@ fn line(step: &Step, related: bool) -> String {
         StepOutcome::CannotTell(why) => ('?', WARN, Some(why.as_str())),
     };
     let detail = detail.map(|detail| paint(DIM, format!(" ({})", show::shown(detail))));
-    format!("  {} {question}{}", paint(style, mark), detail.unwrap_or_default())
+    format!(
+        "  {} {question}{}",
+        paint(style, mark),
+        detail.unwrap_or_default()
+    )
 }
 
 fn conclude(report: &Report, out: Out) {
     if let Some(step) = report.failed() {
         let at = paint(BOLD, step.name);
-        out.line(format!("{} at `{at}`; nothing after it was looked at", paint(BAD, "FAILED")));
+        out.line(format!(
+            "{} at `{at}`; nothing after it was looked at",
+            paint(BAD, "FAILED")
+        ));
         return;
     }
     let open = |step: &&Step| matches!(step.outcome, StepOutcome::CannotTell(_));
@@ -145,9 +166,17 @@ fn conclude(report: &Report, out: Out) {
     out.line(format!("{}{}", paint(GOOD, "VERIFIED"), paint(DIM, note)));
     if let Some(record) = &report.record {
         let words = show::words(record);
-        let who = if words.who.is_empty() { String::new() } else { format!(" {},", words.who) };
+        let who = if words.who.is_empty() {
+            String::new()
+        } else {
+            format!(" {},", words.who)
+        };
         let what = paint(words.style, words.what);
-        out.line(format!("  {} at {},{who} {what}", record.kind().as_str(), record.time()));
+        out.line(format!(
+            "  {} at {},{who} {what}",
+            record.kind().as_str(),
+            record.time()
+        ));
     }
 }
 

@@ -13,8 +13,12 @@ pub(super) fn is_denied_by_policy(decided: &Decided) -> bool {
     decided.denial.as_ref().is_some_and(|denial| {
         let code = denial.code;
         denial.check == 8
-            && [DenialCode::NoPermit, DenialCode::PolicyForbids, DenialCode::PolicyError]
-                .contains(&code)
+            && [
+                DenialCode::NoPermit,
+                DenialCode::PolicyForbids,
+                DenialCode::PolicyError,
+            ]
+            .contains(&code)
     })
 }
 
@@ -25,30 +29,38 @@ pub(super) fn explanation(
     decided: &Decided,
     disclosed: &Disclosed,
 ) -> Option<Explanation> {
-    let Facts { environment, time, .. } = &decided.facts;
+    let Facts {
+        environment, time, ..
+    } = &decided.facts;
     let intent = &decided.intent;
-    let bounds = Bounds { bytes_max: ProcessParams::BYTES_MAX, ..Bounds::MESSAGE };
+    let bounds = Bounds {
+        bytes_max: ProcessParams::BYTES_MAX,
+        ..Bounds::MESSAGE
+    };
     let params = Json::parse(disclosed.params.as_bytes(), bounds).ok()?;
     let principal = state.principal(&intent.principal)?;
     let groups: Vec<String> = principal.groups.iter().cloned().collect();
     let (delegation, depth) = ancestry(state, intent.parent, &intent.principal);
     let history = state.history(&intent.principal, resource_digest(&intent.resource), *time);
-    Some(explain(policy, &Request {
-        principal: &intent.principal,
-        groups: &groups,
-        action: &intent.action,
-        resource: &intent.resource,
-        params: &params,
-        delegation: &delegation,
-        depth,
-        profile_asked: intent.asked.profile.as_ref(),
-        environment,
-        // Check 6 came before and passed.
-        environment_trusted: true,
-        history: &history,
-        risk: &decided.risk,
-        time: *time,
-    }))
+    Some(explain(
+        policy,
+        &Request {
+            principal: &intent.principal,
+            groups: &groups,
+            action: &intent.action,
+            resource: &intent.resource,
+            params: &params,
+            delegation: &delegation,
+            depth,
+            profile_asked: intent.asked.profile.as_ref(),
+            environment,
+            // Check 6 came before and passed.
+            environment_trusted: true,
+            history: &history,
+            risk: &decided.risk,
+            time: *time,
+        },
+    ))
 }
 
 /// Who the execution would have acted for, and how deep it would have been.
@@ -82,8 +94,11 @@ fn value(account: &Account) -> Value {
                 Holds::No => ("no", None),
                 Holds::Failed(message) => ("failed", Some(message)),
             };
-            let seen: serde_json::Map<String, Value> =
-                condition.seen.iter().map(|(what, value)| (what.clone(), json!(value))).collect();
+            let seen: serde_json::Map<String, Value> = condition
+                .seen
+                .iter()
+                .map(|(what, value)| (what.clone(), json!(value)))
+                .collect();
             json!({ "text": condition.text, "holds": holds, "error": error, "seen": seen })
         })
         .collect();

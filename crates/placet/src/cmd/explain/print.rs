@@ -18,10 +18,14 @@ pub(super) fn print(known: &Known, out: Out) {
     later(known, out);
     change(known, out);
     let index = known.index;
-    row("proof", format!("placet log proof {index} --bundle > proof.json; placet verify proof.json"), out);
+    row(
+        "proof",
+        format!("placet log proof {index} --bundle > proof.json; placet verify proof.json"),
+        out,
+    );
 }
 
-fn row(name: &str, text: String, out: Out) {
+fn row(name: &str, text: impl std::fmt::Display, out: Out) {
     out.line(format!("  {}{text}", paint(DIM, format!("{name:<10}"))));
 }
 
@@ -39,22 +43,34 @@ fn who(known: &Known, out: Out) {
         Caller::Unix(uid) => format!("Unix user {uid}, by the kernel's word"),
         Caller::Execution(exec) => format!("through the door of {exec}"),
     };
-    row("who", format!("{} ({caller})", known.decided.intent.principal), out);
+    row(
+        "who",
+        format!("{} ({caller})", known.decided.intent.principal),
+        out,
+    );
     let chain = known.decided.grant.as_ref().map(|grant| &grant.delegation);
     if let Some(chain) = chain.filter(|chain| !chain.is_empty()) {
         row("acts for", show::list(chain), out);
     }
     if let Some(parent) = known.decided.intent.parent {
-        row("parent", parent.to_string(), out);
+        row("parent", parent, out);
     }
 }
 
 fn what(known: &Known, out: Out) {
     let intent = &known.decided.intent;
-    row("what", format!("{} {}", intent.action, show::shown(&intent.resource.id)), out);
+    row(
+        "what",
+        format!("{} {}", intent.action, show::shown(&intent.resource.id)),
+        out,
+    );
     match (known.process(), &known.params) {
         (Some(params), _) => {
-            row("command", show::cut(&show::command_line(&params.argv), 400), out);
+            row(
+                "command",
+                show::cut(&show::command_line(&params.argv), 400),
+                out,
+            );
             row("in", show::shown(params.cwd.as_str()), out);
             if params.workspace != params.cwd {
                 row("workspace", show::shown(params.workspace.as_str()), out);
@@ -64,10 +80,17 @@ fn what(known: &Known, out: Out) {
             }
         }
         (None, Params::Erased) => row("command", paint(WARN, "erased on purpose"), out),
-        (None, _) => row("command", paint(BAD, "missing or damaged; see `placet log fsck`"), out),
+        (None, _) => row(
+            "command",
+            paint(BAD, "missing or damaged; see `placet log fsck`"),
+            out,
+        ),
     }
     let asked = &intent.asked;
-    let profile = asked.profile.as_ref().map(|profile| format!("profile {profile}"));
+    let profile = asked
+        .profile
+        .as_ref()
+        .map(|profile| format!("profile {profile}"));
     let lifetime = asked.lifetime_secs.map(|secs| format!("at most {secs}"));
     let asked: Vec<String> = [profile, lifetime].into_iter().flatten().collect();
     if !asked.is_empty() {
@@ -78,7 +101,11 @@ fn what(known: &Known, out: Out) {
 fn why(known: &Known, out: Out) {
     if let Some(denial) = &known.decided.denial {
         let check = check_name(denial.check).unwrap_or("unknown");
-        row("check", format!("{} of 10 failed: {check}", denial.check), out);
+        row(
+            "check",
+            format!("{} of 10 failed: {check}", denial.check),
+            out,
+        );
         row("reason", show::shown(&denial.reason), out);
     }
     for (id, rule) in known.rules() {
@@ -86,9 +113,17 @@ fn why(known: &Known, out: Out) {
             row("policy", paint(BOLD, id), out);
             continue;
         };
-        let effect = if rule.permits { paint(GOOD, "permits") } else { paint(BAD, "forbids") };
+        let effect = if rule.permits {
+            paint(GOOD, "permits")
+        } else {
+            paint(BAD, "forbids")
+        };
         let place = paint(DIM, format!("{}:{}", rule.file, rule.line));
-        row("policy", format!("{} {effect} {place}", paint(BOLD, id)), out);
+        row(
+            "policy",
+            format!("{} {effect} {place}", paint(BOLD, id)),
+            out,
+        );
         if let Some(description) = &rule.description {
             row("", show::shown(description), out);
         }
@@ -97,7 +132,16 @@ fn why(known: &Known, out: Out) {
         None => row("bundle", paint(BAD, "none was in force"), out),
         Some(Ok(policy)) => {
             let digest = show::short(&policy.digest());
-            row("bundle", format!("{} revision {} {}", policy.name(), policy.revision(), paint(DIM, digest)), out);
+            row(
+                "bundle",
+                format!(
+                    "{} revision {} {}",
+                    policy.name(),
+                    policy.revision(),
+                    paint(DIM, digest)
+                ),
+                out,
+            );
         }
         Some(Err(why)) => row("bundle", paint(BAD, show::shown(why)), out),
     }
@@ -119,18 +163,42 @@ fn facts(known: &Known, out: Out) {
         out,
     );
     let risk = &known.decided.risk;
-    row("risk", format!("{} of 100: {}", risk.score, show::list(&risk.factors)), out);
+    row(
+        "risk",
+        format!("{} of 100: {}", risk.score, show::list(&risk.factors)),
+        out,
+    );
 }
 
 fn granted(known: &Known, out: Out) {
-    let Some(grant) = &known.decided.grant else { return };
-    let Grant { profile, not_before, not_after, lease_ms, .. } = grant;
-    row("execution", known.decided.facts.exec.to_string(), out);
-    row("granted", format!("profile {profile}, from {not_before} until {not_after}"), out);
-    row("lease", format!("renewed every {}", show::duration(*lease_ms)), out);
+    let Some(grant) = &known.decided.grant else {
+        return;
+    };
+    let Grant {
+        profile,
+        not_before,
+        not_after,
+        lease_ms,
+        ..
+    } = grant;
+    row("execution", known.decided.facts.exec, out);
+    row(
+        "granted",
+        format!("profile {profile}, from {not_before} until {not_after}"),
+        out,
+    );
+    row(
+        "lease",
+        format!("renewed every {}", show::duration(*lease_ms)),
+        out,
+    );
     match &known.scope {
         Some(scope) => print_scope(scope, out),
-        None => row("scope", paint(BAD, format!("{} is not kept here", grant.scope)), out),
+        None => row(
+            "scope",
+            paint(BAD, format!("{} is not kept here", grant.scope)),
+            out,
+        ),
     }
 }
 
@@ -145,21 +213,32 @@ fn later(known: &Known, out: Out) {
         let words = show::words(record);
         let kind = record.kind().as_str();
         let place = paint(DIM, format!("record {index}, {}", record.time()));
-        row("then", format!("{kind} {} {place}", paint(words.style, words.what)), out);
+        row(
+            "then",
+            format!("{kind} {} {place}", paint(words.style, words.what)),
+            out,
+        );
     }
 }
 
 fn change(known: &Known, out: Out) {
-    let Some(denial) = &known.decided.denial else { return };
-    row("to change", denial.code.remedy().to_owned(), out);
-    let Some(explanation) = &known.explanation else { return };
-    let (title, accounts) = match denial.code {
-        DenialCode::NoPermit if explanation.near.is_empty() => {
-            out.line("  no permit comes near".to_owned());
-            return;
-        }
-        DenialCode::NoPermit => ("the permits that come nearest, and what each lacks:", &explanation.near),
-        _ => ("what the policies looked at:", &explanation.determining),
+    let Some(denial) = &known.decided.denial else {
+        return;
+    };
+    row("to change", denial.code.remedy(), out);
+    let Some(explanation) = &known.explanation else {
+        return;
+    };
+    let no_permit = denial.code == DenialCode::NoPermit;
+    let (title, accounts) = if no_permit && explanation.near.is_empty() {
+        ("no permit comes near", &explanation.near)
+    } else if no_permit {
+        (
+            "the permits that come nearest, and what each lacks:",
+            &explanation.near,
+        )
+    } else {
+        ("what the policies looked at:", &explanation.determining)
     };
     out.line(format!("  {}", paint(DIM, title)));
     for account in accounts {
@@ -169,6 +248,9 @@ fn change(known: &Known, out: Out) {
     }
     for fault in &explanation.evaluation.errors {
         let policy = fault.policy.as_deref().unwrap_or("the request itself");
-        out.line(format!("    {policy} failed: {}", show::shown(&fault.message)));
+        out.line(format!(
+            "    {policy} failed: {}",
+            show::shown(&fault.message)
+        ));
     }
 }

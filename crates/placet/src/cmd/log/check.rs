@@ -19,7 +19,10 @@ const LISTED_MAX: usize = 20;
 
 pub(super) fn fsck(domain: &Domain, repair: bool, out: Out) -> Result<Status, Failure> {
     let policy = public_policy(&domain.dir)?;
-    let log = policy.logs().first().ok_or_else(|| Failure::new("the policy names no log"))?;
+    let log = policy
+        .logs()
+        .first()
+        .ok_or_else(|| Failure::new("the policy names no log"))?;
     let check = entry_check(domain, log.key(), out);
     if repair {
         mend(domain, log.key(), &check, out)?;
@@ -31,18 +34,17 @@ pub(super) fn fsck(domain: &Domain, repair: bool, out: Out) -> Result<Status, Fa
     });
     bar.finish_and_clear();
     let report = report.map_err(Failure::new)?;
-    let status = if is_damaged(&report) { Status::Unverified } else { Status::Ok };
+    let status = if is_damaged(&report) {
+        Status::Unverified
+    } else {
+        Status::Ok
+    };
     out.value(&fsck_value(domain, &report, status == Status::Ok));
     fsck_lines(domain, &report, out);
     Ok(status)
 }
 
-fn mend(
-    domain: &Domain,
-    key: &VerifierKey,
-    check: &EntryCheck,
-    out: Out,
-) -> Result<(), Failure> {
+fn mend(domain: &Domain, key: &VerifierKey, check: &EntryCheck, out: Out) -> Result<(), Failure> {
     let busy = || {
         Failure::new("a node serves this domain: the log is being written")
             .hint("end it first, with `placet node stop`; without --repair fsck runs beside it")
@@ -52,10 +54,16 @@ fn mend(
     }
     match fsck::repair(&domain.dir.log(), key, check) {
         Ok(recovery) => {
-            out.line(format!("{} the derived files", paint(GOOD, "computed anew")));
+            out.line(format!(
+                "{} the derived files",
+                paint(GOOD, "computed anew")
+            ));
             if recovery.cut_bytes > 0 {
                 let bytes = recovery.cut_bytes;
-                out.line(format!("{} {bytes} bytes of an interrupted append", paint(WARN, "cut")));
+                out.line(format!(
+                    "{} {bytes} bytes of an interrupted append",
+                    paint(WARN, "cut")
+                ));
             }
             Ok(())
         }
@@ -71,24 +79,27 @@ fn mend(
 /// Judges entries that the log key does not vouch for by the record key of the genesis record.
 fn entry_check(domain: &Domain, key: &VerifierKey, out: Out) -> EntryCheck {
     let dir = domain.dir.log();
-    let proven = LogReader::open(&dir, key).and_then(|reader| Ok(reader.entry(Index::default()).ok()));
+    let proven = LogReader::open(&dir, key).map(|reader| reader.entry(Index::default()).ok());
     let entry = match proven {
         Ok(Some(entry)) => Some(entry),
         // Too damaged to be proven here. Were this one forged, the check would report index 0.
         Ok(None) | Err(_) => fsck::first_entry(&dir).ok().flatten(),
     };
     let Some(key) = entry.and_then(record_key) else {
-        out.note(paint(WARN, "the genesis record does not read: signatures of records are not checked"));
+        out.note(paint(
+            WARN,
+            "the genesis record does not read: signatures of records are not checked",
+        ));
         return EntryCheck::none_required();
     };
     EntryCheck::new(move |_, entry: &[u8]| Entry::from_bytes(entry.to_vec()).open(&key).is_ok())
 }
 
 fn record_key(entry: Vec<u8>) -> Option<PublicKey> {
-    match Entry::from_bytes(entry).read().ok()? {
-        Record::Genesis(genesis) => Some(genesis.keys.record),
-        _ => None,
-    }
+    let Ok(Record::Genesis(genesis)) = Entry::from_bytes(entry).read() else {
+        return None;
+    };
+    Some(genesis.keys.record)
 }
 
 /// A torn tail and a half-written slot of the head are what an interrupted or a running append
@@ -103,7 +114,9 @@ fn fsck_value(domain: &Domain, report: &Report, sound: bool) -> serde_json::Valu
         HeadState::Missing => (json!("missing"), false),
         HeadState::NotSigned => (json!("not_signed"), false),
     };
-    let bad = report.evidence.map(|bad| json!({ "index": bad.index, "damage": bad.damage.to_string() }));
+    let bad = report
+        .evidence
+        .map(|bad| json!({ "index": bad.index, "damage": bad.damage.to_string() }));
     let payloads = report.payloads;
     json!({
         "sound": sound, "domain": domain.name, "records": report.size, "frames": report.frames,
@@ -124,20 +137,26 @@ fn fsck_lines(domain: &Domain, report: &Report, out: Out) {
     let head = match report.head {
         HeadState::Signed { size, .. } => format!("signed, {size} records"),
         HeadState::Missing => paint(BAD, "missing: what the log must hold is unknown"),
-        HeadState::NotSigned => {
-            paint(BAD, "not signed by the log key of domain.tlog-policy, or of another log")
-        }
+        HeadState::NotSigned => paint(
+            BAD,
+            "not signed by the log key of domain.tlog-policy, or of another log",
+        ),
     };
     out.line(format!("  head      {head}"));
     let (size, frames, segments) = (report.size, report.frames, report.segments);
-    out.line(format!("  records   {size} sound, in {frames} batches and {segments} segment files"));
+    out.line(format!(
+        "  records   {size} sound, in {frames} batches and {segments} segment files"
+    ));
     let payloads = report.payloads;
     out.line(format!(
         "  payloads  {} present, {} erased, {} half erased, {} damaged",
         payloads.present, payloads.erased, payloads.half_erased, payloads.damaged
     ));
     let derived = report.derived.map(|fault| paint(BAD, fault));
-    out.line(format!("  derived   {}", derived.unwrap_or_else(|| "sound".to_owned())));
+    out.line(format!(
+        "  derived   {}",
+        derived.unwrap_or_else(|| "sound".to_owned())
+    ));
     for line in findings(report) {
         out.line(line);
     }
@@ -155,19 +174,37 @@ fn findings(report: &Report) -> Vec<String> {
         lines.push(hint("the evidence cannot be mended; restore the directory, or keep it as it is for whoever investigates"));
     }
     if let Some(index) = report.payloads.first_bad {
-        lines.push(format!("{} private parameters at index {index}", paint(BAD, "damaged")));
-        lines.push(hint("the record is proven all the same; `placet log erase` completes an erasure"));
+        lines.push(format!(
+            "{} private parameters at index {index}",
+            paint(BAD, "damaged")
+        ));
+        lines.push(hint(
+            "the record is proven all the same; `placet log erase` completes an erasure",
+        ));
     }
     if report.derived.is_some() {
-        lines.push(hint("`placet log fsck --repair` computes derived files anew; no evidence is in them"));
+        lines.push(hint(
+            "`placet log fsck --repair` computes derived files anew; no evidence is in them",
+        ));
     }
     if report.torn_bytes > 0 {
         let bytes = report.torn_bytes;
-        lines.push(format!("{} {bytes} bytes of an append under way or interrupted", paint(WARN, "open end:")));
-        lines.push(hint("nothing in them was acknowledged; the next node cuts them"));
+        lines.push(format!(
+            "{} {bytes} bytes of an append under way or interrupted",
+            paint(WARN, "open end:")
+        ));
+        lines.push(hint(
+            "nothing in them was acknowledged; the next node cuts them",
+        ));
     }
-    if let HeadState::Signed { damaged_slot: true, .. } = report.head {
-        lines.push(paint(WARN, "one of the two slots of the head is half written; the other one counts"));
+    if let HeadState::Signed {
+        damaged_slot: true, ..
+    } = report.head
+    {
+        lines.push(paint(
+            WARN,
+            "one of the two slots of the head is half written; the other one counts",
+        ));
     }
     if !is_damaged(report) {
         let clean = "every record is the one that was signed";
@@ -184,7 +221,11 @@ pub(super) fn replay(domain: &Domain, out: Out) -> Result<Status, Failure> {
     let reader = domain.log()?;
     let bar = out.progress("replaying", reader.size().get());
     let (bundles, blobs) = (domain.bundles(), domain.blobs());
-    let sources = Sources { reader: &reader, bundles: &bundles, blobs: &blobs };
+    let sources = Sources {
+        reader: &reader,
+        bundles: &bundles,
+        blobs: &blobs,
+    };
     let report = replay::replay(sources, |index| bar.set_position(index.get()));
     bar.finish_and_clear();
     let report = report?;
@@ -194,7 +235,11 @@ pub(super) fn replay(domain: &Domain, out: Out) -> Result<Status, Failure> {
         "unreadable": report.unreadable, "without_policy": report.without_policy,
     }));
     replay_lines(&report, out);
-    Ok(if report.holds() { Status::Ok } else { Status::Unverified })
+    Ok(if report.holds() {
+        Status::Ok
+    } else {
+        Status::Unverified
+    })
 }
 
 fn replay_lines(report: &ReplayReport, out: Out) {
@@ -205,22 +250,56 @@ fn replay_lines(report: &ReplayReport, out: Out) {
             (false, true) => paint(BAD, indices.len()),
             _ => indices.len().to_string(),
         };
-        let meaning = if indices.is_empty() { String::new() } else { paint(DIM, format!("  {meaning}")) };
+        let meaning = if indices.is_empty() {
+            String::new()
+        } else {
+            paint(DIM, format!("  {meaning}"))
+        };
         out.line(format!("  {name:<14}  {count}{meaning}"));
         for index in indices.iter().take(LISTED_MAX) {
             out.line(format!("    record {index}"));
         }
-        if let Some(more) = indices.len().checked_sub(LISTED_MAX).filter(|more| *more > 0) {
+        if let Some(more) = indices
+            .len()
+            .checked_sub(LISTED_MAX)
+            .filter(|more| *more > 0)
+        {
             out.line(format!("    and {more} more; --json lists all"));
         }
     };
-    row("different", &report.different, true, "computed again, these decisions come out otherwise");
-    row("erased", &report.erased, false, "proven, not recomputable: erased on purpose");
-    row("unreadable", &report.unreadable, true, "private parameters missing or damaged without a record that says why");
-    row("without policy", &report.without_policy, true, "the bundle in force then is not kept here, or is damaged");
+    row(
+        "different",
+        &report.different,
+        true,
+        "computed again, these decisions come out otherwise",
+    );
+    row(
+        "erased",
+        &report.erased,
+        false,
+        "proven, not recomputable: erased on purpose",
+    );
+    row(
+        "unreadable",
+        &report.unreadable,
+        true,
+        "private parameters missing or damaged without a record that says why",
+    );
+    row(
+        "without policy",
+        &report.without_policy,
+        true,
+        "the bundle in force then is not kept here, or is damaged",
+    );
     if report.holds() {
-        out.line(format!("{} every decision that can be computed again is the same", paint(GOOD, "holds:")));
+        out.line(format!(
+            "{} every decision that can be computed again is the same",
+            paint(GOOD, "holds:")
+        ));
     } else {
-        out.line(format!("{} the log does not follow from its own records", paint(BAD, "does not hold:")));
+        out.line(format!(
+            "{} the log does not follow from its own records",
+            paint(BAD, "does not hold:")
+        ));
     }
 }

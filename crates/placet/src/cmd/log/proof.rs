@@ -2,11 +2,11 @@
 
 use placet_authority::keys::{self, Role};
 use placet_authority::proofs::{self, ProofBundleError, Sources};
-use placet_evidence::Record;
+use placet_evidence::{Glance, Record};
 use placet_log::{LogReader, Payload};
 use placet_types::Index;
 
-use crate::context::{Domain, records};
+use crate::context::Domain;
 use crate::exit::{Failure, Status};
 use crate::find;
 use crate::out::Out;
@@ -47,9 +47,12 @@ pub(super) fn bundle(
         artifact_key: &artifact_key,
     };
     let related = related(&reader, index, &record, out)?;
-    let bundle = proofs::bundle(sources, index, &related, disclose).map_err(|error| match error {
-        ProofBundleError::Read(error) => error.into(),
-        other => Failure::unverified(other),
+    let bundle = proofs::bundle(sources, index, &related, disclose).map_err(|error| {
+        if let ProofBundleError::Read(error) = error {
+            error.into()
+        } else {
+            Failure::unverified(error)
+        }
     })?;
     let mut bytes = bundle.encode()?;
     bytes.push(b'\n');
@@ -60,8 +63,10 @@ pub(super) fn bundle(
 fn check_disclosable(reader: &LogReader, index: Index, record: &Record) -> Result<(), Failure> {
     let Record::Decided(_) = record else {
         let kind = record.kind().as_str();
-        return Err(Failure::new(format!("the record at {index} is of kind `{kind}`"))
-            .hint("only decisions have parameters to disclose; leave --disclose out"));
+        return Err(
+            Failure::new(format!("the record at {index} is of kind `{kind}`"))
+                .hint("only decisions have parameters to disclose; leave --disclose out"),
+        );
     };
     let hint = "leave --disclose out: the bundle verifies without the parameters";
     match reader.payload(index)? {
@@ -83,29 +88,30 @@ fn related(
     record: &Record,
     out: Out,
 ) -> Result<Vec<Index>, Failure> {
-    let Some(exec) = record.exec() else { return Ok(Vec::new()) };
-    let decided = match record {
-        Record::Decided(decided) if decided.denial.is_some() => return Ok(Vec::new()),
-        Record::Decided(_) => about,
+    let Some(exec) = record.exec() else {
+        return Ok(Vec::new());
+    };
+    let decided = if let Record::Decided(decided) = record {
+        if decided.denial.is_some() {
+            return Ok(Vec::new());
+        }
+        about
+    } else if let Ok((index, _)) = find::decision(reader, &exec.to_string(), out) {
+        index
+    } else {
         // A refused artifact may name an execution that never was.
-        _ => match find::decision(reader, &exec.to_string(), out) {
-            Ok((index, _)) => index,
-            Err(_) => return Ok(Vec::new()),
-        },
+        return Ok(Vec::new());
     };
     let mut related = vec![decided];
-    for record in records(reader, decided.next()) {
+    let glanced = |glance: Glance| glance.exec == Some(exec);
+    for record in find::select(reader, decided.next(), glanced) {
         let (index, record) = record?;
-        if record.exec() != Some(exec) {
-            continue;
+        let ended = matches!(record, Record::Ended(_));
+        if ended || matches!(record, Record::Started(_)) {
+            related.push(index);
         }
-        match record {
-            Record::Started(_) => related.push(index),
-            Record::Ended(_) => {
-                related.push(index);
-                break;
-            }
-            _ => {}
+        if ended {
+            break;
         }
     }
     related.retain(|index| *index != about);

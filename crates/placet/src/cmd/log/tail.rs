@@ -17,13 +17,12 @@ const POLL: Duration = Duration::from_millis(200);
 /// Principals of executions that are remembered for the records after their decision.
 const REMEMBERED_MAX: usize = 4096;
 
-pub(super) fn tail(
-    domain: &Domain,
-    lines: u64,
-    follow: bool,
-    out: Out,
-) -> Result<Status, Failure> {
-    let mut printer = Printer { out, principals: BTreeMap::new(), width: 1 };
+pub(super) fn tail(domain: &Domain, lines: u64, follow: bool, out: Out) -> Result<Status, Failure> {
+    let mut printer = Printer {
+        out,
+        principals: BTreeMap::new(),
+        width: 1,
+    };
     let mut reader = domain.log()?;
     let mut next = Index::new(reader.size().get().saturating_sub(lines));
     loop {
@@ -68,7 +67,11 @@ impl Printer {
     fn line(&mut self, index: Index, record: &Record) -> String {
         let words = show::words(record);
         let exec = record.exec().map(|exec| exec.short()).unwrap_or_default();
-        let who = if words.who.is_empty() { self.principal(record) } else { words.who };
+        let who = if words.who.is_empty() {
+            self.principal(record)
+        } else {
+            words.who
+        };
         self.remember(record);
         format!(
             "{:>width$}  {}  {}  {}  {who:<16}  {}",
@@ -91,12 +94,16 @@ impl Printer {
             if self.principals.len() >= REMEMBERED_MAX {
                 self.principals.clear();
             }
-            self.principals.insert(decided.facts.exec, decided.intent.principal.clone());
+            self.principals
+                .insert(decided.facts.exec, decided.intent.principal.clone());
         }
     }
 }
 
 /// A time to the millisecond, without the letters that only machines need.
 fn time(time: Millis) -> String {
-    time.to_string().replace('T', " ").trim_end_matches('Z').to_owned()
+    time.to_string()
+        .replace('T', " ")
+        .trim_end_matches('Z')
+        .to_owned()
 }

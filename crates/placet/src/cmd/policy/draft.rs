@@ -30,7 +30,11 @@ pub(super) fn init(dir: &Path, out: Out) -> Result<Status, Failure> {
     }
     let names: Vec<&String> = files.0.keys().collect();
     out.value(&json!({ "directory": dir, "files": names }));
-    out.line(format!("{} the starter bundle to {}", paint(GOOD, "wrote"), paint(BOLD, dir.display())));
+    out.line(format!(
+        "{} the starter bundle to {}",
+        paint(GOOD, "wrote"),
+        paint(BOLD, dir.display())
+    ));
     for name in names {
         out.line(format!("  {name}"));
     }
@@ -54,14 +58,22 @@ pub(super) fn fmt(dir: &Path, check: bool, out: Out) -> Result<Status, Failure> 
     }
     let names: Vec<&String> = changed.keys().collect();
     out.value(&json!({ "changed": names, "written": !check }));
-    let word = if check { paint(WARN, "not formatted") } else { paint(GOOD, "formatted") };
+    let word = if check {
+        paint(WARN, "not formatted")
+    } else {
+        paint(GOOD, "formatted")
+    };
     for name in &names {
         out.line(format!("{word} {name}"));
     }
     if names.is_empty() {
         out.line(paint(DIM, "everything is formatted"));
     }
-    Ok(if check && !names.is_empty() { Status::Error } else { Status::Ok })
+    Ok(if check && !names.is_empty() {
+        Status::Error
+    } else {
+        Status::Ok
+    })
 }
 
 /// Puts a file in the place of another: whole, or not at all.
@@ -85,7 +97,10 @@ pub(super) fn lint(dir: &Path, out: Out) -> Result<Status, Failure> {
     let found = placet_policy::lint(&bundle, &policy, Some(clock().wall()));
     if found.is_empty() {
         out.value(&json!({ "problems": [] }));
-        out.line(format!("{} nothing looks like a mistake", paint(GOOD, "clean:")));
+        out.line(format!(
+            "{} nothing looks like a mistake",
+            paint(GOOD, "clean:")
+        ));
         return Ok(Status::Ok);
     }
     Ok(print_problems(&found, out))
@@ -122,7 +137,11 @@ pub(super) fn test(dir: &Path, out: Out) -> Result<Status, Failure> {
     let report = run_tests(&bundle, &policy);
     out.value(&test_value(&report));
     print_tests(&report, out);
-    Ok(if report.passed() { Status::Ok } else { Status::Error })
+    Ok(if report.passed() {
+        Status::Ok
+    } else {
+        Status::Error
+    })
 }
 
 fn test_value(report: &TestReport) -> Value {
@@ -142,7 +161,11 @@ fn test_value(report: &TestReport) -> Value {
 fn print_tests(report: &TestReport, out: Out) {
     for failed in report.failures() {
         let place = paint(DIM, format!("{}:{}", failed.file, failed.line));
-        out.line(format!("{} {} {place}", paint(BAD, "failed"), paint(BOLD, show::shown(&failed.name))));
+        out.line(format!(
+            "{} {} {place}",
+            paint(BAD, "failed"),
+            paint(BOLD, show::shown(&failed.name))
+        ));
         out.line(format!("  {}", show::shown(&failed.command)));
         if let Some(why) = &failed.failure {
             out.line(format!("  {}", show::shown(why)));
@@ -151,23 +174,38 @@ fn print_tests(report: &TestReport, out: Out) {
     let (all, failed) = (report.results.len(), report.failures().count());
     out.line(match failed {
         0 => format!("{} {all} requests", paint(GOOD, "passed")),
-        failed => format!("{} of {all} requests", paint(BAD, format!("{failed} failed"))),
+        failed => format!(
+            "{} of {all} requests",
+            paint(BAD, format!("{failed} failed"))
+        ),
     });
     let (covered, open) = (report.covered.len(), report.uncovered.len());
-    out.line(format!("coverage {covered} of {} policies determined an answer", covered + open));
+    out.line(format!(
+        "coverage {covered} of {} policies determined an answer",
+        covered + open
+    ));
     for id in &report.uncovered {
         out.line(format!("  {} {id}", paint(WARN, "untested")));
     }
 }
 
 pub(super) fn diff(old: &Path, new: &Path, out: Out) -> Result<Status, Failure> {
-    let (before, after) = (bundle::read(&bundle::files(old)?)?, bundle::read(&bundle::files(new)?)?);
+    let (before, after) = (
+        bundle::read(&bundle::files(old)?)?,
+        bundle::read(&bundle::files(new)?)?,
+    );
     let diff = placet_policy::diff(&before, &after)
         .map_err(|problems| bundle::problems_failure("a bundle does not parse", &problems))?;
-    let changed: serde_json::Map<String, Value> =
-        diff.changed.iter().map(|(id, what)| (id.clone(), json!(what))).collect();
-    let members: serde_json::Map<String, Value> =
-        diff.members.iter().map(|(path, how)| (path.clone(), json!(how))).collect();
+    let changed: serde_json::Map<String, Value> = diff
+        .changed
+        .iter()
+        .map(|(id, what)| (id.clone(), json!(what)))
+        .collect();
+    let members: serde_json::Map<String, Value> = diff
+        .members
+        .iter()
+        .map(|(path, how)| (path.clone(), json!(how)))
+        .collect();
     out.value(&json!({
         "same": diff.is_empty(), "added": diff.added, "removed": diff.removed,
         "changed": changed, "members": members,
@@ -201,7 +239,10 @@ fn print_problems(problems: &[Problem], out: Out) -> Status {
     for problem in problems {
         out.line(problem_line(problem));
     }
-    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let errors = problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .count();
     let warnings = problems.len() - errors;
     out.line(paint(BOLD, format!("{errors} errors, {warnings} warnings")));
     Status::Error
@@ -220,7 +261,10 @@ fn problem_value(problem: &Problem) -> Value {
 
 /// A problem, for people.
 pub(super) fn problem_line(problem: &Problem) -> String {
-    let line = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
+    let line = problem
+        .line
+        .map(|line| format!(":{line}"))
+        .unwrap_or_default();
     let word = match problem.severity {
         Severity::Error => paint(BAD, "error"),
         Severity::Warning => paint(WARN, "warning"),

@@ -47,16 +47,25 @@ fn tested(bundle: &Bundle, out: Out) -> Result<(), Failure> {
         .failures()
         .map(|failed| format!("\n  {}:{} {}", failed.file, failed.line, failed.name))
         .collect();
-    Err(Failure::new(format!("the bundle's own tests fail:{}", failed.concat()))
-        .hint("`placet policy test` shows what each expected; nothing was changed"))
+    Err(
+        Failure::new(format!("the bundle's own tests fail:{}", failed.concat()))
+            .hint("`placet policy test` shows what each expected; nothing was changed"),
+    )
 }
 
 fn check_revision(domain: &Domain, bundle: &Bundle) -> Result<(), Failure> {
     let Response::Status(status) = domain.ask(&Request::Status)? else {
-        return Err(Failure::unverified("the node gave an answer that does not fit"));
+        return Err(Failure::unverified(
+            "the node gave an answer that does not fit",
+        ));
     };
-    let Some(active) = status.policy else { return Ok(()) };
-    let (revision, next) = (bundle.manifest().revision, active.revision.saturating_add(1));
+    let Some(active) = status.policy else {
+        return Ok(());
+    };
+    let (revision, next) = (
+        bundle.manifest().revision,
+        active.revision.saturating_add(1),
+    );
     if active.bundle == bundle.digest() {
         return Err(Failure::new(format!(
             "this very bundle is in force already, since record {}",
@@ -70,7 +79,9 @@ fn check_revision(domain: &Domain, bundle: &Bundle) -> Result<(), Failure> {
         "the bundle has revision {revision}, and {} revision {} is in force",
         active.name, active.revision
     ))
-    .hint(format!("a new bundle needs a new revision: set `revision = {next}` in bundle.toml")))
+    .hint(format!(
+        "a new bundle needs a new revision: set `revision = {next}` in bundle.toml"
+    )))
 }
 
 /// Signs with the operator's key and lets the node activate.
@@ -80,7 +91,13 @@ fn put_in_force(domain: &Domain, bundle: &Bundle) -> Result<Index, Failure> {
     })?;
     let (archive, digest) = bundle::sign(bundle, &key)?;
     let archive = String::from_utf8(archive).map_err(Failure::new)?;
-    act_recorded(domain, ActBody::Activate { archive, bundle: digest })
+    act_recorded(
+        domain,
+        ActBody::Activate {
+            archive,
+            bundle: digest,
+        },
+    )
 }
 
 fn report(bundle: &Bundle, index: Index, back_to: Option<u64>, out: Out) {
@@ -105,10 +122,16 @@ pub(super) fn rollback(domain: &Domain, to: Option<u64>, out: Out) -> Result<Sta
     let history = activations(&domain.log()?, out)?;
     let (active, target) = choose(&history, to)?;
     let archive = domain.bundles().archive(target.bundle).map_err(|error| {
-        Failure::new(format!("the bundle of revision {} is not kept here: {error}", target.revision))
+        Failure::new(format!(
+            "the bundle of revision {} is not kept here: {error}",
+            target.revision
+        ))
     })?;
     let older = Bundle::from_archive(&archive, &target.bundle).map_err(|error| {
-        Failure::unverified(format!("the kept bundle of revision {}: {error}", target.revision))
+        Failure::unverified(format!(
+            "the kept bundle of revision {}: {error}",
+            target.revision
+        ))
     })?;
     let revision = active.revision.saturating_add(1);
     let bundle = revised(&older, revision)?;
@@ -116,7 +139,10 @@ pub(super) fn rollback(domain: &Domain, to: Option<u64>, out: Out) -> Result<Sta
     let index = put_in_force(domain, &bundle)?;
     report(&bundle, index, Some(target.revision), out);
     if !bundle.manifest().validity.holds_at(clock().wall()) {
-        out.note(format!("{} the validity of this bundle does not include now", paint(WARN, "note:")));
+        out.note(format!(
+            "{} the validity of this bundle does not include now",
+            paint(WARN, "note:")
+        ));
     }
     Ok(Status::Ok)
 }
@@ -126,16 +152,18 @@ fn choose(
     history: &[(Index, PolicyActivated)],
     to: Option<u64>,
 ) -> Result<(&PolicyActivated, &PolicyActivated), Failure> {
-    let (active, earlier) = match history {
-        [earlier @ .., (_, active)] => (active, earlier),
-        [] => return Err(Failure::new("no bundle was ever in force")),
+    let [earlier @ .., (_, active)] = history else {
+        return Err(Failure::new("no bundle was ever in force"));
     };
     let target = match to {
         None => earlier.last(),
         Some(revision) => earlier.iter().find(|(_, one)| one.revision == revision),
     };
     if to == Some(active.revision) {
-        return Err(Failure::new(format!("revision {} is in force already", active.revision)));
+        return Err(Failure::new(format!(
+            "revision {} is in force already",
+            active.revision
+        )));
     }
     target.map(|(_, target)| (active, target)).ok_or_else(|| {
         let message = to.map_or_else(
@@ -156,7 +184,9 @@ fn revised(older: &Bundle, revision: u64) -> Result<Bundle, Failure> {
     for at in revision_lines(&about) {
         let text = with_line(&about, at, &format!("revision = {revision}"));
         files.insert(ABOUT_FILE.to_owned(), text.into_bytes());
-        let Ok(bundle) = Bundle::read(&files.clone().into_iter().collect()) else { continue };
+        let Ok(bundle) = Bundle::read(&files.clone().into_iter().collect()) else {
+            continue;
+        };
         let (was, is) = (older.about(), bundle.about());
         if is.revision == revision
             && is.name == was.name
@@ -167,20 +197,30 @@ fn revised(older: &Bundle, revision: u64) -> Result<Bundle, Failure> {
             return Ok(bundle);
         }
     }
-    Err(Failure::new("bundle.toml of that revision has no line `revision = …` to change").hint(
-        "write the bundle out, set its revision by hand, and activate it",
-    ))
+    Err(
+        Failure::new("bundle.toml of that revision has no line `revision = …` to change")
+            .hint("write the bundle out, set its revision by hand, and activate it"),
+    )
 }
 
 fn revision_lines(text: &str) -> Vec<usize> {
     let states = |line: &str| {
-        line.trim_start().strip_prefix("revision").is_some_and(|rest| rest.trim_start().starts_with('='))
+        line.trim_start()
+            .strip_prefix("revision")
+            .is_some_and(|rest| rest.trim_start().starts_with('='))
     };
-    text.lines().enumerate().filter(|(_, line)| states(line)).map(|(at, _)| at).collect()
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| states(line))
+        .map(|(at, _)| at)
+        .collect()
 }
 
 fn with_line(text: &str, at: usize, line: &str) -> String {
-    let lines = text.lines().enumerate().map(|(n, old)| if n == at { line } else { old });
+    let lines = text
+        .lines()
+        .enumerate()
+        .map(|(n, old)| if n == at { line } else { old });
     lines.flat_map(|line| [line, "\n"]).collect()
 }
 
@@ -210,8 +250,14 @@ mod tests {
     #[test]
     fn a_description_that_looks_like_a_revision_is_left_alone() {
         let older = starter(|about| {
-            let line = about.lines().find(|line| line.starts_with("description")).unwrap();
-            about.replace(line, "description = \"\"\"\nwhat\nrevision = 3\nmeans\"\"\"")
+            let line = about
+                .lines()
+                .find(|line| line.starts_with("description"))
+                .unwrap();
+            about.replace(
+                line,
+                "description = \"\"\"\nwhat\nrevision = 3\nmeans\"\"\"",
+            )
         });
         assert!(older.about().description.contains("revision = 3"));
         let newer = revised(&older, 9).unwrap();
@@ -237,9 +283,24 @@ mod tests {
         let target = |to| choose(&history, to).map(|(_, target)| target.revision);
         assert_eq!(target(None).unwrap(), 4);
         assert_eq!(target(Some(1)).unwrap(), 1);
-        assert!(target(Some(6)).unwrap_err().message.contains("in force already"));
-        assert!(target(Some(2)).unwrap_err().message.contains("never in force"));
-        assert!(choose(&history[..1], None).unwrap_err().message.contains("no other bundle"));
+        assert!(
+            target(Some(6))
+                .unwrap_err()
+                .message
+                .contains("in force already")
+        );
+        assert!(
+            target(Some(2))
+                .unwrap_err()
+                .message
+                .contains("never in force")
+        );
+        assert!(
+            choose(&history[..1], None)
+                .unwrap_err()
+                .message
+                .contains("no other bundle")
+        );
         assert!(choose(&[], None).is_err());
     }
 }

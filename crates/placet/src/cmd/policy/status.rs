@@ -1,13 +1,14 @@
 //! `placet policy status`: what is in force, and what was.
 
-use placet_evidence::{PolicyActivated, Record};
+use placet_evidence::{Glance, KindName, PolicyActivated, Record};
 use placet_log::LogReader;
 use placet_policy::Policy;
 use placet_types::Index;
 use serde_json::{Value, json};
 
-use crate::context::{Domain, clock, records};
+use crate::context::{Domain, clock};
 use crate::exit::{Failure, Status};
+use crate::find;
 use crate::out::{BAD, BOLD, DIM, GOOD, Out, WARN, paint};
 use crate::show;
 
@@ -17,13 +18,16 @@ pub(super) fn activations(
     out: Out,
 ) -> Result<Vec<(Index, PolicyActivated)>, Failure> {
     let bar = out.progress("reading the log", reader.size().get());
+    let glanced = |glance: Glance| {
+        bar.inc(1);
+        glance.kind == KindName::Policy
+    };
     let mut found = Vec::new();
-    for record in records(reader, Index::default()) {
+    for record in find::select(reader, Index::default(), glanced) {
         let (index, record) = record?;
         if let Record::Policy(activated) = record {
             found.push((index, activated));
         }
-        bar.inc(1);
     }
     bar.finish_and_clear();
     Ok(found)
@@ -33,11 +37,18 @@ pub(super) fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
     let history = activations(&domain.log()?, out)?;
     let Some((index, active)) = history.last() else {
         out.value(&json!({ "active": Value::Null, "history": [] }));
-        out.line(format!("{}: every intent is denied", paint(BAD, "no bundle is in force")));
+        out.line(format!(
+            "{}: every intent is denied",
+            paint(BAD, "no bundle is in force")
+        ));
         return Ok(Status::Ok);
     };
     let policy = domain.bundles().load(active.bundle);
-    let status = if policy.is_ok() { Status::Ok } else { Status::Unverified };
+    let status = if policy.is_ok() {
+        Status::Ok
+    } else {
+        Status::Unverified
+    };
     let compiled = policy.as_ref().ok();
     out.value(&json!({
         "active": value(*index, active),
@@ -68,19 +79,36 @@ fn value(index: Index, one: &PolicyActivated) -> Value {
 
 fn print_active(index: Index, active: &PolicyActivated, out: Out) {
     let name = paint(BOLD, &active.name);
-    out.line(format!("{} {name} revision {}", paint(GOOD, "in force:"), active.revision));
+    out.line(format!(
+        "{} {name} revision {}",
+        paint(GOOD, "in force:"),
+        active.revision
+    ));
     out.line(format!("  digest    {}", active.bundle));
-    out.line(format!("  since     {} (record {index}, by {})", active.time, active.by));
+    out.line(format!(
+        "  since     {} (record {index}, by {})",
+        active.time, active.by
+    ));
     out.line(format!("  signed    {}", show::list(&active.signers)));
 }
 
 fn print_policy(policy: &Policy, out: Out) {
     let (permits, forbids): (Vec<_>, Vec<_>) = policy.rules().partition(|rule| rule.permits);
-    out.line(format!("  policies  {} permits, {} forbids", permits.len(), forbids.len()));
-    out.line(format!("  profiles  {}", show::list(policy.profiles().map(|profile| profile.name()))));
+    out.line(format!(
+        "  policies  {} permits, {} forbids",
+        permits.len(),
+        forbids.len()
+    ));
+    out.line(format!(
+        "  profiles  {}",
+        show::list(policy.profiles().map(|profile| profile.name()))
+    ));
     let validity = policy.validity();
     if !validity.holds_at(clock().wall()) {
-        out.line(format!("  {}", paint(WARN, "its validity does not include now")));
+        out.line(format!(
+            "  {}",
+            paint(WARN, "its validity does not include now")
+        ));
     } else if let Some(end) = validity.expires {
         out.line(format!("  expires   {end}"));
     }
@@ -98,5 +126,15 @@ fn print_history(history: &[(Index, PolicyActivated)], out: Out) {
         ]
     };
     let rows: Vec<Vec<String>> = history.iter().map(row).collect();
-    out.table(&["REVISION", "NAME", "IN FORCE FROM", "BY", "RECORD", "DIGEST"], &rows);
+    out.table(
+        &[
+            "REVISION",
+            "NAME",
+            "IN FORCE FROM",
+            "BY",
+            "RECORD",
+            "DIGEST",
+        ],
+        &rows,
+    );
 }
