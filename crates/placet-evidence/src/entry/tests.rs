@@ -324,3 +324,52 @@ fn what_is_no_entry_has_nothing_to_glance_at() {
     let other = resealed(&every_kind()[3], ":decided:v1", ":decided:v2");
     assert_eq!(other.glance(), None);
 }
+
+#[test]
+fn a_glance_tells_what_reading_tells() {
+    for record in every_kind() {
+        let entry = Entry::seal(&record, &key(3)).unwrap();
+        let glance = entry.glance().unwrap();
+        assert_eq!(glance.kind, record.kind());
+        // An attempt that was refused may name an execution; it is not about one.
+        let exec = record.exec().filter(|_| record.kind() != KindName::Refused);
+        assert_eq!(glance.exec, exec, "{:?}", record.kind());
+    }
+}
+
+#[test]
+fn a_text_of_the_predicate_does_not_deceive_a_glance() {
+    let decoy =
+        r#""}]},"predicateType":"urn:placet:evidence:genesis:v1","subject":[{"name":"exec_0"#;
+    let record = Record::Revoked(Revoked {
+        by: principal(),
+        reason: decoy.into(),
+        selector: Selector::Policy(decoy.into()),
+        time: Millis::new(1),
+    });
+    let glance = Entry::seal(&record, &key(3)).unwrap().glance();
+    assert_eq!(
+        glance,
+        Some(Glance {
+            exec: None,
+            kind: KindName::Revoked
+        })
+    );
+}
+
+#[test]
+fn what_is_no_entry_has_nothing_to_glance_at() {
+    let sound = Entry::seal(&every_kind()[3], &key(3)).unwrap().into_bytes();
+    let cases = [
+        &b""[..],
+        b"{}",
+        br#"{"payload":""#,
+        br#"{"payload":"","#,
+        br#"{"payload":"a"}"#,
+    ];
+    for bytes in cases.into_iter().chain([&sound[1..], &sound[..40]]) {
+        assert_eq!(Entry::from_bytes(bytes.to_vec()).glance(), None);
+    }
+    let other = resealed(&every_kind()[3], ":decided:v1", ":decided:v2");
+    assert_eq!(other.glance(), None);
+}
