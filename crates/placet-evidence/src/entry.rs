@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use placet_artifact::dsse::{Envelope, EnvelopeError};
-use placet_types::canonical::{self, Malformed};
+use placet_types::canonical::{self, Bounds, Json, Malformed};
 use placet_types::{Digest, KeyId, PublicKey, SigningKey};
 
 use crate::record::{KindName, Record};
@@ -222,16 +222,17 @@ fn subject(record: &Record, predicate: &[u8]) -> Result<Subject, EntryError> {
     })
 }
 
-/// Reads a statement by its types, writes it again, and compares.
+/// Reads a statement as I-JSON and by its types, writes it again, and compares.
 ///
-/// That is as strict as checking the text first: none of the types has room for a duplicate, an
-/// unknown name or an inexact number, and any other spelling, subject or order differs from the one
-/// that is written.
+/// The first reading refuses numbers that JSON readers do not all read alike; after that, none of
+/// the types has room for a duplicate or an unknown name, and any other spelling, subject or order
+/// differs from the one that is written.
 fn read_statement(envelope: &Envelope) -> Result<Record, EntryError> {
     if envelope.payload_type() != PAYLOAD_TYPE {
         return Err(EntryError::PayloadType);
     }
     let payload = envelope.unverified_payload();
+    Json::parse(payload, Bounds::RECORD)?;
     let wire: Statement<'_> = serde_json::from_slice(payload)
         .map_err(|error| EntryError::Statement(Malformed::Shape(error.to_string())))?;
     if wire.statement != STATEMENT {
