@@ -1,10 +1,6 @@
 //! The vectors of `spec/vectors/policy.json`, which another implementation made.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "test code: a surprise ends the test"
-)]
+#![expect(clippy::unwrap_used, reason = "test code: a surprise ends the test")]
 
 use std::fs;
 use std::path::Path;
