@@ -106,7 +106,9 @@ impl Unsigned {
     /// As for [`issue`], but for the length.
     pub fn new(claims: &Claims, key: &PublicKey, alg: Algorithm) -> Result<Self, IssueError> {
         let header = Header::new(key, alg);
-        Ok(Self { input: jws::signing_input(&header, &claims.encode()?) })
+        Ok(Self {
+            input: jws::signing_input(&header, &claims.encode()?),
+        })
     }
 
     /// Digest of the artifact that this will be.

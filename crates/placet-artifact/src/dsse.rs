@@ -65,7 +65,8 @@ struct WireSignature<'a> {
 
 /// What an envelope has beside its payload and the payload's type: member names, quotes, the key's
 /// name in hex and the signature in base64.
-const ENVELOPE_BYTES: usize = r#"{"payload":"","payloadType":"","signatures":[{"keyid":"","sig":""}]}"#.len() + 16 + 88;
+const ENVELOPE_BYTES: usize =
+    r#"{"payload":"","payloadType":"","signatures":[{"keyid":"","sig":""}]}"#.len() + 16 + 88;
 
 /// The bytes that a DSSE signature covers: the pre-authentication encoding, version 1.
 ///

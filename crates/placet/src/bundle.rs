@@ -15,7 +15,10 @@ const DEPTH_MAX: usize = 4;
 
 /// The members of the starter bundle.
 pub(crate) fn starter_files() -> BundleFiles {
-    STARTER.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect()
+    STARTER
+        .iter()
+        .map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()))
+        .collect()
 }
 
 /// Reads the files of a bundle's directory.
@@ -33,7 +36,9 @@ fn collect(
     found: &mut BTreeMap<String, Vec<u8>>,
 ) -> std::io::Result<()> {
     if depth > DEPTH_MAX {
-        return Err(std::io::Error::other("the directories of a bundle nest too deep"));
+        return Err(std::io::Error::other(
+            "the directories of a bundle nest too deep",
+        ));
     }
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
@@ -64,7 +69,10 @@ pub(crate) fn read(files: &BundleFiles) -> Result<Bundle, Failure> {
 
 /// A failure that lists what is wrong.
 pub(crate) fn problems_failure(what: &str, problems: &[Problem]) -> Failure {
-    let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|problem| format!("\n  {problem}"))
+        .collect();
     Failure::new(format!("{what}:{}", lines.concat()))
 }
 

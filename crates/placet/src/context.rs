@@ -34,8 +34,9 @@ pub(crate) fn domain_path(global: &Global) -> Result<PathBuf, Failure> {
     }
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
     let home = home.ok_or_else(|| {
-        Failure::new("there is no home directory to look for a domain in")
-            .hint(format!("name the directory with --domain or {DOMAIN_VARIABLE}"))
+        Failure::new("there is no home directory to look for a domain in").hint(format!(
+            "name the directory with --domain or {DOMAIN_VARIABLE}"
+        ))
     })?;
     Ok(Path::new(&home).join(".placet"))
 }
@@ -84,7 +85,10 @@ impl Domain {
     /// The log, for reading. A node may write to it meanwhile.
     pub(crate) fn log(&self) -> Result<LogReader, Failure> {
         let policy = public_policy(&self.dir)?;
-        let log = policy.logs().first().ok_or_else(|| Failure::new("the policy names no log"))?;
+        let log = policy
+            .logs()
+            .first()
+            .ok_or_else(|| Failure::new("the policy names no log"))?;
         LogReader::open(&self.dir.log(), log.key()).map_err(|error| {
             Failure::unverified(error).hint("`placet log fsck` names what is wrong with the log")
         })
@@ -125,7 +129,9 @@ pub(crate) fn program() -> Result<PathBuf, Failure> {
 pub(crate) fn user_principal() -> Result<PrincipalId, Failure> {
     let uid = rustix::process::getuid().as_raw();
     let clean = |name: String| {
-        name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect::<String>()
+        name.chars()
+            .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
+            .collect::<String>()
     };
     let name = login_name(uid).map(clean).filter(|name| !name.is_empty());
     let name = name.unwrap_or_else(|| format!("uid-{uid}"));
@@ -156,7 +162,8 @@ pub(crate) fn records(
 ) -> impl Iterator<Item = Result<(Index, Record), Failure>> {
     reader.entries(from..reader.size()).map(|entry| {
         let (index, bytes) = entry?;
-        let unread = |error: EntryError| Failure::unverified(format!("the record at {index}: {error}"));
+        let unread =
+            |error: EntryError| Failure::unverified(format!("the record at {index}: {error}"));
         Ok((index, Entry::from_bytes(bytes).read().map_err(unread)?))
     })
 }

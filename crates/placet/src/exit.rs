@@ -3,8 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use placet_authority::node::{LinkError, StartError};
 use placet_authority::OpenError;
+use placet_authority::node::{LinkError, StartError};
 use placet_types::{Denial, DenialCode};
 
 /// How `placet` ends. The command of `placet run` passes its own status through.
@@ -51,7 +51,10 @@ impl Status {
 /// Ends this process by the signal that ended the command, without a core dump of its own.
 fn die_by(signal: u8) -> ExitCode {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
     setrlimit(Resource::Core, none).unwrap_or(());
     placet_process::end_by(i32::from(signal));
     // Still here: the signal does not end processes. Shells write such an end this way.
@@ -71,15 +74,26 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(message: impl fmt::Display) -> Self {
-        Self { status: Status::Error, message: message.to_string(), code: None, hint: None }
+        Self {
+            status: Status::Error,
+            message: message.to_string(),
+            code: None,
+            hint: None,
+        }
     }
 
     pub(crate) fn unverified(message: impl fmt::Display) -> Self {
-        Self { status: Status::Unverified, ..Self::new(message) }
+        Self {
+            status: Status::Unverified,
+            ..Self::new(message)
+        }
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 }
 
@@ -93,7 +107,12 @@ impl From<Denial> for Failure {
             _ => Status::Denied,
         };
         let hint = Some(denial.code.remedy().to_owned());
-        Self { status, message: denial.reason, code: Some(denial.code), hint }
+        Self {
+            status,
+            message: denial.reason,
+            code: Some(denial.code),
+            hint,
+        }
     }
 }
 

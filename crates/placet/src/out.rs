@@ -75,7 +75,9 @@ impl Out {
     /// A line of an output that may go on for long. Tells whether anybody still reads it.
     pub(crate) fn stream(self, text: &str) -> bool {
         let mut stdout = anstream::stdout();
-        writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_ok()
+        writeln!(stdout, "{text}")
+            .and_then(|()| stdout.flush())
+            .is_ok()
     }
 
     /// Rows in aligned columns, under a dim heading.
@@ -88,7 +90,11 @@ impl Out {
             .enumerate()
             .map(|(column, title)| {
                 let cells = rows.iter().filter_map(|row| row.get(column));
-                cells.map(|cell| width(cell)).max().unwrap_or(0).max(title.len())
+                cells
+                    .map(|cell| width(cell))
+                    .max()
+                    .unwrap_or(0)
+                    .max(title.len())
             })
             .collect();
         let titles: Vec<String> = heading.iter().map(|title| (*title).to_owned()).collect();
@@ -108,8 +114,15 @@ impl Out {
             self.note(value);
             return;
         }
-        let code = failure.code.map(|code| format!(" {code}:")).unwrap_or_default();
-        self.note(format!("{}{code} {}", paint(BAD, "placet:"), failure.message));
+        let code = failure
+            .code
+            .map(|code| format!(" {code}:"))
+            .unwrap_or_default();
+        self.note(format!(
+            "{}{code} {}",
+            paint(BAD, "placet:"),
+            failure.message
+        ));
         if let Some(hint) = &failure.hint {
             self.note(format!("  {} {hint}", paint(DIM, "hint:")));
         }

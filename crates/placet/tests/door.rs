@@ -21,7 +21,10 @@ __attribute__((constructor)) static void begin(void) {
 
 fn run(program: &str, args: &[&str], dir: &Path, env: &[(&str, &Path)]) -> Output {
     let mut command = Command::new(program);
-    command.args(args).current_dir(dir).envs(env.iter().copied());
+    command
+        .args(args)
+        .current_dir(dir)
+        .envs(env.iter().copied());
     command.output().unwrap()
 }
 
@@ -33,7 +36,12 @@ fn a_library_that_a_cell_names_is_not_loaded_outside_of_it() {
     let (canary, library) = (root.path().join("canary"), work.join("evil.so"));
     std::fs::write(work.join("evil.c"), LIBRARY).unwrap();
     let define = format!("-DCANARY=\"{}\"", canary.display());
-    let built = run("cc", &["-shared", "-fPIC", &define, "-o", "evil.so", "evil.c"], &work, &[]);
+    let built = run(
+        "cc",
+        &["-shared", "-fPIC", &define, "-o", "evil.so", "evil.c"],
+        &work,
+        &[],
+    );
     assert!(built.status.success(), "{built:?}");
 
     // Outside of any cell the same trick works, so this test can fail.
@@ -52,5 +60,9 @@ fn a_library_that_a_cell_names_is_not_loaded_outside_of_it() {
     assert!(stopped.status.success(), "{stopped:?}");
     assert!(!canary.exists(), "the library ran outside of the cell");
     let shown = String::from_utf8_lossy(&tried.stdout);
-    assert_eq!(shown.matches("evil.c").count(), 2, "the children themselves ran: {tried:?}");
+    assert_eq!(
+        shown.matches("evil.c").count(),
+        2,
+        "the children themselves ran: {tried:?}"
+    );
 }

@@ -183,7 +183,9 @@ pub(crate) fn issued() -> String {
 
 pub(crate) fn digest_of(artifact: &str) -> Digest {
     // An outsider's way: what is signed stands before the last dot.
-    let signed = artifact.rsplit_once('.').map_or(artifact, |(signed, _)| signed);
+    let signed = artifact
+        .rsplit_once('.')
+        .map_or(artifact, |(signed, _)| signed);
     Digest::of(signed.as_bytes())
 }
 

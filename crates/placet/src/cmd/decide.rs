@@ -11,7 +11,10 @@ use crate::out::{BAD, BOLD, DIM, GOOD, Out, paint};
 pub(crate) fn decide(global: &Global, args: &Decide, out: Out) -> Result<Status, Failure> {
     let domain = Domain::open(global)?;
     let command = command(&args.call)?;
-    let (call, preview) = domain.gateway()?.preview(&command).map_err(Failure::unverified)?;
+    let (call, preview) = domain
+        .gateway()?
+        .preview(&command)
+        .map_err(Failure::unverified)?;
     out.value(&serde_json::json!({
         "permit": preview.denial.is_none(), "intent": call.intent, "preview": preview,
     }));
@@ -26,7 +29,11 @@ pub(crate) fn decide(global: &Global, args: &Decide, out: Out) -> Result<Status,
     out.line(format!("  as        {}", command.principal));
     out.line(format!("  program   {}", call.program.path));
     out.line(format!("  policies  {}", list(&preview.determining)));
-    out.line(format!("  risk      {} {}", preview.risk.score, list(&preview.risk.factors)));
+    out.line(format!(
+        "  risk      {} {}",
+        preview.risk.score,
+        list(&preview.risk.factors)
+    ));
     if let Some(grant) = &preview.grant {
         out.line(format!("  profile   {}", grant.profile));
         out.line(format!("  until     {}", grant.not_after));
@@ -37,13 +44,20 @@ pub(crate) fn decide(global: &Global, args: &Decide, out: Out) -> Result<Status,
     for line in preview.explanation.lines() {
         out.line(format!("  {}", paint(DIM, line)));
     }
-    Ok(if preview.denial.is_none() { Status::Ok } else { Status::Denied })
+    Ok(if preview.denial.is_none() {
+        Status::Ok
+    } else {
+        Status::Denied
+    })
 }
 
 /// A scope, one line a kind.
 pub(crate) fn print_scope(scope: &Scope, out: Out) {
     let paths = |set: &PathSet| {
-        set.iter().map(|path| path.as_str().to_owned()).collect::<Vec<_>>().join(" ")
+        set.iter()
+            .map(|path| path.as_str().to_owned())
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     out.line(format!("  write     {}", paths(&scope.write)));
     out.line(format!("  read      {}", paths(&scope.read)));
@@ -60,5 +74,9 @@ pub(crate) fn print_scope(scope: &Scope, out: Out) {
 }
 
 fn list(texts: &[String]) -> String {
-    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+    if texts.is_empty() {
+        "none".to_owned()
+    } else {
+        texts.join(", ")
+    }
 }

@@ -14,15 +14,32 @@ pub(crate) fn doctor(out: Out) -> Result<Status, Failure> {
         "tier": found.tier(), "kernel": found.kernel_release, "landlock_abi": found.landlock_abi,
         "seccomp": found.seccomp, "user_namespaces": found.user_namespaces, "missing": missing,
     }));
-    let mark = |good: bool| if good { paint(GOOD, "yes") } else { paint(BAD, "no") };
+    let mark = |good: bool| {
+        if good {
+            paint(GOOD, "yes")
+        } else {
+            paint(BAD, "no")
+        }
+    };
     out.line(format!("enforcement tier  {}", paint(BOLD, found.tier())));
     out.line(format!("  kernel           {}", found.kernel_release));
     out.line(format!("  Landlock         ABI {}", found.landlock_abi));
     out.line(format!("  seccomp          {}", mark(found.seccomp)));
-    out.line(format!("  user namespaces  {}", mark(found.user_namespaces)));
+    out.line(format!(
+        "  user namespaces  {}",
+        mark(found.user_namespaces)
+    ));
     for one in &found.missing {
         out.line(format!("{} {}", paint(BAD, "missing:"), one.what));
-        out.line(format!("  {} {}", paint(DIM, "to change that:"), one.remedy));
+        out.line(format!(
+            "  {} {}",
+            paint(DIM, "to change that:"),
+            one.remedy
+        ));
     }
-    Ok(if found.missing.is_empty() { Status::Ok } else { Status::Unverified })
+    Ok(if found.missing.is_empty() {
+        Status::Ok
+    } else {
+        Status::Unverified
+    })
 }

@@ -10,16 +10,34 @@ use crate::out::{BAD, GOOD, Out, paint};
 
 pub(crate) fn halt(global: &Global, args: &Reason, out: Out) -> Result<Status, Failure> {
     let domain = Domain::open(global)?;
-    let index = act_recorded(&domain, ActBody::Halt { reason: args.reason.clone() })?;
+    let index = act_recorded(
+        &domain,
+        ActBody::Halt {
+            reason: args.reason.clone(),
+        },
+    )?;
     out.value(&serde_json::json!({ "halted": true, "index": index }));
-    out.line(format!("{} {} (record {index})", paint(BAD, "halted"), domain.name));
+    out.line(format!(
+        "{} {} (record {index})",
+        paint(BAD, "halted"),
+        domain.name
+    ));
     Ok(Status::Ok)
 }
 
 pub(crate) fn resume(global: &Global, args: &Reason, out: Out) -> Result<Status, Failure> {
     let domain = Domain::open(global)?;
-    let index = act_recorded(&domain, ActBody::Resume { reason: args.reason.clone() })?;
+    let index = act_recorded(
+        &domain,
+        ActBody::Resume {
+            reason: args.reason.clone(),
+        },
+    )?;
     out.value(&serde_json::json!({ "halted": false, "index": index }));
-    out.line(format!("{} {} (record {index})", paint(GOOD, "resumed"), domain.name));
+    out.line(format!(
+        "{} {} (record {index})",
+        paint(GOOD, "resumed"),
+        domain.name
+    ));
     Ok(Status::Ok)
 }

@@ -28,12 +28,27 @@ pub(crate) fn init(global: &Global, args: &Init, out: Out) -> Result<Status, Fai
         "domain": name, "directory": dir.root(), "operator": operator, "agent": args.agent,
         "policy": dir.policy_file(),
     }));
-    out.line(format!("{} domain {} in {}", paint(GOOD, "made"), paint(BOLD, &name), dir.root().display()));
+    out.line(format!(
+        "{} domain {} in {}",
+        paint(GOOD, "made"),
+        paint(BOLD, &name),
+        dir.root().display()
+    ));
     out.line(format!("  operator  {operator}"));
     out.line(format!("  agent     {}", args.agent));
-    out.line(format!("  policy    starter bundle, in force {}", paint(DIM, "(placet policy status)")));
-    out.line(format!("  public    {} {}", dir.policy_file().display(), paint(DIM, "(give this file to auditors)")));
-    out.line(format!("next: {}", paint(BOLD, format!("placet run --as {} -- ls", args.agent))));
+    out.line(format!(
+        "  policy    starter bundle, in force {}",
+        paint(DIM, "(placet policy status)")
+    ));
+    out.line(format!(
+        "  public    {} {}",
+        dir.policy_file().display(),
+        paint(DIM, "(give this file to auditors)")
+    ));
+    out.line(format!(
+        "next: {}",
+        paint(BOLD, format!("placet run --as {} -- ls", args.agent))
+    ));
     Ok(Status::Ok)
 }
 
@@ -45,6 +60,10 @@ fn starter(operator: &SigningKey) -> Result<(Vec<u8>, Digest), String> {
 fn random_name() -> Result<DomainName, Failure> {
     // Half of a random UUID is enough to tell the domains of one organization apart.
     let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
-    let short: String = uuid.chars().filter(char::is_ascii_hexdigit).take(12).collect();
+    let short: String = uuid
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(12)
+        .collect();
     DomainName::parse(&format!("placet.local/{short}")).map_err(Failure::new)
 }

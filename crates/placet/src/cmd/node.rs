@@ -9,7 +9,7 @@ use placet_authority::node::{READY, ServeOptions, serve};
 use crate::cli::{Global, Node};
 use crate::context::{Domain, clock};
 use crate::exit::{Failure, Status};
-use crate::out::{Out, paint, BOLD};
+use crate::out::{BOLD, Out, paint};
 
 pub(crate) fn node(global: &Global, command: &Node, out: Out) -> Result<Status, Failure> {
     let domain = Domain::open(global)?;
@@ -18,7 +18,11 @@ pub(crate) fn node(global: &Global, command: &Node, out: Out) -> Result<Status, 
         Node::Stop => stop(&domain, out),
         Node::Serve { detached, idle } => {
             let idle = (*idle > 0).then(|| Duration::from_secs(*idle));
-            if *detached { serve_detached(&domain, idle) } else { serve_here(&domain, idle, out) }
+            if *detached {
+                serve_detached(&domain, idle)
+            } else {
+                serve_here(&domain, idle, out)
+            }
         }
     }
 }
@@ -30,17 +34,32 @@ fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
         return Ok(Status::Ok);
     };
     let Response::Status(status) = link.ask(&Request::Status)? else {
-        return Err(Failure::unverified("the node gave an answer that does not fit"));
+        return Err(Failure::unverified(
+            "the node gave an answer that does not fit",
+        ));
     };
     out.value(&status);
-    out.line(format!("node {} serves {}", status.pid, paint(BOLD, &status.domain)));
+    out.line(format!(
+        "node {} serves {}",
+        status.pid,
+        paint(BOLD, &status.domain)
+    ));
     out.line(format!("  records     {}", status.size));
     out.line(format!("  running     {}", status.running));
     out.line(format!("  authorized  {}", status.authorized));
-    out.line(format!("  halted      {}", if status.halted { "yes" } else { "no" }));
-    out.line(format!("  writing     {}", if status.writing { "yes" } else { "NO" }));
+    out.line(format!(
+        "  halted      {}",
+        if status.halted { "yes" } else { "no" }
+    ));
+    out.line(format!(
+        "  writing     {}",
+        if status.writing { "yes" } else { "NO" }
+    ));
     if let Some(policy) = &status.policy {
-        out.line(format!("  policy      {} revision {}", policy.name, policy.revision));
+        out.line(format!(
+            "  policy      {} revision {}",
+            policy.name, policy.revision
+        ));
     }
     Ok(Status::Ok)
 }
@@ -55,7 +74,9 @@ fn stop(domain: &Domain, out: Out) -> Result<Status, Failure> {
             out.line("the node ends once nothing runs under it");
             Ok(Status::Ok)
         }
-        _ => Err(Failure::unverified("the node gave an answer that does not fit")),
+        _ => Err(Failure::unverified(
+            "the node gave an answer that does not fit",
+        )),
     }
 }
 
@@ -84,7 +105,11 @@ fn serve_detached(domain: &Domain, idle: Option<Duration>) -> Result<Status, Fai
 /// Writes to standard output and closes it, so that whoever waits there goes on.
 fn say(word: &str) {
     let mut stdout = std::io::stdout();
-    drop(stdout.write_all(word.as_bytes()).and_then(|()| stdout.flush()));
+    drop(
+        stdout
+            .write_all(word.as_bytes())
+            .and_then(|()| stdout.flush()),
+    );
     if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
         // Whoever waits would see our end at last anyway.
         rustix::stdio::dup2_stdout(null).unwrap_or(());

@@ -10,15 +10,16 @@ use crate::context::Domain;
 use crate::exit::{Failure, Status};
 use crate::out::Out;
 
-pub(crate) fn principal(
-    global: &Global,
-    command: &Principal,
-    out: Out,
-) -> Result<Status, Failure> {
+pub(crate) fn principal(global: &Global, command: &Principal, out: Out) -> Result<Status, Failure> {
     let domain = Domain::open(global)?;
     let body = match command {
         Principal::List => return list(&domain, out),
-        Principal::Set { id, groups, uids, acts_for } => PrincipalBody {
+        Principal::Set {
+            id,
+            groups,
+            uids,
+            acts_for,
+        } => PrincipalBody {
             acts_for: acts_for.clone(),
             groups: groups.clone(),
             id: id.clone(),
@@ -29,31 +30,42 @@ pub(crate) fn principal(
                 uids.clone()
             },
         },
-        Principal::Suspend { id } => {
-            PrincipalBody { status: PrincipalStatus::Suspended, ..known(&domain, id)? }
-        }
-        Principal::Restore { id } => {
-            PrincipalBody { status: PrincipalStatus::Active, ..known(&domain, id)? }
-        }
+        Principal::Suspend { id } => PrincipalBody {
+            status: PrincipalStatus::Suspended,
+            ..known(&domain, id)?
+        },
+        Principal::Restore { id } => PrincipalBody {
+            status: PrincipalStatus::Active,
+            ..known(&domain, id)?
+        },
     };
     let index = act_recorded(&domain, ActBody::Principal(body.clone()))?;
     out.value(&serde_json::json!({ "principal": body, "index": index }));
-    out.line(format!("{} is {} (record {index})", body.id, word(body.status)));
+    out.line(format!(
+        "{} is {} (record {index})",
+        body.id,
+        word(body.status)
+    ));
     Ok(Status::Ok)
 }
 
 fn all(domain: &Domain) -> Result<Vec<PrincipalBody>, Failure> {
     match domain.ask(&Request::Principals)? {
         Response::Principals(all) => Ok(all),
-        _ => Err(Failure::unverified("the node gave an answer that does not fit")),
+        _ => Err(Failure::unverified(
+            "the node gave an answer that does not fit",
+        )),
     }
 }
 
 fn known(domain: &Domain, id: &PrincipalId) -> Result<PrincipalBody, Failure> {
-    all(domain)?.into_iter().find(|principal| principal.id == *id).ok_or_else(|| {
-        Failure::new(format!("{id} is not registered"))
-            .hint("`placet principal list` shows who is; `placet principal set` registers")
-    })
+    all(domain)?
+        .into_iter()
+        .find(|principal| principal.id == *id)
+        .ok_or_else(|| {
+            Failure::new(format!("{id} is not registered"))
+                .hint("`placet principal list` shows who is; `placet principal set` registers")
+        })
 }
 
 fn list(domain: &Domain, out: Out) -> Result<Status, Failure> {
@@ -71,7 +83,10 @@ fn list(domain: &Domain, out: Out) -> Result<Status, Failure> {
         ]
     };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
-    out.table(&["PRINCIPAL", "STATUS", "GROUPS", "UIDS", "ACTS FOR"], &rows);
+    out.table(
+        &["PRINCIPAL", "STATUS", "GROUPS", "UIDS", "ACTS FOR"],
+        &rows,
+    );
     Ok(Status::Ok)
 }
 

@@ -12,7 +12,10 @@ use crate::out::{BAD, DIM, Out, paint};
 pub(crate) fn revoke(global: &Global, args: &Revoke, out: Out) -> Result<Status, Failure> {
     let domain = Domain::open(global)?;
     let selector = selector(&domain, &args.selector)?;
-    let act = ActBody::Revoke { reason: args.reason.clone(), selector: selector.clone() };
+    let act = ActBody::Revoke {
+        reason: args.reason.clone(),
+        selector: selector.clone(),
+    };
     let index = act_recorded(&domain, act)?;
     out.value(&serde_json::json!({ "revoked": selector, "index": index }));
     out.line(format!(
@@ -27,13 +30,17 @@ pub(crate) fn revoke(global: &Global, args: &Revoke, out: Out) -> Result<Status,
 pub(crate) fn act_recorded(domain: &Domain, act: ActBody) -> Result<Index, Failure> {
     match domain.ask(&Request::Act(act))? {
         Response::Recorded { index } => Ok(index),
-        _ => Err(Failure::unverified("the node gave an answer that does not fit")),
+        _ => Err(Failure::unverified(
+            "the node gave an answer that does not fit",
+        )),
     }
 }
 
 fn selector(domain: &Domain, text: &str) -> Result<Selector, Failure> {
     if let Some(name) = text.strip_prefix("principal:") {
-        return PrincipalId::parse(name).map(Selector::Principal).map_err(Failure::new);
+        return PrincipalId::parse(name)
+            .map(Selector::Principal)
+            .map_err(Failure::new);
     }
     if let Some(id) = text.strip_prefix("policy:") {
         return Ok(Selector::Policy(id.to_owned()));
@@ -53,16 +60,23 @@ fn selector(domain: &Domain, text: &str) -> Result<Selector, Failure> {
 /// The execution, authorized or running, whose id begins with `text`.
 pub(crate) fn live_execution(domain: &Domain, text: &str) -> Result<ExecutionId, Failure> {
     let Response::Executions(all) = domain.ask(&Request::Executions)? else {
-        return Err(Failure::unverified("the node gave an answer that does not fit"));
+        return Err(Failure::unverified(
+            "the node gave an answer that does not fit",
+        ));
     };
-    let mut matching = all.iter().map(|one| one.exec).filter(|id| id.to_string().starts_with(text));
+    let mut matching = all
+        .iter()
+        .map(|one| one.exec)
+        .filter(|id| id.to_string().starts_with(text));
     match (matching.next(), matching.next()) {
         (Some(exec), None) => Ok(exec),
-        (Some(_), Some(_)) => {
-            Err(Failure::new(format!("more than one execution begins with {text}"))
-                .hint("give more digits"))
-        }
-        (None, _) => Err(Failure::new(format!("no execution {text} is authorized or running"))
-            .hint("`placet executions --running` lists them")),
+        (Some(_), Some(_)) => Err(Failure::new(format!(
+            "more than one execution begins with {text}"
+        ))
+        .hint("give more digits")),
+        (None, _) => Err(
+            Failure::new(format!("no execution {text} is authorized or running"))
+                .hint("`placet executions --running` lists them"),
+        ),
     }
 }

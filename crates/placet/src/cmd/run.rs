@@ -16,7 +16,10 @@ pub(crate) fn run(global: &Global, args: &Run, out: Out) -> Result<Status, Failu
     }
     let domain = Domain::open(global)?;
     let command = command(&args.call)?;
-    let outcome = domain.gateway()?.run(&command).map_err(|error| failure(error, &args.call))?;
+    let outcome = domain
+        .gateway()?
+        .run(&command)
+        .map_err(|error| failure(error, &args.call))?;
     Ok(report(&outcome, out))
 }
 
@@ -26,7 +29,11 @@ pub(crate) fn command(call: &Call) -> Result<Command, Failure> {
         .map_err(|error| Failure::new(format!("the working directory: {error}")))?;
     Ok(Command {
         argv: call.argv.clone(),
-        env: if call.door.is_some() { door::offered_environment()? } else { environment() },
+        env: if call.door.is_some() {
+            door::offered_environment()?
+        } else {
+            environment()
+        },
         cwd,
         principal: principal(call)?,
         purpose: call.purpose.clone(),
@@ -42,9 +49,8 @@ fn principal(call: &Call) -> Result<PrincipalId, Failure> {
         return Ok(principal.clone());
     }
     match std::env::var(PRINCIPAL_VARIABLE) {
-        Ok(name) if !name.is_empty() => PrincipalId::parse(&name).map_err(|error| {
-            Failure::new(format!("{PRINCIPAL_VARIABLE}: {error}"))
-        }),
+        Ok(name) if !name.is_empty() => PrincipalId::parse(&name)
+            .map_err(|error| Failure::new(format!("{PRINCIPAL_VARIABLE}: {error}"))),
         _ => user_principal(),
     }
 }
@@ -74,9 +80,19 @@ fn run_through_door(call: &Call, out: Out) -> Result<Status, Failure> {
 
 fn report(outcome: &Outcome, out: Out) -> Status {
     match outcome {
-        Outcome::Ended { exit: Exit::Code(code), .. } => Status::Code(*code),
-        Outcome::Ended { exit: Exit::Signal(signal), .. } => Status::Signal(*signal),
-        Outcome::Denied { denial, exec, index } => {
+        Outcome::Ended {
+            exit: Exit::Code(code),
+            ..
+        } => Status::Code(*code),
+        Outcome::Ended {
+            exit: Exit::Signal(signal),
+            ..
+        } => Status::Signal(*signal),
+        Outcome::Denied {
+            denial,
+            exec,
+            index,
+        } => {
             if out.is_json() {
                 out.note(serde_json::json!({
                     "denied": denial, "exec": exec, "index": index,
@@ -84,9 +100,20 @@ fn report(outcome: &Outcome, out: Out) -> Status {
                 }));
             } else {
                 let code = paint(BOLD, denial.code);
-                out.note(format!("{} {code}: {}", paint(BAD, "placet: denied,"), denial.reason));
-                out.note(format!("  {} {}", paint(DIM, "to change that:"), denial.code.remedy()));
-                out.note(format!("  {} placet explain {index}", paint(DIM, "the record:")));
+                out.note(format!(
+                    "{} {code}: {}",
+                    paint(BAD, "placet: denied,"),
+                    denial.reason
+                ));
+                out.note(format!(
+                    "  {} {}",
+                    paint(DIM, "to change that:"),
+                    denial.code.remedy()
+                ));
+                out.note(format!(
+                    "  {} placet explain {index}",
+                    paint(DIM, "the record:")
+                ));
             }
             Status::Denied
         }
@@ -96,7 +123,11 @@ fn report(outcome: &Outcome, out: Out) -> Status {
             } else {
                 let what = paint(BAD, "placet: terminated,");
                 out.note(format!("{what} {}: {}", paint(BOLD, cause), why(*cause)));
-                out.note(format!("  {} {}", paint(DIM, "to change that:"), cause.remedy()));
+                out.note(format!(
+                    "  {} {}",
+                    paint(DIM, "to change that:"),
+                    cause.remedy()
+                ));
             }
             Status::Terminated
         }
@@ -109,7 +140,9 @@ fn why(cause: DenialCode) -> &'static str {
         DenialCode::Expired => "its window is over",
         DenialCode::Halted => "the domain was halted",
         DenialCode::LineageFragmented => "the execution that started it has ended",
-        DenialCode::AuthorizationDiscontinuity => "the node could not be reached to renew its lease",
+        DenialCode::AuthorizationDiscontinuity => {
+            "the node could not be reached to renew its lease"
+        }
         DenialCode::GovernanceDiscontinuity => "the node could not vouch for its view of the log",
         DenialCode::PolicyMismatch => "the policy in force permits it no longer",
         _ => "its authority ended",

@@ -73,21 +73,16 @@ pub(super) fn revoked(stage: &mut Stage) -> Result<(), Failure> {
     let (finished, trace) = stage.finish(job)?;
     let seen = stage.judge(&REVOKED, &finished, &trace).at(before);
     stage.add(REVOKED.what, &REVOKED.end.to_string(), seen)?;
-    let is_revocation = recorded_at(&trace, before, |record| {
-        matches!(record, Record::Revoked(_))
-    });
-    let timed = hold(
-        is_revocation,
-        "the first record written is not the revocation",
-    )
-    .and_then(|()| timed(&fall).ok_or_else(|| "a process was left".to_owned()));
-    stage.report.figures.revocation = timed.as_ref().ok().copied();
+    let timed = timed(&fall, &trace, before);
+    stage.report.figures.revocation = timed.as_ref().ok().map(|(measured, _)| *measured);
     stage.report.figures.revoked_processes = processes;
-    let seen = Seen::of(timed.and_then(|time| in_time(time, processes))).at(before);
+    let seen = Seen::of(timed.and_then(|(measured, at_most)| {
+        in_time(at_most, processes).map(|_| shown(measured, processes))
+    }));
     stage.add(
         "  from the durable record to the last gone",
         &within_limit(),
-        seen,
+        seen.at(before),
     )
 }
 
@@ -226,22 +221,33 @@ fn begin_family(stage: &Stage, one: &Try) -> Result<Job, Failure> {
     Ok(job)
 }
 
-fn timed(fall: &Fall) -> Option<Duration> {
-    Some(fall.gone?.saturating_sub(fall.written?))
+/// How long the tree outlived the revocation at this index: as it was measured, and at most.
+///
+/// The record is dated before it is made durable, so the time since then is never too short, even
+/// if this process was late to notice that the log was written.
+fn timed(fall: &Fall, trace: &Trace, index: Index) -> Result<(Duration, Duration), String> {
+    let first = trace
+        .records
+        .iter()
+        .find(|(at, _)| *at == index)
+        .map(|(_, record)| record);
+    let Some(Record::Revoked(revoked)) = first else {
+        return Err("the first record written is not the revocation".to_owned());
+    };
+    let (gone, written) = fall.gone.zip(fall.written).ok_or("a process was left")?;
+    let at_most = Duration::from_millis(fall.gone_wall.since(revoked.time));
+    Ok((gone.saturating_sub(written), at_most))
 }
 
 fn in_time(time: Duration, processes: usize) -> Result<String, String> {
-    let observed = format!("{}, {processes} processes", shown_duration(time));
+    let observed = shown(time, processes);
     hold(time <= LIMIT && processes >= PROCESSES, &observed).map(|()| observed)
+}
+
+fn shown(time: Duration, processes: usize) -> String {
+    format!("{}, {processes} processes", shown_duration(time))
 }
 
 fn within_limit() -> String {
     format!("all gone within {} s", LIMIT.as_secs())
-}
-
-fn recorded_at(trace: &Trace, index: Index, is: impl Fn(&Record) -> bool) -> bool {
-    trace
-        .records
-        .iter()
-        .any(|(at, record)| *at == index && is(record))
 }

@@ -3,12 +3,15 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use placet_authority::clock::Clock;
+use placet_types::Millis;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::process::{pidfd, timespec};
 use crate::exit::Failure;
@@ -16,23 +19,46 @@ use crate::exit::Failure;
 /// Processes, each held by a descriptor that no other process can take over.
 pub(super) struct Tree(Vec<OwnedFd>);
 
-/// When the log was written, and when the last process was gone, on the monotonic clock.
+/// When the log was written, and when the last process was gone.
+#[derive(Default)]
 pub(super) struct Fall {
-    /// The first head that was written: it is written once its records are durable.
+    /// When the head was written for the first time, which happens once its records are durable.
+    /// On the monotonic clock.
     pub(super) written: Option<Duration>,
-    /// The last process was gone.
+    /// When the last process was gone, on the monotonic clock.
     pub(super) gone: Option<Duration>,
+    /// The same on the clock that records are dated by.
+    pub(super) gone_wall: Millis,
 }
 
-/// Told whenever the log's head is written.
-pub(super) struct HeadWatch(OwnedFd);
+/// Told when the log's head is written.
+pub(super) struct HeadWatch {
+    events: OwnedFd,
+    head: PathBuf,
+}
 
 impl HeadWatch {
     /// Watches the head of the log in `dir`.
     pub(super) fn on(dir: &Path) -> io::Result<Self> {
-        let events = inotify::init(inotify::CreateFlags::CLOEXEC)?;
-        inotify::add_watch(&events, dir.join("head"), inotify::WatchFlags::MODIFY)?;
-        Ok(Self(events))
+        let (events, head) = (
+            inotify::init(inotify::CreateFlags::CLOEXEC)?,
+            dir.join("head"),
+        );
+        inotify::add_watch(&events, &head, inotify::WatchFlags::MODIFY)?;
+        let watch = Self { events, head };
+        // Since Linux 6.13 the next change of a file whose time was asked for is dated to the
+        // nanosecond. Before, it is dated to the last tick, which is never late.
+        watch.age()?;
+        Ok(watch)
+    }
+
+    /// How long ago the head was written.
+    fn age(&self) -> io::Result<Duration> {
+        let written = fs::metadata(&self.head)?;
+        let now = clock_gettime(ClockId::Realtime);
+        let nanos = |secs: i64, nanos: i64| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
+        let age = nanos(now.tv_sec, now.tv_nsec) - nanos(written.mtime(), written.mtime_nsec());
+        Ok(Duration::from_nanos(u64::try_from(age).unwrap_or(0)))
     }
 }
 
@@ -67,7 +93,7 @@ impl Tree {
         let mut alive = self.0;
         let until = clock.monotonic().saturating_add(patience);
         while !alive.is_empty() && clock.monotonic() < until {
-            let watched = fall.written.is_none().then(|| head.0.as_fd());
+            let watched = fall.written.is_none().then(|| head.events.as_fd());
             let left = until.saturating_sub(clock.monotonic());
             let fds = watched
                 .into_iter()
@@ -76,12 +102,13 @@ impl Tree {
             let now = clock.monotonic();
             let (head_ready, gone) = ready.split_at(usize::from(watched.is_some()));
             if head_ready.contains(&true) {
-                fall.written = Some(now);
+                fall.written = Some(now.saturating_sub(head.age()?));
             }
             let mut gone = gone.iter();
             alive.retain(|_| gone.next() != Some(&true));
             if alive.is_empty() {
                 fall.gone = Some(now);
+                fall.gone_wall = clock.wall();
             }
         }
         Ok(fall)
