@@ -179,7 +179,7 @@ pub(super) fn orphan_is_recorded(stage: &mut Stage) -> Result<(), Failure> {
         }
     };
     stage.add(
-        "  its end, which nobody reported",
+        "the killed supervisor's job is recorded as over",
         code.as_str(),
         seen.at(index),
     )

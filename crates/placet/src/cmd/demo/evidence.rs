@@ -23,23 +23,27 @@ const TRUSTED: &str = "domain.tlog-policy";
 /// First bytes of a batch in a segment file.
 const FRAME: &[u8] = b"PLACETF1";
 
-/// A change to a bundle, and what it is called.
+/// A change to a bundle, what it is called, and the step of verification that finds it.
 struct Forgery {
     what: &'static str,
+    step: &'static str,
     forge: fn(&mut ProofBundle, &ProofBundle),
 }
 
 const FORGERIES: &[Forgery] = &[
     Forgery {
         what: "a bundle, one character of its record changed",
+        step: "record in the log",
         forge: |bundle, _| bundle.record.entry = with_another_middle(&bundle.record.entry),
     },
     Forgery {
         what: "a bundle with the proof of another record",
+        step: "record in the log",
         forge: |bundle, other| bundle.record.proof.clone_from(&other.record.proof),
     },
     Forgery {
         what: "a bundle that discloses other parameters",
+        step: "parameters",
         forge: |bundle, other| bundle.disclosed.clone_from(&other.disclosed),
     },
 ];
@@ -169,7 +173,7 @@ fn hand_over(stage: &Stage, index: Index) -> Result<String, Failure> {
 fn verify(stage: &Stage, policy: &str, bundle: &str) -> Result<Finished, Failure> {
     stage
         .ground
-        .as_auditor(&["verify", "--policy", policy, bundle])
+        .as_auditor(&["verify", "--json", "--policy", policy, bundle])
 }
 
 fn forgeries_are_refused(stage: &mut Stage, decisions: &[(Index, Outcome)]) -> Result<(), Failure> {
@@ -181,24 +185,45 @@ fn forgeries_are_refused(stage: &mut Stage, decisions: &[(Index, Outcome)]) -> R
         return Err(Failure::new("there are not two permits to forge from"));
     };
     let other = bundle(stage, other)?;
-    for Forgery { what, forge } in FORGERIES {
+    for Forgery { what, step, forge } in FORGERIES {
         let mut forged = bundle(stage, one)?;
         forge(&mut forged, &other);
         fs::write(stage.ground.auditor().join("forged.json"), forged.encode()?)?;
-        let seen = exits(&verify(stage, TRUSTED, "forged.json")?, UNVERIFIED);
-        stage.add(what, &format!("exit {UNVERIFIED}"), seen)?;
+        let seen = fails(&verify(stage, TRUSTED, "forged.json")?, step)?;
+        stage.add(what, &failing(step), seen)?;
     }
     let name = format!("{one}.json");
     fs::write(
         stage.ground.auditor().join("other.tlog-policy"),
         other_policy(stage)?,
     )?;
-    let seen = exits(&verify(stage, "other.tlog-policy", &name)?, UNVERIFIED);
+    let step = "genesis in the log";
+    let seen = fails(&verify(stage, "other.tlog-policy", &name)?, step)?;
     stage.add(
         "a true bundle, under another log's key",
-        &format!("exit {UNVERIFIED}"),
+        &failing(step),
         seen,
     )
+}
+
+fn failing(step: &str) -> String {
+    format!("fails, {step}")
+}
+
+/// Whether verification failed at this step.
+fn fails(verify: &Finished, step: &str) -> Result<Seen, Failure> {
+    let report = verify.json()?;
+    let failed = report
+        .get("failed")
+        .and_then(Value::as_str)
+        .unwrap_or("no step");
+    let observed = format!("fails at `{failed}`, {}", verify.how());
+    let fits = failed == step && verify.status.code() == Some(UNVERIFIED.into());
+    Ok(if fits {
+        Seen::holds(observed)
+    } else {
+        Seen::differs(observed)
+    })
 }
 
 fn bundle(stage: &Stage, index: Index) -> Result<ProofBundle, Failure> {

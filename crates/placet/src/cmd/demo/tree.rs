@@ -86,10 +86,7 @@ impl Tree {
         clock: &dyn Clock,
         patience: Duration,
     ) -> Result<Fall, Failure> {
-        let mut fall = Fall {
-            written: None,
-            gone: None,
-        };
+        let mut fall = Fall::default();
         let mut alive = self.0;
         let until = clock.monotonic().saturating_add(patience);
         while !alive.is_empty() && clock.monotonic() < until {
