@@ -34,7 +34,7 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The domain directory [default: $PLACET_DOMAIN, else ~/.placet]
+    /// The domain directory (default: $PLACET_DOMAIN, else ~/.placet)
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) domain: Option<PathBuf>,
     /// Print one JSON value instead of text for people
@@ -102,10 +102,10 @@ Selectors:
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// Name of the domain: a schema-less URL [default: placet.local/<random>]
+    /// Name of the domain: a schema-less URL (default: placet.local/ and random digits)
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// The first operator [default: user:<your login>]
+    /// The first operator (default: user: and your login)
     #[arg(long, value_name = "PRINCIPAL")]
     pub(crate) operator: Option<PrincipalId>,
     /// A first agent
@@ -115,7 +115,7 @@ pub(crate) struct Init {
 
 #[derive(Debug, Args)]
 pub(crate) struct Call {
-    /// Act as this principal [default: $PLACET_PRINCIPAL, else user:<your login>]
+    /// Act as this principal (default: $PLACET_PRINCIPAL, else user: and your login)
     #[arg(long = "as", value_name = "PRINCIPAL")]
     pub(crate) principal: Option<PrincipalId>,
     /// What it is for; policies and auditors see it
@@ -152,7 +152,7 @@ pub(crate) struct Decide {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// An index, dec_<index>, or an execution
+    /// An index, `dec_<index>`, or an execution
     pub(crate) decision: String,
 }
 
@@ -196,7 +196,7 @@ pub(crate) enum Principal {
         /// A group it is in (again for more)
         #[arg(long = "group", value_name = "GROUP")]
         groups: Vec<String>,
-        /// A Unix user that may act as it (again for more) [default: you]
+        /// A Unix user that may act as it (again for more) (default: you)
         #[arg(long = "uid", value_name = "UID")]
         uids: Vec<u32>,
         /// A principal whose executions may start a child as this one (again for more)
@@ -259,7 +259,7 @@ pub(crate) enum Policy {
     },
     /// Put an earlier bundle in force again, under a new and higher revision
     Rollback {
-        /// Revision to go back to [default: the one before]
+        /// Revision to go back to (default: the one before)
         #[arg(long, value_name = "N")]
         to: Option<u64>,
     },
@@ -285,7 +285,7 @@ pub(crate) enum Log {
     },
     /// The C2SP proof of a record, or a bundle that `placet verify` takes
     Proof {
-        /// An index, dec_<index>, or an execution
+        /// An index, `dec_<index>`, or an execution
         what: String,
         /// A whole proof bundle instead of the bare .tlog-proof
         #[arg(long)]
@@ -313,7 +313,7 @@ pub(crate) enum Log {
     },
     /// Destroy the private parameters of a record; every proof still verifies
     Erase {
-        /// An index, dec_<index>, or an execution
+        /// An index, `dec_<index>`, or an execution
         what: String,
         /// Why; public
         #[arg(long, value_name = "TEXT")]
