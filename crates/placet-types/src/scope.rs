@@ -8,7 +8,7 @@ use crate::path::{AbsPath, PathSet};
 
 /// What an execution may touch. Everything that is not named is refused.
 ///
-/// What may be written may be read; [`Scope::new`] adds the write trees to the read trees.
+/// What may be written may be read; [`Scope::normalized`] adds the write trees to the read trees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scope {
