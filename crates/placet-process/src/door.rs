@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use placet_authority::node::wire;
 use placet_sandbox::DOOR_PATH;
-use placet_types::{ExecutionId, PrincipalId, ProfileName};
+use placet_types::{ExecutionId, PrincipalId, ProfileName, Seconds};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -35,6 +35,8 @@ use serde::{Deserialize, Serialize};
 const CHILDREN_MAX: usize = 64;
 /// How long a child has to end after its caller went away, before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long after its callers a cell is known to be gone.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// Variable in which a gateway that was started for a door finds the environment that the caller
 /// offers, as a JSON object.
@@ -61,6 +63,9 @@ pub struct DoorRequest {
     pub cwd: PathBuf,
     /// The environment that is offered.
     pub env: BTreeMap<String, String>,
+    /// Asks for at most this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Seconds>,
     /// Who it is to act as; the caller's own principal when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<PrincipalId>,
@@ -92,16 +97,25 @@ pub enum DoorReply {
     Failed(String),
 }
 
-/// A door that is open. Dropping it closes it and ends every child that came through.
+/// A door that is open. Dropping it closes it and waits until every child that came through is
+/// gone.
 pub(crate) struct Door {
     /// Closed by the drop, which everyone who waits hears.
     closing: Option<UnixStream>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
+impl Door {
+    /// Lets nobody through any more. Children have [`GRACE`] to end by their own authority, which
+    /// ends with the record of their parent's end.
+    pub(crate) fn close(&mut self) {
+        drop(self.closing.take());
+    }
+}
+
 impl Drop for Door {
     fn drop(&mut self) {
-        drop(self.closing.take());
+        self.close();
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -204,6 +218,7 @@ impl Server {
         option("door", Some(self.exec.to_string()));
         let principal = request.principal.unwrap_or_else(|| self.principal.clone());
         option("as", Some(principal.to_string()));
+        option("lifetime", request.lifetime.map(|lifetime| lifetime.get().to_string()));
         option(
             "profile",
             request.profile.map(|profile| profile.to_string()),
@@ -253,14 +268,25 @@ impl Server {
             if let Some(DoorSignal { signal }) = heard {
                 send(&child, signal);
             } else if is_ready(1) || is_ready(2) {
-                // Nobody waits for it any more, or its parent's cell is gone.
-                send(&child, Signal::TERM.as_raw());
-                if wait(&[pidfd.as_fd()], Some(GRACE)).first() != Some(&true) {
-                    // Its cell dies with it.
-                    drop(child.kill());
-                }
+                self.end(&mut child, &pidfd);
                 return ended(&mut child);
             }
+        }
+    }
+
+    /// Ends a child whose caller is gone, or whose parent's cell is.
+    fn end(&self, child: &mut Child, pidfd: &OwnedFd) {
+        // A cell takes every caller in it along, and is known to be gone a moment later. Then the
+        // child's own supervisor is told why it ends; a signal would only hide that.
+        let ready = wait(&[pidfd.as_fd(), self.closing.as_fd()], Some(MOMENT));
+        let cell_is_gone = ready.get(1) == Some(&true);
+        if cell_is_gone && wait(&[pidfd.as_fd()], Some(GRACE)).first() == Some(&true) {
+            return;
+        }
+        send(child, Signal::TERM.as_raw());
+        if wait(&[pidfd.as_fd()], Some(GRACE)).first() != Some(&true) {
+            // Its cell dies with it.
+            drop(child.kill());
         }
     }
 }

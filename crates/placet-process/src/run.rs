@@ -288,7 +288,7 @@ impl Gateway {
         cell: &mut RunningCell,
     ) -> Result<Outcome, RunError> {
         let exec = permit.exec();
-        let door = cell
+        let mut door = cell
             .door()
             .and_then(|door| door.try_clone().ok())
             .and_then(|door| {
@@ -307,9 +307,13 @@ impl Gateway {
             signals,
         };
         let Supervised { exit, cause, link } = supervisor.run(cell)?;
-        drop(door);
+        if let Some(door) = &mut door {
+            door.close();
+        }
         let wall = self.clock.monotonic().saturating_sub(began);
+        // Before the children are waited for: this record is what ends their authority.
         self.report(link, ended(exec, &exit, cause, wall))?;
+        drop(door);
         Ok(match cause {
             Some(cause) => Outcome::Terminated { exec, cause },
             None => Outcome::Ended {

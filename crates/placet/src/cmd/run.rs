@@ -61,6 +61,7 @@ fn run_through_door(call: &Call, out: Out) -> Result<Status, Failure> {
         argv: call.argv.clone(),
         cwd: std::env::current_dir()?,
         env: environment(),
+        lifetime: call.lifetime.map(Seconds::new),
         principal: call.principal.clone(),
         profile: call.profile.clone(),
         purpose: call.purpose.clone(),
