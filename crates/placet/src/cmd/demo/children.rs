@@ -1,6 +1,6 @@
 //! Execute: a governed command that asks for another one. The child is within its parent.
 
-use placet_evidence::{Caller, Decided};
+use placet_evidence::{Caller, Grant, RunEnd};
 use placet_types::{DenialCode, Scope};
 
 use super::ground::hold;
@@ -9,58 +9,93 @@ use super::stage::Stage;
 use super::step::{End, Trace, Try};
 use crate::exit::{DENIED, Failure};
 
-const COUNT: Try = Try::done(
-    "a shell asks for a command: placet run",
-    &[
-        "sh",
-        "-c",
-        "{placet} run --purpose 'count functions' -- grep -c def ledger/book.py",
-    ],
-)
-.says("4");
+/// A governed command that asks for another one, and what must be seen of that one.
+struct Family {
+    parent: Try,
+    child: &'static str,
+    expected: &'static str,
+    look: fn(&Stage, &Trace) -> Result<String, String>,
+}
 
-const WIDER: Try = Try::new(
-    "a readonly shell asks for --profile build",
-    &[
-        "sh",
-        "-c",
-        "{placet} run --profile build -- sh -c 'echo mine > taken.txt'",
-    ],
-    End::Stopped("Read-only file system"),
-)
-.with(&["--profile=readonly"])
-.also(|ground| {
-    hold(
-        !ground.project().join("taken.txt").exists(),
-        "the file was written",
-    )
-});
-
-const OPERATOR: Try = Try::new(
-    "a shell acts as the operator: --as",
-    &["sh", "-c", "{placet} run --as {operator} -- ls"],
-    End::Exits(DENIED),
-);
+const FAMILIES: &[Family] = &[
+    Family {
+        parent: Try::done(
+            "a shell asks for a command: placet run",
+            &["sh", "-c", "{placet} run --purpose 'count functions' -- grep -c def ledger/book.py"],
+        )
+        .says("4"),
+        child: "  its execution",
+        expected: "a child of the shell's",
+        look: |_, parent| kinship(parent),
+    },
+    Family {
+        parent: Try::new(
+            "a readonly shell asks for --profile build",
+            &["sh", "-c", "{placet} run --profile build -- sh -c 'echo mine > taken.txt'"],
+            End::Stopped("Read-only file system"),
+        )
+        .with(&["--profile=readonly"])
+        .also(|ground| hold(!ground.project().join("taken.txt").exists(), "the file was written")),
+        child: "  its scope",
+        expected: "build ∩ readonly",
+        look: attenuated,
+    },
+    Family {
+        parent: Try::new(
+            "a shell asks for more time: --lifetime 100000",
+            &["sh", "-c", "{placet} run --lifetime 100000 -- ls"],
+            End::Exits(0),
+        )
+        .with(&["--lifetime=60"]),
+        child: "  its window",
+        expected: "within the shell's",
+        look: |_, parent| window(parent),
+    },
+    Family {
+        parent: Try::new(
+            "a shell acts as the operator: --as",
+            &["sh", "-c", "{placet} run --as {operator} -- ls"],
+            End::Exits(DENIED),
+        ),
+        child: "  its request",
+        expected: "denied, identity_unverified",
+        look: |_, parent| refused(parent, DenialCode::IdentityUnverified),
+    },
+    Family {
+        // It waits until the other one is there, and does not wait for its end.
+        parent: Try::done(
+            "a shell ends before the command it asked for",
+            &[
+                "sh",
+                "-c",
+                "{placet} run -- sh -c ': > begun; sleep 600' & until [ -e begun ]; do sleep 0.02; done",
+            ],
+        )
+        .also(|ground| {
+            let removed = std::fs::remove_file(ground.project().join("begun"));
+            hold(removed.is_ok(), "the command never began")
+        }),
+        child: "  that command",
+        expected: "lineage_fragmented",
+        look: |_, parent| terminated(parent, DenialCode::LineageFragmented),
+    },
+];
 
 /// Commands through the door of a cell.
 pub(super) fn stay_within(stage: &mut Stage) -> Result<(), Failure> {
-    let parent = stage.attempt(&COUNT)?;
-    let (child, kin) = (child(&parent), kinship(&parent));
-    let seen = Seen::of(kin).at(child.and_then(|child| child.index()));
-    stage.add("  its execution", "a child of the shell's", seen)?;
-    let parent = stage.attempt(&WIDER)?;
-    let scope = attenuated(stage, &parent)?;
-    let index = self::child(&parent).and_then(|child| child.index());
-    stage.add("  its scope", "build ∩ readonly", Seen::of(scope).at(index))?;
-    let parent = stage.attempt(&OPERATOR)?;
-    let child = self::child(&parent);
-    let seen = Seen::of(refused(child.as_ref(), DenialCode::IdentityUnverified));
-    let index = child.and_then(|child| child.index());
-    stage.add(
-        "  its request",
-        &End::Denied(DenialCode::IdentityUnverified).to_string(),
-        seen.at(index),
-    )
+    for Family {
+        parent,
+        child,
+        expected,
+        look,
+    } in FAMILIES
+    {
+        let parent = stage.attempt(parent)?;
+        let index = self::child(&parent).and_then(|child| child.index());
+        let seen = Seen::of(look(stage, &parent)).at(index);
+        stage.add(child, expected, seen)?;
+    }
+    Ok(())
 }
 
 /// What is recorded of the first child.
@@ -77,7 +112,7 @@ fn kinship(parent: &Trace) -> Result<String, String> {
     let child = child(parent).ok_or("nothing is recorded")?;
     let exec = parent.exec().ok_or("nothing is recorded")?;
     let (_, decided) = child.decided.as_ref().ok_or("nothing is recorded")?;
-    let grant = decided.grant.as_ref().ok_or("it was denied")?;
+    let grant = grant(&child)?;
     hold(
         decided.facts.caller == Caller::Execution(exec),
         "it did not come through the door",
@@ -93,44 +128,62 @@ fn kinship(parent: &Trace) -> Result<String, String> {
 }
 
 /// What was granted, beside what was granted to the parent.
-fn attenuated(stage: &Stage, parent: &Trace) -> Result<Result<String, String>, Failure> {
-    let child = child(parent);
-    let decided = |trace: &Trace| trace.decided.as_ref().map(|(_, decided)| decided.clone());
-    let Some((child, parent)) = child.as_ref().and_then(decided).zip(decided(parent)) else {
-        return Ok(Err("nothing is recorded".to_owned()));
-    };
-    let (inner, outer) = (scope(stage, &child)?, scope(stage, &parent)?);
-    let profile = child
-        .grant
-        .map(|grant| grant.profile.to_string())
-        .unwrap_or_default();
+fn attenuated(stage: &Stage, parent: &Trace) -> Result<String, String> {
+    let child = child(parent).ok_or("nothing is recorded")?;
+    let (inner, outer) = (scope(stage, &child)?, scope(stage, parent)?);
+    let profile = &grant(&child)?.profile;
     if let Some(excess) = inner.excess_over(&outer) {
-        return Ok(Err(format!("{profile}, beyond its parent: {excess:?}")));
+        return Err(format!("{profile}, beyond its parent: {excess:?}"));
     }
-    let may_write = inner.write.iter().count();
-    let observed = format!("{profile} with {may_write} writable paths");
-    Ok(hold(may_write == 0, &observed).map(|()| observed))
+    let writable = inner.write.iter().count();
+    let observed = format!("{profile}, {writable} writable paths");
+    hold(writable == 0, &observed).map(|()| observed)
+}
+
+/// The window of the child, beside that of the parent.
+fn window(parent: &Trace) -> Result<String, String> {
+    let child = child(parent).ok_or("nothing is recorded")?;
+    let (inner, outer) = (grant(&child)?, grant(parent)?);
+    let secs = inner.not_after.since(inner.not_before) / 1000;
+    hold(
+        inner.not_after <= outer.not_after,
+        "it ends after the shell's",
+    )?;
+    Ok(format!("{secs} s"))
 }
 
 /// The scope that a permit grants.
-fn scope(stage: &Stage, decided: &Decided) -> Result<Scope, Failure> {
-    let grant = decided
-        .grant
-        .as_ref()
-        .ok_or_else(|| Failure::new("the decision is no permit"))?;
-    let bytes = stage
-        .ground
-        .domain()?
+fn scope(stage: &Stage, trace: &Trace) -> Result<Scope, String> {
+    let digest = grant(trace)?.scope;
+    let domain = stage.ground.domain().map_err(|failure| failure.message)?;
+    let bytes = domain
         .blobs()
-        .get(grant.scope)
-        .map_err(Failure::unverified)?;
-    Ok(serde_json::from_slice(&bytes)?)
+        .get(digest)
+        .map_err(|error| error.to_string())?;
+    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
 }
 
-fn refused(child: Option<&Trace>, code: DenialCode) -> Result<String, String> {
-    let decided = child.and_then(|child| child.decided.as_ref());
-    let (_, decided) = decided.ok_or("nothing is recorded")?;
+fn grant(trace: &Trace) -> Result<&Grant, String> {
+    let (_, decided) = trace.decided.as_ref().ok_or("nothing is recorded")?;
+    decided
+        .grant
+        .as_ref()
+        .ok_or_else(|| "it was denied".to_owned())
+}
+
+/// The child was denied with this code.
+fn refused(parent: &Trace, code: DenialCode) -> Result<String, String> {
+    let child = child(parent).ok_or("nothing is recorded")?;
+    let (_, decided) = child.decided.as_ref().ok_or("nothing is recorded")?;
     let denial = decided.denial.as_ref().ok_or("it was permitted")?;
-    let observed = End::Denied(denial.code).to_string();
-    hold(denial.code == code, &observed).map(|()| observed)
+    hold(denial.code == code, denial.code.as_str()).map(|()| code.to_string())
+}
+
+/// The child was ended for this cause.
+pub(super) fn terminated(parent: &Trace, cause: DenialCode) -> Result<String, String> {
+    let child = child(parent).ok_or("nothing is recorded")?;
+    let (_, ended) = child.ended.as_ref().ok_or("its end is not recorded")?;
+    let observed = ended.cause.map_or("no cause", DenialCode::as_str);
+    let fits = ended.outcome == RunEnd::Terminated && ended.cause == Some(cause);
+    hold(fits, observed).map(|()| observed.to_owned())
 }

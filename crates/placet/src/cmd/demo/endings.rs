@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use placet_evidence::{Record, RunEnd};
+use placet_evidence::Record;
 use placet_types::{DenialCode, Index};
 
-use super::children::child;
+use super::children::{child, terminated};
 use super::ground::hold;
-use super::report::{Seen, shown_duration};
+use super::report::{Fallen, Seen, shown_duration};
 use super::stage::{Job, Stage};
 use super::step::{End, Trace, Try};
 use super::tree::{Fall, HeadWatch, Tree, count_below};
@@ -74,16 +74,13 @@ pub(super) fn revoked(stage: &mut Stage) -> Result<(), Failure> {
     let seen = stage.judge(&REVOKED, &finished, &trace).at(before);
     stage.add(REVOKED.what, &REVOKED.end.to_string(), seen)?;
     let timed = timed(&fall, &trace, before);
-    stage.report.figures.revocation = timed.as_ref().ok().map(|(measured, _)| *measured);
+    stage.report.figures.revocation = timed.as_ref().ok().copied();
     stage.report.figures.revoked_processes = processes;
-    let seen = Seen::of(timed.and_then(|(measured, at_most)| {
+    let seen = Seen::of(timed.and_then(|Fallen { measured, at_most }| {
         in_time(at_most, processes).map(|_| shown(measured, processes))
     }));
-    stage.add(
-        "  from the durable record to the last gone",
-        &within_limit(),
-        seen.at(before),
-    )
+    let what = "  from the durable record to the last gone";
+    stage.add(what, &within_limit(), seen.at(before))
 }
 
 /// An execution and its child are revoked together.
@@ -106,27 +103,9 @@ pub(super) fn subtree_revoked(stage: &mut Stage) -> Result<(), Failure> {
     let (finished, trace) = stage.finish(job)?;
     let seen = stage.judge(&SUBTREE, &finished, &trace).at(trace.index());
     stage.add(SUBTREE.what, &SUBTREE.end.to_string(), seen)?;
-    let child = child(&trace);
-    let ended = child.as_ref().and_then(|child| child.ended.as_ref());
-    let fits = ended.is_some_and(|(_, ended)| {
-        ended.outcome == RunEnd::Terminated && ended.cause == Some(DenialCode::Revoked)
-    });
-    let observed = ended.map_or_else(
-        || "its end is not recorded".to_owned(),
-        |(_, ended)| {
-            ended
-                .cause
-                .map_or("no cause", DenialCode::as_str)
-                .to_owned()
-        },
-    );
-    let seen = if fits {
-        Seen::holds(observed)
-    } else {
-        Seen::differs(observed)
-    };
-    let index = child.and_then(|child| child.index());
-    stage.add("  the child", &SUBTREE.end.to_string(), seen.at(index))
+    let index = child(&trace).and_then(|child| child.index());
+    let seen = Seen::of(terminated(&trace, DenialCode::Revoked)).at(index);
+    stage.add("  the child", &SUBTREE.end.to_string(), seen)
 }
 
 /// The window that was asked for closes.
@@ -179,7 +158,7 @@ pub(super) fn orphan_is_recorded(stage: &mut Stage) -> Result<(), Failure> {
         }
     };
     stage.add(
-        "the killed supervisor's job is recorded as over",
+        "the end of that job, as the node found it",
         code.as_str(),
         seen.at(index),
     )
@@ -221,22 +200,17 @@ fn begin_family(stage: &Stage, one: &Try) -> Result<Job, Failure> {
     Ok(job)
 }
 
-/// How long the tree outlived the revocation at this index: as it was measured, and at most.
-///
-/// The record is dated before it is made durable, so the time since then is never too short, even
-/// if this process was late to notice that the log was written.
-fn timed(fall: &Fall, trace: &Trace, index: Index) -> Result<(Duration, Duration), String> {
-    let first = trace
-        .records
-        .iter()
-        .find(|(at, _)| *at == index)
-        .map(|(_, record)| record);
-    let Some(Record::Revoked(revoked)) = first else {
+/// How long the tree outlived the revocation at this index.
+fn timed(fall: &Fall, trace: &Trace, index: Index) -> Result<Fallen, String> {
+    let first = trace.records.iter().find(|(at, _)| *at == index);
+    let Some((_, Record::Revoked(revoked))) = first else {
         return Err("the first record written is not the revocation".to_owned());
     };
     let (gone, written) = fall.gone.zip(fall.written).ok_or("a process was left")?;
-    let at_most = Duration::from_millis(fall.gone_wall.since(revoked.time));
-    Ok((gone.saturating_sub(written), at_most))
+    let measured = gone.saturating_sub(written);
+    // Both times are cut to milliseconds.
+    let at_most = Duration::from_millis(fall.gone_wall.since(revoked.time) + 1);
+    Ok(Fallen { measured, at_most })
 }
 
 fn in_time(time: Duration, processes: usize) -> Result<String, String> {

@@ -33,10 +33,11 @@ const HELD: &[Try] = &[
     )
     .also(Ground::outside_is_whole),
     Try::new(
-        "a shell writes to /etc",
-        &["sh", "-c", "echo 127.0.0.1 example.org >> /etc/hosts"],
-        End::Stopped("Read-only file system"),
-    ),
+        "tee writes to ~/.profile",
+        &["tee", "-a", "{home}/.profile"],
+        NOT_THERE,
+    )
+    .also(home_is_untouched),
     Try::new(
         "python connects to a listener",
         &["python3", "-c", CONNECT],
@@ -54,9 +55,9 @@ const HELD: &[Try] = &[
         NOT_THERE,
     ),
     Try::new(
-        "a shell empties the log",
-        &["sh", "-c", ": > {domain}/log/head"],
-        End::Stopped("Directory nonexistent"),
+        "truncate empties the log",
+        &["truncate", "-s", "0", "{domain}/log/head"],
+        NOT_THERE,
     ),
     Try::new(
         "a shell halts the domain",
@@ -85,6 +86,13 @@ const HELD: &[Try] = &[
 /// A permitted shell tries what policy cannot see.
 pub(super) fn holds_the_scope(stage: &mut Stage) -> Result<(), Failure> {
     stage.attempt_all(HELD)
+}
+
+fn home_is_untouched(ground: &Ground) -> Result<(), String> {
+    hold(
+        !ground.home().join(".profile").exists(),
+        "the file was written",
+    )
 }
 
 fn remove_tool(ground: &Ground) -> Result<(), String> {

@@ -57,11 +57,22 @@ pub(super) struct Figures {
     pub(super) recomputed: u64,
     /// Proof bundles that were verified offline.
     pub(super) proofs: u64,
-    /// From the durable revocation to the last process gone.
-    #[serde(rename = "revocation_us", serialize_with = "micros")]
-    pub(super) revocation: Option<Duration>,
+    /// How long what was revoked went on.
+    #[serde(flatten)]
+    pub(super) revocation: Option<Fallen>,
     /// Processes that were gone by then.
     pub(super) revoked_processes: usize,
+}
+
+/// How long a revoked tree went on: from the durable record to the last process gone.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Fallen {
+    /// From when the log was seen to be written. Too short by as much as that was seen late.
+    #[serde(rename = "revocation_us", serialize_with = "micros")]
+    pub(super) measured: Duration,
+    /// From when the record is dated, before it was made durable. Never too short.
+    #[serde(rename = "revocation_us_max", serialize_with = "micros")]
+    pub(super) at_most: Duration,
 }
 
 /// Everything that was seen.
@@ -222,12 +233,13 @@ impl Report {
             format!("{decisions}, {same} recomputed with the same bytes"),
         );
         row("proofs", format!("{} verified offline", figures.proofs));
-        if let Some(fall) = figures.revocation {
+        if let Some(Fallen { measured, at_most }) = figures.revocation {
             let count = figures.revoked_processes;
-            let time = shown_duration(fall);
+            let (measured, at_most) = (shown_duration(measured), shown_duration(at_most));
+            let what = format!("from the durable record to the last of {count} processes gone");
             row(
                 "revocation",
-                format!("{time} from the durable record to the last of {count} processes gone"),
+                format!("{measured} {what}, at most {at_most}"),
             );
         }
         if let Some(directory) = directory {
@@ -281,8 +293,6 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn micros<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration
-        .map(|duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
-        .serialize(serializer)
+fn micros<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }

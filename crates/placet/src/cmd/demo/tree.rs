@@ -3,15 +3,13 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use placet_authority::clock::Clock;
 use placet_types::Millis;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::process::{pidfd, timespec};
 use crate::exit::Failure;
@@ -32,33 +30,14 @@ pub(super) struct Fall {
 }
 
 /// Told when the log's head is written.
-pub(super) struct HeadWatch {
-    events: OwnedFd,
-    head: PathBuf,
-}
+pub(super) struct HeadWatch(OwnedFd);
 
 impl HeadWatch {
     /// Watches the head of the log in `dir`.
     pub(super) fn on(dir: &Path) -> io::Result<Self> {
-        let (events, head) = (
-            inotify::init(inotify::CreateFlags::CLOEXEC)?,
-            dir.join("head"),
-        );
-        inotify::add_watch(&events, &head, inotify::WatchFlags::MODIFY)?;
-        let watch = Self { events, head };
-        // Since Linux 6.13 the next change of a file whose time was asked for is dated to the
-        // nanosecond. Before, it is dated to the last tick, which is never late.
-        watch.age()?;
-        Ok(watch)
-    }
-
-    /// How long ago the head was written.
-    fn age(&self) -> io::Result<Duration> {
-        let written = fs::metadata(&self.head)?;
-        let now = clock_gettime(ClockId::Realtime);
-        let nanos = |secs: i64, nanos: i64| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
-        let age = nanos(now.tv_sec, now.tv_nsec) - nanos(written.mtime(), written.mtime_nsec());
-        Ok(Duration::from_nanos(u64::try_from(age).unwrap_or(0)))
+        let events = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+        inotify::add_watch(&events, dir.join("head"), inotify::WatchFlags::MODIFY)?;
+        Ok(Self(events))
     }
 }
 
@@ -90,7 +69,7 @@ impl Tree {
         let mut alive = self.0;
         let until = clock.monotonic().saturating_add(patience);
         while !alive.is_empty() && clock.monotonic() < until {
-            let watched = fall.written.is_none().then(|| head.events.as_fd());
+            let watched = fall.written.is_none().then(|| head.0.as_fd());
             let left = until.saturating_sub(clock.monotonic());
             let fds = watched
                 .into_iter()
@@ -99,7 +78,7 @@ impl Tree {
             let now = clock.monotonic();
             let (head_ready, gone) = ready.split_at(usize::from(watched.is_some()));
             if head_ready.contains(&true) {
-                fall.written = Some(now.saturating_sub(head.age()?));
+                fall.written = Some(now);
             }
             let mut gone = gone.iter();
             alive.retain(|_| gone.next() != Some(&true));
