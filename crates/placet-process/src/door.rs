@@ -218,7 +218,10 @@ impl Server {
         option("door", Some(self.exec.to_string()));
         let principal = request.principal.unwrap_or_else(|| self.principal.clone());
         option("as", Some(principal.to_string()));
-        option("lifetime", request.lifetime.map(|lifetime| lifetime.get().to_string()));
+        option(
+            "lifetime",
+            request.lifetime.map(|lifetime| lifetime.get().to_string()),
+        );
         option(
             "profile",
             request.profile.map(|profile| profile.to_string()),
