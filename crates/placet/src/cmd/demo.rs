@@ -14,6 +14,7 @@ mod endings;
 mod evidence;
 mod ground;
 mod kernel;
+mod nodes;
 mod policy;
 mod presentation;
 mod process;
@@ -28,7 +29,6 @@ use crate::context::clock;
 use crate::exit::{Failure, Status};
 use crate::out::Out;
 
-use ground::Ground;
 use report::Section;
 use stage::Stage;
 
@@ -66,13 +66,10 @@ const SCENES: &[(Section, &[Scene])] = &[
 ];
 
 pub(crate) fn demo(args: &Demo, out: Out) -> Result<Status, Failure> {
-    let mut stage = Stage::new(Ground::make(args.keep)?, out, clock())?;
-    for (section, scenes) in SCENES {
-        stage.open(*section);
-        for scene in *scenes {
-            scene(&mut stage)?;
-        }
-    }
+    let mut stage = Stage::new(args.keep, out, clock())?;
+    let played = play(&mut stage);
+    // What failed because somebody interrupted the demo did not fail by itself.
+    stage.go_on().and(played)?;
     let kept = args.keep.then(|| stage.ground.root().to_owned());
     let report = stage.leave()?;
     report.close(kept.as_deref());
@@ -81,4 +78,12 @@ pub(crate) fn demo(args: &Demo, out: Out) -> Result<Status, Failure> {
     } else {
         Status::Error
     })
+}
+
+fn play(stage: &mut Stage) -> Result<(), Failure> {
+    for (section, scenes) in SCENES {
+        stage.report.open(*section);
+        scenes.iter().try_for_each(|scene| scene(stage))?;
+    }
+    Ok(())
 }

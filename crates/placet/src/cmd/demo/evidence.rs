@@ -10,7 +10,6 @@ use placet_tlog::note::{SignatureKind, VerifierKey};
 use placet_types::{DenialCode, Index};
 use serde_json::Value;
 
-use super::ground::{ALTERED, CUT};
 use super::presentation::key;
 use super::process::Finished;
 use super::report::Seen;
@@ -122,7 +121,7 @@ pub(super) fn convinces(stage: &mut Stage) -> Result<(), Failure> {
 /// What was changed in the log is found, at its index, and nothing runs on it.
 pub(super) fn shows_damage(stage: &mut Stage) -> Result<(), Failure> {
     let index = first_refusal(stage)?;
-    let altered = copy_of_domain(stage, ALTERED)?;
+    let altered = copy_of_domain(stage, "altered")?;
     flip_a_byte(stage, &altered, index)?;
     let seen = names(&fsck(stage, &altered)?, index)?;
     stage.add(
@@ -140,7 +139,7 @@ pub(super) fn shows_damage(stage: &mut Stage) -> Result<(), Failure> {
         &format!("exit {UNVERIFIED}"),
         seen,
     )?;
-    let cut = copy_of_domain(stage, CUT)?;
+    let cut = copy_of_domain(stage, "cut")?;
     let index = cut_last_batch(&cut)?;
     let seen = names(&fsck(stage, &cut)?, index)?;
     stage.add(

@@ -10,14 +10,12 @@ use std::io;
 use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use placet_authority::node::wire::{Request, Response};
 use placet_evidence::Record;
 use placet_log::LogReader;
 use placet_types::Index;
-use rustix::process::{Signal, pidfd_send_signal};
 
+use super::nodes;
 use super::process::{self, Finished, Running};
 use crate::cli::Global;
 use crate::context::{DOMAIN_VARIABLE, Domain, program, records, user_principal};
@@ -34,12 +32,6 @@ const TOOLS: &[(&str, &str)] = &[
 const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin"];
 /// Who acts.
 pub(super) const AGENT: &str = "agent:coder";
-/// The directory of the domain, and of two copies that are damaged on purpose.
-const DOMAIN: &str = "domain";
-pub(super) const ALTERED: &str = "altered";
-pub(super) const CUT: &str = "cut";
-/// How long the node has to leave: a lease, and some more.
-const NODE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Files of the project, as the agent finds them.
 const PROJECT: &[(&str, &str)] = &[
@@ -156,7 +148,7 @@ impl Ground {
     }
 
     pub(super) fn domain_dir(&self) -> PathBuf {
-        self.root.join(DOMAIN)
+        self.root.join("domain")
     }
 
     /// What an auditor has: bundles, and the policy file from the day that the domain was made.
@@ -289,7 +281,7 @@ impl Ground {
 
     /// Ends the node.
     pub(super) fn stop_node(&self) -> Result<(), Failure> {
-        stop_node_of(&self.domain_dir())
+        nodes::stop(&self.domain_dir())
     }
 
     /// Ends every node that was started, and removes everything unless it is to be kept.
@@ -297,8 +289,7 @@ impl Ground {
         if std::mem::replace(&mut self.gone, true) {
             return Ok(());
         }
-        // Copies of the domain are there to show that no node serves them. Should one do so, it goes too.
-        let stopped = [DOMAIN, ALTERED, CUT].map(|name| stop_node_of(&self.root.join(name)));
+        let stopped = nodes::stop_all_below(&self.root);
         if !self.keep {
             fs::remove_dir_all(&self.root).map_err(|error| {
                 Failure::new(format!(
@@ -307,7 +298,7 @@ impl Ground {
                 ))
             })?;
         }
-        stopped.into_iter().collect()
+        stopped
     }
 }
 
@@ -316,33 +307,6 @@ impl Drop for Ground {
         // Something else went wrong already, and is being reported.
         drop(self.clear());
     }
-}
-
-/// Ends the node of the domain in `dir`, if there are a domain and a node.
-fn stop_node_of(dir: &Path) -> Result<(), Failure> {
-    let global = Global {
-        domain: Some(dir.to_owned()),
-        json: false,
-    };
-    let Ok(domain) = Domain::open(&global) else {
-        return Ok(());
-    };
-    let Some(mut link) = domain.running_node()? else {
-        return Ok(());
-    };
-    let node = process::pidfd(link.welcome().pid)?;
-    if !matches!(link.ask(&Request::Stop)?, Response::Stopping) {
-        return Err(Failure::unverified(
-            "the node gave an answer that does not fit",
-        ));
-    }
-    drop(link);
-    if process::readable(&node, NODE_PATIENCE) {
-        return Ok(());
-    }
-    // It is ours, and its log is written to survive this.
-    pidfd_send_signal(&node, Signal::KILL).map_err(io::Error::from)?;
-    Err(Failure::new("the node did not leave and was killed"))
 }
 
 /// An error that says what did not hold.

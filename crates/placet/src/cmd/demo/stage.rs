@@ -10,7 +10,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::ground::Ground;
 use super::process::{Finished, Running};
-use super::report::{Report, Section, Seen};
+use super::report::{Report, Seen};
 use super::step::{self, Trace, Try};
 use crate::exit::{Failure, Status};
 use crate::out::Out;
@@ -37,12 +37,15 @@ pub(super) struct Job {
 }
 
 impl Stage {
-    pub(super) fn new(ground: Ground, out: Out, clock: Arc<dyn Clock>) -> Result<Self, Failure> {
+    /// Makes the place where it happens.
+    pub(super) fn new(keep: bool, out: Out, clock: Arc<dyn Clock>) -> Result<Self, Failure> {
         let interrupted = Arc::new(AtomicBool::new(false));
         for signal in [SIGHUP, SIGINT, SIGTERM] {
             signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
         }
         let (began, report) = (clock.monotonic(), Report::new(out));
+        // After that: from here on there is something to clean up.
+        let ground = Ground::make(keep)?;
         Ok(Self {
             ground,
             report,
@@ -51,10 +54,6 @@ impl Stage {
             interrupted,
             orphan: None,
         })
-    }
-
-    pub(super) fn open(&mut self, section: Section) {
-        self.report.open(section);
     }
 
     /// Adds a line, and goes on unless somebody has interrupted the demo.
@@ -66,7 +65,8 @@ impl Stage {
         Ok(())
     }
 
-    fn go_on(&self) -> Result<(), Failure> {
+    /// An error once somebody has interrupted the demo.
+    pub(super) fn go_on(&self) -> Result<(), Failure> {
         if self.interrupted.load(Ordering::Relaxed) {
             let status = Status::Code(INTERRUPTED);
             return Err(Failure {
@@ -143,7 +143,6 @@ impl Stage {
 
     /// Ends the node, removes what was made, and gives what was seen.
     pub(super) fn leave(mut self) -> Result<Report, Failure> {
-        self.go_on()?;
         self.ground.clear()?;
         Ok(self.report)
     }

@@ -1,0 +1,212 @@
+//! A domain of a test's own, and the program as its user runs it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Exit status for could-not-verify.
+pub(crate) const UNVERIFIED: i32 = 122;
+/// Exit status for denied.
+pub(crate) const DENIED: i32 = 120;
+/// How often something is looked at again that happens within a second or two.
+const LOOKS: usize = 600;
+
+/// A domain with an operator and an agent, and a directory to work in. Its node is ended with it.
+pub(crate) struct Domain {
+    root: TempDir,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Domain {
+    /// Makes a domain of this name.
+    pub(crate) fn named(name: &str) -> Self {
+        let root = TempDir::new().unwrap();
+        fs::create_dir(root.path().join("work")).unwrap();
+        fs::create_dir(root.path().join("home")).unwrap();
+        let domain = Self { root };
+        domain.ok(&["init", "--name", name, "--operator", "user:op"]);
+        domain
+    }
+
+    pub(crate) fn new() -> Self {
+        Self::named("placet.test/cli")
+    }
+
+    /// The domain directory.
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.root.path().join("domain")
+    }
+
+    /// The directory that commands run in.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.root.path().join("work")
+    }
+
+    /// A path beside domain and work.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    pub(crate) fn policy_file(&self) -> PathBuf {
+        self.dir().join("domain.tlog-policy")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = placet(args);
+        command
+            .current_dir(self.work())
+            .env("HOME", self.path("home"))
+            .env("PLACET_DOMAIN", self.dir())
+            .env("PLACET_PRINCIPAL", "user:op");
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        ran(&mut self.command(args))
+    }
+
+    /// Runs a command that must succeed; gives what it printed.
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        let ran = self.run(args);
+        assert_eq!(ran.code, 0, "{args:?}: {ran:?}");
+        ran.stdout
+    }
+
+    /// Runs a command that must fail with this status; gives what it said on standard error.
+    pub(crate) fn fails(&self, code: i32, args: &[&str]) -> String {
+        let ran = self.run(args);
+        assert_eq!(ran.code, code, "{args:?}: {ran:?}");
+        ran.stderr
+    }
+
+    /// The one JSON value that a command prints.
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        parsed(&self.ok(&[args, &["--json"]].concat()))
+    }
+
+    /// Starts a command and does not wait for it.
+    pub(crate) fn start(&self, args: &[&str]) -> Child {
+        let mut command = self.command(args);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// Ends the node, so that nobody has the log open for writing.
+    pub(crate) fn stop(&self) {
+        self.ok(&["node", "stop"]);
+        // The lock of the log is the last thing that a node lets go.
+        let lock = File::open(self.dir().join("log/lock")).unwrap();
+        await_some("the end of the node", || lock.try_lock().ok());
+    }
+
+    /// A segment of the log.
+    pub(crate) fn segment(&self) -> PathBuf {
+        self.dir().join("log/segments/00000000000000000000.seg")
+    }
+
+    /// The executions that were decided, in order.
+    pub(crate) fn executions(&self) -> Vec<Value> {
+        self.json(&["executions"]).as_array().unwrap().clone()
+    }
+
+    /// What an agent, an operator and a node do in a minute: a permit that completes, one that
+    /// fails, a denial.
+    pub(crate) fn with_history() -> Self {
+        let domain = Self::new();
+        fs::write(domain.work().join("note"), "a note\n").unwrap();
+        assert_eq!(domain.ok(&["run", "--", "cat", "note"]), "a note\n");
+        assert_eq!(domain.run(&["run", "--", "sh", "-c", "exit 3"]).code, 3);
+        let push = [
+            "run",
+            "--as",
+            "agent:coder",
+            "--purpose",
+            "share it",
+            "--",
+            "git",
+            "push",
+        ];
+        domain.fails(DENIED, &push);
+        domain
+    }
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        // A test that failed may have left anything behind; the node must not outlive it.
+        let stopped = self.run(&["node", "stop"]);
+        if !thread::panicking() {
+            assert_eq!(stopped.code, 0, "{stopped:?}");
+            self.stop();
+        }
+    }
+}
+
+/// Finds the first byte of `needle` in a file.
+pub(crate) fn find_in(path: &Path, needle: &[u8]) -> usize {
+    let bytes = fs::read(path).unwrap();
+    bytes
+        .windows(needle.len())
+        .position(|part| part == needle)
+        .expect("it is in the file")
+}
+
+/// Changes one byte of a file.
+pub(crate) fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// The program, in an environment without a domain.
+pub(crate) fn placet(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_placet"));
+    command.args(args).stdin(Stdio::null());
+    command
+        .env_remove("PLACET_DOMAIN")
+        .env_remove("PLACET_PRINCIPAL");
+    command.env("HOME", "/nonexistent");
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn ran(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Reads one JSON value.
+pub(crate) fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Looks until there is something.
+pub(crate) fn await_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..LOOKS {
+        if let Some(found) = look() {
+            return found;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("{what} did not come");
+}

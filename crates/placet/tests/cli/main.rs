@@ -1,0 +1,22 @@
+//! The commands about evidence, lineage and policy, driven as a user drives them: the real binary,
+//! domains of the tests' own.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "test code: it starts programs, and a failed set-up fails the test"
+)]
+
+mod domain;
+
+mod checks;
+mod executions;
+mod explain;
+mod lineage;
+mod log;
+mod policy;
+mod verify;
