@@ -9,8 +9,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use placet_types::{
-    ActionName, Commitment, Digest, DomainName, ExecutionId, GatewayName, Millis, PrincipalId,
-    ProfileName, PublicKey, ResourceRef, Scope,
+    ActionName, Commitment, Digest, DomainName, ExecutionId, FixedScope, GatewayName, Millis,
+    PrincipalId, ProfileName, PublicKey, ResourceRef,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -86,7 +86,7 @@ pub struct Detail {
     /// What it may be done to.
     pub resource: ResourceRef,
     /// What the execution may touch, limits included.
-    pub scope: Scope,
+    pub scope: FixedScope,
     /// Which kind of object this is.
     #[serde(rename = "type")]
     pub kind: DetailKind,

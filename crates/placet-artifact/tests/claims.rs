@@ -39,10 +39,12 @@ fn any_claims() -> impl Strategy<Value = Claims> {
             claims.policy.determining = policies.into_iter().filter(|id| !id.is_empty()).collect();
             claims.policy.determining.insert("one".into());
             let [detail] = &mut claims.authorization_details;
-            detail.scope.write = PathSet::default();
-            detail.scope.read =
-                PathSet::new(reads.iter().map(|path| AbsPath::parse(path).unwrap()));
-            detail.scope.limits.cpu_secs = cpu;
+            let scope = detail.scope.changed(|scope| {
+                scope.write = PathSet::default();
+                scope.read = PathSet::new(reads.iter().map(|path| AbsPath::parse(path).unwrap()));
+                scope.limits.cpu_secs = cpu;
+            });
+            detail.scope = scope.unwrap();
             claims.parent = parent.map(ExecutionId::new);
             claims.txn = claims.parent.unwrap_or(claims.exec);
             claims.nbf = NumericDate::new(nbf);
@@ -116,7 +118,8 @@ fn an_issuer_cannot_issue_what_a_verifier_would_refuse() {
     );
     let wide = |claims: &mut Claims| {
         let [detail] = &mut claims.authorization_details;
-        detail.scope.env = (0..3000).map(|i| format!("VARIABLE_{i}")).collect();
+        let names = (0..3000).map(|i| format!("VARIABLE_{i}")).collect();
+        detail.scope = detail.scope.changed(|scope| scope.env = names).unwrap();
     };
     assert_eq!(refused(wide), IssueError::TooLong);
 }

@@ -1,5 +1,6 @@
 //! The handle that callers hold.
 
+use std::fmt;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -8,7 +9,7 @@ use placet_evidence::{EntryError, PrincipalRecord, PrincipalStatus, Stage};
 use placet_log::{AppendError, LogReader, ReadError, Sequencer};
 use placet_state::{FoldError, State};
 use placet_types::{
-    Denial, DenialCode, Digest, ExecutionId, GatewayName, Index, Intent, Millis, PrincipalId,
+    Denial, DenialCode, Digest, ExecutionId, FixedIntent, GatewayName, Index, Millis, PrincipalId,
 };
 
 use crate::activate::{self, Bundles};
@@ -18,12 +19,13 @@ use crate::control::{Act, ActError};
 use crate::dir::DomainDir;
 use crate::draft::Drafter;
 use crate::keys::{KeyFileError, NodeKeys};
-use crate::opening::{check_keys, fold, saver};
+use crate::opening::{check_keys, fold};
 use crate::preview::{self, Preview};
 use crate::queue::Queue;
 use crate::random;
 use crate::scopes::{self, Scopes};
-use crate::sequence::{Loop, OnEnding};
+use crate::sequence::{OnEnding, Sequence, THREADS, Writer};
+use crate::snapshot::Saver;
 use crate::submission::{Answer, Denied, EndReport, Submission, Unavailable};
 use crate::work::{Attempt, Prepared, ReadyAct, Reply, SignalReport, StartRequest, Work};
 
@@ -42,7 +44,13 @@ pub struct Authority {
     blobs: Blobs,
     /// For the bundle of this digest.
     env_names: Mutex<(Option<Digest>, Arc<Vec<String>>)>,
-    thread: Mutex<Option<JoinHandle<Result<(), AppendError>>>>,
+    sequencer: Mutex<Option<Sequencing>>,
+}
+
+/// The sequencer at work.
+struct Sequencing {
+    sequence: Arc<Sequence>,
+    threads: Vec<JoinHandle<Result<(), AppendError>>>,
 }
 
 /// What an authority runs on. Made by [`Running::open`] for a directory, or by hand for another
@@ -165,21 +173,15 @@ impl Authority {
             clock,
             keys.artifact.public(),
         );
-        let sequencer = Loop {
-            queue: Arc::clone(&queue),
+        let writer = Writer {
             log,
-            drafter,
-            keys,
             durable: Arc::clone(&durable),
             on_ending,
-            on_snapshot: saver(snapshots, reader.clone()),
+            saver: Saver::new(snapshots, reader.clone()),
         };
-        let thread = thread::Builder::new()
-            .name("sequencer".into())
-            .spawn(move || sequencer.run())
-            .map_err(OpenError::Thread)?;
+        let sequence = Sequence::new(Arc::clone(&queue), keys, drafter, writer);
+        let sequencer = Mutex::new(Some(Sequencing::start(sequence, &queue)?));
         let env_names = Mutex::default();
-        let thread = Mutex::new(Some(thread));
         Ok(Self {
             queue,
             durable,
@@ -187,7 +189,7 @@ impl Authority {
             bundles,
             blobs,
             env_names,
-            thread,
+            sequencer,
         })
     }
 
@@ -388,8 +390,11 @@ impl Authority {
     /// Whether the sequencer still writes.
     #[must_use]
     pub fn is_writing(&self) -> bool {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        let sequencer = self
+            .sequencer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        sequencer.as_ref().is_some_and(Sequencing::is_running)
     }
 
     /// Takes no more work, finishes what waits, saves the fold, and says how the log did.
@@ -399,14 +404,12 @@ impl Authority {
     /// The failed append that ended the sequencer, if one did.
     pub fn close(&self) -> Result<(), AppendError> {
         self.queue.close();
-        let thread = self
-            .thread
+        let sequencer = self
+            .sequencer
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        thread.map_or(Ok(()), |thread| {
-            thread.join().unwrap_or(Err(AppendError::Stopped))
-        })
+        sequencer.map_or(Ok(()), Sequencing::finish)
     }
 
     fn ready(&self, act: Act, by: &PrincipalId) -> Result<ReadyAct, ActError> {
@@ -467,6 +470,48 @@ impl Authority {
     }
 }
 
+impl fmt::Debug for Sequencing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sequencing").finish_non_exhaustive()
+    }
+}
+
+impl Sequencing {
+    fn start(sequence: Sequence, queue: &Queue<Work>) -> Result<Self, OpenError> {
+        let sequence = Arc::new(sequence);
+        let mut threads = Vec::with_capacity(THREADS);
+        for _ in 0..THREADS {
+            let own = Arc::clone(&sequence);
+            let spawned = thread::Builder::new()
+                .name("sequencer".into())
+                .spawn(move || own.run());
+            match spawned {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    // Those that run see the closed queue and leave.
+                    queue.close();
+                    return Err(OpenError::Thread(error));
+                }
+            }
+        }
+        Ok(Self { sequence, threads })
+    }
+
+    fn is_running(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// The first failure of any thread. The fold is saved when there was none.
+    fn finish(self) -> Result<(), AppendError> {
+        let ends: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
+        ends.into_iter()
+            .map(|end| end.unwrap_or(Err(AppendError::Stopped)))
+            .collect::<Result<(), _>>()?;
+        self.sequence.finish();
+        Ok(())
+    }
+}
+
 impl Drop for Authority {
     fn drop(&mut self) {
         // A failed append was told to everyone who waited for it.
@@ -482,7 +527,7 @@ fn receive<T>(answer: &Receiver<Result<T, Unavailable>>) -> Result<T, Unavailabl
 fn prepare(submission: &Submission) -> Result<Prepared, Denial> {
     let malformed = |reason: String| Denial::new(DenialCode::Malformed, reason);
     let intent =
-        Intent::decode(&submission.intent).map_err(|error| malformed(error.to_string()))?;
+        FixedIntent::decode(&submission.intent).map_err(|error| malformed(error.to_string()))?;
     check_environment(&submission.environment).map_err(malformed)?;
     let exec = random::execution_id()
         .map_err(|error| Denial::new(DenialCode::EvidenceUnavailable, error.to_string()))?;

@@ -16,8 +16,8 @@ use placet_evidence::{
 use placet_policy::Policy;
 use placet_state::{Execution, Phase, State};
 use placet_types::{
-    Commitment, Denial, DenialCode, Digest, ExecutionId, Index, Intent, Millis, PrincipalId,
-    PublicKey, Salt, Scope,
+    Commitment, Denial, DenialCode, Digest, ExecutionId, FixedIntent, FixedScope, Index, Millis,
+    PrincipalId, PublicKey, Salt,
 };
 
 use crate::activate::Activation;
@@ -105,10 +105,10 @@ impl Drafter {
             policy: self.policy.as_deref(),
             intent: &intent,
             params: &params,
-            parent_scope: parent_scope.as_deref(),
+            parent_scope: parent_scope.as_ref(),
             facts: &facts,
         });
-        let payload = Some(encode_payload(&params));
+        let payload = Some(encode_payload(params.salt(), params.bytes()));
         let (record, then) = match self.permitted(&decision, &intent, &facts) {
             Ok(Some((unsigned, grant, scope))) => {
                 let digest = unsigned.digest();
@@ -150,21 +150,19 @@ impl Drafter {
     fn permitted(
         &mut self,
         decision: &Decision,
-        intent: &Intent,
+        intent: &FixedIntent,
         facts: &Facts,
-    ) -> Result<Option<(Unsigned, Grant, Arc<Scope>)>, Unavailable> {
+    ) -> Result<Option<(Unsigned, Grant, FixedScope)>, Unavailable> {
         let Some((grant, scope)) = decision.permit() else {
             return Ok(None);
         };
-        self.scopes
-            .keep(grant.scope, scope)
-            .map_err(|_| Unavailable::Evidence)?;
+        self.scopes.keep(scope).map_err(|_| Unavailable::Evidence)?;
         let domain = &self.state.genesis().domain;
         let claims = claims(domain, intent, facts, grant, decision.policy(), scope)
             .map_err(|_| Unavailable::Evidence)?;
         let unsigned = Unsigned::new(&claims, &self.artifact_key, Algorithm::EdDsa)
             .map_err(|_| Unavailable::Evidence)?;
-        Ok(Some((unsigned, grant.clone(), Arc::clone(scope))))
+        Ok(Some((unsigned, grant.clone(), scope.clone())))
     }
 
     fn start(
@@ -260,7 +258,7 @@ impl Drafter {
             answer(&reply, Ok(Err(unknown_execution(self.state.next(), exec))));
             return None;
         };
-        let intent = execution.intent_digest;
+        let intent = execution.intent.digest();
         let record = Record::Ended(Ended {
             cause,
             exec,
@@ -363,17 +361,14 @@ impl Drafter {
 }
 
 /// The private bytes beside a decision: the salt, then the parameters.
-pub(crate) fn encode_payload(params: &Params) -> Vec<u8> {
-    [params.salt.as_bytes().as_slice(), &params.bytes].concat()
+fn encode_payload(salt: &Salt, bytes: &[u8]) -> Vec<u8> {
+    [salt.as_bytes().as_slice(), bytes].concat()
 }
 
 /// Reads what [`encode_payload`] wrote.
 pub(crate) fn decode_payload(bytes: &[u8]) -> Option<Params> {
     let (salt, bytes) = bytes.split_first_chunk::<32>()?;
-    Some(Params {
-        salt: Salt::new(*salt),
-        bytes: bytes.to_vec(),
-    })
+    Some(Params::new(bytes.to_vec(), Salt::new(*salt)))
 }
 
 fn refuse(attempt: Attempt, now: Millis, then: impl FnOnce(Denied) -> Then) -> Draft {
@@ -405,7 +400,7 @@ fn refuse(attempt: Attempt, now: Millis, then: impl FnOnce(Denied) -> Then) -> D
     };
     // What was presented is kept beside the record, within a bound: it can be as long as a frame.
     let kept: Vec<u8> = presented.into_iter().take(64 << 10).collect();
-    let payload = Some(encode_payload(&Params { salt, bytes: kept }));
+    let payload = Some(encode_payload(&salt, &kept));
     Draft {
         record: Record::Refused(refused),
         payload,
@@ -447,7 +442,7 @@ fn may_start(
         return Err(Denial::new(DenialCode::Expired, "the window is over"));
     }
     parent_is_live(state, execution)?;
-    Ok(execution.intent_digest)
+    Ok(execution.intent.digest())
 }
 
 fn parent_is_live(state: &State, execution: &Execution) -> Result<(), Denial> {
@@ -465,7 +460,7 @@ fn parent_is_live(state: &State, execution: &Execution) -> Result<(), Denial> {
 
 fn running(state: &State, exec: ExecutionId) -> Option<Digest> {
     let execution = state.execution(&exec)?;
-    matches!(execution.phase, Phase::Running(_)).then_some(execution.intent_digest)
+    matches!(execution.phase, Phase::Running(_)).then_some(execution.intent.digest())
 }
 
 fn unknown_execution(index: Index, exec: ExecutionId) -> Denied {

@@ -28,6 +28,7 @@ mod random;
 pub mod replay;
 mod scopes;
 mod sequence;
+mod snapshot;
 pub mod submission;
 mod work;
 

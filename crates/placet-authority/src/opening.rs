@@ -7,7 +7,6 @@ use placet_types::Index;
 
 use crate::authority::OpenError;
 use crate::keys::NodeKeys;
-use crate::sequence::OnSnapshot;
 
 pub(crate) fn check_keys(state: &State, keys: &NodeKeys) -> Result<(), OpenError> {
     let named = &state.genesis().keys;
@@ -65,15 +64,4 @@ fn saved_state(reader: &LogReader, dir: &std::path::Path) -> Option<State> {
     let mut root_at = |size| reader.root_at(size).ok();
     let loaded = snapshots::load_latest(dir, reader.size().get(), &mut root_at).ok()?;
     State::from_snapshot(&loaded.snapshot?.bytes).ok()
-}
-
-pub(crate) fn saver(dir: Option<std::path::PathBuf>, reader: LogReader) -> OnSnapshot {
-    Box::new(move |state| {
-        let Some(dir) = &dir else { return };
-        let size = state.next().get();
-        // A fold that was not saved costs time at the next start and nothing else.
-        if let (Ok(root), Ok(bytes)) = (reader.root_at(size), state.to_snapshot()) {
-            drop(snapshots::save(dir, size, root, &bytes));
-        }
-    })
 }

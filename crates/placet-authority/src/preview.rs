@@ -6,7 +6,7 @@ use placet_decision::{Input, decide};
 use placet_evidence::{CheckedDenial, Facts, Grant, Risk};
 use placet_policy::Policy;
 use placet_state::State;
-use placet_types::{Millis, Scope};
+use placet_types::{FixedScope, Millis};
 
 use crate::work::Prepared;
 
@@ -28,13 +28,13 @@ pub struct Preview {
     pub risk: Risk,
     /// The scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<Scope>,
+    pub scope: Option<FixedScope>,
 }
 
 pub(crate) fn preview(
     state: &State,
     policy: Option<&Policy>,
-    parent_scope: Option<&Scope>,
+    parent_scope: Option<&FixedScope>,
     prepared: &Prepared,
     now: Millis,
 ) -> Preview {
@@ -55,7 +55,7 @@ pub(crate) fn preview(
     };
     let decision = decide(&input);
     let (grant, scope) = decision.permit().map_or((None, None), |(grant, scope)| {
-        (Some(grant.clone()), Some(scope.as_ref().clone()))
+        (Some(grant.clone()), Some(scope.clone()))
     });
     Preview {
         denial: decision.denial().cloned(),

@@ -137,10 +137,10 @@ pub fn disclosed(reader: &LogReader, index: Index) -> Result<Option<Disclosed>, 
         return Ok(None);
     };
     Ok(decode_payload(&bytes).and_then(|params| {
-        let text = String::from_utf8(params.bytes).ok()?;
+        let text = String::from_utf8(params.bytes().to_vec()).ok()?;
         Some(Disclosed {
             params: text,
-            salt: params.salt,
+            salt: params.salt().clone(),
         })
     }))
 }

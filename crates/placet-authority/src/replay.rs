@@ -10,7 +10,7 @@ use placet_evidence::{Decided, Entry, Record};
 use placet_log::{LogReader, Payload};
 use placet_policy::Policy;
 use placet_state::State;
-use placet_types::{Digest, Index, Scope};
+use placet_types::{Digest, FixedScope, Index};
 
 use crate::activate::Bundles;
 use crate::authority::OpenError;
@@ -104,7 +104,7 @@ pub fn replay(
 struct Run<'a> {
     sources: Sources<'a>,
     policies: BTreeMap<Digest, Option<Arc<Policy>>>,
-    scopes: BTreeMap<Digest, Arc<Scope>>,
+    scopes: BTreeMap<Digest, FixedScope>,
     report: ReplayReport,
 }
 
@@ -142,13 +142,13 @@ impl Run<'_> {
             policy: policy.as_deref(),
             intent: &decided.intent,
             params: &params,
-            parent_scope: parent_scope.as_deref(),
+            parent_scope: parent_scope.as_ref(),
             facts: &decided.facts,
         });
         if let Some((grant, scope)) = decision.permit() {
             self.scopes
                 .entry(grant.scope)
-                .or_insert_with(|| Arc::clone(scope));
+                .or_insert_with(|| scope.clone());
         }
         let artifact = artifact_digest(state, &decision, decided);
         let again = decision.into_record(decided.intent.clone(), decided.facts.clone(), artifact);
@@ -170,12 +170,12 @@ impl Run<'_> {
     }
 
     /// A scope that this run granted itself; one from before a loss of order is read from disk.
-    fn scope(&mut self, digest: Digest) -> Option<Arc<Scope>> {
+    fn scope(&mut self, digest: Digest) -> Option<FixedScope> {
         if let Some(scope) = self.scopes.get(&digest) {
-            return Some(Arc::clone(scope));
+            return Some(scope.clone());
         }
-        let scope = Arc::new(scopes::read(self.sources.blobs, digest)?);
-        self.scopes.insert(digest, Arc::clone(&scope));
+        let scope = scopes::read(self.sources.blobs, digest)?;
+        self.scopes.insert(digest, scope.clone());
         Some(scope)
     }
 }

@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 
 use placet_types::canonical::{self, Bounds};
-use placet_types::{Digest, Scope};
+use placet_types::{Digest, FixedScope};
 
 use crate::blobs::Blobs;
 
@@ -18,7 +17,7 @@ const CACHED_MAX: usize = 1024;
 /// Scopes by digest.
 pub(crate) struct Scopes {
     blobs: Blobs,
-    cached: BTreeMap<Digest, Arc<Scope>>,
+    cached: BTreeMap<Digest, FixedScope>,
     order: std::collections::VecDeque<Digest>,
 }
 
@@ -31,40 +30,39 @@ impl Scopes {
         }
     }
 
-    /// Keeps the scope with this digest durably, once.
-    pub(crate) fn keep(&mut self, digest: Digest, scope: &Arc<Scope>) -> io::Result<()> {
-        if self.cached.contains_key(&digest) {
+    /// Keeps a scope durably, once.
+    pub(crate) fn keep(&mut self, scope: &FixedScope) -> io::Result<()> {
+        if self.cached.contains_key(&scope.digest()) {
             return Ok(());
         }
-        let bytes = canonical::to_bytes(scope.as_ref()).map_err(io::Error::other)?;
-        self.blobs.put(&bytes)?;
-        self.cache(digest, Arc::clone(scope));
+        self.blobs.put(scope.text().as_bytes())?;
+        self.cache(scope.clone());
         Ok(())
     }
 
     /// The scope with this digest.
-    pub(crate) fn get(&mut self, digest: Digest) -> Option<Arc<Scope>> {
+    pub(crate) fn get(&mut self, digest: Digest) -> Option<FixedScope> {
         if let Some(scope) = self.cached.get(&digest) {
-            return Some(Arc::clone(scope));
+            return Some(scope.clone());
         }
-        let scope = Arc::new(read(&self.blobs, digest)?);
-        self.cache(digest, Arc::clone(&scope));
+        let scope = read(&self.blobs, digest)?;
+        self.cache(scope.clone());
         Some(scope)
     }
 
-    fn cache(&mut self, digest: Digest, scope: Arc<Scope>) {
+    fn cache(&mut self, scope: FixedScope) {
         if self.order.len() == CACHED_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.cached.remove(&oldest);
         }
-        self.order.push_back(digest);
-        self.cached.insert(digest, scope);
+        self.order.push_back(scope.digest());
+        self.cached.insert(scope.digest(), scope);
     }
 }
 
 /// Reads a scope from disk.
-pub(crate) fn read(blobs: &Blobs, digest: Digest) -> Option<Scope> {
+pub(crate) fn read(blobs: &Blobs, digest: Digest) -> Option<FixedScope> {
     let bytes = blobs.get(digest).ok()?;
     canonical::from_bytes(&bytes, Bounds::RECORD).ok()
 }

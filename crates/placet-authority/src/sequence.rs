@@ -1,22 +1,27 @@
-//! The sequencer loop: the one thread that writes.
+//! The sequencer: what drafts, signs and writes records, in one order.
 //!
-//! Draft, seal, append, publish. Drafting is serial, because each decision depends on the one
-//! before. Sealing (two signatures a permit) is spread over the cores. The append is durable when
-//! it returns. Publishing folds the batch into the state that others read, answers the callers, and
-//! tells gateways what must end.
+//! Two stages, each behind its lock. Drafting is serial, because each decision depends on the one
+//! before; signing (two signatures a permit) is spread over the cores. Writing appends, which is
+//! durable when it returns, then publishes: folds the batch into the state that others read,
+//! answers the callers, and tells gateways what must end.
+//!
+//! Two threads do both stages in turn. One holds the first lock until it has the second, so batches
+//! are written in the order that they were drafted; and while one waits for the disk, the other
+//! drafts and signs the next batch.
 //!
 //! After an append that failed, nothing is guessed: everyone who waits is told that there is no
-//! evidence, and the loop ends. Opening the log again finds out what is in it.
+//! evidence, and both threads end. Opening the log again finds out what is in it.
 
 use std::num::NonZero;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
 use placet_artifact::Artifact;
 use placet_artifact::receipt::Receipt;
 use placet_evidence::Entry;
-use placet_log::{AppendError, Appended, Item, Sequencer};
+
+use placet_log::{AppendError, Appended, Item, MAX_BATCH_BYTES, Sequencer};
 use placet_state::{Changes, State};
 use placet_tlog::proof::LogProof;
 use placet_types::{DenialCode, ExecutionId, Index};
@@ -24,130 +29,179 @@ use placet_types::{DenialCode, ExecutionId, Index};
 use crate::draft::Drafter;
 use crate::keys::NodeKeys;
 use crate::queue::{Batch, Queue};
+use crate::snapshot::Saver;
 use crate::submission::{Answer, Denied, Permitted};
 use crate::work::{Draft, Then, Work, answer};
 
+/// Threads that draft and write in turn: one for each stage.
+pub(crate) const THREADS: usize = 2;
 /// Below this many records, handing work to another thread costs more than it saves.
 const PARALLEL_MIN: usize = 6;
 /// Records between two snapshots.
-pub(crate) const SNAPSHOT_EVERY: u64 = 20_000;
+const SNAPSHOT_EVERY: u64 = 20_000;
+/// How long a thread waits for work at a time.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Told of every execution that must end, right after the record that says so is durable.
 pub type OnEnding = Box<dyn Fn(ExecutionId, DenialCode) + Send>;
 
-/// Told of the state after each batch that completes a stretch of [`SNAPSHOT_EVERY`] records.
-pub(crate) type OnSnapshot = Box<dyn Fn(&State) + Send>;
+/// What the threads share.
+pub(crate) struct Sequence {
+    queue: Arc<Queue<Work>>,
+    keys: NodeKeys,
+    drafting: Mutex<Drafter>,
+    writing: Mutex<Writer>,
+}
 
-pub(crate) struct Loop {
-    pub(crate) queue: Arc<Queue<Work>>,
+/// The second stage.
+pub(crate) struct Writer {
     pub(crate) log: Box<dyn Sequencer>,
-    pub(crate) drafter: Drafter,
-    pub(crate) keys: NodeKeys,
     pub(crate) durable: Arc<RwLock<State>>,
     pub(crate) on_ending: OnEnding,
-    pub(crate) on_snapshot: OnSnapshot,
+    pub(crate) saver: Saver,
 }
 
 /// A draft whose entry is signed.
 struct Sealed {
+    item: Item,
     draft: Draft,
-    entry: Entry,
     artifact: Option<Artifact>,
 }
 
-impl Loop {
-    /// Runs until the queue is closed and empty, or the log fails.
-    pub(crate) fn run(mut self) -> Result<(), AppendError> {
+impl Sequence {
+    pub(crate) fn new(
+        queue: Arc<Queue<Work>>,
+        keys: NodeKeys,
+        drafter: Drafter,
+        writer: Writer,
+    ) -> Self {
+        Self {
+            queue,
+            keys,
+            drafting: Mutex::new(drafter),
+            writing: Mutex::new(writer),
+        }
+    }
+
+    /// What each thread does until the queue is closed and empty, or the log fails.
+    pub(crate) fn run(&self) -> Result<(), AppendError> {
         loop {
-            let work = match self.queue.take(Duration::from_secs(3600)) {
+            let mut drafting = lock(&self.drafting);
+            let work = match self.queue.take(PATIENCE) {
                 Batch::Items(work) => work,
                 Batch::Idle => continue,
-                Batch::Closed => {
-                    (self.on_snapshot)(&self.read_durable());
-                    return Ok(());
-                }
+                Batch::Closed => return Ok(()),
             };
-            if let Err(error) = self.commit(work) {
+            let drafts: Vec<Draft> = work
+                .into_iter()
+                .filter_map(|work| drafting.draft(work))
+                .collect();
+            let sealed = self.seal_all(drafts);
+            // The order of writing is the order of drafting: the first lock is still held.
+            let mut writing = lock(&self.writing);
+            drop(drafting);
+            if let Err(error) = sealed.and_then(|sealed| writing.commit(sealed)) {
+                drop(writing);
                 self.fail_everyone();
                 return Err(error);
             }
         }
     }
 
-    fn commit(&mut self, work: Vec<Work>) -> Result<(), AppendError> {
-        let drafts: Vec<Draft> = work
-            .into_iter()
-            .filter_map(|work| self.drafter.draft(work))
-            .collect();
-        if drafts.is_empty() {
-            return Ok(());
-        }
-        let sealed = match self.seal_all(drafts) {
-            Ok(sealed) => sealed,
-            Err(drafts) => {
-                drafts.into_iter().for_each(|draft| draft.then.fail());
-                return Err(AppendError::Stopped);
-            }
-        };
-        let items: Vec<Item> = sealed.iter().map(Sealed::item).collect();
-        match self.log.append(self.log.size(), &items) {
-            Ok(appended) => {
-                self.publish(sealed, &appended);
-                Ok(())
-            }
-            Err(error) => {
-                sealed
-                    .into_iter()
-                    .for_each(|sealed| sealed.draft.then.fail());
-                Err(error)
-            }
-        }
+    /// Saves the fold, once no thread runs any more.
+    pub(crate) fn finish(&self) {
+        lock(&self.writing).finish();
     }
 
     /// Signs every draft. When one cannot be encoded the fold has gone past what will be in the
-    /// log, so the whole batch is given back.
-    fn seal_all(&self, drafts: Vec<Draft>) -> Result<Vec<Sealed>, Vec<Draft>> {
+    /// log, so nothing of the batch is written, nor anything after it.
+    fn seal_all(&self, drafts: Vec<Draft>) -> Result<Vec<Sealed>, AppendError> {
         let signed = if drafts.len() < PARALLEL_MIN {
             sign_some(&self.keys, &drafts)
         } else {
             sign_spread(&self.keys, &drafts)
         };
-        match signed {
-            Some(signed) => Ok(drafts
-                .into_iter()
-                .zip(signed)
-                .map(|(draft, (entry, artifact))| Sealed {
-                    draft,
-                    entry,
-                    artifact,
-                })
-                .collect()),
-            None => Err(drafts),
+        let Some(signed) = signed else {
+            drafts.into_iter().for_each(|draft| draft.then.fail());
+            return Err(AppendError::Stopped);
+        };
+        let pairs = drafts.into_iter().zip(signed);
+        Ok(pairs
+            .map(|(mut draft, (entry, artifact))| Sealed {
+                item: Item {
+                    entry: entry.into_bytes(),
+                    payload: draft.payload.take(),
+                },
+                draft,
+                artifact,
+            })
+            .collect())
+    }
+
+    fn fail_everyone(&self) {
+        self.queue.close();
+        while let Batch::Items(work) = self.queue.take(Duration::ZERO) {
+            work.into_iter().for_each(Work::fail);
+        }
+    }
+}
+
+impl Writer {
+    /// Writes what was sealed, in as many batches as its size needs.
+    fn commit(&mut self, sealed: Vec<Sealed>) -> Result<(), AppendError> {
+        let mut rest = sealed.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut weight = 0_usize;
+            let fits = |one: &Sealed| {
+                weight = weight.saturating_add(one.item.weight());
+                weight <= MAX_BATCH_BYTES
+            };
+            let (items, batch): (Vec<Item>, Vec<Sealed>) = take_while(&mut rest, fits)
+                .map(|mut one| (std::mem::take(&mut one.item), one))
+                .unzip();
+            if let Err(error) = self.write(items, batch) {
+                rest.for_each(|one| one.draft.then.fail());
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, items: Vec<Item>, batch: Vec<Sealed>) -> Result<(), AppendError> {
+        match self.log.append(self.log.size(), &items) {
+            Ok(appended) => {
+                self.publish(items, batch, &appended);
+                Ok(())
+            }
+            Err(error) => {
+                batch.into_iter().for_each(|one| one.draft.then.fail());
+                Err(error)
+            }
         }
     }
 
-    fn publish(&mut self, sealed: Vec<Sealed>, appended: &Appended) {
+    fn publish(&mut self, items: Vec<Item>, batch: Vec<Sealed>, appended: &Appended) {
         let before = appended.first().get();
-        let changes = self.fold(&sealed, appended.first());
+        let changes = self.fold(&batch, appended.first());
         // Endings first: whoever waits for an answer can wait a little longer.
         for (exec, cause) in changes.into_iter().flat_map(|changes| changes.ending) {
             (self.on_ending)(exec, cause);
         }
         let mut index = appended.first();
-        for one in sealed {
-            self.release(one, index, appended);
+        for (item, one) in items.into_iter().zip(batch) {
+            self.release(item, one, index, appended);
             index = index.next();
         }
         if before / SNAPSHOT_EVERY != index.get() / SNAPSHOT_EVERY {
-            (self.on_snapshot)(&self.read_durable());
+            self.saver.save(self.read_durable());
         }
     }
 
-    fn fold(&self, sealed: &[Sealed], first: Index) -> Vec<Changes> {
+    fn fold(&self, batch: &[Sealed], first: Index) -> Vec<Changes> {
         let mut state = self.durable.write().unwrap_or_else(PoisonError::into_inner);
         let mut index = first;
         let mut all = Vec::new();
-        for one in sealed {
+        for one in batch {
             // The drafter has folded the same record already.
             if let Ok(changes) = state.apply(index, &one.draft.record) {
                 all.push(changes);
@@ -157,11 +211,9 @@ impl Loop {
         all
     }
 
-    fn release(&mut self, sealed: Sealed, index: Index, appended: &Appended) {
+    fn release(&mut self, item: Item, sealed: Sealed, index: Index, appended: &Appended) {
         let Sealed {
-            draft,
-            entry,
-            artifact,
+            draft, artifact, ..
         } = sealed;
         match draft.then {
             Then::Permit {
@@ -170,7 +222,7 @@ impl Loop {
                 scope,
                 ..
             } => {
-                let receipt = receipt(entry, index, appended);
+                let receipt = receipt(item.entry, index, appended);
                 let permitted = artifact.zip(receipt).map(|(artifact, receipt)| {
                     let exec = draft.record.exec().unwrap_or(grant.root);
                     Permitted {
@@ -225,21 +277,30 @@ impl Loop {
             .clone()
     }
 
-    fn fail_everyone(&self) {
-        self.queue.close();
-        while let Batch::Items(work) = self.queue.take(Duration::ZERO) {
-            work.into_iter().for_each(Work::fail);
-        }
+    fn finish(&mut self) {
+        let state = self.read_durable();
+        self.saver.finish(&state);
     }
 }
 
-impl Sealed {
-    fn item(&self) -> Item {
-        Item {
-            entry: self.entry.as_bytes().to_vec(),
-            payload: self.draft.payload.clone(),
-        }
-    }
+/// A thread that panicked left a stage between two batches or took its batch with it; either way
+/// the log says what is durable.
+fn lock<T>(stage: &Mutex<T>) -> MutexGuard<'_, T> {
+    stage.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As `Iterator::take_while`, but the first item is always taken and none is lost.
+fn take_while<T>(
+    rest: &mut std::iter::Peekable<impl Iterator<Item = T>>,
+    mut fits: impl FnMut(&T) -> bool,
+) -> impl Iterator<Item = T> {
+    let mut first = true;
+    std::iter::from_fn(move || {
+        let takes = |one: &T| fits(one) || first;
+        let taken = rest.next_if(takes);
+        first = false;
+        taken
+    })
 }
 
 type Signed = (Entry, Option<Artifact>);
@@ -263,13 +324,13 @@ fn sign_some(keys: &NodeKeys, drafts: &[Draft]) -> Option<Vec<Signed>> {
 /// Spreads the signing over the cores. The order stays.
 fn sign_spread(keys: &NodeKeys, drafts: &[Draft]) -> Option<Vec<Signed>> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = drafts.len().div_ceil(cores);
+    let (own, others) = drafts.split_at(drafts.len().div_ceil(cores));
     thread::scope(|scope| {
-        let shares: Vec<_> = drafts
-            .chunks(share)
+        let shares: Vec<_> = others
+            .chunks(own.len())
             .map(|chunk| scope.spawn(move || sign_some(keys, chunk)))
             .collect();
-        let mut signed = Vec::with_capacity(drafts.len());
+        let mut signed = sign_some(keys, own)?;
         for handle in shares {
             signed.extend(handle.join().ok()??);
         }
@@ -277,11 +338,11 @@ fn sign_spread(keys: &NodeKeys, drafts: &[Draft]) -> Option<Vec<Signed>> {
     })
 }
 
-fn receipt(entry: Entry, index: Index, appended: &Appended) -> Option<Receipt> {
+fn receipt(entry: Vec<u8>, index: Index, appended: &Appended) -> Option<Receipt> {
     let path = appended.inclusion_proof(index)?;
     let proof = LogProof::new(index.get(), path, appended.head().as_ref().clone());
     Some(Receipt {
-        entry: entry.into_bytes(),
+        entry,
         proof: proof.to_string().into_bytes(),
     })
 }

@@ -1,12 +1,10 @@
 //! What callers hand in, and what they get back.
 
-use std::sync::Arc;
-
 use placet_artifact::Artifact;
 use placet_artifact::receipt::Receipt;
 use placet_decision::Params;
 use placet_evidence::{Caller, CheckedDenial, Environment, Exit, Grant, RunEnd, Usage};
-use placet_types::{DenialCode, ExecutionId, Index, PublicKey, Scope};
+use placet_types::{DenialCode, ExecutionId, Fixed, FixedScope, Index, PublicKey};
 
 /// An intent with everything that is needed to decide it.
 #[derive(Clone, Debug)]
@@ -18,7 +16,7 @@ pub struct Submission {
     /// The gateway's own key: the artifact will be bound to it.
     pub holder: PublicKey,
     /// The machine, as the gateway attests it.
-    pub environment: Environment,
+    pub environment: Fixed<Environment>,
     /// Who submits, by the server's own knowledge.
     pub caller: Caller,
     /// Unix user of the submitting process, for records of attempts that do not parse.
@@ -48,7 +46,7 @@ pub struct Permitted {
     /// What was granted.
     pub grant: Grant,
     /// The scope that was granted.
-    pub scope: Arc<Scope>,
+    pub scope: FixedScope,
 }
 
 /// A denial, recorded.

@@ -1,6 +1,5 @@
 //! What waits for its record, and what happens once that record is durable.
 
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use placet_artifact::Unsigned;
@@ -9,7 +8,8 @@ use placet_evidence::{
     Caller, CheckedDenial, Environment, Grant, PrincipalRecord, Record, Selector, Stage,
 };
 use placet_types::{
-    Denial, DenialCode, Digest, ExecutionId, GatewayName, Index, Intent, PrincipalId, Salt, Scope,
+    Denial, DenialCode, Digest, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index,
+    PrincipalId, Salt,
 };
 
 use crate::activate::Activation;
@@ -39,10 +39,10 @@ pub(crate) enum Work {
 /// An intent that parses, with what belongs to it.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    pub(crate) intent: Intent,
+    pub(crate) intent: FixedIntent,
     pub(crate) params: Params,
     pub(crate) holder: String,
-    pub(crate) environment: Environment,
+    pub(crate) environment: Fixed<Environment>,
     pub(crate) caller: Caller,
     pub(crate) exec: ExecutionId,
 }
@@ -103,7 +103,7 @@ pub(crate) enum Then {
         reply: Reply<Answer>,
         unsigned: Unsigned,
         grant: Grant,
-        scope: Arc<Scope>,
+        scope: FixedScope,
     },
     Deny {
         reply: Reply<Answer>,

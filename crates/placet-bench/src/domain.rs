@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use placet_authority::clock::SystemClock;
 use placet_authority::dir::DomainDir;
@@ -12,8 +12,8 @@ use placet_decision::Params;
 use placet_evidence::{Caller, Environment};
 use placet_policy::{Bundle, BundleFiles};
 use placet_types::{
-    AbsPath, ActionName, Asked, Commitment, Digest, DomainName, GatewayName, Intent, PrincipalId,
-    ProcessParams, ResourceRef, Salt, SigningKey, canonical,
+    AbsPath, ActionName, Asked, Commitment, Digest, DomainName, Fixed, GatewayName, Intent,
+    PrincipalId, ProcessParams, PublicKey, ResourceRef, Salt, SigningKey, canonical,
 };
 use zeroize::Zeroizing;
 
@@ -79,6 +79,10 @@ pub(crate) fn open(dir: &DomainDir) -> Authority {
     Authority::open(running).expect("the log folds")
 }
 
+/// A gateway's own key, made once as a gateway does.
+static HOLDER: LazyLock<PublicKey> =
+    LazyLock::new(|| SigningKey::from_seed(&Zeroizing::new([9; 32])).public());
+
 /// An intent to run `git status`, and everything that belongs to it.
 pub(crate) fn submission(number: u64) -> Submission {
     let params = ProcessParams {
@@ -112,8 +116,8 @@ pub(crate) fn submission(number: u64) -> Submission {
     };
     Submission {
         intent: intent.to_canonical().expect("JSON"),
-        params: Params { bytes, salt },
-        holder: SigningKey::from_seed(&Zeroizing::new([9; 32])).public(),
+        params: Params::new(bytes, salt),
+        holder: *HOLDER,
         environment: environment(),
         caller: Caller::Unix(0),
         caller_uid: 0,
@@ -121,8 +125,8 @@ pub(crate) fn submission(number: u64) -> Submission {
 }
 
 /// A machine that the starter bundle trusts.
-pub(crate) fn environment() -> Environment {
-    Environment {
+pub(crate) fn environment() -> Fixed<Environment> {
+    Fixed::new(Environment {
         arch: "x86_64".into(),
         boot: "4a6b0d6e-0000-0000-0000-000000000000".into(),
         distribution: "debian 12".into(),
@@ -131,5 +135,6 @@ pub(crate) fn environment() -> Environment {
         landlock_abi: 7,
         machine: Digest::of(b"machine"),
         tier: "U1".into(),
-    }
+    })
+    .expect("JSON")
 }

@@ -31,7 +31,7 @@ fn measure(count: usize) -> Samples {
     let bundle = Bundle::read(&with_policies(count)).expect("a bundle");
     let policy = Policy::compile(&bundle).expect("it compiles");
     let submission = domain::submission(1);
-    let params = Json::parse(&submission.params.bytes, Bounds::MESSAGE).expect("JSON");
+    let params = Json::parse(submission.params.bytes(), Bounds::MESSAGE).expect("JSON");
     let principal = PrincipalId::parse(domain::AGENT).expect("a name");
     let action = ActionName::parse("process:run").expect("a name");
     let resource = ResourceRef {

@@ -5,16 +5,15 @@
 //! it counts only once that record is durable. A view cannot be fresher than that, and a log that
 //! cannot be written yields no record, so no permit.
 
-use std::sync::Arc;
-
 use placet_evidence::{Caller, CheckedDenial, Grant, History, PolicyRef, PrincipalStatus, Risk};
 use placet_policy::{Effect, Evaluation, Policy, Profile, Request, Vars};
 use placet_state::{Execution, Principal, resource_digest};
-use placet_types::canonical::{Bounds, Json};
+use placet_types::canonical::Json;
 use placet_types::{
-    DenialCode, Digest, ExecutionId, Millis, PrincipalId, ProcessParams, Scope, Seconds, canonical,
+    DenialCode, ExecutionId, FixedScope, Millis, PrincipalId, ProcessParams, Scope, Seconds,
 };
 
+use crate::params::Read;
 use crate::{Answer, Decision, Input};
 
 /// Names of the checks, in order.
@@ -59,10 +58,7 @@ pub(crate) fn run(input: &Input<'_>) -> Decision {
         risk: Risk::default(),
     };
     let answer = match checks(input, &mut found) {
-        Ok((grant, scope)) => Answer::Permit {
-            grant,
-            scope: Arc::new(scope),
-        },
+        Ok((grant, scope)) => Answer::Permit { grant, scope },
         Err(denial) => Answer::Deny(denial),
     };
     Decision {
@@ -72,22 +68,22 @@ pub(crate) fn run(input: &Input<'_>) -> Decision {
     }
 }
 
-fn checks(input: &Input<'_>, found: &mut Found) -> Result<(Grant, Scope), Denied> {
-    let (params, json) = parse_params(input)?;
+fn checks(input: &Input<'_>, found: &mut Found) -> Result<(Grant, FixedScope), Denied> {
+    let Read { params, json } = parse_params(input)?;
     not_halted(input)?;
     let principal = principal(input)?;
     let ancestry = lineage(input)?;
     let policy = policy_in_force(input)?;
     environment(input, policy)?;
     let history = history_and_risk(input, found);
-    let evaluation = evaluate(input, policy, principal, &ancestry, &json, &history, found)?;
-    let granted = resolve(input, policy, &evaluation, &params)?;
+    let evaluation = evaluate(input, policy, principal, &ancestry, json, &history, found)?;
+    let granted = resolve(input, policy, &evaluation, params)?;
     Ok((grant(input, &granted, ancestry)?, granted.scope))
 }
 
 // 1 --------------------------------------------------------------------------------------------
 
-fn parse_params(input: &Input<'_>) -> Result<(ProcessParams, Json), Denied> {
+fn parse_params<'a>(input: &Input<'a>) -> Result<&'a Read, Denied> {
     let malformed = |reason: String| deny(1, DenialCode::Malformed, reason);
     let action = input.intent.action.as_str();
     if action != ProcessParams::ACTION {
@@ -98,26 +94,23 @@ fn parse_params(input: &Input<'_>) -> Result<(ProcessParams, Json), Denied> {
     if !input
         .intent
         .params
-        .opens_to(action, &input.params.bytes, &input.params.salt)
+        .opens_to(action, input.params.bytes(), input.params.salt())
     {
         return Err(malformed(
             "the commitment does not open to the parameters".into(),
         ));
     }
-    let bounds = Bounds {
-        bytes_max: ProcessParams::BYTES_MAX,
-        ..Bounds::MESSAGE
-    };
-    let read = |error: canonical::Malformed| malformed(format!("parameters: {error}"));
-    let params = ProcessParams::decode(&input.params.bytes).map_err(read)?;
-    let json = Json::parse(&input.params.bytes, bounds).map_err(read)?;
+    let read = input
+        .params
+        .read()
+        .map_err(|error| malformed(format!("parameters: {error}")))?;
     let resource = &input.intent.resource;
     if resource.kind != "Program" || resource.digest.is_none() {
         return Err(malformed(
             "a process needs a program with its digest as resource".into(),
         ));
     }
-    Ok((params, json))
+    Ok(read)
 }
 
 // 3 --------------------------------------------------------------------------------------------
@@ -225,8 +218,7 @@ fn check_parent_scope(input: &Input<'_>, parent: &Execution) -> Result<(), Denie
         )
     };
     let scope = input.parent_scope.ok_or_else(broken)?;
-    let bytes = canonical::to_bytes(scope).map_err(|_| broken())?;
-    if Digest::of(&bytes) == parent.grant.scope {
+    if scope.digest() == parent.grant.scope {
         Ok(())
     } else {
         Err(broken())
@@ -342,7 +334,7 @@ fn evaluate(
 
 struct Granted<'a> {
     profile: &'a Profile,
-    scope: Scope,
+    scope: FixedScope,
     lifetime: Seconds,
 }
 
@@ -357,19 +349,13 @@ fn resolve<'a>(
         home: params.home.clone(),
     };
     let profiles = profiles(input, policy, evaluation)?;
-    let mut scope: Option<Scope> = None;
-    for profile in &profiles {
-        let own = profile
-            .scope(&vars)
-            .map_err(|denial| deny(9, denial.code, denial.reason))?;
-        scope = Some(scope.map_or_else(|| own.clone(), |so_far| so_far.intersect(&own)));
-    }
-    let (Some(profile), Some(mut scope)) = (profiles.last().copied(), scope) else {
+    let Some(profile) = profiles.last().copied() else {
         return Err(deny(9, DenialCode::PolicyError, "no profile applies"));
     };
-    if let Some(parent) = input.parent_scope.filter(|_| input.intent.parent.is_some()) {
-        scope = scope.intersect(parent);
-    }
+    let within = input.parent_scope.filter(|_| input.intent.parent.is_some());
+    let scope = policy
+        .scope(&profiles, vars, within)
+        .map_err(|denial| deny(9, denial.code, denial.reason))?;
     holds(input, &scope, params)?;
     let asked = input.intent.asked.lifetime_secs;
     let lifetimes = [
@@ -438,8 +424,6 @@ fn grant(input: &Input<'_>, granted: &Granted<'_>, ancestry: Ancestry) -> Result
     // Windows are whole seconds, as in the artifact.
     let not_before = Millis::new(input.facts.time.as_unix_secs().saturating_mul(1000));
     let not_after = not_before.plus(granted.lifetime);
-    let scope = canonical::to_bytes(&granted.scope)
-        .map_err(|error| deny(9, DenialCode::PolicyError, error.to_string()))?;
     if granted.lifetime == Seconds::default() {
         return Err(deny(
             9,
@@ -457,7 +441,7 @@ fn grant(input: &Input<'_>, granted: &Granted<'_>, ancestry: Ancestry) -> Result
         not_before,
         profile: granted.profile.name().clone(),
         root: ancestry.root,
-        scope: Digest::of(&scope),
+        scope: granted.scope.digest(),
         staleness_ms: granted.profile.staleness_ms(),
     })
 }

@@ -6,7 +6,7 @@ use placet_artifact::claims::{
     Actor, ArtifactId, Confirmation, Detail, DetailKind, Lease, NumericDate, PolicyRef, Thumbprint,
 };
 use placet_evidence::{Facts, Grant, PolicyRef as RecordedPolicy};
-use placet_types::{DomainName, Intent, PrincipalId, Scope};
+use placet_types::{DomainName, FixedIntent, FixedScope, PrincipalId};
 
 /// The record lacks what every permit has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +19,11 @@ pub struct ClaimsMismatch;
 /// [`ClaimsMismatch`] when the record is no permit of this system.
 pub fn claims(
     domain: &DomainName,
-    intent: &Intent,
+    intent: &FixedIntent,
     facts: &Facts,
     grant: &Grant,
     policy: &RecordedPolicy,
-    scope: &Scope,
+    scope: &FixedScope,
 ) -> Result<Claims, ClaimsMismatch> {
     let (principal, act) = subject_and_actors(&intent.principal, &grant.delegation);
     Ok(Claims {
@@ -38,11 +38,11 @@ pub fn claims(
         cnf: Confirmation {
             jkt: Thumbprint::parse(&facts.holder).map_err(|_| ClaimsMismatch)?,
         },
-        env: facts.environment.digest().map_err(|_| ClaimsMismatch)?,
+        env: facts.environment.digest(),
         exec: facts.exec,
         exp: NumericDate::new(grant.not_after.as_unix_secs()),
         iat: NumericDate::new(facts.time.as_unix_secs()),
-        intent: intent.digest().map_err(|_| ClaimsMismatch)?,
+        intent: intent.digest(),
         iss: domain.clone(),
         jti: ArtifactId::of(facts.exec),
         lease: Lease {

@@ -13,17 +13,17 @@
 mod checks;
 mod claims;
 mod explain;
-
-use std::sync::Arc;
+mod params;
 
 use placet_evidence::{CheckedDenial, Decided, Facts, Grant, Outcome, PolicyRef, Risk};
 use placet_policy::Policy;
 use placet_state::State;
-use placet_types::{Digest, Intent, Salt, Scope};
+use placet_types::{Digest, FixedIntent, FixedScope};
 
 pub use checks::{CHECKS, DEPTH_MAX};
 pub use claims::{ClaimsMismatch, claims};
 pub use explain::explain;
+pub use params::Params;
 
 /// Everything that a decision is computed from.
 #[derive(Clone, Copy, Debug)]
@@ -33,22 +33,13 @@ pub struct Input<'a> {
     /// The compiled bundle in force, if the caller has one.
     pub policy: Option<&'a Policy>,
     /// What is asked.
-    pub intent: &'a Intent,
+    pub intent: &'a FixedIntent,
     /// The private parameters and their salt.
     pub params: &'a Params,
     /// The scope granted to the parent, if the intent names one.
-    pub parent_scope: Option<&'a Scope>,
+    pub parent_scope: Option<&'a FixedScope>,
     /// What the world said.
     pub facts: &'a Facts,
-}
-
-/// Parameters of an intent: private, opened against the commitment in the intent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Params {
-    /// Canonical JSON.
-    pub bytes: Vec<u8>,
-    /// What hides them.
-    pub salt: Salt,
 }
 
 /// A fresh answer to an intent. Only [`decide`] makes one; it authorizes nothing before its record
@@ -63,7 +54,7 @@ pub struct Decision {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Answer {
-    Permit { grant: Grant, scope: Arc<Scope> },
+    Permit { grant: Grant, scope: FixedScope },
     Deny(CheckedDenial),
 }
 
@@ -81,7 +72,7 @@ impl Decision {
 
     /// The grant and the scope, for a permit.
     #[must_use]
-    pub fn permit(&self) -> Option<(&Grant, &Arc<Scope>)> {
+    pub fn permit(&self) -> Option<(&Grant, &FixedScope)> {
         match &self.answer {
             Answer::Permit { grant, scope } => Some((grant, scope)),
             Answer::Deny(_) => None,
@@ -112,7 +103,12 @@ impl Decision {
     /// The record of this decision. `artifact` is the digest of the artifact that a permit leads
     /// to; a denial has none.
     #[must_use]
-    pub fn into_record(self, intent: Intent, facts: Facts, artifact: Option<Digest>) -> Decided {
+    pub fn into_record(
+        self,
+        intent: FixedIntent,
+        facts: Facts,
+        artifact: Option<Digest>,
+    ) -> Decided {
         let (grant, denial, outcome) = match self.answer {
             Answer::Permit { grant, .. } => (Some(grant), None, Outcome::Permit),
             Answer::Deny(denial) => (None, Some(denial), Outcome::Deny),

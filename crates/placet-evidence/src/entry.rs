@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use placet_artifact::dsse::{Envelope, EnvelopeError};
-use placet_types::canonical::{self, Bounds, Json, Malformed};
+use placet_types::canonical::{self, Bounds, Malformed};
 use placet_types::{Digest, KeyId, PublicKey, SigningKey};
 
 use crate::record::{KindName, Record};
@@ -197,7 +197,7 @@ fn predicate_bytes(record: &Record) -> Result<Vec<u8>, EntryError> {
 /// digest of the predicate. The intent's digest cannot be guessed: its parameters are salted.
 fn subject(record: &Record, predicate: &[u8]) -> Result<Subject, EntryError> {
     let about = match record {
-        Record::Decided(record) => Some((record.facts.exec, record.intent.digest()?)),
+        Record::Decided(record) => Some((record.facts.exec, record.intent.digest())),
         Record::Started(record) => Some((record.exec, record.intent)),
         Record::Signal(record) => Some((record.exec, record.intent)),
         Record::Ended(record) => Some((record.exec, record.intent)),
@@ -222,17 +222,22 @@ fn subject(record: &Record, predicate: &[u8]) -> Result<Subject, EntryError> {
     })
 }
 
-/// Reads a statement as I-JSON and by its types, writes it again, and compares.
+/// Reads a statement by its types, writes it again, and compares.
 ///
-/// The first reading refuses numbers that JSON readers do not all read alike; after that, none of
-/// the types has room for a duplicate or an unknown name, and any other spelling, subject or order
-/// differs from the one that is written.
+/// None of the types has room for a duplicate or an unknown name, and any other spelling, subject
+/// or order differs from the one that is written. What is left of I-JSON is that numbers are ones
+/// that all JSON readers read alike.
 fn read_statement(envelope: &Envelope) -> Result<Record, EntryError> {
     if envelope.payload_type() != PAYLOAD_TYPE {
         return Err(EntryError::PayloadType);
     }
     let payload = envelope.unverified_payload();
-    Json::parse(payload, Bounds::RECORD)?;
+    if payload.len() > Bounds::RECORD.bytes_max {
+        return Err(Malformed::TooLong(Bounds::RECORD.bytes_max).into());
+    }
+    if !canonical::numbers_are_exact(payload) {
+        return Err(Malformed::Shape("a number past 2^53".into()).into());
+    }
     let wire: Statement<'_> = serde_json::from_slice(payload)
         .map_err(|error| EntryError::Statement(Malformed::Shape(error.to_string())))?;
     if wire.statement != STATEMENT {
@@ -247,11 +252,10 @@ fn read_statement(envelope: &Envelope) -> Result<Record, EntryError> {
     if found != subject(&record, predicate.as_bytes())? {
         return Err(EntryError::Subject);
     }
-    if statement(&record)? == payload {
-        Ok(record)
-    } else {
-        Err(EntryError::Statement(Malformed::NotCanonical))
+    if statement(&record)? != payload {
+        return Err(Malformed::NotCanonical.into());
     }
+    Ok(record)
 }
 
 fn kind_of(predicate_type: &str) -> Result<KindName, EntryError> {

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use placet_types::{Digest, ExecutionId, Millis};
+use placet_types::{Digest, ExecutionId, Fixed, Millis};
 
 /// What the world said, apart from the log and the intent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +12,7 @@ pub struct Facts {
     /// Who submitted the intent, and how that is known.
     pub caller: Caller,
     /// The machine that is to carry it out.
-    pub environment: Environment,
+    pub environment: Fixed<Environment>,
     /// Id drawn for the execution that a permit would allow.
     pub exec: ExecutionId,
     /// JWK thumbprint (RFC 7638) of the gateway's own key: the artifact is bound to it.
@@ -82,15 +82,4 @@ pub struct Risk {
     pub factors: Vec<String>,
     /// From 0 (nothing unusual) to 100.
     pub score: u32,
-}
-
-impl Environment {
-    /// SHA-256 of the canonical bytes; what an artifact is bound to.
-    ///
-    /// # Errors
-    ///
-    /// Never in practice: every field is JSON.
-    pub fn digest(&self) -> Result<Digest, serde_json::Error> {
-        placet_types::canonical::to_bytes(self).map(|bytes| Digest::of(&bytes))
-    }
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use placet_types::{
-    Commitment, Denial, DenialCode, Digest, DomainName, ExecutionId, GatewayName, Index, Intent,
-    KeyId, Millis, PrincipalId, ProfileName, PublicKey,
+    Commitment, Denial, DenialCode, Digest, DomainName, ExecutionId, FixedIntent, GatewayName,
+    Index, KeyId, Millis, PrincipalId, ProfileName, PublicKey,
 };
 
 use crate::facts::{Facts, Risk};
@@ -171,7 +171,7 @@ pub struct Decided {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<Grant>,
     /// What was asked.
-    pub intent: Intent,
+    pub intent: FixedIntent,
     /// The answer.
     pub outcome: Outcome,
     /// The policy that answered.

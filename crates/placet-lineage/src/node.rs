@@ -142,7 +142,7 @@ impl Node {
             ended: None,
             exec,
             gateway: intent.gateway.clone(),
-            intent: intent.digest().ok()?,
+            intent: intent.digest(),
             parent: intent.parent,
             policies: record.policy.determining.clone(),
             principal: intent.principal.clone(),

@@ -459,7 +459,10 @@ fn a_very_deep_tree_is_walked_without_recursion() {
     for level in 0..levels {
         let mut decided = template.clone();
         decided.facts.exec = deep(level);
-        decided.intent.parent = level.checked_sub(1).map(deep);
+        decided.intent = decided
+            .intent
+            .changed(|intent| intent.parent = level.checked_sub(1).map(deep))
+            .unwrap();
         let record = Record::Decided(decided);
         graph.apply(Index::new(u64::from(level)), &record).unwrap();
     }

@@ -9,6 +9,7 @@ mod compile;
 mod evaluate;
 mod index;
 mod mentions;
+mod scopes;
 mod source;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cedar_policy::{Entities, PolicyId, Schema};
-use placet_types::{Digest, ProfileName};
+use placet_types::{Digest, FixedScope, ProfileName};
 
 use crate::bundle::{Bundle, Validity};
 use crate::entities::Entities as BundleEntities;
@@ -34,6 +35,7 @@ pub(crate) use source::split;
 
 use cache::Cache;
 use index::{Index, Slice};
+use scopes::ScopeKey;
 
 /// A compiled bundle.
 pub struct Policy {
@@ -55,6 +57,7 @@ pub struct Policy {
     index: Index,
     slices: Cache<Vec<u32>, Arc<Slice>>,
     prepared: Cache<String, Arc<Prepared>>,
+    scopes: Cache<ScopeKey, FixedScope>,
     index_trusted: AtomicBool,
 }
 

@@ -30,7 +30,7 @@ pub struct Profile {
 }
 
 /// What profiles are filled in with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Vars {
     /// Root of the work: `${workspace}`.
     pub workspace: AbsPath,

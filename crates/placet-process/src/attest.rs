@@ -3,14 +3,18 @@
 use std::fs;
 
 use placet_evidence::Environment;
-use placet_types::{Digest, DomainName};
+use placet_types::canonical::Malformed;
+use placet_types::{Digest, DomainName, Fixed};
 
 /// The machine as it is now. Costs one short-lived process, which tries what a cell needs.
-#[must_use]
-pub fn environment(domain: &DomainName) -> Environment {
+///
+/// # Errors
+///
+/// Never in practice: every field is JSON.
+pub fn environment(domain: &DomainName) -> Result<Fixed<Environment>, Malformed> {
     let capabilities = placet_sandbox::probe();
     let uname = rustix::system::uname();
-    Environment {
+    let environment = Environment {
         arch: uname.machine().to_string_lossy().into_owned(),
         boot: line("/proc/sys/kernel/random/boot_id"),
         distribution: distribution(),
@@ -19,7 +23,8 @@ pub fn environment(domain: &DomainName) -> Environment {
         landlock_abi: capabilities.landlock_abi,
         machine: machine(domain),
         tier: capabilities.tier().to_owned(),
-    }
+    };
+    Fixed::new(environment).map_err(|error| Malformed::Shape(error.to_string()))
 }
 
 /// The machine's id, different in each domain so that logs of two domains cannot be joined by it.

@@ -23,7 +23,7 @@ use placet_evidence::{
 };
 use placet_sandbox::{Cell, EndedBy, Exit, RunningCell, SandboxError, Status, WaitingCell};
 use placet_tlog::Policy as LogPolicy;
-use placet_types::{Denial, DenialCode, ExecutionId, GatewayName, Index, SigningKey};
+use placet_types::{Denial, DenialCode, ExecutionId, Fixed, GatewayName, Index, SigningKey};
 use zeroize::Zeroizing;
 
 use crate::call::{Call, CallError, Command, GATEWAY};
@@ -129,7 +129,7 @@ impl Gateway {
         let mut link = (self.connect)()?;
         let offered: BTreeSet<String> = link.welcome().env.iter().cloned().collect();
         let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
-        let environment = crate::attest::environment(&link.welcome().domain);
+        let environment = environment(&link)?;
         let mut pep = self.pep(&link)?;
         let body = submit_body(&call, command, &environment, &pep);
         let permitted = match link.ask(&Request::Submit(Box::new(body)))? {
@@ -169,7 +169,7 @@ impl Gateway {
         let mut link = (self.connect)()?;
         let offered: BTreeSet<String> = link.welcome().env.iter().cloned().collect();
         let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
-        let environment = crate::attest::environment(&link.welcome().domain);
+        let environment = environment(&link)?;
         let pep = self.pep(&link)?;
         let body = submit_body(&call, command, &environment, &pep);
         match link.ask(&Request::Preview(Box::new(body)))? {
@@ -189,15 +189,13 @@ impl Gateway {
         &self,
         pep: &mut Pep,
         call: &Call,
-        environment: &Environment,
+        environment: &Fixed<Environment>,
         permitted: &PermittedBody,
     ) -> Result<Admitted, Refusal> {
         let receipt = Receipt {
             entry: permitted.entry.clone().into_bytes(),
             proof: permitted.proof.clone().into_bytes(),
         };
-        // An environment that has no digest has one that no artifact names.
-        let digest = environment.digest().unwrap_or(permitted.active);
         let permit = pep.admit(
             &permitted.artifact,
             &receipt,
@@ -205,7 +203,7 @@ impl Gateway {
                 intent: &call.intent,
                 params: &call.params_bytes,
                 salt: &call.salt,
-                environment: &digest,
+                environment: &environment.digest(),
                 policy: &permitted.active,
                 now: self.clock.wall(),
             },
@@ -393,13 +391,22 @@ fn release(waiting: WaitingCell, permit: &Permit) -> Result<RunningCell, Sandbox
     waiting.release()
 }
 
+fn environment(link: &Connection) -> Result<Fixed<Environment>, CallError> {
+    Ok(crate::attest::environment(&link.welcome().domain)?)
+}
+
 fn holder() -> Result<SigningKey, RunError> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut_slice()).map_err(|_| CallError::Random)?;
     Ok(SigningKey::from_seed(&seed))
 }
 
-fn submit_body(call: &Call, command: &Command, environment: &Environment, pep: &Pep) -> SubmitBody {
+fn submit_body(
+    call: &Call,
+    command: &Command,
+    environment: &Fixed<Environment>,
+    pep: &Pep,
+) -> SubmitBody {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     SubmitBody {
         door: command.door,

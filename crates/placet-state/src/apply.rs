@@ -330,11 +330,10 @@ fn permitted(index: Index, record: &Decided) -> Option<Execution> {
         bundle: record.policy.bundle?,
         decided: index,
         determining: record.policy.determining.clone(),
-        environment: record.facts.environment.digest().ok()?,
+        environment: record.facts.environment.digest(),
         ending: None,
         grant: record.grant.clone()?,
         intent: record.intent.clone(),
-        intent_digest: record.intent.digest().ok()?,
         phase: Phase::Authorized,
     })
 }

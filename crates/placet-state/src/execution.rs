@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use placet_types::{DenialCode, Digest, ExecutionId, Index, Intent, Millis, PrincipalId};
+use placet_types::{DenialCode, Digest, ExecutionId, FixedIntent, Index, Millis, PrincipalId};
 
 use placet_evidence::Grant;
 
@@ -24,9 +24,7 @@ pub struct Execution {
     /// What was granted.
     pub grant: Grant,
     /// What was asked.
-    pub intent: Intent,
-    /// Digest of the intent.
-    pub intent_digest: Digest,
+    pub intent: FixedIntent,
     /// Where it is in its life.
     pub phase: Phase,
 }

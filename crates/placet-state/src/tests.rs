@@ -205,7 +205,10 @@ fn an_id_that_something_is_left_below_is_not_decided_again() {
     let mut log = forest();
     log.end(2);
     let mut again = permit(2, "a", log.now);
-    again.intent.parent = Some(exec(4));
+    again.intent = again
+        .intent
+        .changed(|intent| intent.parent = Some(exec(4)))
+        .unwrap();
     let refused = log.offer(&Record::Decided(Box::new(again.clone())));
     assert!(
         matches!(refused, Err(FoldError::Phase { .. })),
@@ -220,7 +223,10 @@ fn a_permit_needs_a_live_parent() {
     let mut log = forest();
     let below = |log: &Log, parent: u64| {
         let mut decided = permit(6, "a", log.now);
-        decided.intent.parent = Some(exec(parent));
+        decided.intent = decided
+            .intent
+            .changed(|intent| intent.parent = Some(exec(parent)))
+            .unwrap();
         Record::Decided(Box::new(decided))
     };
     log.revoke(Selector::Execution(exec(3)));
@@ -417,7 +423,7 @@ fn notes_about_the_past_end_nothing() {
             count: 3,
             detail: "connect".into(),
             exec: exec(1),
-            intent: log.state.execution(&exec(1)).unwrap().intent_digest,
+            intent: log.state.execution(&exec(1)).unwrap().intent.digest(),
             time,
         }),
         Record::Erased(Erased {

@@ -101,13 +101,26 @@ pub fn from_bytes<T: DeserializeOwned + Serialize>(
     bytes: &[u8],
     bounds: Bounds,
 ) -> Result<T, Malformed> {
-    if Json::parse(bytes, bounds)?.to_canonical() != bytes {
+    from_bytes_with_json(bytes, bounds).map(|(value, _)| value)
+}
+
+/// As [`from_bytes`], and gives the JSON value that it read on the way.
+///
+/// # Errors
+///
+/// As for [`from_bytes`].
+pub fn from_bytes_with_json<T: DeserializeOwned + Serialize>(
+    bytes: &[u8],
+    bounds: Bounds,
+) -> Result<(T, Json), Malformed> {
+    let json = Json::parse(bytes, bounds)?;
+    if json.to_canonical() != bytes {
         return Err(Malformed::NotCanonical);
     }
     let shape = |error: serde_json::Error| Malformed::Shape(error.to_string());
     let value: T = serde_json::from_slice(bytes).map_err(shape)?;
     if serde_json::to_vec(&value).map_err(shape)? == bytes {
-        Ok(value)
+        Ok((value, json))
     } else {
         Err(Malformed::NotCanonical)
     }
@@ -126,6 +139,16 @@ pub fn canonicalize<T: DeserializeOwned>(
     let value =
         serde_json::from_slice(&canonical).map_err(|error| Malformed::Shape(error.to_string()))?;
     Ok((value, canonical))
+}
+
+/// Whether every number of a JSON text is one that all readers read alike: within ±(2⁵³ − 1).
+///
+/// For texts that are read by their types and compared with what these write: that settles spelling,
+/// names and order, but not this. Far cheaper than reading the text as [`Json`]. Of what is no JSON
+/// it says nothing.
+#[must_use]
+pub fn numbers_are_exact(bytes: &[u8]) -> bool {
+    read::numbers_are_exact(bytes)
 }
 
 /// Whether `bytes` are one value in canonical form, of any size.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::canonical::{self, Bounds, Malformed};
+use crate::canonical::{self, Bounds, Json, Malformed};
 use crate::commitment::Commitment;
 use crate::digest::Digest;
+use crate::fixed::Fixed;
 use crate::id::{ActionName, ExecutionId, GatewayName, PrincipalId, ProfileName};
 use crate::path::AbsPath;
 use crate::time::Seconds;
@@ -110,6 +111,19 @@ impl Intent {
     }
 }
 
+impl Fixed<Intent> {
+    /// As [`Intent::decode`], and keeps the bytes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Intent::decode`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let intent = Self::from_canonical(bytes, Bounds::RECORD)?;
+        intent.resource.check()?;
+        Ok(intent)
+    }
+}
+
 impl Asked {
     /// Whether nothing is asked beyond the action.
     #[must_use]
@@ -158,13 +172,22 @@ impl ProcessParams {
     /// [`Malformed`] names the first rule that is broken: no argument, an argument or a variable
     /// with a NUL byte, an odd variable name, or a text past its bound.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        Self::decode_with_json(bytes).map(|(params, _)| params)
+    }
+
+    /// As [`ProcessParams::decode`], and gives the JSON value too.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ProcessParams::decode`].
+    pub fn decode_with_json(bytes: &[u8]) -> Result<(Self, Json), Malformed> {
         let bounds = Bounds {
             bytes_max: Self::BYTES_MAX,
             ..Bounds::MESSAGE
         };
-        let params: Self = canonical::from_bytes(bytes, bounds)?;
+        let (params, json) = canonical::from_bytes_with_json::<Self>(bytes, bounds)?;
         params.check()?;
-        Ok(params)
+        Ok((params, json))
     }
 
     /// Checks what the types do not.

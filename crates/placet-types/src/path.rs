@@ -3,6 +3,7 @@
 //! A path here is text: it names nothing on a disk. Gateways resolve symbolic links before they
 //! make one, and open what they use without following any.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -62,6 +63,14 @@ impl AbsPath {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || root.0 == "/")
     }
 
+    /// `/`, every directory on the way, and the path itself.
+    fn with_ancestors(&self) -> impl Iterator<Item = &str> {
+        let slashes = self.0.match_indices('/').map(|(at, _)| at.max(1));
+        slashes
+            .chain([self.0.len()])
+            .filter_map(|end| self.0.get(..end))
+    }
+
     /// The last part; empty for `/`.
     #[must_use]
     pub fn file_name(&self) -> &str {
@@ -86,9 +95,13 @@ impl PathSet {
     /// The trees below `roots`, in normal form.
     #[must_use]
     pub fn new(roots: impl IntoIterator<Item = AbsPath>) -> Self {
+        // In order a root comes before everything below it, so nothing is taken out again.
+        let sorted: BTreeSet<AbsPath> = roots.into_iter().collect();
         let mut set = Self::default();
-        for root in roots {
-            set.insert(root);
+        for root in sorted {
+            if !set.contains(&root) {
+                set.0.insert(root);
+            }
         }
         set
     }
@@ -104,7 +117,7 @@ impl PathSet {
     /// Whether `path` lies in one of the trees.
     #[must_use]
     pub fn contains(&self, path: &AbsPath) -> bool {
-        self.0.iter().any(|root| path.is_within(root))
+        path.with_ancestors().any(|root| self.0.contains(root))
     }
 
     /// Whether every tree of this set lies in `other`.
@@ -136,6 +149,13 @@ impl PathSet {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// Paths are ordered as their texts are.
+impl Borrow<str> for AbsPath {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

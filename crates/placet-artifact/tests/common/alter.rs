@@ -48,9 +48,9 @@ const fn granted(name: &'static str, apply: fn(&mut Claims)) -> Alteration {
     }
 }
 
-fn scope(claims: &mut Claims) -> &mut Scope {
+fn scope(claims: &mut Claims, alter: impl FnOnce(&mut Scope)) {
     let [detail] = &mut claims.authorization_details;
-    &mut detail.scope
+    detail.scope = detail.scope.changed(alter).unwrap();
 }
 
 fn other() -> ExecutionId {
@@ -161,29 +161,37 @@ fn granted_by_the_domain() -> Vec<Alteration> {
 fn granted_scope() -> Vec<Alteration> {
     vec![
         granted("scope.env", |c| {
-            scope(c).env.insert("PATH".into());
+            scope(c, |s| s.env.extend(["PATH".to_owned()]));
         }),
-        granted("scope.exec", |c| scope(c).exec = paths(&["/"])),
+        granted("scope.exec", |c| scope(c, |s| s.exec = paths(&["/"]))),
         granted("scope.exec_in_writable", |c| {
-            scope(c).exec_in_writable = true
+            scope(c, |s| s.exec_in_writable = true)
         }),
-        granted("scope.read", |c| scope(c).read = paths(&["/"])),
+        granted("scope.read", |c| scope(c, |s| s.read = paths(&["/"]))),
         granted("scope.write", |c| {
-            (scope(c).read, scope(c).write) = (paths(&["/"]), paths(&["/"]));
+            scope(c, |s| (s.read, s.write) = (paths(&["/"]), paths(&["/"])));
         }),
-        granted("scope.limits.cpu_secs", |c| scope(c).limits.cpu_secs += 1),
+        granted("scope.limits.cpu_secs", |c| {
+            scope(c, |s| s.limits.cpu_secs += 1)
+        }),
         granted("scope.limits.file_size_bytes", |c| {
-            scope(c).limits.file_size_bytes += 1
+            scope(c, |s| s.limits.file_size_bytes += 1)
         }),
         granted("scope.limits.memory_bytes", |c| {
-            scope(c).limits.memory_bytes += 1
+            scope(c, |s| s.limits.memory_bytes += 1)
         }),
         granted("scope.limits.open_files", |c| {
-            scope(c).limits.open_files += 1
+            scope(c, |s| s.limits.open_files += 1)
         }),
-        granted("scope.limits.processes", |c| scope(c).limits.processes += 1),
-        granted("scope.limits.tmp_bytes", |c| scope(c).limits.tmp_bytes += 1),
-        granted("scope.limits.wall_secs", |c| scope(c).limits.wall_secs += 1),
+        granted("scope.limits.processes", |c| {
+            scope(c, |s| s.limits.processes += 1)
+        }),
+        granted("scope.limits.tmp_bytes", |c| {
+            scope(c, |s| s.limits.tmp_bytes += 1)
+        }),
+        granted("scope.limits.wall_secs", |c| {
+            scope(c, |s| s.limits.wall_secs += 1)
+        }),
     ]
 }
 

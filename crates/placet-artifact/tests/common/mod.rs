@@ -30,9 +30,9 @@ use placet_tlog::{
 };
 use placet_types::canonical::Json;
 use placet_types::{
-    AbsPath, ActionName, Asked, Commitment, Digest, DomainName, ExecutionId, GatewayName, Intent,
-    Limits, Millis, Network, PathSet, PrincipalId, ProfileName, ResourceRef, Salt, Scope, Seconds,
-    SigningKey,
+    AbsPath, ActionName, Asked, Commitment, Digest, DomainName, ExecutionId, FixedScope,
+    GatewayName, Intent, Limits, Millis, Network, PathSet, PrincipalId, ProfileName, ResourceRef,
+    Salt, Scope, Seconds, SigningKey,
 };
 use zeroize::Zeroizing;
 
@@ -140,7 +140,7 @@ pub(crate) fn claims() -> Claims {
         authorization_details: [Detail {
             action: intent.action.clone(),
             resource: intent.resource.clone(),
-            scope: scope(),
+            scope: FixedScope::new(scope()).unwrap(),
             kind: DetailKind::Execution,
         }],
         cnf: Confirmation {

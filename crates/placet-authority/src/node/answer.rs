@@ -11,10 +11,7 @@ use crate::submission::{Denied, Submission, Unavailable};
 pub(super) fn submission(body: SubmitBody, uid: u32) -> Submission {
     Submission {
         intent: body.intent.into_bytes(),
-        params: Params {
-            bytes: body.params.into_bytes(),
-            salt: body.salt,
-        },
+        params: Params::new(body.params.into_bytes(), body.salt),
         holder: body.holder,
         environment: body.environment,
         caller: body.door.map_or(Caller::Unix(uid), Caller::Execution),

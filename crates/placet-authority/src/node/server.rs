@@ -399,7 +399,7 @@ impl Node {
                     grant: permitted.grant,
                     index: permitted.index,
                     proof: text(permitted.receipt.proof),
-                    scope: permitted.scope.as_ref().clone(),
+                    scope: permitted.scope.clone(),
                 }))
             }
             Ok(Answer::Denied(denied)) => denied_response(denied),

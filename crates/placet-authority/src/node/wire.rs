@@ -14,8 +14,8 @@ use placet_evidence::{
 };
 use placet_types::canonical::{self, Bounds};
 use placet_types::{
-    Denial, DenialCode, Digest, DomainName, ExecutionId, GatewayName, Index, Intent, Millis,
-    PrincipalId, PublicKey, Salt, Scope,
+    Denial, DenialCode, Digest, DomainName, ExecutionId, Fixed, FixedIntent, FixedScope,
+    GatewayName, Index, Millis, PrincipalId, PublicKey, Salt,
 };
 
 use crate::preview::Preview;
@@ -97,7 +97,7 @@ pub struct SubmitBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub door: Option<ExecutionId>,
     /// The machine.
-    pub environment: Environment,
+    pub environment: Fixed<Environment>,
     /// The gateway's key.
     pub holder: PublicKey,
     /// Canonical JSON of the intent.
@@ -270,7 +270,7 @@ pub struct PermittedBody {
     /// The C2SP proof file.
     pub proof: String,
     /// The scope.
-    pub scope: Scope,
+    pub scope: FixedScope,
 }
 
 /// What the node is doing.
@@ -324,7 +324,7 @@ pub struct ExecutionBody {
     /// What was granted.
     pub grant: Grant,
     /// What was asked.
-    pub intent: Intent,
+    pub intent: FixedIntent,
     /// Since when it runs; absent while it has not started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_since: Option<Millis>,

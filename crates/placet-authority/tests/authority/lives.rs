@@ -36,14 +36,14 @@ fn a_permit_is_in_the_log_and_its_artifact_verifies_against_the_call() {
     })
     .unwrap();
     let holder = HolderProof::make(&another_key(), &permitted.artifact.digest(), b"challenge");
-    let environment = environment("U1").digest().unwrap();
+    let environment = environment("U1").digest();
     let live = |_: &placet_artifact::Claims| Standing::Live;
     let expected = Expected {
         gateway: &gateway(),
         intent: &intent,
         params: ActualParams::Opening {
-            payload: &call.params.bytes,
-            salt: &call.params.salt,
+            payload: call.params.bytes(),
+            salt: call.params.salt(),
         },
         environment: &environment,
         policy: &decided.policy.bundle.unwrap(),

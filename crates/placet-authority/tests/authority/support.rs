@@ -17,7 +17,7 @@ use placet_decision::Params;
 use placet_evidence::{Caller, CheckedDenial, Entry, Environment, Record};
 use placet_policy::{Bundle, BundleFiles};
 use placet_types::{
-    AbsPath, ActionName, Asked, Commitment, DenialCode, Digest, DomainName, ExecutionId,
+    AbsPath, ActionName, Asked, Commitment, DenialCode, Digest, DomainName, ExecutionId, Fixed,
     GatewayName, Index, Intent, Millis, PrincipalId, ProcessParams, ResourceRef, Salt, SigningKey,
     canonical,
 };
@@ -193,7 +193,7 @@ pub(crate) fn submission(argv: &[&str], parent: Option<ExecutionId>) -> Submissi
     };
     Submission {
         intent: intent.to_canonical().unwrap(),
-        params: Params { bytes, salt },
+        params: Params::new(bytes, salt),
         holder: another_key().public(),
         environment: environment("U1"),
         caller: Caller::Unix(UID),
@@ -201,8 +201,8 @@ pub(crate) fn submission(argv: &[&str], parent: Option<ExecutionId>) -> Submissi
     }
 }
 
-pub(crate) fn environment(tier: &str) -> Environment {
-    Environment {
+pub(crate) fn environment(tier: &str) -> Fixed<Environment> {
+    Fixed::new(Environment {
         arch: "x86_64".into(),
         boot: "boot".into(),
         distribution: "debian 12".into(),
@@ -211,7 +211,8 @@ pub(crate) fn environment(tier: &str) -> Environment {
         landlock_abi: 7,
         machine: Digest::of(b"machine"),
         tier: tier.into(),
-    }
+    })
+    .unwrap()
 }
 
 pub(crate) fn permitted(authority: &Authority, argv: &[&str]) -> Permitted {

@@ -1,5 +1,5 @@
 use placet_types::{
-    ActionName, Commitment, Denial, DenialCode, DomainName, ExecutionId, GatewayName, Index,
+    ActionName, Commitment, Denial, DenialCode, DomainName, ExecutionId, Fixed, GatewayName, Index,
     Intent, Millis, PrincipalId, ProfileName, ResourceRef, Salt,
 };
 use zeroize::Zeroizing;
@@ -56,7 +56,7 @@ fn decided() -> Decided {
     };
     let facts = Facts {
         caller: Caller::Unix(1000),
-        environment,
+        environment: Fixed::new(environment).unwrap(),
         exec,
         holder: "jkt".into(),
         time: Millis::new(1000),
@@ -66,7 +66,7 @@ fn decided() -> Decided {
         denial: None,
         facts,
         grant: Some(grant),
-        intent: intent(),
+        intent: Fixed::new(intent()).unwrap(),
         outcome: Outcome::Permit,
         policy: PolicyRef {
             bundle: Some(Digest::of(b"bundle")),

@@ -239,10 +239,7 @@ impl Run {
         let claims = audited.claims();
         let bound = [
             (claims.exec == decided.facts.exec, "another execution"),
-            (
-                Ok(claims.intent) == decided.intent.digest(),
-                "another intent",
-            ),
+            (claims.intent == decided.intent.digest(), "another intent"),
             (claims.params == decided.intent.params, "other parameters"),
             (claims.sub == *subject_of(decided), "another principal"),
             (
@@ -250,7 +247,7 @@ impl Run {
                 "another policy",
             ),
             (
-                decided.facts.environment.digest().ok() == Some(claims.env),
+                decided.facts.environment.digest() == claims.env,
                 "another environment",
             ),
             (scope_matches(decided, claims), "another scope"),

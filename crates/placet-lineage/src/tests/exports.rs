@@ -270,7 +270,10 @@ fn an_intent_that_hides_its_submitter_links_to_it() {
     let placet_evidence::Record::Decided(mut decided) = log.records.pop().unwrap() else {
         panic!()
     };
-    decided.intent.parent = None;
+    decided.intent = decided
+        .intent
+        .changed(|intent| intent.parent = None)
+        .unwrap();
     log.records.push(placet_evidence::Record::Decided(decided));
     let (graph, domain) = (log.graph(), domain());
     let otlp = Export::of(&graph, &domain).otlp();

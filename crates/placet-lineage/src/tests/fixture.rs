@@ -6,7 +6,7 @@ use placet_evidence::{
 };
 use placet_state::State;
 use placet_types::{
-    ActionName, Asked, Commitment, Denial, DenialCode, Digest, DomainName, ExecutionId,
+    ActionName, Asked, Commitment, Denial, DenialCode, Digest, DomainName, ExecutionId, Fixed,
     GatewayName, Index, Intent, Millis, PrincipalId, ProfileName, PublicKey, ResourceRef, Salt,
     SigningKey,
 };
@@ -120,7 +120,7 @@ impl Log {
             denial: None,
             facts: Facts {
                 caller: below.map_or(Caller::Unix(1000), |n| Caller::Execution(exec(n))),
-                environment: Environment {
+                environment: Fixed::new(Environment {
                     arch: "x86_64".into(),
                     boot: "b".into(),
                     distribution: "debian 12".into(),
@@ -129,13 +129,14 @@ impl Log {
                     landlock_abi: 7,
                     machine: Digest::of(b"machine"),
                     tier: "U1".into(),
-                },
+                })
+                .unwrap(),
                 exec: exec(number),
                 holder: "thumbprint".into(),
                 time: self.now,
             },
             grant: None,
-            intent: Intent {
+            intent: Fixed::new(Intent {
                 action: ActionName::parse("process:run").unwrap(),
                 asked: Asked::default(),
                 gateway: GatewayName::parse("process").unwrap(),
@@ -147,7 +148,8 @@ impl Log {
                     id: path,
                     kind: "Program".into(),
                 },
-            },
+            })
+            .unwrap(),
             outcome: Outcome::Permit,
             policy: PolicyRef {
                 bundle: Some(Digest::of(b"bundle")),

@@ -29,6 +29,8 @@ const SCHEMA_FILE: &str = "schema.cedarschema";
 const SLICES_MAX: usize = 512;
 /// Prepared entities kept: one for each principal and resource that is in use.
 const PREPARED_MAX: usize = 2048;
+/// Scopes kept: one for each workspace, set of profiles and parent that is in use.
+const SCOPES_MAX: usize = 1024;
 
 /// The Cedar text of a bundle, parsed and named.
 #[derive(Default)]
@@ -71,6 +73,7 @@ pub(super) fn compile(bundle: &Bundle) -> Result<Policy, Vec<Problem>> {
         }),
         slices: Cache::new(SLICES_MAX),
         prepared: Cache::new(PREPARED_MAX),
+        scopes: Cache::new(SCOPES_MAX),
         index_trusted: AtomicBool::new(true),
     })
 }

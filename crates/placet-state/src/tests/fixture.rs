@@ -6,8 +6,9 @@ use placet_evidence::{
     Revoked, Risk, RunEnd, Selector, Started,
 };
 use placet_types::{
-    ActionName, Asked, Commitment, DenialCode, Digest, DomainName, ExecutionId, GatewayName, Index,
-    Intent, Millis, PrincipalId, ProfileName, PublicKey, ResourceRef, Salt, SigningKey,
+    ActionName, Asked, Commitment, DenialCode, Digest, DomainName, ExecutionId, Fixed, FixedIntent,
+    GatewayName, Index, Intent, Millis, PrincipalId, ProfileName, PublicKey, ResourceRef, Salt,
+    SigningKey,
 };
 use zeroize::Zeroizing;
 
@@ -105,8 +106,8 @@ pub(super) fn denial(number: u64, name: &str, time: Millis) -> Decided {
     }
 }
 
-fn intent(name: &str) -> Intent {
-    Intent {
+fn intent(name: &str) -> FixedIntent {
+    Fixed::new(Intent {
         action: ActionName::parse("process:run").unwrap(),
         asked: Asked::default(),
         gateway: GatewayName::parse("process").unwrap(),
@@ -114,13 +115,14 @@ fn intent(name: &str) -> Intent {
         parent: None,
         principal: who(name),
         resource: tool("git"),
-    }
+    })
+    .unwrap()
 }
 
 fn facts(number: u64, time: Millis) -> Facts {
     Facts {
         caller: Caller::Unix(1000),
-        environment: Environment {
+        environment: Fixed::new(Environment {
             arch: "x86_64".into(),
             boot: "b".into(),
             distribution: "debian 12".into(),
@@ -129,7 +131,8 @@ fn facts(number: u64, time: Millis) -> Facts {
             landlock_abi: 7,
             machine: Digest::of(b"machine"),
             tier: "U1".into(),
-        },
+        })
+        .unwrap(),
         exec: exec(number),
         holder: "thumbprint".into(),
         time,
@@ -211,7 +214,10 @@ impl Log {
     pub(super) fn child(&self, parent: u64, number: u64, name: &str) -> Decided {
         let above = self.state.execution(&exec(parent)).unwrap();
         let mut decided = permit(number, name, self.now);
-        decided.intent.parent = Some(exec(parent));
+        decided.intent = decided
+            .intent
+            .changed(|intent| intent.parent = Some(exec(parent)))
+            .unwrap();
         let grant = decided.grant.as_mut().unwrap();
         grant.depth = above.grant.depth + 1;
         grant.root = above.grant.root;
@@ -258,7 +264,7 @@ pub(super) fn started(number: u64, time: Millis) -> Record {
     Record::Started(Started {
         exec: exec(number),
         gateway: GatewayName::parse("process").unwrap(),
-        intent: intent("a").digest().unwrap(),
+        intent: intent("a").digest(),
         time,
     })
 }
@@ -268,7 +274,7 @@ pub(super) fn ended(number: u64, time: Millis) -> Record {
         cause: None,
         exec: exec(number),
         exit: None,
-        intent: intent("a").digest().unwrap(),
+        intent: intent("a").digest(),
         outcome: RunEnd::Completed,
         time,
         usage: None,

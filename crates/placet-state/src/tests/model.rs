@@ -298,7 +298,10 @@ impl Step {
                     Some(parent) => log.child(parent, fresh, NAMES[*name]),
                     None => permit(fresh, NAMES[*name], now),
                 };
-                decided.intent.resource = tool(TOOLS[*of]);
+                decided.intent = decided
+                    .intent
+                    .changed(|intent| intent.resource = tool(TOOLS[*of]))
+                    .unwrap();
                 decided.policy.determining = vec![POLICIES[*policy].into()];
                 Record::Decided(Box::new(decided))
             }

@@ -88,6 +88,50 @@ pub(super) fn parse(bytes: &[u8], bounds: Bounds) -> Result<Json, Malformed> {
     }
 }
 
+/// Whether every number of a JSON text stays within ±(2⁵³ − 1). The text must be JSON already.
+pub(super) fn numbers_are_exact(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some((first, after)) = rest.split_first() {
+        rest = match first {
+            b'"' => after_string(after),
+            b'-' | b'0'..=b'9' => {
+                let ends =
+                    |byte: &u8| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r');
+                let (token, after) =
+                    rest.split_at(rest.iter().position(ends).unwrap_or(rest.len()));
+                if !is_exact(token) {
+                    return false;
+                }
+                after
+            }
+            _ => after,
+        };
+    }
+    true
+}
+
+fn after_string(mut rest: &[u8]) -> &[u8] {
+    while let Some((first, after)) = rest.split_first() {
+        rest = match first {
+            b'"' => return after,
+            b'\\' => after.get(1..).unwrap_or_default(),
+            _ => after,
+        };
+    }
+    rest
+}
+
+fn is_exact(token: &[u8]) -> bool {
+    // Fifteen digits are always below 2⁵³; that is nearly every number.
+    if token.len() <= 15 && token.iter().all(u8::is_ascii_digit) {
+        return true;
+    }
+    std::str::from_utf8(token)
+        .ok()
+        .and_then(|token| token.parse::<f64>().ok())
+        .is_some_and(|number| number.is_finite() && number.abs() <= EXACT_MAX)
+}
+
 impl Reader<'_> {
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()

@@ -197,3 +197,38 @@ proptest! {
         let _read = Json::parse(&bytes, Bounds::RECORD);
     }
 }
+
+#[test]
+fn a_scan_for_inexact_numbers_says_what_the_strict_reader_says() {
+    for text in [
+        "0",
+        "-1",
+        "[1,2.5,1e3]",
+        "9007199254740991",
+        "-9007199254740991",
+        "9007199254740992",
+        "-9007199254740993",
+        "18446744073709551615",
+        "1e16",
+        "1E400",
+        "-1e-7",
+        "0.1",
+        "{\"a\":9007199254740992}",
+        "{\"9007199254740992\":1}",
+        "\"9007199254740992\"",
+        "\"\\\"9007199254740992\"",
+        "[\"\\\\\",9007199254740993]",
+        "[\"\\\\\",1]",
+        "[ 9007199254740993 ]",
+        "900719925474099100",
+    ] {
+        let strict = Json::parse(text.as_bytes(), Bounds::RECORD);
+        let inexact = matches!(strict, Err(Malformed::Number(_)));
+        assert!(inexact || strict.is_ok(), "{text}");
+        assert_eq!(
+            super::numbers_are_exact(text.as_bytes()),
+            !inexact,
+            "{text}"
+        );
+    }
+}

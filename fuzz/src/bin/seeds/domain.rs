@@ -192,7 +192,7 @@ fn claims() -> Claims {
         authorization_details: [Detail {
             action: intent.action.clone(),
             resource: intent.resource.clone(),
-            scope: scope(),
+            scope: FixedScope::new(scope()).expect("a scope is JSON"),
             kind: DetailKind::Execution,
         }],
         cnf: Confirmation {

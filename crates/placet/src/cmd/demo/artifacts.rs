@@ -353,7 +353,8 @@ fn start(bench: &mut Bench, exec: ExecutionId, artifact: Digest) -> Result<Respo
 fn submit_nonsense(bench: &mut Bench) -> Result<Response, Failure> {
     let body = SubmitBody {
         door: None,
-        environment: placet_process::attest::environment(&bench.link.welcome().domain),
+        environment: placet_process::attest::environment(&bench.link.welcome().domain)
+            .map_err(Failure::new)?,
         holder: bench.one.holder.public(),
         intent: "{\"action\":\"process:run\",\"action\":\"process:run\"}".to_owned(),
         params: "{}".to_owned(),
@@ -424,9 +425,15 @@ fn alter(it: &mut Presentation, change: impl Fn(&mut Claims)) -> Result<(), Fail
 /// The whole file system, to read and to write.
 fn widen(claims: &mut Claims) {
     let [detail] = &mut claims.authorization_details;
-    if let Ok(root) = AbsPath::parse("/") {
-        detail.scope.read.insert(root.clone());
-        detail.scope.write.insert(root);
+    let Ok(root) = AbsPath::parse("/") else {
+        return;
+    };
+    let wider = detail.scope.changed(|scope| {
+        scope.read.insert(root.clone());
+        scope.write.insert(root);
+    });
+    if let Ok(wider) = wider {
+        detail.scope = wider;
     }
 }
 

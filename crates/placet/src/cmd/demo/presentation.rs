@@ -48,8 +48,9 @@ impl Presentation {
         let pins = pins.map_err(Failure::unverified)?;
         let offered = link.welcome().env.iter().cloned().collect();
         let call = Call::new(&command(ground, argv)?, &offered, None).map_err(Failure::new)?;
-        let environment = placet_process::attest::environment(&link.welcome().domain);
-        let digest = environment.digest()?;
+        let environment =
+            placet_process::attest::environment(&link.welcome().domain).map_err(Failure::new)?;
+        let digest = environment.digest();
         let holder = key()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let body = SubmitBody {
