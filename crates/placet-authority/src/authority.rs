@@ -505,8 +505,7 @@ impl Sequencing {
     fn finish(self) -> Result<(), AppendError> {
         let ends: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
         ends.into_iter()
-            .map(|end| end.unwrap_or(Err(AppendError::Stopped)))
-            .collect::<Result<(), _>>()?;
+            .try_for_each(|end| end.unwrap_or(Err(AppendError::Stopped)))?;
         self.sequence.finish();
         Ok(())
     }

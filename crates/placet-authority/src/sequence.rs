@@ -38,7 +38,7 @@ pub(crate) const THREADS: usize = 2;
 /// Below this many records, handing work to another thread costs more than it saves.
 const PARALLEL_MIN: usize = 6;
 /// Records between two snapshots.
-const SNAPSHOT_EVERY: u64 = 20_000;
+const SNAPSHOT_EVERY: u64 = 50_000;
 /// How long a thread waits for work at a time.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
