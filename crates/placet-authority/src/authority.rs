@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::thread::{self, JoinHandle};
 
 use placet_evidence::{EntryError, PrincipalRecord, PrincipalStatus, Stage};
 use placet_log::{AppendError, LogReader, ReadError, Sequencer};
@@ -13,6 +12,7 @@ use placet_types::{
 };
 
 use crate::activate::{self, Bundles};
+use crate::again::Again;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::control::{Act, ActError};
@@ -24,10 +24,10 @@ use crate::preview::{self, Preview};
 use crate::queue::Queue;
 use crate::random;
 use crate::scopes::{self, Scopes};
-use crate::sequence::{OnEnding, Sequence, THREADS, Writer};
+use crate::sequence::{OnEnding, Sequence, Sequencing, Writer};
 use crate::snapshot::Saver;
-use crate::submission::{Answer, Denied, EndReport, Submission, Unavailable};
-use crate::work::{Attempt, Prepared, ReadyAct, Reply, SignalReport, StartRequest, Work};
+use crate::submission::{Answer, Denied, EndReport, SignalReport, Submission, Unavailable};
+use crate::work::{Attempt, Prepared, ReadyAct, Reply, StartRequest, Work};
 
 /// Longest reason that an operator can give, in bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
@@ -35,22 +35,16 @@ pub const REASON_BYTES_MAX: usize = 1024;
 /// The decision service of one domain.
 ///
 /// There is no way to build one without a log. Methods block until what they did is durable.
-#[derive(Debug)]
 pub struct Authority {
     queue: Arc<Queue<Work>>,
     durable: Arc<RwLock<State>>,
     reader: LogReader,
     bundles: Bundles,
     blobs: Blobs,
+    clock: Arc<dyn Clock>,
     /// For the bundle of this digest.
     env_names: Mutex<(Option<Digest>, Arc<Vec<String>>)>,
     sequencer: Mutex<Option<Sequencing>>,
-}
-
-/// The sequencer at work.
-struct Sequencing {
-    sequence: Arc<Sequence>,
-    threads: Vec<JoinHandle<Result<(), AppendError>>>,
 }
 
 /// What an authority runs on. Made by [`Running::open`] for a directory, or by hand for another
@@ -112,6 +106,9 @@ pub enum OpenError {
     /// The keys in the directory are not the ones of the genesis record.
     #[error("the {0} key is not the one that the genesis record names")]
     OtherKey(&'static str),
+    /// The sequencer ended at once.
+    #[error("the sequencer could not write to the evidence log")]
+    Closed,
     /// The sequencer's thread did not start.
     #[error("no thread for the sequencer: {0}")]
     Thread(std::io::Error),
@@ -170,7 +167,7 @@ impl Authority {
             state,
             policy.map(Arc::new),
             Scopes::new(blobs.clone()),
-            clock,
+            Arc::clone(&clock),
             keys.artifact.public(),
         );
         let writer = Writer {
@@ -180,17 +177,23 @@ impl Authority {
             saver: Saver::new(snapshots, reader.clone()),
         };
         let sequence = Sequence::new(Arc::clone(&queue), keys, drafter, writer);
-        let sequencer = Mutex::new(Some(Sequencing::start(sequence, &queue)?));
+        let sequencer = Mutex::new(Some(
+            Sequencing::start(sequence).map_err(OpenError::Thread)?,
+        ));
         let env_names = Mutex::default();
-        Ok(Self {
+        let authority = Self {
             queue,
             durable,
             reader,
             bundles,
             blobs,
+            clock,
             env_names,
             sequencer,
-        })
+        };
+        // A node may have been lost between an activation and what follows from it.
+        authority.decide_again().map_err(|_| OpenError::Closed)?;
+        Ok(authority)
     }
 
     /// Decides an intent. Returns once the decision is durable.
@@ -302,20 +305,9 @@ impl Authority {
     /// # Errors
     ///
     /// [`Unavailable`] when nothing could be recorded.
-    pub fn signal(
-        &self,
-        exec: ExecutionId,
-        code: DenialCode,
-        count: u64,
-        detail: &str,
-    ) -> Result<Result<Index, Denied>, Unavailable> {
-        let detail = detail.chars().take(REASON_BYTES_MAX / 4).collect();
-        let report = SignalReport {
-            exec,
-            code,
-            count,
-            detail,
-        };
+    pub fn signal(&self, report: SignalReport) -> Result<Result<Index, Denied>, Unavailable> {
+        let detail = report.detail.chars().take(REASON_BYTES_MAX / 4).collect();
+        let report = SignalReport { detail, ..report };
         self.urgent(|reply| Work::Signal(report, reply))
     }
 
@@ -334,10 +326,35 @@ impl Authority {
     ///
     /// [`Unavailable`] when nothing could be recorded; [`ActError`] when the act was refused.
     pub fn act(&self, act: Act, by: PrincipalId) -> Result<Result<Index, ActError>, Unavailable> {
-        match self.ready(act, &by) {
-            Ok(ready) => self.urgent(|reply| Work::Act(ready, by, reply)),
-            Err(error) => Ok(Err(error)),
+        let activates = matches!(act, Act::Activate { .. });
+        let done = match self.ready(act, &by) {
+            Ok(ready) => self.urgent(|reply| Work::Act(ready, by, reply))?,
+            Err(error) => return Ok(Err(error)),
+        };
+        if activates && done.is_ok() {
+            self.decide_again()?;
         }
+        Ok(done)
+    }
+
+    /// Ends what the bundle in force does not permit, of all that was permitted under another one.
+    fn decide_again(&self) -> Result<(), Unavailable> {
+        let state = self.with_state(State::clone);
+        let policy = state
+            .policy()
+            .and_then(|active| self.bundles.load(active.bundle).ok());
+        let again = Again {
+            state: &state,
+            policy: policy.as_ref(),
+            reader: &self.reader,
+            blobs: &self.blobs,
+            now: self.clock.wall(),
+        };
+        for report in again.withdrawn() {
+            // One that ended meanwhile is answered as unknown, which is as good.
+            drop(self.signal(report)?);
+        }
+        Ok(())
     }
 
     fn urgent<T>(&self, work: impl FnOnce(Reply<T>) -> Work) -> Result<T, Unavailable> {
@@ -470,44 +487,9 @@ impl Authority {
     }
 }
 
-impl fmt::Debug for Sequencing {
+impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sequencing").finish_non_exhaustive()
-    }
-}
-
-impl Sequencing {
-    fn start(sequence: Sequence, queue: &Queue<Work>) -> Result<Self, OpenError> {
-        let sequence = Arc::new(sequence);
-        let mut threads = Vec::with_capacity(THREADS);
-        for _ in 0..THREADS {
-            let own = Arc::clone(&sequence);
-            let spawned = thread::Builder::new()
-                .name("sequencer".into())
-                .spawn(move || own.run());
-            match spawned {
-                Ok(thread) => threads.push(thread),
-                Err(error) => {
-                    // Those that run see the closed queue and leave.
-                    queue.close();
-                    return Err(OpenError::Thread(error));
-                }
-            }
-        }
-        Ok(Self { sequence, threads })
-    }
-
-    fn is_running(&self) -> bool {
-        self.threads.iter().all(|thread| !thread.is_finished())
-    }
-
-    /// The first failure of any thread. The fold is saved when there was none.
-    fn finish(self) -> Result<(), AppendError> {
-        let ends: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
-        ends.into_iter()
-            .try_for_each(|end| end.unwrap_or(Err(AppendError::Stopped)))?;
-        self.sequence.finish();
-        Ok(())
+        f.debug_struct("Authority").finish_non_exhaustive()
     }
 }
 

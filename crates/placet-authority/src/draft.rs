@@ -24,10 +24,8 @@ use crate::activate::Activation;
 use crate::clock::Clock;
 use crate::control::ActError;
 use crate::scopes::Scopes;
-use crate::submission::{Answer, Denied, EndReport, Unavailable};
-use crate::work::{
-    Attempt, Draft, Prepared, ReadyAct, Reply, SignalReport, StartRequest, Then, Work, answer,
-};
+use crate::submission::{Answer, Denied, EndReport, SignalReport, Unavailable};
+use crate::work::{Attempt, Draft, Prepared, ReadyAct, Reply, StartRequest, Then, Work, answer};
 
 /// Makes drafts.
 pub(crate) struct Drafter {
@@ -219,6 +217,7 @@ impl Drafter {
             code,
             count,
             detail,
+            ends,
         } = report;
         let Some(intent) = running(&self.state, exec) else {
             answer(&reply, Ok(Err(unknown_execution(self.state.next(), exec))));
@@ -228,6 +227,7 @@ impl Drafter {
             code,
             count,
             detail,
+            ends,
             exec,
             intent,
             time: now,

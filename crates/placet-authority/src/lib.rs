@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod activate;
+mod again;
 mod authority;
 pub mod blobs;
 pub mod clock;
@@ -35,4 +36,4 @@ mod work;
 pub use authority::{Authority, OpenError, REASON_BYTES_MAX, Running};
 pub use control::{Act, ActError};
 pub use sequence::OnEnding;
-pub use submission::{Answer, Denied, EndReport, Permitted, Submission, Unavailable};
+pub use submission::{Answer, Denied, EndReport, Permitted, SignalReport, Submission, Unavailable};

@@ -12,9 +12,10 @@
 //! After an append that failed, nothing is guessed: everyone who waits is told that there is no
 //! evidence, and both threads end. Opening the log again finds out what is in it.
 
+use std::io;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use placet_artifact::Artifact;
@@ -34,7 +35,7 @@ use crate::submission::{Answer, Denied, Permitted};
 use crate::work::{Draft, Then, Work, answer};
 
 /// Threads that draft and write in turn: one for each stage.
-pub(crate) const THREADS: usize = 2;
+const THREADS: usize = 2;
 /// Below this many records, handing work to another thread costs more than it saves.
 const PARALLEL_MIN: usize = 6;
 /// Records between two snapshots.
@@ -51,6 +52,12 @@ pub(crate) struct Sequence {
     keys: NodeKeys,
     drafting: Mutex<Drafter>,
     writing: Mutex<Writer>,
+}
+
+/// The sequencer at work.
+pub(crate) struct Sequencing {
+    sequence: Arc<Sequence>,
+    threads: Vec<JoinHandle<Result<(), AppendError>>>,
 }
 
 /// The second stage.
@@ -84,7 +91,7 @@ impl Sequence {
     }
 
     /// What each thread does until the queue is closed and empty, or the log fails.
-    pub(crate) fn run(&self) -> Result<(), AppendError> {
+    fn run(&self) -> Result<(), AppendError> {
         loop {
             let mut drafting = lock(&self.drafting);
             let work = match self.queue.take(PATIENCE) {
@@ -109,7 +116,7 @@ impl Sequence {
     }
 
     /// Saves the fold, once no thread runs any more.
-    pub(crate) fn finish(&self) {
+    fn finish(&self) {
         lock(&self.writing).finish();
     }
 
@@ -143,6 +150,42 @@ impl Sequence {
         while let Batch::Items(work) = self.queue.take(Duration::ZERO) {
             work.into_iter().for_each(Work::fail);
         }
+    }
+}
+
+impl Sequencing {
+    /// Starts the threads.
+    pub(crate) fn start(sequence: Sequence) -> io::Result<Self> {
+        let sequence = Arc::new(sequence);
+        let mut threads = Vec::with_capacity(THREADS);
+        for _ in 0..THREADS {
+            let own = Arc::clone(&sequence);
+            let spawned = thread::Builder::new()
+                .name("sequencer".into())
+                .spawn(move || own.run());
+            match spawned {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    // Those that run see the closed queue and leave.
+                    sequence.queue.close();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Self { sequence, threads })
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// The first failure of any thread. The fold is saved when there was none.
+    pub(crate) fn finish(self) -> Result<(), AppendError> {
+        let ends: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
+        ends.into_iter()
+            .try_for_each(|end| end.unwrap_or(Err(AppendError::Stopped)))?;
+        self.sequence.finish();
+        Ok(())
     }
 }
 

@@ -86,6 +86,21 @@ pub struct EndReport {
     pub usage: Option<Usage>,
 }
 
+/// Something notable happened while an execution ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignalReport {
+    /// Which one.
+    pub exec: ExecutionId,
+    /// What it points to.
+    pub code: DenialCode,
+    /// How often since the last signal of this kind.
+    pub count: u64,
+    /// What happened, without parameters.
+    pub detail: String,
+    /// Whether it ends the execution's authority.
+    pub ends: bool,
+}
+
 impl Unavailable {
     /// The denial code that the caller is told.
     #[must_use]

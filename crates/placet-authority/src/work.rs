@@ -8,13 +8,13 @@ use placet_evidence::{
     Caller, CheckedDenial, Environment, Grant, PrincipalRecord, Record, Selector, Stage,
 };
 use placet_types::{
-    Denial, DenialCode, Digest, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index,
-    PrincipalId, Salt,
+    Denial, Digest, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index, PrincipalId,
+    Salt,
 };
 
 use crate::activate::Activation;
 use crate::control::ActError;
-use crate::submission::{Answer, Denied, EndReport, Unavailable};
+use crate::submission::{Answer, Denied, EndReport, SignalReport, Unavailable};
 
 /// Where an answer goes. The receiver may be gone; the record stands all the same.
 pub(crate) type Reply<T> = SyncSender<Result<T, Unavailable>>;
@@ -66,15 +66,6 @@ pub(crate) struct StartRequest {
     pub(crate) gateway: GatewayName,
     pub(crate) caller_uid: u32,
     pub(crate) salt: Salt,
-}
-
-/// Something notable happened while an execution ran.
-#[derive(Debug)]
-pub(crate) struct SignalReport {
-    pub(crate) exec: ExecutionId,
-    pub(crate) code: DenialCode,
-    pub(crate) count: u64,
-    pub(crate) detail: String,
 }
 
 /// An act whose costly part is done.

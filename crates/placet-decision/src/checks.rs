@@ -49,15 +49,16 @@ struct Found {
     risk: Risk,
 }
 
+/// Whether the intent is new, or was permitted before and counts in the history already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    Again,
+}
+
 pub(crate) fn run(input: &Input<'_>) -> Decision {
-    let mut found = Found {
-        policy: PolicyRef {
-            bundle: input.state.policy().map(|active| active.bundle),
-            determining: Vec::new(),
-        },
-        risk: Risk::default(),
-    };
-    let answer = match checks(input, &mut found) {
+    let mut found = Found::new(input);
+    let answer = match checks(input, Turn::First, &mut found) {
         Ok((grant, scope)) => Answer::Permit { grant, scope },
         Err(denial) => Answer::Deny(denial),
     };
@@ -68,17 +69,42 @@ pub(crate) fn run(input: &Input<'_>) -> Decision {
     }
 }
 
-fn checks(input: &Input<'_>, found: &mut Found) -> Result<(Grant, FixedScope), Denied> {
+/// Runs the checks again for an execution that was permitted with `scope`.
+pub(crate) fn run_again(input: &Input<'_>, scope: &FixedScope) -> Result<(), Denied> {
+    let (_, now) = checks(input, Turn::Again, &mut Found::new(input))?;
+    match scope.excess_over(&now) {
+        None => Ok(()),
+        Some(_) => Err(deny(
+            9,
+            DenialCode::ScopeExceeded,
+            "policy grants less than the scope that was granted",
+        )),
+    }
+}
+
+impl Found {
+    fn new(input: &Input<'_>) -> Self {
+        Self {
+            policy: PolicyRef {
+                bundle: input.state.policy().map(|active| active.bundle),
+                determining: Vec::new(),
+            },
+            risk: Risk::default(),
+        }
+    }
+}
+
+fn checks(input: &Input<'_>, turn: Turn, found: &mut Found) -> Result<(Grant, FixedScope), Denied> {
     let Read { params, json } = parse_params(input)?;
     not_halted(input)?;
     let principal = principal(input)?;
     let ancestry = lineage(input)?;
     let policy = policy_in_force(input)?;
     environment(input, policy)?;
-    let history = history_and_risk(input, found);
+    let history = history_and_risk(input, turn, found);
     let evaluation = evaluate(input, policy, principal, &ancestry, json, &history, found)?;
     let granted = resolve(input, policy, &evaluation, params)?;
-    Ok((grant(input, &granted, ancestry)?, granted.scope))
+    Ok((grant(input, policy, &granted, ancestry)?, granted.scope))
 }
 
 // 1 --------------------------------------------------------------------------------------------
@@ -242,7 +268,7 @@ fn policy_in_force<'a>(input: &Input<'a>) -> Result<&'a Policy, Denied> {
         .state
         .policy()
         .ok_or_else(|| deny(8, DenialCode::NoPermit, "no policy bundle is in force"))?;
-    input
+    let policy = input
         .policy
         .filter(|policy| policy.digest() == active.bundle)
         .ok_or_else(|| {
@@ -251,7 +277,22 @@ fn policy_in_force<'a>(input: &Input<'a>) -> Result<&'a Policy, Denied> {
                 DenialCode::PolicyError,
                 "the bundle in force could not be compiled here",
             )
-        })
+        })?;
+    within_validity(input, policy)?;
+    Ok(policy)
+}
+
+fn within_validity(input: &Input<'_>, policy: &Policy) -> Result<(), Denied> {
+    let (validity, now) = (policy.validity(), input.facts.time);
+    if validity.not_before.is_some_and(|begin| now < begin) {
+        let reason = "the policy bundle in force does not count yet";
+        return Err(deny(8, DenialCode::NotYetValid, reason));
+    }
+    if validity.expires.is_some_and(|end| now >= end) {
+        let reason = "the policy bundle in force has expired; activate a newer one";
+        return Err(deny(8, DenialCode::Expired, reason));
+    }
+    Ok(())
 }
 
 fn environment(input: &Input<'_>, policy: &Policy) -> Result<(), Denied> {
@@ -268,11 +309,16 @@ fn environment(input: &Input<'_>, policy: &Policy) -> Result<(), Denied> {
 
 // 7 --------------------------------------------------------------------------------------------
 
-fn history_and_risk(input: &Input<'_>, found: &mut Found) -> History {
+fn history_and_risk(input: &Input<'_>, turn: Turn, found: &mut Found) -> History {
     let resource = resource_digest(&input.intent.resource);
-    let history = input
+    let mut history = input
         .state
         .history(&input.intent.principal, resource, input.facts.time);
+    if turn == Turn::Again {
+        // The past of an execution does not hold the execution itself.
+        history.permits_hour = history.permits_hour.saturating_sub(1);
+        history.running = history.running.saturating_sub(1);
+    }
     found.risk = input.state.risk(&history);
     history
 }
@@ -420,11 +466,23 @@ fn holds(input: &Input<'_>, scope: &Scope, params: &ProcessParams) -> Result<(),
     Ok(())
 }
 
-fn grant(input: &Input<'_>, granted: &Granted<'_>, ancestry: Ancestry) -> Result<Grant, Denied> {
+fn grant(
+    input: &Input<'_>,
+    policy: &Policy,
+    granted: &Granted<'_>,
+    ancestry: Ancestry,
+) -> Result<Grant, Denied> {
     // Windows are whole seconds, as in the artifact.
-    let not_before = Millis::new(input.facts.time.as_unix_secs().saturating_mul(1000));
-    let not_after = not_before.plus(granted.lifetime);
-    if granted.lifetime == Seconds::default() {
+    let whole = |time: Millis| Millis::new(time.as_unix_secs().saturating_mul(1000));
+    let not_before = whole(input.facts.time);
+    // Authority ends with the parent's, and with the bundle that gives it.
+    let ends = [
+        Some(not_before.plus(granted.lifetime)),
+        ancestry.not_after,
+        policy.validity().expires.map(whole),
+    ];
+    let not_after = ends.into_iter().flatten().min().unwrap_or(not_before);
+    if not_after <= not_before {
         return Err(deny(
             9,
             DenialCode::ScopeExceeded,
@@ -435,9 +493,7 @@ fn grant(input: &Input<'_>, granted: &Granted<'_>, ancestry: Ancestry) -> Result
         delegation: ancestry.delegation,
         depth: ancestry.depth,
         lease_ms: granted.profile.lease_ms(),
-        not_after: ancestry
-            .not_after
-            .map_or(not_after, |parent| parent.min(not_after)),
+        not_after,
         not_before,
         profile: granted.profile.name().clone(),
         root: ancestry.root,

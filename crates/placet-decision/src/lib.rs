@@ -63,6 +63,17 @@ pub fn decide(input: &Input<'_>) -> Decision {
     checks::run(input)
 }
 
+/// Whether what was permitted with this scope is permitted still, under the state, policy and facts
+/// of `input`.
+///
+/// # Errors
+///
+/// The first check that fails now; [`placet_types::DenialCode::ScopeExceeded`] when less would be
+/// granted.
+pub fn decide_again(input: &Input<'_>, scope: &FixedScope) -> Result<(), CheckedDenial> {
+    checks::run_again(input, scope)
+}
+
 impl Decision {
     /// Whether it permits.
     #[must_use]

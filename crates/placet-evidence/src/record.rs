@@ -292,12 +292,23 @@ pub struct Signal {
     pub count: u64,
     /// What happened, without parameters.
     pub detail: String,
+    /// Whether it ends the execution's authority. Otherwise it is a note.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ends: bool,
     /// Which execution.
     pub exec: ExecutionId,
     /// Digest of the intent.
     pub intent: Digest,
     /// When.
     pub time: Millis,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// An execution is over.

@@ -129,6 +129,9 @@ impl State {
                 self.halted = false;
                 Ok(Changes::default())
             }
+            Record::Signal(record) if record.ends => {
+                Ok(self.end_where(record.code, |id, _| *id == record.exec))
+            }
             Record::Refused(_) | Record::Signal(_) | Record::Erased(_) => Ok(Changes::default()),
         }
     }

@@ -422,6 +422,7 @@ fn notes_about_the_past_end_nothing() {
             code: DenialCode::Anomaly,
             count: 3,
             detail: "connect".into(),
+            ends: false,
             exec: exec(1),
             intent: log.state.execution(&exec(1)).unwrap().intent.digest(),
             time,
@@ -442,6 +443,27 @@ fn notes_about_the_past_end_nothing() {
         .map(|(id, e)| (*id, e.clone()))
         .collect();
     assert_eq!(before, after);
+}
+
+#[test]
+fn a_signal_that_ends_authority_ends_this_execution_once() {
+    let mut log = forest();
+    let signal = |log: &Log| {
+        Record::Signal(Signal {
+            code: DenialCode::PolicyMismatch,
+            count: 1,
+            detail: "the new bundle permits it no longer".into(),
+            ends: true,
+            exec: exec(1),
+            intent: log.state.execution(&exec(1)).unwrap().intent.digest(),
+            time: log.now,
+        })
+    };
+    let record = signal(&log);
+    assert_eq!(log.push(&record), [(1, DenialCode::PolicyMismatch)]);
+    assert!(!log.state.execution(&exec(1)).unwrap().is_live());
+    let record = signal(&log);
+    assert_eq!(log.push(&record), []);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::authority::{Authority, OpenError, REASON_BYTES_MAX, Running};
 use crate::clock::Clock;
 use crate::control::ActError;
 use crate::dir::DomainDir;
-use crate::submission::{Answer, EndReport};
+use crate::submission::{Answer, EndReport, SignalReport};
 
 /// Connections at a time. Past that, a new one is told that there is too much.
 const CONNECTIONS_MAX: usize = 2048;
@@ -317,8 +317,15 @@ impl Node {
                 code,
                 count,
                 detail,
+                ends,
                 exec,
-            } => recorded(self.authority.signal(exec, code, count, &detail)),
+            } => recorded(self.authority.signal(SignalReport {
+                exec,
+                code,
+                count,
+                detail,
+                ends,
+            })),
             Request::End(body) => {
                 let exec = body.exec;
                 let ended = self.authority.end(EndReport {

@@ -60,6 +60,8 @@ pub enum Request {
         count: u64,
         /// What happened.
         detail: String,
+        /// Whether it ends the execution's authority.
+        ends: bool,
         /// Which execution.
         exec: ExecutionId,
     },

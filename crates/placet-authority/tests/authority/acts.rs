@@ -2,11 +2,12 @@
 
 use placet_authority::Act;
 use placet_evidence::Selector;
-use placet_types::{DenialCode, Index};
+use placet_policy::BundleFiles;
+use placet_types::{DenialCode, Index, Millis};
 
 use crate::support::{
-    AGENT, OPERATOR, World, another_key, archive, assert_replays, denied, permitted, principal,
-    revision, started, starter, submission,
+    AGENT, NOW, OPERATOR, World, another_key, archive, assert_replays, denied, permitted,
+    principal, revision, started, starter, submission,
 };
 
 fn act(authority: &placet_authority::Authority, act: Act) -> Result<Index, DenialCode> {
@@ -139,6 +140,101 @@ fn a_permit_under_a_bundle_that_was_replaced_does_not_start() {
         .start(waits.exec, waits.artifact.digest(), gateway, 0)
         .unwrap();
     assert_eq!(start.unwrap_err().denial.code, DenialCode::PolicyMismatch);
+}
+
+/// The starter bundle without its tests, changed in one file.
+fn changed(number: u64, file: &str, change: impl Fn(&str) -> String) -> BundleFiles {
+    let mut files = revision(number).0;
+    files.retain(|name, _| !name.starts_with("tests/"));
+    let text = String::from_utf8(files.remove(file).unwrap()).unwrap();
+    files.insert(file.into(), change(&text).into_bytes());
+    files.into_iter().collect()
+}
+
+fn activate(world: &World, authority: &placet_authority::Authority, files: &BundleFiles) {
+    let (archive, bundle) = archive(files, Some(&world.operator_key()));
+    act(authority, Act::Activate { archive, bundle }).unwrap();
+}
+
+#[test]
+fn what_a_new_bundle_permits_no_longer_is_ended_and_the_rest_runs_on() {
+    let world = World::new();
+    let authority = world.open();
+    let keeps = started(&authority, &["sh"]);
+    let loses = started(&authority, &["ls"]);
+    activate(&world, &authority, &revision(1000));
+    assert_eq!(
+        *world.endings.lock().unwrap(),
+        [],
+        "nothing changed for them"
+    );
+    let without_readers = changed(1001, "policies/agents.cedar", |text| {
+        text.replacen("context.in_workspace", "context.verb == \"no\"", 1)
+    });
+    activate(&world, &authority, &without_readers);
+    assert_eq!(
+        *world.endings.lock().unwrap(),
+        [(loses.exec, DenialCode::PolicyMismatch)]
+    );
+    let running = |exec| authority.with_state(|state| state.execution(&exec).unwrap().is_live());
+    assert!(running(keeps.exec) && !running(loses.exec));
+    assert_replays(&authority);
+}
+
+#[test]
+fn what_a_new_bundle_grants_less_to_is_ended() {
+    let world = World::new();
+    let authority = world.open();
+    let runs = started(&authority, &["ls"]);
+    let narrower = changed(1000, "profiles/agent.toml", |text| {
+        text.replacen("processes = ", "processes = 1 # ", 1)
+    });
+    activate(&world, &authority, &narrower);
+    assert_eq!(
+        *world.endings.lock().unwrap(),
+        [(runs.exec, DenialCode::PolicyMismatch)]
+    );
+}
+
+#[test]
+fn a_node_that_was_lost_after_an_activation_decides_again_when_it_opens() {
+    let world = World::new();
+    let authority = world.open();
+    let runs = started(&authority, &["ls"]);
+    activate(&world, &authority, &revision(1000));
+    authority.close().unwrap();
+    drop(authority);
+    // What is needed to decide again is gone: that is no permit.
+    let bundle = archive(&revision(1000), Some(&world.operator_key())).1;
+    std::fs::remove_file(world.dir.bundles().join(format!("{}.bundle", bundle.hex()))).unwrap();
+    let authority = world.open();
+    assert_eq!(
+        *world.endings.lock().unwrap(),
+        [(runs.exec, DenialCode::PolicyMismatch)]
+    );
+    drop(authority);
+}
+
+#[test]
+fn a_bundle_counts_in_its_window_and_gives_no_authority_beyond_it() {
+    let world = World::new();
+    let authority = world.open();
+    let validity = "\nnot_before = 2026-11-21T03:05:10Z\nexpires = 2026-11-21T03:06:00Z\n";
+    let bundle = changed(1000, "bundle.toml", |text| format!("{text}{validity}"));
+    activate(&world, &authority, &bundle);
+    assert_eq!(
+        denied(&authority, submission(&["ls"], None)).code,
+        DenialCode::NotYetValid
+    );
+    world.clock.set(NOW + 20_000);
+    let permit = permitted(&authority, &["ls"]);
+    assert_eq!(permit.grant.not_after, Millis::new(NOW + 60_000));
+    world.clock.set(NOW + 60_000);
+    assert_eq!(
+        denied(&authority, submission(&["ls"], None)).code,
+        DenialCode::Expired
+    );
+    assert_replays(&authority);
 }
 
 #[test]

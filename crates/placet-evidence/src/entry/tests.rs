@@ -149,6 +149,7 @@ fn every_kind() -> Vec<Record> {
             code: DenialCode::Anomaly,
             count: 3,
             detail: "connect".into(),
+            ends: false,
             exec,
             intent,
             time,

@@ -201,6 +201,7 @@ impl Log {
             code: DenialCode::Anomaly,
             count,
             detail: "refused connect".into(),
+            ends: false,
             exec: exec(number),
             intent: Digest::of(b"intent"),
             time: self.now,

@@ -310,6 +310,7 @@ fn records(artifact: &Artifact) -> Vec<Record> {
             code: DenialCode::Anomaly,
             count: 3,
             detail: "connect".into(),
+            ends: false,
             exec: exec(),
             intent,
             time,

@@ -1,0 +1,79 @@
+//! Decides again what was permitted under another bundle than the one in force.
+
+use placet_decision::{Input, decide_again};
+use placet_evidence::{Entry, Facts, Record};
+use placet_log::{LogReader, Payload};
+use placet_policy::Policy;
+use placet_state::{Execution, State};
+use placet_types::{DenialCode, ExecutionId, Millis};
+
+use crate::blobs::Blobs;
+use crate::draft::decode_payload;
+use crate::scopes;
+use crate::submission::SignalReport;
+
+/// Everything that an earlier decision can be made from again.
+pub(crate) struct Again<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) policy: Option<&'a Policy>,
+    pub(crate) reader: &'a LogReader,
+    pub(crate) blobs: &'a Blobs,
+    pub(crate) now: Millis,
+}
+
+impl Again<'_> {
+    /// What ends because the bundle in force permits it no longer, or because that cannot be told.
+    pub(crate) fn withdrawn(&self) -> Vec<SignalReport> {
+        let active = self.state.policy().map(|active| active.bundle);
+        self.state
+            .executions()
+            // What has not started cannot under another bundle.
+            .filter(|(_, execution)| execution.is_live() && Some(execution.bundle) != active)
+            .filter_map(|(exec, execution)| {
+                let reason = self.holds(execution).err()?;
+                Some(withdrawal(*exec, reason))
+            })
+            .collect()
+    }
+
+    /// The words say which check fails; they name no parameter.
+    fn holds(&self, execution: &Execution) -> Result<(), String> {
+        let unreadable = || "what it was permitted for can no longer be read".to_owned();
+        let entry = self.reader.entry(execution.decided);
+        let record = Entry::from_bytes(entry.map_err(|_| unreadable())?).read();
+        let Ok(Record::Decided(decided)) = record else {
+            return Err(unreadable());
+        };
+        let Ok(Payload::Present(payload)) = self.reader.payload(execution.decided) else {
+            return Err(unreadable());
+        };
+        let params = decode_payload(&payload).ok_or_else(unreadable)?;
+        let granted = scopes::read(self.blobs, execution.grant.scope).ok_or_else(unreadable)?;
+        let parent = execution.parent().and_then(|id| self.state.execution(&id));
+        let parent_scope = parent.and_then(|it| scopes::read(self.blobs, it.grant.scope));
+        let facts = Facts {
+            time: self.now.max(self.state.time()),
+            ..decided.facts
+        };
+        let input = Input {
+            state: self.state,
+            policy: self.policy,
+            intent: &decided.intent,
+            params: &params,
+            parent_scope: parent_scope.as_ref(),
+            facts: &facts,
+        };
+        decide_again(&input, &granted)
+            .map_err(|denial| format!("{}: {}", denial.code, denial.reason))
+    }
+}
+
+fn withdrawal(exec: ExecutionId, reason: String) -> SignalReport {
+    SignalReport {
+        exec,
+        code: DenialCode::PolicyMismatch,
+        count: 1,
+        detail: format!("the bundle that came into force does not permit it: {reason}"),
+        ends: true,
+    }
+}
