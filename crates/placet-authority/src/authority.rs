@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use placet_evidence::{EntryError, PrincipalRecord, PrincipalStatus, Stage};
+use placet_evidence::{EntryError, Stage};
 use placet_log::{AppendError, LogReader, ReadError, Sequencer};
 use placet_state::{FoldError, State};
 use placet_types::{
-    Denial, DenialCode, Digest, ExecutionId, FixedIntent, GatewayName, Index, Millis, PrincipalId,
+    Denial, DenialCode, Digest, ExecutionId, GatewayName, Index, Millis, PrincipalId,
 };
 
 use crate::activate::{self, Bundles};
@@ -20,6 +20,7 @@ use crate::dir::DomainDir;
 use crate::draft::Drafter;
 use crate::keys::{KeyFileError, NodeKeys};
 use crate::opening::{check_keys, fold};
+use crate::prepare::{prepare, principal_record};
 use crate::preview::{self, Preview};
 use crate::queue::Queue;
 use crate::random;
@@ -27,7 +28,7 @@ use crate::scopes::{self, Scopes};
 use crate::sequence::{OnEnding, Sequence, Sequencing, Writer};
 use crate::snapshot::Saver;
 use crate::submission::{Answer, Denied, EndReport, SignalReport, Submission, Unavailable};
-use crate::work::{Attempt, Prepared, ReadyAct, Reply, StartRequest, Work};
+use crate::work::{Attempt, ReadyAct, Reply, StartRequest, Work};
 
 /// Longest reason that an operator can give, in bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
@@ -502,63 +503,4 @@ impl Drop for Authority {
 
 fn receive<T>(answer: &Receiver<Result<T, Unavailable>>) -> Result<T, Unavailable> {
     answer.recv().unwrap_or(Err(Unavailable::Evidence))
-}
-
-/// Check 1, as far as it needs no state: what does not parse is refused and recorded as such.
-fn prepare(submission: &Submission) -> Result<Prepared, Denial> {
-    let malformed = |reason: String| Denial::new(DenialCode::Malformed, reason);
-    let intent =
-        FixedIntent::decode(&submission.intent).map_err(|error| malformed(error.to_string()))?;
-    check_environment(&submission.environment).map_err(malformed)?;
-    let exec = random::execution_id()
-        .map_err(|error| Denial::new(DenialCode::EvidenceUnavailable, error.to_string()))?;
-    Ok(Prepared {
-        intent,
-        params: submission.params.clone(),
-        holder: submission.holder.thumbprint(),
-        environment: submission.environment.clone(),
-        caller: submission.caller.clone(),
-        exec,
-    })
-}
-
-/// Every text of an environment stands in the record, so each is short.
-fn check_environment(environment: &placet_evidence::Environment) -> Result<(), String> {
-    let texts = [
-        &environment.arch,
-        &environment.boot,
-        &environment.distribution,
-        &environment.gateway,
-        &environment.kernel,
-        &environment.tier,
-    ];
-    if texts.iter().all(|text| text.len() <= 256) {
-        Ok(())
-    } else {
-        Err("a text of the environment is longer than 256 bytes".into())
-    }
-}
-
-fn principal_record(
-    id: PrincipalId,
-    groups: Vec<String>,
-    uids: Vec<u32>,
-    acts_for: Vec<PrincipalId>,
-    status: PrincipalStatus,
-    by: PrincipalId,
-) -> Result<PrincipalRecord, ActError> {
-    let short = |text: &String| !text.is_empty() && text.len() <= 128;
-    if !groups.iter().all(short) || groups.len() + uids.len() + acts_for.len() > 256 {
-        let reason = "a principal has at most 256 groups, users and delegates, with short names";
-        return Err(ActError::new(DenialCode::Malformed, reason));
-    }
-    Ok(PrincipalRecord {
-        acts_for,
-        by,
-        groups,
-        id,
-        status,
-        time: Millis::default(),
-        uids,
-    })
 }

@@ -22,6 +22,7 @@ pub mod init;
 pub mod keys;
 pub mod node;
 mod opening;
+mod prepare;
 pub mod preview;
 pub mod proofs;
 mod queue;

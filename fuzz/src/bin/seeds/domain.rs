@@ -18,8 +18,8 @@ use placet_tlog::{
     Policy,
 };
 use placet_types::{
-    ActionName, Commitment, Denial, DenialCode, Digest, DomainName, ExecutionId, GatewayName,
-    Index, Intent, Millis, PrincipalId, ProfileName, SigningKey, canonical,
+    ActionName, Commitment, Denial, DenialCode, Digest, DomainName, ExecutionId, Fixed,
+    GatewayName, Index, Intent, Millis, PrincipalId, ProfileName, SigningKey, canonical,
 };
 use zeroize::Zeroizing;
 
@@ -156,8 +156,8 @@ fn bundle(entries: &[Entry], index: usize, artifact: Option<&Artifact>) -> Vec<u
     bundle.encode().expect("a bundle is JSON")
 }
 
-fn environment() -> Environment {
-    Environment {
+fn environment() -> Fixed<Environment> {
+    Fixed::new(Environment {
         arch: "x86_64".into(),
         boot: "b1".into(),
         distribution: "debian 12".into(),
@@ -166,7 +166,8 @@ fn environment() -> Environment {
         landlock_abi: 6,
         machine: Digest::of(b"machine"),
         tier: "U1".into(),
-    }
+    })
+    .expect("an environment is JSON")
 }
 
 fn facts(exec: ExecutionId) -> Facts {
@@ -192,13 +193,13 @@ fn claims() -> Claims {
         authorization_details: [Detail {
             action: intent.action.clone(),
             resource: intent.resource.clone(),
-            scope: FixedScope::new(scope()).expect("a scope is JSON"),
+            scope: Fixed::new(scope()).expect("a scope is JSON"),
             kind: DetailKind::Execution,
         }],
         cnf: Confirmation {
             jkt: Thumbprint::of(&key(5).public()),
         },
-        env: environment().digest().expect("an environment is JSON"),
+        env: environment().digest(),
         exec: exec(),
         exp: NumericDate::new(seconds + 300),
         iat: NumericDate::new(seconds),
@@ -240,7 +241,7 @@ fn permit(artifact: &Artifact) -> Decided {
             scope: Digest::of(&scope),
             staleness_ms: 15_000,
         }),
-        intent: intent(),
+        intent: Fixed::new(intent()).expect("an intent is JSON"),
         outcome: Outcome::Permit,
         policy: placet_evidence::PolicyRef {
             bundle: Some(Digest::of(b"bundle")),
@@ -261,10 +262,11 @@ fn denial(artifact: &Artifact) -> Decided {
         }),
         facts: facts(ExecutionId::new([0xe2; 16])),
         grant: None,
-        intent: Intent {
+        intent: Fixed::new(Intent {
             parent: Some(exec()),
             ..intent()
-        },
+        })
+        .expect("an intent is JSON"),
         outcome: Outcome::Deny,
         ..permit(artifact)
     }

@@ -1,0 +1,68 @@
+//! Checks that need no state, made before anything waits for the sequencer.
+
+use placet_evidence::{PrincipalRecord, PrincipalStatus};
+use placet_types::{Denial, DenialCode, FixedIntent, Millis, PrincipalId};
+
+use crate::control::ActError;
+use crate::random;
+use crate::submission::Submission;
+use crate::work::Prepared;
+
+/// Check 1, as far as it needs no state: what does not parse is refused and recorded as such.
+pub(crate) fn prepare(submission: &Submission) -> Result<Prepared, Denial> {
+    let malformed = |reason: String| Denial::new(DenialCode::Malformed, reason);
+    let intent =
+        FixedIntent::decode(&submission.intent).map_err(|error| malformed(error.to_string()))?;
+    check_environment(&submission.environment).map_err(malformed)?;
+    let exec = random::execution_id()
+        .map_err(|error| Denial::new(DenialCode::EvidenceUnavailable, error.to_string()))?;
+    Ok(Prepared {
+        intent,
+        params: submission.params.clone(),
+        holder: submission.holder.thumbprint(),
+        environment: submission.environment.clone(),
+        caller: submission.caller.clone(),
+        exec,
+    })
+}
+
+/// Every text of an environment stands in the record, so each is short.
+fn check_environment(environment: &placet_evidence::Environment) -> Result<(), String> {
+    let texts = [
+        &environment.arch,
+        &environment.boot,
+        &environment.distribution,
+        &environment.gateway,
+        &environment.kernel,
+        &environment.tier,
+    ];
+    if texts.iter().all(|text| text.len() <= 256) {
+        Ok(())
+    } else {
+        Err("a text of the environment is longer than 256 bytes".into())
+    }
+}
+
+pub(crate) fn principal_record(
+    id: PrincipalId,
+    groups: Vec<String>,
+    uids: Vec<u32>,
+    acts_for: Vec<PrincipalId>,
+    status: PrincipalStatus,
+    by: PrincipalId,
+) -> Result<PrincipalRecord, ActError> {
+    let short = |text: &String| !text.is_empty() && text.len() <= 128;
+    if !groups.iter().all(short) || groups.len() + uids.len() + acts_for.len() > 256 {
+        let reason = "a principal has at most 256 groups, users and delegates, with short names";
+        return Err(ActError::new(DenialCode::Malformed, reason));
+    }
+    Ok(PrincipalRecord {
+        acts_for,
+        by,
+        groups,
+        id,
+        status,
+        time: Millis::default(),
+        uids,
+    })
+}
