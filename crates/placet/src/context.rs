@@ -50,7 +50,7 @@ pub(crate) struct Domain {
 impl Domain {
     pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
         let path = domain_path(global)?;
-        let dir = DomainDir::open(&path).map_err(|error| match error {
+        let dir = open_dir(&path).map_err(|error| match error {
             DirError::NoDomain(_) => {
                 Failure::new(error).hint("run `placet init`, or name another one with --domain")
             }
@@ -113,6 +113,19 @@ impl Domain {
             program,
         })
     }
+}
+
+/// Takes a domain directory. One without a domain is said to have none, whatever its permissions.
+pub(crate) fn open_dir(path: &Path) -> Result<DomainDir, DirError> {
+    DomainDir::open(path).map_err(|error| {
+        let keys = path.join("keys").try_exists();
+        let policy = path.join("domain.tlog-policy").try_exists();
+        if matches!((keys, policy), (Ok(false), Ok(false))) {
+            DirError::NoDomain(path.to_owned())
+        } else {
+            error
+        }
+    })
 }
 
 /// The machine's clocks.
