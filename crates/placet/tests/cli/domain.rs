@@ -1,6 +1,7 @@
 //! A domain of a test's own, and the program as its user runs it.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -13,6 +14,8 @@ use tempfile::TempDir;
 pub(crate) const UNVERIFIED: i32 = 122;
 /// Exit status for denied.
 pub(crate) const DENIED: i32 = 120;
+/// Exit status for terminated.
+pub(crate) const TERMINATED: i32 = 121;
 /// How often something is looked at again that happens within a second or two.
 const LOOKS: usize = 600;
 
@@ -63,7 +66,8 @@ impl Domain {
         self.dir().join("domain.tlog-policy")
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// A command, not started.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = placet(args);
         command
             .current_dir(self.work())
@@ -172,6 +176,11 @@ pub(crate) fn flip(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at] ^= 1;
     fs::write(path, bytes).unwrap();
+}
+
+/// Changes who may do what with a file or directory.
+pub(crate) fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 /// The program, in an environment without a domain.

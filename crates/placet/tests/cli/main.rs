@@ -12,8 +12,10 @@
 )]
 
 mod domain;
+mod job;
 
 mod checks;
+mod closed;
 mod executions;
 mod explain;
 mod lineage;
