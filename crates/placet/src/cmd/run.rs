@@ -151,7 +151,7 @@ fn why(cause: DenialCode) -> &'static str {
 }
 
 /// Statuses that shells use for a program that cannot be started.
-fn failure(error: RunError, call: &Call) -> Failure {
+pub(crate) fn failure(error: RunError, call: &Call) -> Failure {
     let name = call.argv.first().map(String::as_str).unwrap_or_default();
     let message = error.to_string();
     match error {
