@@ -6,7 +6,6 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use placet_authority::dir::DirError;
 use placet_evidence::proof_bundle::{self, BYTES_MAX, ProofBundle, Report, Step, StepOutcome};
 use serde_json::json;
 
@@ -88,8 +87,7 @@ fn own_policy(global: &Global) -> Result<PathBuf, Failure> {
     let hint = "name the policy file of the domain that you trust with --policy; its keeper has it from `placet log policy`";
     match open_dir(&domain_path(global)?) {
         Ok(dir) => Ok(dir.policy_file()),
-        Err(error @ DirError::NoDomain(_)) => Err(Failure::new(error).hint(hint)),
-        Err(error) => Err(Failure::new(error).hint(hint)),
+        Err(failure) => Err(failure.hint(hint)),
     }
 }
 
