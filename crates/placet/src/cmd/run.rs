@@ -57,6 +57,10 @@ fn principal(call: &Call) -> Result<PrincipalId, Failure> {
 
 /// Inside a cell: its supervisor runs the command as a child of the cell's execution.
 fn run_through_door(call: &Call, out: Out) -> Result<Status, Failure> {
+    if call.parent.is_some() || call.door.is_some() {
+        let message = "a command inside of a governed one is its child, and nobody else's";
+        return Err(Failure::new(message).hint("leave --parent out"));
+    }
     let request = DoorRequest {
         argv: call.argv.clone(),
         cwd: std::env::current_dir()?,
