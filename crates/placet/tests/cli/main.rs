@@ -16,9 +16,12 @@ mod job;
 
 mod checks;
 mod closed;
+mod disk;
 mod executions;
 mod explain;
+mod input;
 mod lineage;
 mod log;
+mod many;
 mod policy;
 mod verify;
