@@ -24,4 +24,5 @@ mod lineage;
 mod log;
 mod many;
 mod policy;
+mod through;
 mod verify;
