@@ -27,10 +27,10 @@ pub struct Program {
 #[non_exhaustive]
 pub enum ProgramError {
     /// No file of this name.
-    #[error("{0}: command not found")]
+    #[error("{0:?}: command not found")]
     NotFound(String),
     /// A file that cannot be executed.
-    #[error("{0}: not an executable file")]
+    #[error("{0:?}: not an executable file")]
     NotExecutable(String),
     /// A path that Placet cannot write down.
     #[error("{0:?}: the path is not UTF-8, and records are")]
@@ -62,7 +62,10 @@ impl Program {
         memory: Option<&Path>,
     ) -> Result<Self, ProgramError> {
         let found = if name.contains('/') {
-            executable(&cwd.join(name)).map_err(|_| ProgramError::NotExecutable(name.into()))?
+            executable(&cwd.join(name)).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => ProgramError::NotFound(name.into()),
+                _ => ProgramError::NotExecutable(name.into()),
+            })?
         } else {
             search
                 .split(':')

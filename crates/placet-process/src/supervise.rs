@@ -87,7 +87,11 @@ impl Supervisor<'_> {
         let Some(link) = &mut self.link else {
             if let Some((link, ending)) = (self.relink)() {
                 self.link = Some(link);
-                self.take(Event::LinkBack);
+                // A node that is found once the lease has lapsed was not there in time, and that
+                // is what the end is recorded with.
+                if !self.watch.lease_left(self.clock.monotonic()).is_zero() {
+                    self.take(Event::LinkBack);
+                }
                 ending
                     .into_iter()
                     .for_each(|cause| self.take(Event::Ending(cause)));

@@ -50,12 +50,7 @@ pub(crate) struct Domain {
 impl Domain {
     pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
         let path = domain_path(global)?;
-        let dir = DomainDir::open(&path).map_err(|error| match error {
-            DirError::NoDomain(_) => {
-                Failure::new(error).hint("run `placet init`, or name another one with --domain")
-            }
-            other => Failure::new(other),
-        })?;
+        let dir = open_dir(&path)?;
         let name = domain_name(&dir)?;
         Ok(Self { dir, name })
     }
@@ -113,6 +108,36 @@ impl Domain {
             program,
         })
     }
+}
+
+/// Takes a domain directory.
+pub(crate) fn open_dir(path: &Path) -> Result<DomainDir, Failure> {
+    let there = |name: &str| path.join(name).try_exists().unwrap_or(true);
+    let error = match DomainDir::open(path) {
+        Ok(dir) => return Ok(dir),
+        Err(error) => error,
+    };
+    if path.is_file() {
+        return Err(
+            Failure::new(format!("{} is not a directory", path.display()))
+                .hint("name the directory of a domain with --domain"),
+        );
+    }
+    if matches!(error, DirError::NoDomain(_)) && there("keys") {
+        return Err(Failure::new(format!(
+            "{} has keys and no public policy file, domain.tlog-policy",
+            path.display()
+        ))
+        .hint(
+            "bring a copy of the file back; if `placet init` was interrupted, remove the directory",
+        ));
+    }
+    // A directory without a domain is said to have none, whatever its permissions.
+    if matches!(error, DirError::NoDomain(_)) || !(there("keys") || there("domain.tlog-policy")) {
+        return Err(Failure::new(DirError::NoDomain(path.to_owned()))
+            .hint("run `placet init`, or name another one with --domain"));
+    }
+    Err(Failure::new(error))
 }
 
 /// The machine's clocks.

@@ -118,6 +118,20 @@ pub(crate) fn decision(
     })
 }
 
+/// The decisions before `before`, from the last to the first, among the `reach` records there.
+pub(crate) fn decisions_before(
+    reader: &LogReader,
+    before: Index,
+    reach: u64,
+    out: Out,
+) -> impl Iterator<Item = Result<(Index, Record), Failure>> {
+    let glanced = |glance: Glance| glance.kind == KindName::Decided;
+    let mut decisions = Backwards::new(reader, glanced, out);
+    decisions.rest = before.get();
+    decisions.floor = before.get().saturating_sub(reach);
+    decisions
+}
+
 /// Refuses an index that the log does not reach.
 pub(crate) fn exists(reader: &LogReader, index: Index) -> Result<(), Failure> {
     let size = reader.size();
@@ -210,6 +224,8 @@ struct Backwards<'a, F> {
     wanted: F,
     /// What was not read yet ends here.
     rest: u64,
+    /// Nothing before this is read.
+    floor: u64,
     ready: VecDeque<(Index, Record)>,
     bar: indicatif::ProgressBar,
 }
@@ -222,13 +238,14 @@ impl<'a, F: Fn(Glance) -> bool> Backwards<'a, F> {
             reader,
             wanted,
             rest,
+            floor: 0,
             ready: VecDeque::new(),
             bar,
         }
     }
 
     fn refill(&mut self) -> Result<(), Failure> {
-        let from = self.rest.saturating_sub(CHUNK);
+        let from = self.rest.saturating_sub(CHUNK).max(self.floor);
         for entry in self.reader.entries(Index::new(from)..Index::new(self.rest)) {
             let (index, bytes) = entry?;
             self.ready
@@ -245,11 +262,11 @@ impl<F: Fn(Glance) -> bool> Iterator for Backwards<'_, F> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.ready.is_empty() {
-            if self.rest == 0 {
+            if self.rest <= self.floor {
                 return None;
             }
             if let Err(failure) = self.refill() {
-                self.rest = 0;
+                self.rest = self.floor;
                 return Some(Err(failure));
             }
         }

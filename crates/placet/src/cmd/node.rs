@@ -1,6 +1,8 @@
 //! `placet node`: the node that serves a domain.
 
-use std::io::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use placet_authority::node::wire::{Request, Response};
@@ -10,6 +12,9 @@ use crate::cli::{Global, Node};
 use crate::context::{Domain, clock};
 use crate::exit::{Failure, Status};
 use crate::out::{BOLD, Out, paint};
+
+/// Room that must be left for a node to begin: more than any one record takes.
+const ROOM_BYTES: usize = 128 << 10;
 
 pub(crate) fn node(global: &Global, command: &Node, out: Out) -> Result<Status, Failure> {
     let domain = Domain::open(global)?;
@@ -82,8 +87,38 @@ fn stop(domain: &Domain, out: Out) -> Result<Status, Failure> {
 
 fn serve_here(domain: &Domain, idle: Option<Duration>, out: Out) -> Result<Status, Failure> {
     let ready = || out.note(format!("serving {}", domain.name));
+    if let Ok(Some(mut link)) = domain.running_node() {
+        let pid = match link.ask(&Request::Status)? {
+            Response::Status(status) => format!(" (process {})", status.pid),
+            _ => String::new(),
+        };
+        return Err(
+            Failure::new(format!("a node serves this domain already{pid}"))
+                .hint("there is one at a time; `placet node stop` ends it"),
+        );
+    }
+    has_room(&domain.dir.log())?;
     serve(&domain.dir, clock(), ServeOptions { idle }, ready).map_err(Failure::unverified)?;
     Ok(Status::Ok)
+}
+
+/// Tries whether the log's directory takes what is written. A node that cannot write must not begin:
+/// it would renew leases until its first append fails, and so would the one after it.
+fn has_room(log: &Path) -> Result<(), Failure> {
+    let path = log.join(".room");
+    let written = fill(&path);
+    // What could not be made need not be removed.
+    drop(fs::remove_file(&path));
+    written.map_err(|error| {
+        Failure::unverified(format!("the evidence log cannot be written: {error}"))
+            .hint("nothing runs without evidence; make room, or make the directory writable")
+    })
+}
+
+fn fill(path: &Path) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(&vec![0; ROOM_BYTES])?;
+    file.sync_data()
 }
 
 /// Started by another command, which waits at our standard output for a word.
@@ -93,6 +128,10 @@ fn serve_detached(domain: &Domain, idle: Option<Duration>) -> Result<Status, Fai
         // It leads a group already, so it is nobody's job as it is.
     }
     let ready = || say(READY);
+    if let Err(failure) = has_room(&domain.dir.log()) {
+        say(&failure.message);
+        return Err(failure);
+    }
     match serve(&domain.dir, clock(), ServeOptions { idle }, ready) {
         Ok(()) => Ok(Status::Ok),
         Err(error) => {

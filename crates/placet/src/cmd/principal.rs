@@ -58,7 +58,8 @@ fn all(domain: &Domain) -> Result<Vec<PrincipalBody>, Failure> {
     }
 }
 
-fn known(domain: &Domain, id: &PrincipalId) -> Result<PrincipalBody, Failure> {
+/// A principal that is registered.
+pub(crate) fn known(domain: &Domain, id: &PrincipalId) -> Result<PrincipalBody, Failure> {
     all(domain)?
         .into_iter()
         .find(|principal| principal.id == *id)

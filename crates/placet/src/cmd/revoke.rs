@@ -5,9 +5,11 @@ use placet_evidence::Selector;
 use placet_types::{ExecutionId, Index, PrincipalId};
 
 use crate::cli::{Global, Revoke};
+use crate::cmd::principal::known;
 use crate::context::Domain;
 use crate::exit::{Failure, Status};
-use crate::out::{BAD, DIM, Out, paint};
+use crate::out::{BAD, DIM, Out, WARN, paint};
+use crate::show::shown;
 
 pub(crate) fn revoke(global: &Global, args: &Revoke, out: Out) -> Result<Status, Failure> {
     let domain = Domain::open(global)?;
@@ -17,6 +19,13 @@ pub(crate) fn revoke(global: &Global, args: &Revoke, out: Out) -> Result<Status,
         selector: selector.clone(),
     };
     let index = act_recorded(&domain, act)?;
+    if let Selector::Policy(id) = &selector
+        && !out.is_json()
+        && !is_in_force(&domain, id)?
+    {
+        let note = format!("no policy of the bundle in force has the id {}", shown(id));
+        out.note(format!("{} {note}", paint(WARN, "note:")));
+    }
     out.value(&serde_json::json!({ "revoked": selector, "index": index }));
     out.line(format!(
         "{} {selector} {}",
@@ -24,6 +33,17 @@ pub(crate) fn revoke(global: &Global, args: &Revoke, out: Out) -> Result<Status,
         paint(DIM, format!("(record {index})"))
     ));
     Ok(Status::Ok)
+}
+
+/// Whether the bundle in force has a policy of this id. One that cannot be read might.
+fn is_in_force(domain: &Domain, id: &str) -> Result<bool, Failure> {
+    let Response::Status(status) = domain.ask(&Request::Status)? else {
+        return Ok(true);
+    };
+    let bundle = status
+        .policy
+        .and_then(|active| domain.bundles().load(active.bundle).ok());
+    Ok(bundle.is_none_or(|policy| policy.rules().any(|rule| rule.id == id)))
 }
 
 /// Does an operator's act and gives the index of its record.
@@ -38,9 +58,8 @@ pub(crate) fn act_recorded(domain: &Domain, act: ActBody) -> Result<Index, Failu
 
 fn selector(domain: &Domain, text: &str) -> Result<Selector, Failure> {
     if let Some(name) = text.strip_prefix("principal:") {
-        return PrincipalId::parse(name)
-            .map(Selector::Principal)
-            .map_err(Failure::new);
+        let id = PrincipalId::parse(name).map_err(Failure::new)?;
+        return known(domain, &id).map(|known| Selector::Principal(known.id));
     }
     if let Some(id) = text.strip_prefix("policy:") {
         return Ok(Selector::Policy(id.to_owned()));

@@ -57,6 +57,10 @@ fn principal(call: &Call) -> Result<PrincipalId, Failure> {
 
 /// Inside a cell: its supervisor runs the command as a child of the cell's execution.
 fn run_through_door(call: &Call, out: Out) -> Result<Status, Failure> {
+    if call.parent.is_some() || call.door.is_some() {
+        let message = "a command inside of a governed one is its child, and nobody else's";
+        return Err(Failure::new(message).hint("leave --parent out"));
+    }
     let request = DoorRequest {
         argv: call.argv.clone(),
         cwd: std::env::current_dir()?,
@@ -151,7 +155,7 @@ fn why(cause: DenialCode) -> &'static str {
 }
 
 /// Statuses that shells use for a program that cannot be started.
-fn failure(error: RunError, call: &Call) -> Failure {
+pub(crate) fn failure(error: RunError, call: &Call) -> Failure {
     let name = call.argv.first().map(String::as_str).unwrap_or_default();
     let message = error.to_string();
     match error {

@@ -6,12 +6,11 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use placet_authority::dir::{DirError, DomainDir};
 use placet_evidence::proof_bundle::{self, BYTES_MAX, ProofBundle, Report, Step, StepOutcome};
 use serde_json::json;
 
 use crate::cli::{Global, Verify};
-use crate::context::domain_path;
+use crate::context::{domain_path, open_dir};
 use crate::exit::{Failure, Status};
 use crate::out::{BAD, BOLD, DIM, GOOD, Out, WARN, paint};
 use crate::show;
@@ -86,10 +85,9 @@ fn trusted(global: &Global, named: Option<&Path>) -> Result<Trusted, Failure> {
 
 fn own_policy(global: &Global) -> Result<PathBuf, Failure> {
     let hint = "name the policy file of the domain that you trust with --policy; its keeper has it from `placet log policy`";
-    match DomainDir::open(&domain_path(global)?) {
+    match open_dir(&domain_path(global)?) {
         Ok(dir) => Ok(dir.policy_file()),
-        Err(error @ DirError::NoDomain(_)) => Err(Failure::new(error).hint(hint)),
-        Err(error) => Err(Failure::new(error).hint(hint)),
+        Err(failure) => Err(failure.hint(hint)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A domain of a test's own, and the program as its user runs it.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -13,12 +14,18 @@ use tempfile::TempDir;
 pub(crate) const UNVERIFIED: i32 = 122;
 /// Exit status for denied.
 pub(crate) const DENIED: i32 = 120;
+/// Exit status for a program that was not found.
+pub(crate) const NOT_FOUND: i32 = 127;
+/// Exit status for terminated.
+pub(crate) const TERMINATED: i32 = 121;
 /// How often something is looked at again that happens within a second or two.
 const LOOKS: usize = 600;
 
 /// A domain with an operator and an agent, and a directory to work in. Its node is ended with it.
 pub(crate) struct Domain {
     root: TempDir,
+    /// The process whose mount namespace all of it is in, unless that is this one.
+    inside: Option<u32>,
 }
 
 /// What a command did.
@@ -32,10 +39,18 @@ pub(crate) struct Ran {
 impl Domain {
     /// Makes a domain of this name.
     pub(crate) fn named(name: &str) -> Self {
-        let root = TempDir::new().unwrap();
-        fs::create_dir(root.path().join("work")).unwrap();
-        fs::create_dir(root.path().join("home")).unwrap();
-        let domain = Self { root };
+        Self::made(name, TempDir::new().unwrap(), None)
+    }
+
+    /// Makes a domain in the mount namespace of a process, where `root` is a file system of its own.
+    pub(crate) fn inside(root: TempDir, process: u32) -> Self {
+        Self::made("placet.test/inside", root, Some(process))
+    }
+
+    fn made(name: &str, root: TempDir, inside: Option<u32>) -> Self {
+        let domain = Self { root, inside };
+        fs::create_dir(domain.work()).unwrap();
+        fs::create_dir(domain.path("home")).unwrap();
         domain.ok(&["init", "--name", name, "--operator", "user:op"]);
         domain
     }
@@ -46,29 +61,46 @@ impl Domain {
 
     /// The domain directory.
     pub(crate) fn dir(&self) -> PathBuf {
-        self.root.path().join("domain")
+        self.path("domain")
     }
 
     /// The directory that commands run in.
     pub(crate) fn work(&self) -> PathBuf {
-        self.root.path().join("work")
+        self.path("work")
     }
 
-    /// A path beside domain and work.
+    /// A path beside domain and work, as this process sees it.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
+        let path = self.root.path().join(name);
+        match self.inside {
+            None => path,
+            Some(pid) => {
+                Path::new(&format!("/proc/{pid}/root")).join(path.strip_prefix("/").unwrap())
+            }
+        }
     }
 
     pub(crate) fn policy_file(&self) -> PathBuf {
         self.dir().join("domain.tlog-policy")
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = placet(args);
+    /// A command, not started.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let root = self.root.path();
+        let mut command = match self.inside {
+            None => placet(args),
+            Some(pid) => {
+                let mut command = placet_inside(pid, &root.join("work"));
+                command.args(args);
+                command
+            }
+        };
+        if self.inside.is_none() {
+            command.current_dir(root.join("work"));
+        }
         command
-            .current_dir(self.work())
-            .env("HOME", self.path("home"))
-            .env("PLACET_DOMAIN", self.dir())
+            .env("HOME", root.join("home"))
+            .env("PLACET_DOMAIN", root.join("domain"))
             .env("PLACET_PRINCIPAL", "user:op");
         command
     }
@@ -174,6 +206,11 @@ pub(crate) fn flip(path: &Path, at: usize) {
     fs::write(path, bytes).unwrap();
 }
 
+/// Changes who may do what with a file or directory.
+pub(crate) fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
 /// The program, in an environment without a domain.
 pub(crate) fn placet(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_placet"));
@@ -182,6 +219,19 @@ pub(crate) fn placet(args: &[&str]) -> Command {
         .env_remove("PLACET_DOMAIN")
         .env_remove("PLACET_PRINCIPAL");
     command.env("HOME", "/nonexistent");
+    command
+}
+
+/// The program in the mount namespace of a process, without arguments.
+fn placet_inside(process: u32, dir: &Path) -> Command {
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &process.to_string(), "--mount"]);
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--preserve-credentials"]);
+    }
+    command.arg(format!("--wdns={}", dir.display()));
+    command.arg("--").arg(env!("CARGO_BIN_EXE_placet"));
+    command.stdin(Stdio::null());
     command
 }
 

@@ -12,11 +12,17 @@
 )]
 
 mod domain;
+mod job;
 
 mod checks;
+mod closed;
+mod disk;
 mod executions;
 mod explain;
+mod input;
 mod lineage;
 mod log;
+mod many;
 mod policy;
+mod through;
 mod verify;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::domain::{DENIED, Domain, UNVERIFIED, parsed, placet, ran};
+use crate::domain::{DENIED, Domain, UNVERIFIED, parsed, placet, ran, set_mode};
 
 /// A directory with the starter bundle, and no domain anywhere.
 struct Draft {
@@ -361,7 +361,7 @@ fn an_activation_that_cannot_be_says_what_to_do() {
     assert_eq!(revision(&domain), 1);
     fs::remove_file(&key).unwrap();
     fs::write(&key, kept).unwrap();
-    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    set_mode(&key, 0o600);
     domain.ok(&["policy", "activate", draft.dir()]);
     assert_eq!(revision(&domain), 2);
 }

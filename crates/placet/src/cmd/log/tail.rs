@@ -9,6 +9,7 @@ use placet_types::{ExecutionId, Index, Millis, PrincipalId};
 
 use crate::context::{Domain, records};
 use crate::exit::{Failure, Status};
+use crate::find;
 use crate::out::{BOLD, DIM, Out, paint};
 use crate::show;
 
@@ -16,6 +17,9 @@ use crate::show;
 const POLL: Duration = Duration::from_millis(200);
 /// Principals of executions that are remembered for the records after their decision.
 const REMEMBERED_MAX: usize = 4096;
+/// How far before the first line a decision is looked for, so that the lines after it can say whose they
+/// are: a fraction of a second's reading.
+const LOOK_BACK: u64 = 65_536;
 
 pub(super) fn tail(domain: &Domain, lines: u64, follow: bool, out: Out) -> Result<Status, Failure> {
     let mut printer = Printer {
@@ -50,11 +54,13 @@ impl Printer {
     /// Prints everything from `from` on. Tells whether anybody still reads it.
     fn print(&mut self, reader: &LogReader, from: Index) -> Result<bool, Failure> {
         self.width = self.width.max(reader.size().to_string().len());
+        let mut earlier = find::decisions_before(reader, from, LOOK_BACK, self.out);
         for record in records(reader, from) {
             let (index, record) = record?;
             let text = if self.out.is_json() {
                 show::value(index, &record)?.to_string()
             } else {
+                self.recall(&record, &mut earlier)?;
                 self.line(index, &record)
             };
             if !self.out.stream(&text) {
@@ -82,6 +88,25 @@ impl Printer {
             paint(words.style, words.what),
             width = self.width,
         )
+    }
+
+    /// Remembers decisions from before the first line until the one that this record follows.
+    fn recall(
+        &mut self,
+        record: &Record,
+        earlier: &mut impl Iterator<Item = Result<(Index, Record), Failure>>,
+    ) -> Result<(), Failure> {
+        let Some(exec) = record.exec() else {
+            return Ok(());
+        };
+        let decides = matches!(record, Record::Decided(_));
+        while !decides && !self.principals.contains_key(&exec) {
+            let Some(found) = earlier.next() else {
+                return Ok(());
+            };
+            self.remember(&found?.1);
+        }
+        Ok(())
     }
 
     fn principal(&self, record: &Record) -> String {

@@ -1,0 +1,265 @@
+//! Fail closed: whatever goes away, what it governed ends, and the log says so.
+//!
+//! The lease of the starter bundle is two seconds. A tree must be gone by then; a bound in a test
+//! grants the machine one second more to be slow in.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::domain::{DENIED, Domain, TERMINATED, UNVERIFIED, await_some, set_mode};
+use crate::job::{Job, send};
+
+const LEASE: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_secs(1);
+
+/// The job is over, for this cause, and the domain is as good as before.
+fn assert_over(domain: &Domain, exec: &str, cause: &str) {
+    let one = domain.await_outcome(exec);
+    assert_eq!(
+        (&one["status"], &one["ended"]["cause"]),
+        (&"terminated".into(), &cause.into()),
+        "{one}"
+    );
+    domain.assert_intact();
+}
+
+#[test]
+fn a_killed_node_that_does_not_come_back_ends_what_it_governed_within_the_lease() {
+    let domain = Domain::new();
+    let job = Job::begin(&domain, &[]);
+    // No node starts with a key that others can read.
+    let key = domain.dir().join("keys/record.key");
+    let node = domain.node().unwrap();
+    set_mode(&key, 0o644);
+    send(node, Signal::KILL);
+    let took = job.await_gone();
+    set_mode(&key, 0o600);
+    assert!(took <= LEASE + SLACK, "{took:?}");
+    let exec = job.exec.clone();
+    let ran = job.end();
+    assert_eq!(ran.code, TERMINATED, "{ran:?}");
+    assert!(
+        ran.stderr.contains("authorization_discontinuity"),
+        "{ran:?}"
+    );
+    assert_over(&domain, &exec, "authorization_discontinuity");
+}
+
+#[test]
+fn a_killed_node_is_started_again_and_saves_what_runs() {
+    let domain = Domain::new();
+    let wait = "until [ -e go ]; do sleep 0.05; done; echo done";
+    let mut job = domain.start(&["run", "--", "sh", "-c", wait]);
+    await_some("the start", || {
+        let all = domain.json(&["executions", "--running"]);
+        all[0]["running_since"].as_u64()
+    });
+    let first = domain.node().unwrap();
+    send(first, Signal::KILL);
+    let second = await_some("another node", || domain.node());
+    assert_ne!(first, second);
+    std::thread::sleep(LEASE + SLACK);
+    assert_eq!(job.try_wait().unwrap(), None, "it was not saved");
+    std::fs::write(domain.work().join("go"), "").unwrap();
+    let output = job.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), output.stdout.as_slice()),
+        (Some(0), &b"done\n"[..])
+    );
+    assert_eq!(domain.executions()[0]["status"], "completed");
+    domain.assert_intact();
+}
+
+#[test]
+fn a_node_that_hangs_ends_what_it_governed_within_the_lease() {
+    let domain = Domain::new();
+    let job = Job::begin(&domain, &[]);
+    let node = domain.node().unwrap();
+    send(node, Signal::STOP);
+    let took = job.await_gone();
+    send(node, Signal::CONT);
+    assert!(took <= LEASE + SLACK, "{took:?}");
+    let exec = job.exec.clone();
+    let ran = job.end();
+    assert_eq!(ran.code, TERMINATED, "{ran:?}");
+    assert!(ran.stderr.contains("governance_discontinuity"), "{ran:?}");
+    assert_over(&domain, &exec, "governance_discontinuity");
+}
+
+#[test]
+fn a_killed_supervisor_takes_the_tree_along_and_the_node_records_the_end() {
+    let domain = Domain::new();
+    let mut job = Job::begin(&domain, &[]);
+    job.kill();
+    let took = job.await_gone();
+    assert!(took <= SLACK, "{took:?}");
+    let exec = job.exec.clone();
+    assert_over(&domain, &exec, "authorization_discontinuity");
+}
+
+#[test]
+fn a_supervisor_that_hangs_does_not_keep_the_tree_beyond_the_lease() {
+    let domain = Domain::new();
+    let job = Job::begin(&domain, &[]);
+    job.signal(Signal::STOP);
+    let took = job.await_gone();
+    job.signal(Signal::CONT);
+    assert!(took <= LEASE + SLACK, "{took:?}");
+    let exec = job.exec.clone();
+    let ran = job.end();
+    assert_eq!(ran.code, TERMINATED, "{ran:?}");
+    assert_over(&domain, &exec, "governance_discontinuity");
+}
+
+#[test]
+fn node_and_supervisor_killed_together_leave_nothing_running_and_nothing_open() {
+    let domain = Domain::new();
+    let mut job = Job::begin(&domain, &[]);
+    send(domain.node().unwrap(), Signal::KILL);
+    job.kill();
+    let took = job.await_gone();
+    assert!(took <= SLACK, "{took:?}");
+    // Nobody reports this end. The next command starts a node, which finds out.
+    domain.ok(&["run", "--", "true"]);
+    let exec = job.exec.clone();
+    assert_over(&domain, &exec, "authorization_discontinuity");
+}
+
+#[test]
+fn a_halt_ends_what_runs_and_keeps_everything_from_starting_until_it_is_resumed() {
+    let domain = Domain::new();
+    let job = Job::begin(&domain, &[]);
+    domain.ok(&["halt", "--reason", "look first"]);
+    let exec = job.exec.clone();
+    let ran = job.end();
+    assert_eq!(ran.code, TERMINATED, "{ran:?}");
+    assert!(ran.stderr.contains("halted"), "{ran:?}");
+    let touched = domain.work().join("touched");
+    let said = domain.fails(DENIED, &["run", "--", "touch", "touched"]);
+    assert!(
+        said.contains("halted") && said.contains("placet resume"),
+        "{said}"
+    );
+    assert!(!touched.exists());
+    // It is the domain that is halted, not the node.
+    domain.stop();
+    domain.fails(DENIED, &["run", "--", "touch", "touched"]);
+    assert_eq!(domain.json(&["node", "status"])["halted"], true);
+    domain.ok(&["resume", "--reason", "looked"]);
+    domain.ok(&["run", "--", "touch", "touched"]);
+    assert!(touched.exists());
+    assert_over(&domain, &exec, "halted");
+}
+
+#[test]
+fn each_selector_of_a_revocation_ends_what_it_names_and_nothing_else() {
+    let domain = Domain::new();
+    let other = Job::begin(&domain, &["--as", "agent:coder"]);
+    let selectors: [(&str, fn(&str) -> String); 3] = [
+        ("execution", |exec| exec.to_owned()),
+        ("artifact", |exec| exec.replace("exec_", "art_")),
+        ("subtree", |exec| format!("subtree:{exec}")),
+    ];
+    for (name, selector) in selectors {
+        let job = Job::begin(&domain, &[]);
+        domain.ok(&["revoke", &selector(&job.exec), "--reason", "enough"]);
+        assert_revoked(&domain, job, name);
+        assert_eq!(other.tree().len(), crate::job::FAMILY_SIZE, "{name}");
+        domain.ok(&["run", "--", "true"]);
+    }
+    // A principal is suspended with it, until it is restored.
+    let job = Job::begin(&domain, &[]);
+    domain.ok(&["revoke", "principal:agent:coder", "--reason", "enough"]);
+    assert_revoked(&domain, other, "principal");
+    assert!(!job.tree().is_empty(), "another principal's");
+    let said = domain.fails(DENIED, &["run", "--as", "agent:coder", "--", "ls"]);
+    assert!(
+        said.contains("revoked") && said.contains("suspended"),
+        "{said}"
+    );
+    domain.ok(&["principal", "restore", "agent:coder"]);
+    domain.ok(&["run", "--as", "agent:coder", "--", "ls"]);
+    // A policy permits nothing any more, and what it permitted ends.
+    let agents = Job::begin(&domain, &["--as", "agent:coder"]);
+    domain.ok(&["revoke", "policy:operators-run", "--reason", "enough"]);
+    assert_revoked(&domain, job, "policy");
+    assert!(!agents.tree().is_empty(), "another policy's");
+    let said = domain.fails(DENIED, &["run", "--", "true"]);
+    assert!(
+        said.contains("revoked") || said.contains("no_permit"),
+        "{said}"
+    );
+    domain.ok(&["revoke", &agents.exec]);
+    assert_revoked(&domain, agents, "agents");
+    assert_eq!(domain.json(&["log", "fsck"])["sound"], true);
+    assert_eq!(domain.json(&["log", "replay"])["holds"], true);
+}
+
+fn assert_revoked(domain: &Domain, job: Job, name: &str) {
+    let exec = job.exec.clone();
+    let ran = job.end();
+    assert_eq!(ran.code, TERMINATED, "{name}: {ran:?}");
+    assert!(ran.stderr.contains("revoked"), "{name}: {ran:?}");
+    let one = domain.outcome(&exec);
+    assert_eq!(one["ended"]["cause"], "revoked", "{name}: {one}");
+}
+
+#[test]
+fn a_bundle_that_is_lost_or_altered_on_disk_denies_everything_until_it_is_back() {
+    let domain = Domain::new();
+    let digest = domain.json(&["policy", "status"])["active"]["digest"].clone();
+    let name = digest.as_str().unwrap().replace("sha256:", "");
+    let path = domain.dir().join(format!("bundles/{name}.bundle"));
+    let sound = std::fs::read(&path).unwrap();
+    let altered = String::from_utf8(sound.clone()).unwrap();
+    let altered = altered.replacen("forbid", "permit", 1).into_bytes();
+    assert_ne!(altered, sound);
+    for (what, bytes) in [("lost", None), ("altered", Some(altered))] {
+        domain.stop();
+        match bytes {
+            None => std::fs::remove_file(&path).unwrap(),
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+        }
+        let said = domain.fails(DENIED, &["run", "--", "touch", "touched"]);
+        assert!(said.contains("policy_error"), "{what}: {said}");
+        assert!(!domain.work().join("touched").exists(), "{what}");
+        domain.fails(UNVERIFIED, &["policy", "status"]);
+        domain.stop();
+        std::fs::write(&path, &sound).unwrap();
+        domain.ok(&["run", "--", "touch", "touched"]);
+        std::fs::remove_file(domain.work().join("touched")).unwrap();
+    }
+    assert_eq!(domain.json(&["log", "fsck"])["sound"], true);
+}
+
+#[test]
+fn a_key_that_others_can_read_or_that_is_gone_stops_the_node_and_says_which() {
+    let domain = Domain::new();
+    domain.stop();
+    for role in ["artifact", "log", "record"] {
+        let path = domain.dir().join(format!("keys/{role}.key"));
+        set_mode(&path, 0o644);
+        let said = domain.fails(UNVERIFIED, &["run", "--", "touch", "touched"]);
+        let name = format!("{role}.key");
+        assert!(said.contains(&name) && said.contains("chmod 600"), "{said}");
+        set_mode(&path, 0o600);
+        let sound = std::fs::read(&path).unwrap();
+        std::fs::write(&path, "placet-key-v1 nonsense\n").unwrap();
+        let said = domain.fails(UNVERIFIED, &["run", "--", "touch", "touched"]);
+        assert!(
+            said.contains(&name) && said.contains("is not a key file"),
+            "{said}"
+        );
+        std::fs::remove_file(&path).unwrap();
+        let said = domain.fails(UNVERIFIED, &["run", "--", "touch", "touched"]);
+        assert!(
+            said.contains(&name) && said.contains("No such file"),
+            "{said}"
+        );
+        std::fs::write(&path, sound).unwrap();
+        set_mode(&path, 0o600);
+    }
+    assert!(!domain.work().join("touched").exists());
+    domain.assert_intact();
+}

@@ -1,0 +1,109 @@
+//! A full disk: nothing runs without evidence, and nothing is lost.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::domain::{Domain, TERMINATED, UNVERIFIED, await_some};
+use crate::job::Job;
+
+/// A file system of its own for a domain, in a mount namespace that only [`Domain`]'s commands enter.
+struct SmallDisk {
+    holder: Child,
+    domain: Option<Domain>,
+}
+
+impl SmallDisk {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let script = "mount -t tmpfs -o size=2m none \"$0\" && echo mounted && exec cat";
+        let mut command = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            command.arg("--map-root-user");
+        }
+        command.args(["--mount", "--propagation=private", "sh", "-c", script]);
+        command
+            .arg(root.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut holder = command.spawn().expect("unshare is in util-linux");
+        let mut said = [0; 8];
+        let stdout = holder.stdout.as_mut().unwrap();
+        std::io::Read::read_exact(stdout, &mut said).expect("a small file system");
+        let domain = Domain::inside(root, holder.id());
+        Self {
+            holder,
+            domain: Some(domain),
+        }
+    }
+
+    fn domain(&self) -> &Domain {
+        self.domain.as_ref().unwrap()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // The domain's node ends before the file system goes.
+        drop(self.domain.take());
+        drop(self.holder.stdin.take());
+        drop(self.holder.wait());
+    }
+}
+
+#[test]
+fn a_full_disk_denies_ends_what_runs_and_loses_nothing() {
+    let disk = SmallDisk::new();
+    let domain = disk.domain();
+    let job = Job::begin(domain, &[]);
+    let before = domain.json(&["log", "checkpoint"])["size"]
+        .as_u64()
+        .unwrap();
+    let ballast = domain.path("ballast");
+    let full = fs::write(&ballast, vec![0; 4 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+
+    let said = domain.fails(UNVERIFIED, &["run", "--", "touch", "touched"]);
+    assert!(
+        said.contains("evidence_unavailable") && said.contains("disk"),
+        "{said}"
+    );
+    // The node is gone with its log, and none comes up: what runs ends with its lease.
+    let took = job.await_gone();
+    assert!(took <= Duration::from_secs(3), "{took:?}");
+    let said = domain.fails(UNVERIFIED, &["run", "--", "touch", "touched"]);
+    assert!(said.contains("No space left on device"), "{said}");
+    // Reading goes on.
+    assert_eq!(domain.json(&["log", "fsck"])["sound"], true);
+    domain.ok(&["log", "tail"]);
+    assert!(!domain.work().join("touched").exists());
+
+    fs::remove_file(&ballast).unwrap();
+    let exec = job.exec.clone();
+    let ran = job.end();
+    assert_eq!(ran.code, TERMINATED, "{ran:?}");
+    let one = domain.await_outcome(&exec);
+    assert_eq!(
+        one["ended"]["cause"], "authorization_discontinuity",
+        "{one}"
+    );
+    // The permit whose start found no room stays unused; whoever does not want to wait revokes it.
+    for one in domain
+        .executions()
+        .iter()
+        .filter(|one| one["status"] == "authorized")
+    {
+        domain.ok(&["revoke", one["exec"].as_str().unwrap()]);
+    }
+    await_some("nothing open", || {
+        let open = domain.json(&["executions", "--running"]);
+        open.as_array().unwrap().is_empty().then_some(())
+    });
+    assert!(
+        domain.json(&["log", "checkpoint"])["size"]
+            .as_u64()
+            .unwrap()
+            > before
+    );
+    domain.assert_intact();
+}
