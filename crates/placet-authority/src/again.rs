@@ -31,7 +31,7 @@ impl Again<'_> {
             .filter(|(_, execution)| execution.is_live() && Some(execution.bundle) != active)
             .filter_map(|(exec, execution)| {
                 let reason = self.holds(execution).err()?;
-                Some(withdrawal(*exec, reason))
+                Some(withdrawal(*exec, &reason))
             })
             .collect()
     }
@@ -68,7 +68,7 @@ impl Again<'_> {
     }
 }
 
-fn withdrawal(exec: ExecutionId, reason: String) -> SignalReport {
+fn withdrawal(exec: ExecutionId, reason: &str) -> SignalReport {
     SignalReport {
         exec,
         code: DenialCode::PolicyMismatch,

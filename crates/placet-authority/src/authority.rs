@@ -307,8 +307,8 @@ impl Authority {
     ///
     /// [`Unavailable`] when nothing could be recorded.
     pub fn signal(&self, report: SignalReport) -> Result<Result<Index, Denied>, Unavailable> {
-        let detail = report.detail.chars().take(REASON_BYTES_MAX / 4).collect();
-        let report = SignalReport { detail, ..report };
+        let mut report = report;
+        report.detail = report.detail.chars().take(REASON_BYTES_MAX / 4).collect();
         self.urgent(|reply| Work::Signal(report, reply))
     }
 
