@@ -62,9 +62,12 @@ impl Program {
         memory: Option<&Path>,
     ) -> Result<Self, ProgramError> {
         let found = if name.contains('/') {
-            executable(&cwd.join(name)).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => ProgramError::NotFound(name.into()),
-                _ => ProgramError::NotExecutable(name.into()),
+            executable(&cwd.join(name)).map_err(|error| {
+                if error.kind() == io::ErrorKind::NotFound {
+                    ProgramError::NotFound(name.into())
+                } else {
+                    ProgramError::NotExecutable(name.into())
+                }
             })?
         } else {
             search
