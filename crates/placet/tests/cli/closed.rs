@@ -156,15 +156,23 @@ fn a_halt_ends_what_runs_and_keeps_everything_from_starting_until_it_is_resumed(
 fn each_selector_of_a_revocation_ends_what_it_names_and_nothing_else() {
     let domain = Domain::new();
     let other = Job::begin(&domain, &["--as", "agent:coder"]);
+<<<<<<< HEAD
     type Selector = fn(&str) -> String;
     let selectors: [(&str, Selector); 3] = [
         ("execution", |exec| exec.to_owned()),
         ("artifact", |exec| exec.replace("exec_", "art_")),
         ("subtree", |exec| format!("subtree:{exec}")),
+=======
+    let prefixes = [
+        ("execution", "exec_"),
+        ("artifact", "art_"),
+        ("subtree", "subtree:exec_"),
+>>>>>>> clitests
     ];
-    for (name, selector) in selectors {
+    for (name, prefix) in prefixes {
         let job = Job::begin(&domain, &[]);
-        domain.ok(&["revoke", &selector(&job.exec), "--reason", "enough"]);
+        let selector = job.exec.replacen("exec_", prefix, 1);
+        domain.ok(&["revoke", &selector, "--reason", "enough"]);
         assert_revoked(&domain, job, name);
         assert_eq!(other.tree().len(), crate::job::FAMILY_SIZE, "{name}");
         domain.ok(&["run", "--", "true"]);
@@ -262,5 +270,82 @@ fn a_key_that_others_can_read_or_that_is_gone_stops_the_node_and_says_which() {
         set_mode(&path, 0o600);
     }
     assert!(!domain.work().join("touched").exists());
+    domain.assert_intact();
+}
+
+/// A wall clock that is wrong by as many seconds as stand in a file.
+const WRONG_CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *now) {
+    int result = syscall(SYS_clock_gettime, id, now), file;
+    char text[32] = {0};
+    if (id == CLOCK_REALTIME && (file = open(OFFSET, O_RDONLY | O_CLOEXEC)) >= 0) {
+        if (read(file, text, sizeof text - 1) > 0) now->tv_sec += atol(text);
+        close(file);
+    }
+    return result;
+}
+"#;
+
+#[test]
+fn a_wall_clock_that_jumps_ends_nothing_prolongs_nothing_and_never_turns_the_log_back() {
+    let mut domain = Domain::new();
+    let (source, library) = (domain.path("clock.c"), domain.path("clock.so"));
+    let offset = domain.path("offset");
+    std::fs::write(&source, WRONG_CLOCK).unwrap();
+    let mut cc = std::process::Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source]);
+    assert!(
+        cc.arg(format!("-DOFFSET=\"{}\"", offset.display()))
+            .status()
+            .unwrap()
+            .success()
+    );
+    domain.preload(library);
+    let year = 365 * 86_400;
+    let wrong_by = |secs: i64| std::fs::write(&offset, secs.to_string()).unwrap();
+
+    // A year ahead: what runs goes on, its lease and its window with it.
+    let job = Job::begin(&domain, &[]);
+    wrong_by(year);
+    domain.ok(&["run", "--", "true"]);
+    std::thread::sleep(LEASE + SLACK);
+    assert!(!job.tree().is_empty(), "the jump ended it");
+    // And back by two: what was decided by that log is not valid yet, so nothing runs.
+    wrong_by(-year);
+    let said = domain.fails(UNVERIFIED, &["run", "--", "touch", "touched"]);
+    assert!(said.contains("not_yet_valid"), "{said}");
+    assert!(!domain.work().join("touched").exists());
+    // A window is as long as it was asked for, whatever the clock says meanwhile.
+    wrong_by(year);
+    let began = std::time::Instant::now();
+    let short = Job::begin(&domain, &["--lifetime", "2"]);
+    wrong_by(0);
+    assert!(short.end().stderr.contains("expired"));
+    assert!(began.elapsed() < Duration::from_secs(2) + SLACK + SLACK);
+    assert!(!job.tree().is_empty(), "the jump back ended it");
+    domain.ok(&["revoke", &job.exec]);
+    assert_eq!(job.end().code, TERMINATED);
+
+    wrong_by(year);
+    for one in domain
+        .executions()
+        .iter()
+        .filter(|one| one["status"] == "authorized")
+    {
+        domain.ok(&["revoke", one["exec"].as_str().unwrap()]);
+    }
+    let records = domain.ok(&["log", "tail", "-n", "99", "--json"]);
+    let times: Vec<u64> = records
+        .lines()
+        .map(|line| crate::domain::parsed(line)["time"].as_u64().unwrap())
+        .collect();
+    assert!(times.is_sorted(), "{times:?}");
     domain.assert_intact();
 }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -26,6 +27,8 @@ pub(crate) struct Domain {
     root: TempDir,
     /// The process whose mount namespace all of it is in, unless that is this one.
     inside: Option<u32>,
+    /// A library that every command loads first.
+    preload: Option<PathBuf>,
 }
 
 /// What a command did.
@@ -48,7 +51,11 @@ impl Domain {
     }
 
     fn made(name: &str, root: TempDir, inside: Option<u32>) -> Self {
-        let domain = Self { root, inside };
+        let domain = Self {
+            root,
+            inside,
+            preload: None,
+        };
         fs::create_dir(domain.work()).unwrap();
         fs::create_dir(domain.path("home")).unwrap();
         domain.ok(&["init", "--name", name, "--operator", "user:op"]);
@@ -102,7 +109,16 @@ impl Domain {
             .env("HOME", root.join("home"))
             .env("PLACET_DOMAIN", root.join("domain"))
             .env("PLACET_PRINCIPAL", "user:op");
+        if let Some(library) = &self.preload {
+            command.env("LD_PRELOAD", library);
+        }
         command
+    }
+
+    /// From here on every command loads this library first, and so does the node that it starts.
+    pub(crate) fn preload(&mut self, library: PathBuf) {
+        self.stop();
+        self.preload = Some(library);
     }
 
     /// Runs a command to its end.
@@ -181,10 +197,15 @@ impl Domain {
 
 impl Drop for Domain {
     fn drop(&mut self) {
-        // A test that failed may have left anything behind; the node must not outlive it.
-        let stopped = self.run(&["node", "stop"]);
-        if !thread::panicking() {
-            assert_eq!(stopped.code, 0, "{stopped:?}");
+        if thread::panicking() {
+            // A test that failed may have left anything behind; the node must not outlive it.
+            let status = self.run(&["node", "status", "--json"]).stdout;
+            let status: Value = serde_json::from_str(&status).unwrap_or_default();
+            status["pid"].as_u64().map(|pid| {
+                let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+                pid.map(|pid| kill_process(pid, Signal::KILL))
+            });
+        } else {
             self.stop();
         }
     }

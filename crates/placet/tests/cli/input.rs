@@ -208,7 +208,7 @@ fn another_user_is_told_whose_domain_it_is() {
         // Only root can become somebody else. Somebody else's directory is one that does not open.
         let ran = ran(&mut placet(&[
             "--domain",
-            "/root/.placet",
+            "/proc/1/root/domain",
             "run",
             "--",
             "ls",

@@ -74,7 +74,7 @@ fn one_execution_is_shown_with_its_family() {
         said.contains("no execution is named so") && said.contains("placet executions"),
         "{said}"
     );
-    domain.fails(1, &["lineage", "show", "4"]);
+    domain.fails(1, &["lineage", "show", "dec_4"]);
     domain.fails(1, &["lineage", "tree", "exec_"]);
 }
 

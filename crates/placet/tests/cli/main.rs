@@ -19,6 +19,7 @@ mod closed;
 mod disk;
 mod executions;
 mod explain;
+mod gateway;
 mod input;
 mod lineage;
 mod log;
