@@ -156,18 +156,10 @@ fn a_halt_ends_what_runs_and_keeps_everything_from_starting_until_it_is_resumed(
 fn each_selector_of_a_revocation_ends_what_it_names_and_nothing_else() {
     let domain = Domain::new();
     let other = Job::begin(&domain, &["--as", "agent:coder"]);
-<<<<<<< HEAD
-    type Selector = fn(&str) -> String;
-    let selectors: [(&str, Selector); 3] = [
-        ("execution", |exec| exec.to_owned()),
-        ("artifact", |exec| exec.replace("exec_", "art_")),
-        ("subtree", |exec| format!("subtree:{exec}")),
-=======
     let prefixes = [
         ("execution", "exec_"),
         ("artifact", "art_"),
         ("subtree", "subtree:exec_"),
->>>>>>> clitests
     ];
     for (name, prefix) in prefixes {
         let job = Job::begin(&domain, &[]);
