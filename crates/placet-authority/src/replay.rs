@@ -10,7 +10,7 @@ use placet_evidence::{Decided, Entry, Record};
 use placet_log::{LogReader, Payload};
 use placet_policy::Policy;
 use placet_state::State;
-use placet_types::{Digest, FixedScope, Index};
+use placet_types::{DenialCode, Digest, FixedScope, Index};
 
 use crate::activate::Bundles;
 use crate::authority::OpenError;
@@ -137,23 +137,21 @@ impl Run<'_> {
             .parent
             .and_then(|parent| state.execution(&parent));
         let parent_scope = parent.and_then(|parent| self.scope(parent.grant.scope));
-        let decision = decide(&Input {
+        let input = Input {
             state,
             policy: policy.as_deref(),
             intent: &decided.intent,
             params: &params,
             parent_scope: parent_scope.as_ref(),
             facts: &decided.facts,
-        });
+        };
+        let decision = decide(&input);
         if let Some((grant, scope)) = decision.permit() {
             self.scopes
                 .entry(grant.scope)
                 .or_insert_with(|| scope.clone());
         }
-        let artifact = artifact_digest(state, &decision, decided);
-        let again = decision.into_record(decided.intent.clone(), decided.facts.clone(), artifact);
-        // Equal records have equal bytes: a record has one encoding.
-        if again == *decided {
+        if comes_out_as(decided, &input, decision) || was_without_bundle(decided, &input) {
             self.report.same += 1;
         } else {
             self.report.different.push(index);
@@ -178,6 +176,26 @@ impl Run<'_> {
         self.scopes.insert(digest, scope.clone());
         Some(scope)
     }
+}
+
+/// Equal records have equal bytes: a record has one encoding.
+fn comes_out_as(decided: &Decided, input: &Input<'_>, decision: Decision) -> bool {
+    let artifact = artifact_digest(input.state, &decision, decided);
+    decision.into_record(decided.intent.clone(), decided.facts.clone(), artifact) == *decided
+}
+
+/// Whether it was denied because the bundle in force could not be loaded at the time, though it can
+/// be loaded now.
+fn was_without_bundle(decided: &Decided, input: &Input<'_>) -> bool {
+    let for_want_of_policy = decided
+        .denial
+        .as_ref()
+        .is_some_and(|denial| denial.code == DenialCode::PolicyError);
+    let without = Input {
+        policy: None,
+        ..*input
+    };
+    for_want_of_policy && comes_out_as(decided, input, decide(&without))
 }
 
 /// Digest of the artifact that a decision leads to, computed from its claims.

@@ -64,10 +64,10 @@ pub struct Denied {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// Too much at once.
-    #[error("overloaded: too many intents are waiting")]
+    #[error("too many intents are waiting")]
     Overloaded,
     /// The log cannot be written.
-    #[error("evidence_unavailable: the log cannot be written")]
+    #[error("the log cannot be written")]
     Evidence,
 }
 

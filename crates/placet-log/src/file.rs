@@ -187,6 +187,7 @@ impl FileLog {
 
     /// Writes and syncs the staged frame; returns its offset in the segment.
     fn write_frame(&mut self, first: u64) -> Result<u64, AppendError> {
+        self.check_place().map_err(AppendError::NotWritten)?;
         // Until the frame itself is written, its absence is certain.
         let mut segment = self.segment_for(first).map_err(AppendError::NotWritten)?;
         let offset = segment.end;
@@ -199,6 +200,17 @@ impl FileLog {
         segment.end = offset.saturating_add(wide(self.frame.len()));
         self.segment = Some(segment);
         Ok(offset)
+    }
+
+    /// Refuses to write into files that nobody will find again. Segments and head stand in one
+    /// directory, so the head's place tells for both.
+    fn check_place(&self) -> Result<(), Fault> {
+        let in_place = self.head_file.is_in_place(&self.layout);
+        if in_place.at(Step::FindFiles)? {
+            return Ok(());
+        }
+        let error = io::Error::other("the log's directory was removed or replaced");
+        Err(Fault::new(Step::FindFiles, error))
     }
 
     /// The segment that the next frame goes to; a new one when the last is full.

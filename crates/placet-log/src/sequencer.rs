@@ -182,6 +182,8 @@ pub enum Step {
     CreateSegment,
     /// Making a new file's name durable.
     SyncDirectory,
+    /// Looking whether the files that are open are still the ones at their paths.
+    FindFiles,
     /// Writing a frame.
     WriteFrame,
     /// Making a frame durable.
@@ -300,6 +302,7 @@ impl fmt::Display for Step {
             Self::ReadSegments => "reading the segments",
             Self::CreateSegment => "creating a segment",
             Self::SyncDirectory => "syncing a directory",
+            Self::FindFiles => "looking for the log's files",
             Self::WriteFrame => "writing a frame",
             Self::SyncFrame => "syncing a frame",
             Self::CutTail => "cutting the torn tail",

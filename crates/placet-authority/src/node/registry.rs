@@ -10,17 +10,20 @@ use placet_types::{DenialCode, ExecutionId, Index};
 
 use super::wire::{self, Response};
 
+/// Beyond the lease: how much longer an orphan is given before its end is recorded.
+pub(super) const ORPHAN_MARGIN: Duration = Duration::from_secs(1);
+
 /// The writing half of a connection. Frames of the handler and pushes take turns.
 #[derive(Debug)]
 pub(super) struct Outlet {
     stream: Mutex<UnixStream>,
 }
 
-/// Executions and the connections of their gateways.
+/// Executions, authorized or running, and the connections of their gateways.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     carried: Mutex<BTreeMap<ExecutionId, Arc<Outlet>>>,
-    /// Running executions that no connection carries, and since when on the monotonic clock.
+    /// Executions that no connection carries, and since when on the monotonic clock.
     orphans: Mutex<BTreeMap<ExecutionId, Duration>>,
 }
 
@@ -93,6 +96,12 @@ impl Registry {
         for outlet in outlets {
             drop(outlet.send(&Response::Beat { size }));
         }
+    }
+
+    /// Whether nobody has carried this execution for as long as a gateway takes to come back.
+    pub(super) fn is_abandoned(&self, exec: ExecutionId, now: Duration) -> bool {
+        self.orphaned_since(exec, now)
+            .is_some_and(|since| now.saturating_sub(since) >= ORPHAN_MARGIN)
     }
 
     /// Since when nobody carries this execution; counts from now when it was not known.

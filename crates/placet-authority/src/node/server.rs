@@ -13,7 +13,7 @@ use placet_state::Phase;
 use placet_types::{Denial, DenialCode, ExecutionId, Index, PrincipalId};
 
 use super::answer::{act, denied_response, recorded, refuse, submission, unavailable_response};
-use super::registry::{Outlet, Registry};
+use super::registry::{ORPHAN_MARGIN, Outlet, Registry};
 use super::scrub::scrub;
 use super::wire::{self, ActBody, PermittedBody, Request, Response, SubmitBody, VERSION, Welcome};
 use crate::authority::{Authority, OpenError, REASON_BYTES_MAX, Running};
@@ -30,10 +30,11 @@ const SCRUB_FIRST_MAX: u64 = 500_000;
 const STACK_BYTES: usize = 512 << 10;
 /// How often leases are renewed and orphans are looked for.
 const BEAT: Duration = Duration::from_millis(250);
+/// How long a node that leaves may take to let go of the log, and how often it is looked at.
+const LEAVING_MAX: Duration = Duration::from_secs(10);
+const LEAVING_LOOK: Duration = Duration::from_millis(10);
 /// How long a peer may take to read a frame before it loses its connection.
 const WRITE_PATIENCE: Duration = Duration::from_secs(2);
-/// Beyond the lease: how much longer an orphan is given before its end is recorded.
-const ORPHAN_MARGIN: Duration = Duration::from_secs(1);
 
 /// How to serve.
 #[derive(Clone, Copy, Debug)]
@@ -89,9 +90,7 @@ pub fn serve(
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
     let registry = Arc::new(Registry::default());
-    let pushes = Arc::clone(&registry);
-    let on_ending = Box::new(move |exec, cause| pushes.end(exec, cause));
-    let authority = Authority::open(Running::open(dir, Arc::clone(&clock), on_ending)?)?;
+    let authority = Authority::open(open(dir, &clock, &registry)?)?;
     // The lock on the log is ours, so a socket that lies here belongs to a node that is gone.
     let path = dir.socket();
     let socket_error = |error| ServeError::Socket(path.clone(), error);
@@ -119,6 +118,27 @@ pub fn serve(
     drop(listener);
     node.authority.close().map_err(ServeError::Log)?;
     node.take_damage()
+}
+
+/// Opens the domain as its only writer. A node that leaves takes its socket away first and lets go of
+/// the log last: that is waited for. One that serves is not.
+fn open(
+    dir: &DomainDir,
+    clock: &Arc<dyn Clock>,
+    registry: &Arc<Registry>,
+) -> Result<Running, OpenError> {
+    let began = clock.monotonic();
+    loop {
+        let pushes = Arc::clone(registry);
+        let on_ending = Box::new(move |exec, cause| pushes.end(exec, cause));
+        let opened = Running::open(dir, Arc::clone(clock), on_ending);
+        let locked = matches!(opened, Err(OpenError::Log(placet_log::OpenError::Locked)));
+        let waited = clock.monotonic().saturating_sub(began);
+        if !locked || waited > LEAVING_MAX || UnixStream::connect(dir.socket()).is_ok() {
+            return opened;
+        }
+        thread::sleep(LEAVING_LOOK);
+    }
 }
 
 /// Reads the whole log through, hash by hash: opening it only reads what no saved fold covers.
@@ -220,8 +240,9 @@ impl Node {
                 .executions()
                 .filter_map(|(exec, execution)| match execution.phase {
                     Phase::Authorized => {
-                        let lapsed =
-                            wall >= execution.grant.not_after || execution.ending.is_some();
+                        let lapsed = wall >= execution.grant.not_after
+                            || execution.ending.is_some()
+                            || self.registry.is_abandoned(*exec, now);
                         lapsed.then(|| report(*exec, RunEnd::Lapsed, execution.ending))
                     }
                     Phase::Running(_) => {
@@ -279,6 +300,10 @@ impl Node {
         };
         // A frame that does not parse ends the connection: there is no way to find the next one.
         while let Ok(Some(request)) = wire::read::<Request>(&mut stream) {
+            // A node that cannot record is about to leave: whoever greets it finds the next one.
+            if matches!(request, Request::Hello { .. }) && !self.authority.is_writing() {
+                break;
+            }
             let response = self.handle(request, &peer, &outlet);
             if outlet.send(&response).is_err() {
                 break;
@@ -297,7 +322,7 @@ impl Node {
         }
         match request {
             Request::Hello { .. } => refuse(DenialCode::Malformed, "greeted twice"),
-            Request::Submit(body) => self.submit(*body, peer),
+            Request::Submit(body) => self.submit(*body, peer, outlet),
             Request::Preview(body) => self.preview(&body, peer),
             Request::Start {
                 artifact,
@@ -388,9 +413,11 @@ impl Node {
         }))
     }
 
-    fn submit(&self, body: SubmitBody, peer: &Peer) -> Response {
+    fn submit(&self, body: SubmitBody, peer: &Peer, outlet: &Arc<Outlet>) -> Response {
         match self.authority.submit(submission(body, peer.uid)) {
             Ok(Answer::Permitted(permitted)) => {
+                // Lapses soon after this connection is gone, unless it has started by then.
+                self.registry.attach(permitted.exec, outlet);
                 let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
                 let active = self
                     .authority

@@ -6,12 +6,18 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use super::client::{Connection, LinkError};
 use crate::dir::DomainDir;
 
 /// Word that a node writes to its standard output once it listens.
 pub const READY: &str = "ready\n";
+
+/// How often, and how many times, a node that leaves is looked at: two seconds in all.
+const LEAVING_LOOK: Duration = Duration::from_millis(20);
+const LEAVING_LOOKS: usize = 100;
 
 /// Why there is no node to talk to.
 #[derive(Debug, thiserror::Error)]
@@ -57,11 +63,14 @@ pub fn connect(dir: &DomainDir) -> Result<Connection, StartError> {
 ///
 /// [`StartError`]; a node that did not come up says why.
 pub fn connect_or_start(dir: &DomainDir, program: &Path) -> Result<Connection, StartError> {
-    // A node that is about to leave may take a connection with it; the next attempt finds none.
-    for _ in 0..3 {
+    // A node that is about to leave closes what it does not serve any more; soon there is none.
+    for _ in 0..LEAVING_LOOKS {
         match connect(dir) {
             Err(StartError::NotRunning) => {}
-            Err(StartError::Link(LinkError::Closed)) => continue,
+            Err(StartError::Link(LinkError::Closed)) => {
+                thread::sleep(LEAVING_LOOK);
+                continue;
+            }
             other => return other,
         }
         let turn = Turn::take(dir)?;

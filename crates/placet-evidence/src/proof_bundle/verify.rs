@@ -198,7 +198,10 @@ impl Run {
         genesis: &Genesis,
     ) -> Option<()> {
         let Record::Decided(decided) = record else {
-            return Some(());
+            return match &bundle.artifact {
+                None => Some(()),
+                Some(_) => self.fail("artifact", &"only a decision has an artifact"),
+            };
         };
         let permit = decided.outcome == Outcome::Permit;
         let Some(artifact) = &bundle.artifact else {
@@ -264,7 +267,10 @@ impl Run {
 
     fn disclosed(&mut self, bundle: &ProofBundle, record: &Record) -> Option<()> {
         let Record::Decided(decided) = record else {
-            return Some(());
+            return match &bundle.disclosed {
+                None => Some(()),
+                Some(_) => self.fail("parameters", &"only a decision has parameters"),
+            };
         };
         let Some(disclosed) = &bundle.disclosed else {
             self.note(

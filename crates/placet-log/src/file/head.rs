@@ -10,7 +10,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use placet_tlog::checkpoint::SignedCheckpoint;
 use sha2::{Digest as _, Sha256};
@@ -48,6 +48,15 @@ pub(crate) struct HeadFile {
     file: File,
     sequence: u64,
     buffer: Vec<u8>,
+}
+
+impl HeadFile {
+    /// Whether the file at its path is the one that is open. A directory that was removed or moved
+    /// away takes writes that nobody will find.
+    pub(crate) fn is_in_place(&self, layout: &Layout) -> io::Result<bool> {
+        let (open, there) = (self.file.metadata()?, fs::symlink_metadata(layout.head())?);
+        Ok((open.dev(), open.ino()) == (there.dev(), there.ino()))
+    }
 }
 
 impl Slots {

@@ -231,7 +231,35 @@ fn a_bundle_that_is_lost_or_altered_on_disk_denies_everything_until_it_is_back()
         domain.ok(&["run", "--", "touch", "touched"]);
         std::fs::remove_file(domain.work().join("touched")).unwrap();
     }
-    assert_eq!(domain.json(&["log", "fsck"])["sound"], true);
+    domain.assert_intact();
+}
+
+#[test]
+fn a_log_that_is_taken_away_while_the_node_runs_is_noticed_before_anything_counts() {
+    for moved in [true, false] {
+        let domain = Domain::new();
+        domain.ok(&["run", "--", "true"]);
+        let (log, aside) = (domain.dir().join("log"), domain.path("aside"));
+        if moved {
+            std::fs::rename(&log, &aside).unwrap();
+        } else {
+            let mut copy = std::process::Command::new("cp");
+            assert!(
+                copy.arg("-a")
+                    .args([&log, &aside])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            std::fs::remove_dir_all(&log).unwrap();
+        }
+        let said = domain.fails(UNVERIFIED, &["run", "--", "touch", "touched"]);
+        assert!(said.contains("evidence_unavailable"), "{said}");
+        assert!(!domain.work().join("touched").exists());
+        // Nothing was made in its place, and with the log back it goes on.
+        std::fs::rename(&aside, &log).unwrap();
+        domain.assert_intact();
+    }
 }
 
 #[test]
@@ -326,13 +354,7 @@ fn a_wall_clock_that_jumps_ends_nothing_prolongs_nothing_and_never_turns_the_log
     assert_eq!(job.end().code, TERMINATED);
 
     wrong_by(year);
-    for one in domain
-        .executions()
-        .iter()
-        .filter(|one| one["status"] == "authorized")
-    {
-        domain.ok(&["revoke", one["exec"].as_str().unwrap()]);
-    }
+    domain.await_no_open_permit();
     let records = domain.ok(&["log", "tail", "-n", "99", "--json"]);
     let times: Vec<u64> = records
         .lines()

@@ -87,14 +87,7 @@ fn a_full_disk_denies_ends_what_runs_and_loses_nothing() {
         one["ended"]["cause"], "authorization_discontinuity",
         "{one}"
     );
-    // The permit whose start found no room stays unused; whoever does not want to wait revokes it.
-    for one in domain
-        .executions()
-        .iter()
-        .filter(|one| one["status"] == "authorized")
-    {
-        domain.ok(&["revoke", one["exec"].as_str().unwrap()]);
-    }
+    domain.await_no_open_permit();
     assert!(
         domain.json(&["log", "checkpoint"])["size"]
             .as_u64()

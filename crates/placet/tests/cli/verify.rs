@@ -225,11 +225,17 @@ fn true_parts_in_the_wrong_place_are_refused() {
         (
             "genesis as the record",
             with(&first, "/record", first["genesis"].clone()),
-            "same execution",
+            "artifact",
         ),
     ];
     for (name, bundle, step) in cases {
         assert_eq!(stranger.refused(&bundle), step, "{name}");
+    }
+    let of_the_end = bundle(&domain, "6");
+    for (member, step) in [("artifact", "artifact"), ("disclosed", "parameters")] {
+        let mut forged = of_the_end.clone();
+        forged[member] = first[member].clone();
+        assert_eq!(stranger.refused(&forged), step, "{member} of no decision");
     }
     let mut forged = denial.clone();
     forged["artifact"] = first["artifact"].clone();
