@@ -84,6 +84,7 @@ fn spec() -> Result<CellSpec, Box<dyn Error>> {
             tmp_bytes_max: 1 << 20,
             ..Paths::default()
         },
+        exec: placet_sandbox::ExecGate::none(),
         network: Network::Loopback,
         limits: Limits::default(),
         lease: Duration::from_secs(10),

@@ -18,6 +18,7 @@ use rustix::net::{
 };
 
 use crate::error::{SandboxError, Step};
+use crate::gate::{self, Gate, Tracer, Traces};
 use crate::group::Group;
 use crate::plan::Plan;
 use crate::spec::CellSpec;
@@ -93,6 +94,10 @@ impl Prepared {
             Some(Report::Failed(failure)) => return Err(self.failure(failure)),
             Some(_) | None => return Err(SandboxError::SetupDied),
         }
+        if self.plan.worker.gated {
+            let tracer = self.trace(&tree)?;
+            tree.trace(tracer);
+        }
         Ok(WaitingCell {
             tree,
             gate,
@@ -114,6 +119,23 @@ impl Prepared {
             (Some(Report::Failed(failure)), _) => Err(self.failure(failure)),
             _ => Err(SandboxError::SetupDied),
         }
+    }
+
+    /// Stands between the worker and whatever it will execute, from its release on.
+    fn trace(&self, tree: &Tree) -> Result<Tracer, SandboxError> {
+        let cloned = |fd: BorrowedFd<'_>| {
+            fd.try_clone_to_owned()
+                .map_err(|source| SandboxError::Supervisor {
+                    what: "gate execs",
+                    source,
+                })
+        };
+        let worker = tree.handed().ok_or(SandboxError::SetupDied)?.worker.as_fd();
+        let traces = Traces {
+            worker: cloned(worker)?,
+            pid1: cloned(tree.pidfd())?,
+        };
+        gate::start(&self.plan.exec, self.plan.known, traces)
     }
 
     fn failure(&self, failure: Failure) -> SandboxError {
@@ -153,6 +175,12 @@ impl WaitingCell {
     #[must_use]
     pub fn door(&self) -> Option<&OwnedFd> {
         self.tree.handed().and_then(|handed| handed.door.as_ref())
+    }
+
+    /// The exec gate, unless the spec has none.
+    #[must_use]
+    pub fn gate(&self) -> Option<&Gate> {
+        self.tree.tracer().map(Tracer::gate)
     }
 
     /// Process id of the cell's pid 1 in the supervisor's pid namespace.
@@ -224,6 +252,12 @@ impl RunningCell {
                 return Ok(exit);
             }
         }
+    }
+
+    /// The exec gate, unless the spec has none. All its reports are there once the end is.
+    #[must_use]
+    pub fn gate(&self) -> Option<&Gate> {
+        self.tree.tracer().map(Tracer::gate)
     }
 
     /// The pidfd of pid 1: readable when no process of the tree is left.

@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Stat};
 
 use crate::error::SandboxError;
+use crate::gate::{ExecRule, Known};
 use crate::group::Place;
 use crate::landlock::{self, Right};
 use crate::layout::{self, Found, Grant, Parts, c_string};
@@ -28,6 +29,10 @@ pub(crate) fn plan(spec: &CellSpec) -> Result<Plan, SandboxError> {
     let devices = devices::devices()?;
     let ruleset = landlock::ruleset(abi, spec.network == Network::Loopback);
     let client = spec.client.as_deref().map(find_client).transpose()?;
+    let known = Known {
+        program: spec.program.identity,
+        client: client.as_ref().map(|client| client.inode),
+    };
     let meeting_place = spec.door || client.is_some();
     let rules = rules(&ruleset, &grants, &devices, client.as_ref())?;
     let parts = Parts {
@@ -48,12 +53,15 @@ pub(crate) fn plan(spec: &CellSpec) -> Result<Plan, SandboxError> {
         door: spec.door,
         meeting_place,
         group: group(&spec.limits)?,
+        exec: spec.exec.clone(),
+        known,
         worker: WorkerPlan {
             cwd: c_string(spec.cwd.as_os_str().as_bytes(), "the working directory")?,
             limits: limits(&spec.limits)?,
             ruleset,
             rules,
             filter: seccomp::filter(),
+            gated: !matches!(spec.exec.rule, ExecRule::Ungated),
             is_script: program.is_script,
             program: program.path,
             identity: spec.program.identity,

@@ -110,6 +110,14 @@ pub(crate) const RULES: &[Rule] = &[
         NAMESPACE,
     ),
     deny_when(
+        libc::SYS_clone,
+        When::AnyBit {
+            arg: 0,
+            mask: libc::CLONE_UNTRACED.unsigned_abs(),
+        },
+        "would leave the supervisor's trace, and so the exec gate",
+    ),
+    deny_when(
         libc::SYS_unshare,
         When::AnyBit {
             arg: 0,

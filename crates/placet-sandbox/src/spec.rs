@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::gate::ExecGate;
+
 /// One confined process tree, in full.
 #[derive(Clone, Debug)]
 pub struct CellSpec {
@@ -19,6 +21,8 @@ pub struct CellSpec {
     pub cwd: PathBuf,
     /// The only parts of the file system the cell sees.
     pub paths: Paths,
+    /// What is done about the programs that the tree starts.
+    pub exec: ExecGate,
     /// Whether the tree may talk to itself over TCP.
     pub network: Network,
     /// Resource limits.
@@ -60,7 +64,7 @@ pub struct Program {
 }
 
 /// One state of one file: changed contents or another file at the path give another identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
     /// Device number.
     pub dev: u64,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::SandboxError;
+use crate::gate::Tracer;
 use crate::group::Group;
 use crate::launcher::Launched;
 use crate::sys::{self, Errno, Reaped, Words};
@@ -72,6 +73,8 @@ pub(crate) struct Tree {
     handed: Option<Handed>,
     heard: Heard,
     ended: Option<Exit>,
+    /// Ends by itself with the last process.
+    tracer: Option<Tracer>,
     /// Removed when the last process is reaped.
     group: Option<Group>,
 }
@@ -102,12 +105,21 @@ impl Tree {
             handed: None,
             heard: Heard::default(),
             ended: None,
+            tracer: None,
             group,
         }
     }
 
     pub(crate) fn hand(&mut self, handed: Handed) {
         self.handed = Some(handed);
+    }
+
+    pub(crate) fn trace(&mut self, tracer: Tracer) {
+        self.tracer = Some(tracer);
+    }
+
+    pub(crate) fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.as_ref()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -211,6 +223,7 @@ impl Tree {
 
     fn finish(&mut self, reaped: &Reaped) -> Exit {
         while self.hear().is_some() {}
+        self.heard.terminated |= self.tracer.as_mut().is_some_and(Tracer::finish);
         let Heard {
             worker_end,
             lease_lapsed,

@@ -31,6 +31,11 @@ fn become_program(plan: &WorkerPlan, gate: c_int) -> Result<std::convert::Infall
         sys::set_limit(limit.resource, limit.soft, limit.hard).at(Step::ResourceLimit)?;
     }
     sys::install_filter(plan.filter).at(Step::SeccompFilter)?;
+    if plan.gated {
+        // A tracer without privileges needs it. Who can read this memory outside could read the
+        // supervisor's; inside there is nobody but pid 1.
+        sys::prctl(libc::PR_SET_DUMPABLE, 1, 0).at(Step::Traceable)?;
+    }
     await_release(gate)?;
     let program = verified_program(plan)?;
     sys::default_signals();

@@ -10,6 +10,7 @@ mod files;
 mod process;
 mod restrict;
 mod sockets;
+mod trace;
 
 use std::ffi::{c_int, c_long};
 
@@ -18,6 +19,7 @@ pub(crate) use files::*;
 pub(crate) use process::*;
 pub(crate) use restrict::*;
 pub(crate) use sockets::*;
+pub(crate) use trace::*;
 
 /// A failed system call's error number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use placet_sandbox::{CellSpec, FileIdentity, Limits, Network, Paths, Program, elf_interpreter};
+use placet_sandbox::{
+    CellSpec, ExecGate, FileIdentity, Limits, Network, Paths, Program, elf_interpreter,
+};
 
 /// First argument of a process that is to be an attacker or another actor, not the suite.
 pub(crate) const ACT: &str = "--act";
@@ -149,6 +151,7 @@ pub(crate) fn spec(program: &Path, argv: Vec<OsString>) -> CellSpec {
             tmp_bytes_max: 16 << 20,
             ..Paths::default()
         },
+        exec: ExecGate::none(),
         network: Network::None,
         limits: Limits::default(),
         lease: Duration::from_secs(60),
