@@ -1,31 +1,26 @@
-//! What a process at exec-stop shows of itself in /proc: its image, its arguments, its script.
+//! What a process at exec-stop shows of itself in /proc: its image, its parent, its script.
 //!
 //! At that point its memory belongs to it alone and it has run nothing, so what the kernel put on
 //! its stack is still there as it was. It can only be killed; its number stays its own until this
 //! thread has reaped it. Everything read here is bounded.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::FileExt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use super::Script;
+use super::stack::Stack;
 use crate::spec::FileIdentity;
 use crate::sys::{self, Inode};
 
-/// Arguments beyond this are not read.
-const ARGV_BYTES_MAX: u64 = 32 << 10;
-/// PATH_MAX: execve accepts no longer name.
-const NAME_BYTES_MAX: usize = 4096;
 /// At most four interpreters in a row, with one argument each, stand before a script.
 const SCRIPT_AT_MAX: usize = 9;
-const AT_EXECFN: u64 = 31;
 
 /// A process at exec-stop.
 pub(super) struct Stopped {
@@ -40,13 +35,6 @@ pub(super) struct Image {
     pub(super) identity: FileIdentity,
     pub(super) links: u64,
     pub(super) writable: bool,
-}
-
-/// Its arguments.
-#[derive(Default)]
-pub(super) struct Arguments {
-    pub(super) words: Vec<OsString>,
-    pub(super) truncated: bool,
 }
 
 impl Stopped {
@@ -93,30 +81,20 @@ impl Stopped {
         })
     }
 
-    pub(super) fn arguments(&self) -> Arguments {
-        let mut bytes = Vec::new();
-        let read = self.open_file("cmdline").ok().and_then(|file| {
-            let mut bounded = file.take(ARGV_BYTES_MAX.saturating_add(1));
-            bounded.read_to_end(&mut bytes).ok()
-        });
-        let truncated = read.is_none_or(|count| count as u64 > ARGV_BYTES_MAX);
-        let whole = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
-        let words = whole.split(|byte| *byte == 0);
-        Arguments {
-            words: words.map(|word| OsStr::from_bytes(word).into()).collect(),
-            truncated,
-        }
-    }
-
     /// The script, if the image is an interpreter that was started for one. The kernel passes the
     /// name that execve got on to the interpreter, as one of its first arguments, and that name
     /// leads to another file than the image.
-    pub(super) fn script(&self, argv: &[OsString], image: FileIdentity) -> Option<Script> {
+    pub(super) fn script(
+        &self,
+        stack: &mut Stack,
+        argv: &[OsString],
+        image: FileIdentity,
+    ) -> Option<Script> {
         let early = argv.get(1..argv.len().min(SCRIPT_AT_MAX.saturating_add(1)))?;
         if early.is_empty() {
             return None;
         }
-        let name = self.executed_name()?;
+        let name = stack.executed_name()?;
         if !early.contains(&name) {
             return None;
         }
@@ -129,24 +107,6 @@ impl Stopped {
             path: path_of(&file).ok()?,
             identity: found,
         })
-    }
-
-    /// The name that execve was called with, from the auxiliary vector: see getauxval(3).
-    fn executed_name(&self) -> Option<OsString> {
-        let mut vector = Vec::new();
-        self.open_file("auxv").ok()?.read_to_end(&mut vector).ok()?;
-        let (entries, _) = vector.as_chunks::<8>();
-        let (entries, _) = entries.as_chunks::<2>();
-        let [_, at] = entries
-            .iter()
-            .find(|[kind, _]| u64::from_ne_bytes(*kind) == AT_EXECFN)?;
-        let mut name = vec![0u8; NAME_BYTES_MAX];
-        let memory = self.open_file("mem").ok()?;
-        let read = memory.read_at(&mut name, u64::from_ne_bytes(*at)).ok()?;
-        name.truncate(read);
-        let end = name.iter().position(|byte| *byte == 0)?;
-        name.truncate(end);
-        Some(OsString::from_vec(name))
     }
 
     /// Opens a name as the process would, without leaving its root.

@@ -53,6 +53,7 @@ mod call;
 mod facts;
 mod judge;
 mod queue;
+mod stack;
 mod tracer;
 
 use std::collections::BTreeSet;

@@ -14,6 +14,9 @@ use super::{ExecId, ExecReport, ExecVerdict};
 /// Reports that may wait. With the longest arguments that is 8 MiB.
 const REPORTS_MAX: usize = 256;
 
+/// A tree that never rests is interrupted to call the supervisor for so many.
+const REPORTS_UNHEARD_MAX: usize = 32;
+
 pub(crate) struct Queue {
     state: Mutex<State>,
     /// Readable while reports wait.
@@ -28,6 +31,8 @@ struct State {
     /// The execs that wait for an answer, with it once it has come.
     asked: BTreeMap<ExecId, Option<ExecVerdict>>,
     was_full: bool,
+    /// Whether there are reports that the supervisor has not been called for.
+    unheard: bool,
 }
 
 impl Queue {
@@ -63,15 +68,32 @@ impl Queue {
         if let ExecReport::Asked(call) = &report {
             state.asked.insert(call.id, None);
         }
+        let urgent = !matches!(report, ExecReport::Started(_));
         state.reports.push_back(report);
+        state.unheard = true;
+        let due = urgent || state.reports.len().is_multiple_of(REPORTS_UNHEARD_MAX);
         drop(state);
-        ring(&self.reports_ready);
+        if due {
+            self.call_supervisor();
+        }
         Ok(())
+    }
+
+    /// Whether [`Self::call_supervisor`] is due.
+    pub(super) fn has_unheard(&self) -> bool {
+        self.state().unheard
+    }
+
+    /// Makes the supervisor's descriptor readable.
+    pub(super) fn call_supervisor(&self) {
+        self.state().unheard = false;
+        ring(&self.reports_ready);
     }
 
     pub(super) fn take(&self) -> Vec<ExecReport> {
         let mut state = self.state();
         silence(&self.reports_ready);
+        state.unheard = false;
         let reports = std::mem::take(&mut state.reports);
         if std::mem::take(&mut state.was_full) {
             ring(&self.news);

@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::call::{Arguments, Stopped};
+use super::call::Stopped;
 use super::judge::{Judge, Judged, Judgement, Known};
 use super::queue::Queue;
+use super::stack::{Arguments, Stack};
 use super::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 use super::{OnRefusal, Refusal};
 use crate::error::SandboxError;
@@ -181,13 +182,19 @@ impl Trace {
     /// Serves the tree to its end. Whatever goes wrong ends the thread, and so the tree.
     fn serve(&mut self) {
         loop {
-            match sys::next_traced(self.held.is_empty()) {
+            // The tree comes first: the supervisor is woken when there is a moment.
+            let unheard = self.queue.has_unheard();
+            match sys::next_traced(self.held.is_empty() && !unheard) {
                 Ok(Some((pid, event))) => {
                     self.pause = PAUSE_MIN;
                     self.hear(pid, event);
                 }
+                Ok(None) if unheard => self.queue.call_supervisor(),
                 Ok(None) => self.look_away(),
-                Err(_) => return,
+                Err(_) => {
+                    self.queue.call_supervisor();
+                    return;
+                }
             }
             if !self.held.is_empty() {
                 self.settle();
@@ -281,14 +288,23 @@ impl Trace {
             None if self.execs == 1 => (None, None),
             None => self.ask_kernel(process),
         };
-        let Arguments { words, truncated } = process.arguments();
+        let mut stack = Stack::of(pid);
+        let arguments = stack.as_ref().and_then(Stack::arguments);
+        let Arguments { words, truncated } = arguments.unwrap_or(Arguments {
+            words: Vec::new(),
+            truncated: true,
+        });
         let identity = judged.image.as_ref().map(|image| image.identity);
+        let script = stack
+            .as_mut()
+            .zip(identity)
+            .and_then(|(stack, identity)| process.script(stack, &words, identity));
         ExecCall {
             id: ExecId(self.execs),
             by,
             pid: pid.unsigned_abs(),
             made_by,
-            script: identity.and_then(|identity| process.script(&words, identity)),
+            script,
             image: judged.image,
             argv: words,
             argv_truncated: truncated,

@@ -5,7 +5,7 @@
 
 use std::ffi::{c_int, c_long, c_ulong, c_void};
 
-use super::{Errno, Sys, done};
+use super::{Errno, Sys, done, last_errno};
 
 /// What a tracee did, as far as the exec gate tells events apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,50 @@ fn read_status(status: c_int) -> Traced {
         0 => Traced::Signal(signal),
         _ => Traced::Trap,
     }
+}
+
+/// Words of the general registers that the kernel copies out, at most.
+const REGISTERS: usize = 40;
+/// Where among them the stack pointer is: `struct user_regs_struct`, `struct user_pt_regs`.
+#[cfg(target_arch = "x86_64")]
+const STACK_POINTER: usize = 19;
+#[cfg(target_arch = "aarch64")]
+const STACK_POINTER: usize = 31;
+
+/// The stack pointer of a stopped tracee; `None` for a 32-bit program, whose registers are other
+/// ones.
+pub(crate) fn stack_pointer(pid: c_int) -> Sys<Option<u64>> {
+    let mut registers = [0u64; REGISTERS];
+    let mut buffer = libc::iovec {
+        iov_base: registers.as_mut_ptr().cast::<c_void>(),
+        iov_len: size_of::<[u64; REGISTERS]>(),
+    };
+    let kind =
+        std::ptr::without_provenance_mut::<c_void>(libc::NT_PRSTATUS.unsigned_abs() as usize);
+    // SAFETY: buffer describes live, writable memory of the stated length, which the kernel does
+    // not exceed and shortens to what it has filled.
+    done(unsafe { libc::ptrace(libc::PTRACE_GETREGSET, pid, kind, &raw mut buffer) })?;
+    let enough = buffer.iov_len > STACK_POINTER.wrapping_mul(8);
+    Ok(registers.get(STACK_POINTER).copied().filter(|_| enough))
+}
+
+/// Copies memory of another process, as much as is mapped without a gap; gives how much.
+pub(crate) fn read_memory(pid: c_int, at: u64, buffer: &mut [u8]) -> Sys<usize> {
+    let Ok(there) = usize::try_from(at) else {
+        return Err(Errno(libc::EFAULT));
+    };
+    let here = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast::<c_void>(),
+        iov_len: buffer.len(),
+    };
+    let there = libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(there),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: here describes live, writable memory; what there names is the other process's, and
+    // checked by the kernel.
+    let read = unsafe { libc::process_vm_readv(pid, &raw const here, 1, &raw const there, 1, 0) };
+    usize::try_from(read).map_err(|_| last_errno())
 }
 
 /// Whether a tracee of this thread has been killed and waits to be reaped.
