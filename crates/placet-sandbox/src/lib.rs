@@ -35,6 +35,7 @@ mod pid1;
 mod plan;
 mod prepare;
 mod probe;
+mod queue;
 mod seccomp;
 mod spec;
 mod sys;

@@ -52,7 +52,6 @@
 mod call;
 mod facts;
 mod judge;
-mod queue;
 mod stack;
 mod tracer;
 
@@ -69,7 +68,7 @@ use crate::spec::FileIdentity;
 pub(crate) use judge::Known;
 pub(crate) use tracer::{Tracer, Traces, start};
 
-use queue::Queue;
+use crate::queue::Queue;
 
 /// What is done about the programs that a tree starts.
 #[derive(Clone, Debug)]
@@ -243,7 +242,7 @@ pub enum ExecReport {
 /// Its descriptor is readable while reports wait. At most 256 wait: beyond that, execs do.
 #[derive(Clone)]
 pub struct Gate {
-    queue: Arc<Queue>,
+    queue: Arc<Queue<ExecReport, ExecVerdict>>,
 }
 
 impl Gate {
@@ -256,7 +255,7 @@ impl Gate {
     /// Answers one [`ExecReport::Asked`]. `false` when it does not wait any more: it was answered,
     /// its patience has ended, or its process has.
     pub fn answer(&self, id: ExecId, verdict: ExecVerdict) -> bool {
-        self.queue.answer(id, verdict)
+        self.queue.answer(id.0, verdict)
     }
 }
 

@@ -16,11 +16,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::call::Stopped;
 use super::judge::{Judge, Judged, Judgement, Known};
-use super::queue::Queue;
 use super::stack::{Arguments, Stack};
 use super::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 use super::{OnRefusal, Refusal};
 use crate::error::SandboxError;
+use crate::queue::{Queue, Urgency};
 use crate::sys::{self, Errno, Traced};
 use crate::tree::{deadline_after, failed};
 
@@ -67,7 +67,7 @@ struct Trace {
     judge: Judge,
     patience: Duration,
     refused: OnRefusal,
-    queue: Arc<Queue>,
+    queue: Arc<Queue<ExecReport, ExecVerdict>>,
     ended_tree: Arc<AtomicBool>,
     pid1: OwnedFd,
     tasks: HashMap<i32, Task>,
@@ -255,7 +255,7 @@ impl Trace {
             self.ended_unborn.insert(pid);
         }
         if let Some(at) = self.held.iter().position(|held| held.pid == pid) {
-            self.queue.forget(self.held.swap_remove(at).call.id);
+            self.queue.forget(self.held.swap_remove(at).call.id.0);
         }
     }
 
@@ -323,12 +323,12 @@ impl Trace {
     /// Reports and does what was judged; an exec that cannot be reported is held back.
     fn conclude(&mut self, pid: i32, call: Arc<ExecCall>, judgement: Judgement) {
         let (about, id) = (Arc::clone(&call), call.id);
-        let report = match judgement {
-            Judgement::Start => ExecReport::Started(about),
-            Judgement::Ask => ExecReport::Asked(about),
-            Judgement::Refuse(why) => ExecReport::Refused { call: about, why },
+        let (report, urgency) = match judgement {
+            Judgement::Start => (ExecReport::Started(about), Urgency::Later),
+            Judgement::Ask => (ExecReport::Asked(about), Urgency::Answer(id.0)),
+            Judgement::Refuse(why) => (ExecReport::Refused { call: about, why }, Urgency::Now),
         };
-        if self.queue.put(report).is_err() {
+        if !self.queue.put(report, urgency) {
             return self.hold(pid, call, Waits::Room(judgement));
         }
         match judgement {
@@ -360,11 +360,11 @@ impl Trace {
 
     /// Goes on with what has been answered, what has room, and what nobody answered in time.
     fn settle(&mut self) {
-        let answers: HashMap<ExecId, ExecVerdict> = self.queue.answers().into_iter().collect();
+        let answers = self.queue.answers();
         for Held { pid, call, waits } in std::mem::take(&mut self.held) {
             let judgement = match waits {
                 Waits::Room(judgement) => Some(judgement),
-                Waits::Answer { until_ns } => match answers.get(&call.id) {
+                Waits::Answer { until_ns } => match answers.get(&call.id.0) {
                     Some(ExecVerdict::Allow) => Some(Judgement::Start),
                     Some(ExecVerdict::Refuse) => Some(Judgement::Refuse(Refusal::Denied)),
                     None if sys::boot_time_ns() < until_ns => None,
@@ -373,7 +373,7 @@ impl Trace {
             };
             match judgement {
                 Some(judgement) => {
-                    self.queue.forget(call.id);
+                    self.queue.forget(call.id.0);
                     self.conclude(pid, call, judgement);
                 }
                 None => self.hold(pid, call, waits),

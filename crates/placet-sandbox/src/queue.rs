@@ -1,7 +1,7 @@
-//! What the tracing thread and the supervisor tell each other, in bounded memory.
+//! What a thread that serves a tree and the supervisor tell each other, in bounded memory.
 //!
-//! The tracing thread never waits here: it holds back the exec that found no room, and goes on
-//! serving the rest of the tree.
+//! The serving thread never waits here: it holds back what found no room, and goes on serving the
+//! rest of the tree. Of what the supervisor is asked, it hears once, and it answers once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,43 +9,56 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{ExecId, ExecReport, ExecVerdict};
-
-/// Reports that may wait. With the longest arguments that is 8 MiB.
+/// Reports that may wait.
 const REPORTS_MAX: usize = 256;
-
 /// A tree that never rests is interrupted to call the supervisor for so many.
 const REPORTS_UNHEARD_MAX: usize = 32;
 
-pub(crate) struct Queue {
-    state: Mutex<State>,
+/// What a report asks of the supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// To be heard when the tree rests.
+    Later,
+    /// To be heard.
+    Now,
+    /// To be answered, under this number.
+    Answer(u64),
+}
+
+/// Reports `R` one way, verdicts `V` the other.
+pub(crate) struct Queue<R, V> {
+    state: Mutex<State<R, V>>,
     /// Readable while reports wait.
     reports_ready: OwnedFd,
-    /// Readable while the tracing thread has something to look at: an answer, or room.
+    /// Readable while the serving thread has something to look at: an answer, or room.
     news: OwnedFd,
 }
 
-#[derive(Default)]
-struct State {
-    reports: VecDeque<ExecReport>,
-    /// The execs that wait for an answer, with it once it has come.
-    asked: BTreeMap<ExecId, Option<ExecVerdict>>,
+struct State<R, V> {
+    reports: VecDeque<R>,
+    /// The questions that wait for an answer, with it once it has come.
+    asked: BTreeMap<u64, Option<V>>,
     was_full: bool,
     /// Whether there are reports that the supervisor has not been called for.
     unheard: bool,
 }
 
-impl Queue {
+impl<R, V: Copy> Queue<R, V> {
     pub(crate) fn new() -> rustix::io::Result<Self> {
         let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         Ok(Self {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                reports: VecDeque::new(),
+                asked: BTreeMap::new(),
+                was_full: false,
+                unheard: false,
+            }),
             reports_ready: event()?,
             news: event()?,
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<R, V>> {
         // Every change below is complete before anything could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,43 +67,42 @@ impl Queue {
         self.reports_ready.as_fd()
     }
 
-    pub(super) fn news(&self) -> BorrowedFd<'_> {
+    pub(crate) fn news(&self) -> BorrowedFd<'_> {
         self.news.as_fd()
     }
 
-    /// Adds a report, or gives it back when there is no room.
-    pub(super) fn put(&self, report: ExecReport) -> Result<(), ExecReport> {
+    /// Adds a report; `false` when there is no room.
+    pub(crate) fn put(&self, report: R, urgency: Urgency) -> bool {
         let mut state = self.state();
         if state.reports.len() >= REPORTS_MAX {
             state.was_full = true;
-            return Err(report);
+            return false;
         }
-        if let ExecReport::Asked(call) = &report {
-            state.asked.insert(call.id, None);
+        if let Urgency::Answer(id) = urgency {
+            state.asked.insert(id, None);
         }
-        let urgent = !matches!(report, ExecReport::Started(_));
         state.reports.push_back(report);
         state.unheard = true;
-        let due = urgent || state.reports.len().is_multiple_of(REPORTS_UNHEARD_MAX);
+        let many = state.reports.len().is_multiple_of(REPORTS_UNHEARD_MAX);
         drop(state);
-        if due {
+        if many || urgency != Urgency::Later {
             self.call_supervisor();
         }
-        Ok(())
+        true
     }
 
     /// Whether [`Self::call_supervisor`] is due.
-    pub(super) fn has_unheard(&self) -> bool {
+    pub(crate) fn has_unheard(&self) -> bool {
         self.state().unheard
     }
 
     /// Makes the supervisor's descriptor readable.
-    pub(super) fn call_supervisor(&self) {
+    pub(crate) fn call_supervisor(&self) {
         self.state().unheard = false;
         ring(&self.reports_ready);
     }
 
-    pub(super) fn take(&self) -> Vec<ExecReport> {
+    pub(crate) fn take(&self) -> Vec<R> {
         let mut state = self.state();
         silence(&self.reports_ready);
         state.unheard = false;
@@ -101,7 +113,7 @@ impl Queue {
         reports.into()
     }
 
-    pub(super) fn answer(&self, id: ExecId, verdict: ExecVerdict) -> bool {
+    pub(crate) fn answer(&self, id: u64, verdict: V) -> bool {
         let mut state = self.state();
         let Some(answer @ None) = state.asked.get_mut(&id) else {
             return false;
@@ -113,17 +125,17 @@ impl Queue {
     }
 
     /// Stops waiting for answers that have come, and gives them.
-    pub(super) fn answers(&self) -> Vec<(ExecId, ExecVerdict)> {
+    pub(crate) fn answers(&self) -> BTreeMap<u64, V> {
         let mut state = self.state();
         silence(&self.news);
-        let answered = |(id, verdict): (&ExecId, &Option<ExecVerdict>)| Some((*id, (*verdict)?));
-        let answers: Vec<_> = state.asked.iter().filter_map(answered).collect();
+        let answered = |(id, verdict): (&u64, &Option<V>)| Some((*id, (*verdict)?));
+        let answers = state.asked.iter().filter_map(answered).collect();
         state.asked.retain(|_, verdict| verdict.is_none());
         answers
     }
 
     /// Stops waiting for an answer, which changes nothing any more.
-    pub(super) fn forget(&self, id: ExecId) {
+    pub(crate) fn forget(&self, id: u64) {
         self.state().asked.remove(&id);
     }
 }
@@ -140,46 +152,28 @@ fn silence(bell: &OwnedFd) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::gate::ExecCall;
-
-    fn call(id: u64) -> Arc<ExecCall> {
-        Arc::new(ExecCall {
-            id: ExecId(id),
-            by: None,
-            pid: 1,
-            made_by: None,
-            image: None,
-            script: None,
-            argv: Vec::new(),
-            argv_truncated: false,
-        })
-    }
 
     #[test]
-    fn a_full_queue_gives_the_report_back() {
-        let queue = Queue::new().unwrap();
-        for id in 0..REPORTS_MAX as u64 {
-            queue.put(ExecReport::Started(call(id))).unwrap();
-        }
-        assert!(queue.put(ExecReport::Started(call(999))).is_err());
+    fn a_full_queue_takes_no_more() {
+        let queue = Queue::<usize, bool>::new().unwrap();
+        assert!((0..REPORTS_MAX).all(|number| queue.put(number, Urgency::Later)));
+        assert!(!queue.put(999, Urgency::Answer(1)));
+        assert!(!queue.answer(1, true));
         assert_eq!(queue.take().len(), REPORTS_MAX);
-        queue.put(ExecReport::Started(call(999))).unwrap();
+        assert!(queue.put(999, Urgency::Later));
     }
 
     #[test]
     fn an_answer_counts_once_and_only_while_it_is_awaited() {
-        let queue = Queue::new().unwrap();
-        queue.put(ExecReport::Asked(call(1))).unwrap();
-        queue.put(ExecReport::Asked(call(2))).unwrap();
-        assert!(queue.answer(ExecId(1), ExecVerdict::Refuse));
-        assert!(!queue.answer(ExecId(1), ExecVerdict::Allow));
-        assert!(!queue.answer(ExecId(3), ExecVerdict::Allow));
-        assert_eq!(queue.answers(), [(ExecId(1), ExecVerdict::Refuse)]);
+        let queue = Queue::<&str, bool>::new().unwrap();
+        assert!(queue.put("one", Urgency::Answer(1)) && queue.put("two", Urgency::Answer(2)));
+        assert!(queue.answer(1, false));
+        assert!(!queue.answer(1, true));
+        assert!(!queue.answer(3, true));
+        assert_eq!(queue.answers(), BTreeMap::from([(1, false)]));
         assert!(queue.answers().is_empty());
-        queue.forget(ExecId(2));
-        assert!(!queue.answer(ExecId(2), ExecVerdict::Allow));
+        queue.forget(2);
+        assert!(!queue.answer(2, true));
     }
 }
