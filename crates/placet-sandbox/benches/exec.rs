@@ -17,8 +17,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use placet_sandbox::{
-    Cell, CellSpec, ExecGate, ExecReport, ExecRule, ExecVerdict, FileIdentity, ImageDigest, Limits,
-    Network, OnRefusal, Paths, Program, elf_interpreter,
+    Cell, CellSpec, Egress, ExecGate, ExecReport, ExecRule, ExecVerdict, FileIdentity, ImageDigest,
+    Limits, Network, OnRefusal, Paths, Program, elf_interpreter,
 };
 use sha2::{Digest, Sha256};
 
@@ -166,6 +166,7 @@ fn spec(name: &str, what: &str) -> Outcome<CellSpec> {
             refused: OnRefusal::EndProcess,
         },
         network: Network::None,
+        egress: Egress::Unbrokered,
         limits: Limits::default(),
         lease: LONG,
         door: false,

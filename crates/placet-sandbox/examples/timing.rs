@@ -86,6 +86,7 @@ fn spec() -> Result<CellSpec, Box<dyn Error>> {
         },
         exec: placet_sandbox::ExecGate::none(),
         network: Network::Loopback,
+        egress: placet_sandbox::Egress::Unbrokered,
         limits: Limits::default(),
         lease: Duration::from_secs(10),
         door: true,

@@ -22,6 +22,7 @@
 )]
 
 mod bpf;
+mod broker;
 mod cell;
 mod devices;
 mod elf;
@@ -35,6 +36,7 @@ mod pid1;
 mod plan;
 mod prepare;
 mod probe;
+mod process;
 mod queue;
 mod seccomp;
 mod spec;
@@ -43,6 +45,10 @@ mod tree;
 mod wire;
 mod worker;
 
+pub use broker::{
+    Broker, ConnectCall, ConnectId, ConnectRefusal, ConnectReport, ConnectVerdict, Egress,
+    EgressRules, Others, Peer, Peers, Traffic,
+};
 pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
 pub use elf::elf_interpreter;
 pub use error::{NoControlGroup, SandboxError, Step};

@@ -7,6 +7,7 @@ use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use crate::broker::Egress;
 use crate::error::Step;
 use crate::gate::{ExecGate, Known};
 use crate::group::Place;
@@ -28,6 +29,9 @@ pub(crate) struct Plan {
     /// For the supervisor, which traces the worker.
     pub(crate) exec: ExecGate,
     pub(crate) known: Known,
+    pub(crate) egress: Egress,
+    /// Where the file systems that only the cell has are mounted.
+    pub(crate) own_places: Vec<PathBuf>,
     pub(crate) worker: WorkerPlan,
 }
 
@@ -40,6 +44,8 @@ pub(crate) struct WorkerPlan {
     pub(crate) filter: &'static [libc::sock_filter],
     /// Whether the supervisor is to trace the worker.
     pub(crate) gated: bool,
+    /// Whether the filter traps, and the supervisor gets its listener.
+    pub(crate) brokered: bool,
     pub(crate) program: CString,
     pub(crate) identity: FileIdentity,
     /// A script is executed by path, since its interpreter has to find it again.

@@ -91,6 +91,12 @@ impl<R, V: Copy> Queue<R, V> {
         true
     }
 
+    /// Adds the last reports, whose number the caller bounds.
+    pub(crate) fn put_last(&self, reports: Vec<R>) {
+        self.state().reports.extend(reports);
+        self.call_supervisor();
+    }
+
     /// Whether [`Self::call_supervisor`] is due.
     pub(crate) fn has_unheard(&self) -> bool {
         self.state().unheard

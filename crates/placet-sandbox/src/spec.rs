@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::broker::Egress;
 use crate::gate::ExecGate;
 
 /// One confined process tree, in full.
@@ -25,6 +26,8 @@ pub struct CellSpec {
     pub exec: ExecGate,
     /// Whether the tree may talk to itself over TCP.
     pub network: Network,
+    /// Who is reached outside of that network.
+    pub egress: Egress,
     /// Resource limits.
     pub limits: Limits,
     /// How long the tree lives without [`crate::RunningCell::renew`], counted from spawn on

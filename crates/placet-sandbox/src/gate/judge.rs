@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::call::{Image, Stopped};
+use super::call::{self, Image};
 use super::facts::{self, Facts};
 use super::{ExecRule, ImageDigest, ImageFile, Refusal};
 use crate::elf::Shape;
+use crate::process::Process;
 use crate::spec::FileIdentity;
 use crate::sys::Inode;
 
@@ -58,11 +59,11 @@ impl Judge {
     /// Judges a stopped process; `first` is the exec of the cell's program.
     pub(super) fn judge(
         &mut self,
-        process: &Stopped,
+        process: &Process,
         first: bool,
         alive: &dyn Fn() -> bool,
     ) -> Judged {
-        let Ok(image) = process.image() else {
+        let Ok(image) = call::image(process) else {
             return Judged {
                 image: None,
                 judgement: Judgement::Refuse(Refusal::Unreadable),
@@ -84,7 +85,7 @@ impl Judge {
     /// What no rule lets through.
     fn identify(
         &mut self,
-        process: &Stopped,
+        process: &Process,
         image: &Image,
         alive: &dyn Fn() -> bool,
     ) -> Result<ImageDigest, Denied> {
@@ -105,7 +106,7 @@ impl Judge {
 
     /// Remembers the interpreter that an image names. Only of the read-only scope: a program that
     /// was built inside may name any file, and must not get that one refused.
-    fn learn(&mut self, process: &Stopped, image: &Image, facts: &Facts) {
+    fn learn(&mut self, process: &Process, image: &Image, facts: &Facts) {
         let Shape::Dynamic(interpreter) = &facts.shape else {
             return;
         };
@@ -115,7 +116,7 @@ impl Judge {
         if self.learned.len() >= LEARNED_MAX {
             self.learned.clear();
         }
-        if let Ok(found) = process.inode_inside(interpreter) {
+        if let Ok(found) = process.inode_of(interpreter) {
             self.interpreters.insert(found);
             self.learned.insert(inode(image));
         }

@@ -5,7 +5,7 @@
 //! events polled for, since nothing waits for a tracee and a descriptor at once.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::call::Stopped;
+use super::call;
 use super::judge::{Judge, Judged, Judgement, Known};
 use super::stack::{Arguments, Stack};
 use super::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 use super::{OnRefusal, Refusal};
 use crate::error::SandboxError;
+use crate::process::{Process, pid_of};
 use crate::queue::{Queue, Urgency};
 use crate::sys::{self, Errno, Traced};
 use crate::tree::{deadline_after, failed};
@@ -150,21 +151,14 @@ impl Tracer {
 /// Traces the process behind a pidfd, and no other that may have got its number by now.
 fn trace_process(pidfd: &OwnedFd) -> Result<i32, Errno> {
     let gone = Errno(libc::ESRCH);
-    let pid = pid_of(pidfd).ok_or(gone)?;
+    let pid = pid_of(pidfd.as_fd()).ok_or(gone)?;
     sys::trace(pid)?;
-    if pid_of(pidfd) == Some(pid) {
+    if pid_of(pidfd.as_fd()) == Some(pid) {
         return Ok(pid);
     }
     // A stranger, who must not be killed when this thread ends.
     sys::untrace(pid)?;
     Err(gone)
-}
-
-/// The process behind a pidfd, in this pid namespace; `None` when it has been reaped.
-fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-    line.trim().parse().ok().filter(|pid| *pid > 0)
 }
 
 impl Trace {
@@ -267,7 +261,7 @@ impl Trace {
             self.tasks.remove(&former);
         }
         self.execs = self.execs.saturating_add(1);
-        let Ok(process) = Stopped::open(pid) else {
+        let Ok(process) = Process::open(pid) else {
             return self.refuse(pid);
         };
         let alive = || !sys::has_ended(pid);
@@ -281,7 +275,7 @@ impl Trace {
         self.conclude(pid, Arc::new(call), judgement);
     }
 
-    fn call(&self, pid: i32, process: &Stopped, judged: Judged) -> ExecCall {
+    fn call(&self, pid: i32, process: &Process, judged: Judged) -> ExecCall {
         let task = self.tasks.get(&pid).copied();
         let (by, made_by) = match task.filter(|task| task.born || task.image.is_some()) {
             Some(task) => (task.image, task.made_by),
@@ -298,7 +292,7 @@ impl Trace {
         let script = stack
             .as_mut()
             .zip(identity)
-            .and_then(|(stack, identity)| process.script(stack, &words, identity));
+            .and_then(|(stack, identity)| call::script(process, stack, &words, identity));
         ExecCall {
             id: ExecId(self.execs),
             by,
@@ -312,7 +306,7 @@ impl Trace {
     }
 
     /// Where a process comes from whose maker's stop has not been heard.
-    fn ask_kernel(&self, process: &Stopped) -> (Option<ExecId>, Option<u32>) {
+    fn ask_kernel(&self, process: &Process) -> (Option<ExecId>, Option<u32>) {
         let Some(parent) = process.parent() else {
             return (None, None);
         };

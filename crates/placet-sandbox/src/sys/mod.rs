@@ -5,8 +5,10 @@
 //! general binding: flags that never vary are fixed here. The supervisor's own calls go through
 //! `rustix` where it has them.
 
+mod connect;
 mod events;
 mod files;
+mod notify;
 mod process;
 mod restrict;
 mod sockets;
@@ -14,8 +16,10 @@ mod trace;
 
 use std::ffi::{c_int, c_long};
 
+pub(crate) use connect::*;
 pub(crate) use events::*;
 pub(crate) use files::*;
+pub(crate) use notify::*;
 pub(crate) use process::*;
 pub(crate) use restrict::*;
 pub(crate) use sockets::*;

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use placet_sandbox::{
-    CellSpec, ExecGate, ExecRule, FileIdentity, Limits, Network, OnRefusal, Paths, Program,
+    CellSpec, Egress, ExecGate, ExecRule, FileIdentity, Limits, Network, OnRefusal, Paths, Program,
     elf_interpreter,
 };
 
@@ -171,6 +171,7 @@ pub(crate) fn spec(program: &Path, argv: Vec<OsString>) -> CellSpec {
             ExecGate::none()
         },
         network: Network::None,
+        egress: Egress::Unbrokered,
         limits: Limits::default(),
         lease: Duration::from_secs(60),
         door: false,
