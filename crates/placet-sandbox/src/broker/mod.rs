@@ -38,8 +38,8 @@
 //! the connect stay with the old socket. What ioctl(2) tells of network interfaces on it is the
 //! supervisor's. A service inside that asks for its peer's process
 //! (SO_PEERCRED) on AF_UNIX sees the supervisor's. A blocking connect is interrupted by signals, and
-//! taken up again when the program calls again. A process that made itself undumpable cannot be
-//! read by a supervisor without privileges, and gets EACCES.
+//! taken up again when the program calls again. A program whose file the supervisor cannot read
+//! (see the exec gate) cannot be served, and gets EACCES.
 //!
 //! # How it can fail
 //!

@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use placet_sandbox::{ConnectRefusal, ConnectReport, EgressRules, Peer, Status};
 
@@ -122,10 +122,8 @@ fn sending_a_message() {
     for host in [&address, "8.8.8.8:53"] {
         let status = run(acting_with("send_message", &[host], service.rules())).0;
         // The datagram inside goes to nobody, which is no error of a send.
-        assert!(
-            status == SUCCESS || status == Status::Exited(libc::ENETUNREACH),
-            "{status:?}"
-        );
+        let refused = Status::Exited(libc::EOPNOTSUPP);
+        assert!(status == SUCCESS || status == refused, "{status:?}");
     }
     assert_eq!(service.visitors(), before);
 }
@@ -157,6 +155,12 @@ fn host_socket() -> HostSocket {
 }
 
 impl HostSocket {
+    fn visitors(&self) -> usize {
+        // Whoever connected has been accepted by then.
+        std::thread::sleep(Duration::from_millis(50));
+        self.visitors.load(Ordering::SeqCst)
+    }
+
     fn visible(
         &self,
         act: &str,
@@ -209,11 +213,20 @@ fn unix_datagram_socket_of_the_host() {
     assert!(log.recv(&mut [0]).is_err());
 }
 
+/// A race that is lost by chance is run again, without a cell, until it is won.
+fn works(act: &str, arguments: &[&str], won: impl Fn() -> usize) {
+    let wins = |_| {
+        outside(act, arguments);
+        won() > 0
+    };
+    assert!((0..20).any(wins), "the attack does not work");
+}
+
 fn a_flipping_port() {
     let (allowed, forbidden) = (Service::start(), Service::start());
     let arguments = [&*allowed.port(), &*forbidden.port()];
-    outside("flip_port", &[arguments[0], arguments[1], "200"]);
-    assert!(forbidden.visitors() > 0, "the attack does not work");
+    let attack = [arguments[0], arguments[1], "200"];
+    works("flip_port", &attack, || forbidden.visitors());
     let (seen, met) = (forbidden.visitors(), allowed.visitors());
     let begin = Instant::now();
     let arguments = [arguments[0], arguments[1], "5000"];
@@ -233,35 +246,34 @@ fn a_flipping_port() {
 fn a_flipping_descriptor() {
     let (host, service) = (host_socket(), Service::start());
     let port = service.port();
-    outside("flip_descriptor", &[&port, text(&host.path), "500"]);
-    assert!(
-        host.visitors.load(Ordering::SeqCst) > 0,
-        "the attack does not work"
-    );
-    let seen = host.visitors.load(Ordering::SeqCst);
+    let attack = [&*port, text(&host.path), "500"];
+    works("flip_descriptor", &attack, || host.visitors());
+    let seen = host.visitors();
     let arguments = [&*port, text(&host.path), "3000"];
     let spec = host.visible("flip_descriptor", &arguments, service.rules());
     assert_eq!(run(spec).0, SUCCESS);
     assert!(service.visitors() > 0);
-    assert_eq!(host.visitors.load(Ordering::SeqCst), seen);
+    assert_eq!(host.visitors(), seen);
 }
 
 fn a_flipping_path() {
     let host = host_socket();
     let own = scratch();
     let place = own.path().join("own");
-    outside("flip_path", &[text(&place), text(&host.path), "500"]);
-    assert!(
-        host.visitors.load(Ordering::SeqCst) > 0,
-        "the attack does not work"
-    );
-    let seen = host.visitors.load(Ordering::SeqCst);
+    let attack = [text(&place), text(&host.path), "500"];
+    works("flip_path", &attack, || {
+        // It binds there once more.
+        drop(std::fs::remove_file(&place));
+        drop(std::fs::remove_file(own.path().join("own.link")));
+        host.visitors()
+    });
+    let seen = host.visitors();
     let arguments = ["/dev/shm/own", text(&host.path), "3000"];
     let spec = host.visible("flip_path", &arguments, nobody());
     let (status, reports) = run(spec);
     assert_eq!(status, SUCCESS);
     assert!(reports.len() > 50, "{}", reports.len());
-    assert_eq!(host.visitors.load(Ordering::SeqCst), seen);
+    assert_eq!(host.visitors(), seen);
 }
 
 /// A port that nobody listens at.
