@@ -6,8 +6,9 @@
 //! may create user namespaces; [`probe`] tells.
 //!
 //! It enforces what it is told and decides nothing: no policy, no artifact, no log is known here.
-//! It gates which files can be named, changed and executed. It does not decide what an allowed
-//! interpreter does inside its scope, and it is no defence against a kernel bug.
+//! It gates which files can be named, changed and executed; with an [`ExecGate`] also which program
+//! images start, one by one, and with a broker ([`Egress`]) who is connected to. It does not decide
+//! what an allowed interpreter does inside its scope, and it is no defence against a kernel bug.
 //!
 //! pid 1 of a cell is a fork of the supervisor and keeps a copy-on-write image of its memory,
 //! which nothing in the cell can read: it is not dumpable, holds no capability, is outside the worker's

@@ -121,7 +121,8 @@ fn nanos(secs: i64, nanos: i64) -> i64 {
 ///
 /// What is not named does not exist inside, apart from the cell's own `/proc`, `/dev`, `/tmp`,
 /// `/run` and the host root's symbolic links into the scope. A listening AF_UNIX socket that lies
-/// in a visible path can be connected to: hide it if it must not be reached.
+/// in a visible path can be connected to, unless there is a broker ([`Egress::Brokered`]): hide it if
+/// it must not be reached.
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
     /// Readable; libraries here can be loaded, programs not started.
