@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::fs::OFlags;
 
-use super::options;
+use super::options::Fresh;
 use crate::sys::{self, Errno, Sys};
 
 /// The socket that a call was about.
@@ -59,6 +59,12 @@ impl Attempt {
         }
     }
 
+    /// As the caller's descriptor does.
+    pub(super) fn closing_on_exec(mut self, close_on_exec: bool) -> Self {
+        self.caller.close_on_exec = close_on_exec;
+        self
+    }
+
     /// The socket outside, once it was begun.
     pub(super) fn outside(&self) -> Option<&OwnedFd> {
         match &self.on {
@@ -71,8 +77,8 @@ impl Attempt {
         self.outside().unwrap_or(&self.caller.socket).as_fd()
     }
 
-    pub(super) fn begin(&mut self) -> Progress {
-        let tried = self.try_begin();
+    pub(super) fn begin(&mut self, fresh: &mut Fresh) -> Progress {
+        let tried = self.try_begin(fresh);
         self.progress(tried)
     }
 
@@ -94,11 +100,11 @@ impl Attempt {
         }
     }
 
-    fn try_begin(&mut self) -> Sys<()> {
+    fn try_begin(&mut self, fresh: &mut Fresh) -> Sys<()> {
         if let On::New(socket) = &mut self.on {
             // SAFETY: the call has just made this descriptor for us alone.
             let new = unsafe { OwnedFd::from_raw_fd(sys::tcp_socket(self.caller.family)?) };
-            options::carry_over(&self.caller.socket, &new);
+            fresh.carry_over(self.caller.family, &self.caller.socket, &new);
             let connected = sys::connect(new.as_raw_fd(), &self.address);
             *socket = Some(new);
             return connected;

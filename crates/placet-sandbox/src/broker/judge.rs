@@ -41,7 +41,6 @@ pub(super) struct Subject {
 /// A call as it was copied out of its thread.
 pub(super) struct Copied {
     pub(super) subject: Subject,
-    process: Process,
     socket: OwnedFd,
 }
 
@@ -71,7 +70,6 @@ pub(super) fn copy(call: &Trapped) -> Sys<Copied> {
     if len > ADDRESS_BYTES_MAX {
         return Err(Errno(libc::EINVAL));
     }
-    let process = Process::open(call.thread).map_err(|errno| Errno(errno.raw_os_error()))?;
     let socket = socket_of(call)?;
     let mut address = vec![0u8; len];
     if len > 0 && sys::read_memory(call.thread, at, &mut address)? != len {
@@ -85,7 +83,6 @@ pub(super) fn copy(call: &Trapped) -> Sys<Copied> {
             socket: inode,
             address,
         },
-        process,
         socket,
     })
 }
@@ -120,20 +117,20 @@ impl Ground {
 ///
 /// # Errors
 /// What the caller is to be told, where the kernel would say so too.
-pub(super) fn judge(copied: Copied, ground: &Ground) -> Sys<Judged> {
-    let Copied {
-        subject,
-        process,
-        socket,
-    } = copied;
+pub(super) fn judge(
+    copied: Copied,
+    ground: &Ground,
+    still_waits: &dyn Fn() -> bool,
+) -> Sys<Judged> {
+    let Copied { subject, socket } = copied;
     let family = sys::number_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_DOMAIN)?;
     let flags = rustix::fs::fcntl_getfl(&socket).map_err(|errno| Errno(errno.raw_os_error()))?;
-    let of_descriptor = process.descriptor_flags(subject.descriptor);
+    let thread = subject.thread;
     let caller = Caller {
         descriptor: subject.descriptor,
         family,
         blocking: !flags.contains(OFlags::NONBLOCK),
-        close_on_exec: of_descriptor.is_some_and(|flags| flags.contains(OFlags::CLOEXEC)),
+        close_on_exec: false,
         socket,
     };
     let handed_out = ground.is_handed_out(&caller.socket)?;
@@ -142,12 +139,34 @@ pub(super) fn judge(copied: Copied, ground: &Ground) -> Sys<Judged> {
         // It would be a socket of the host's that is free to be used again.
         (_, Address::None) if handed_out => Err(Errno(libc::EACCES)),
         (_, Address::None) | (libc::AF_UNIX, Address::Abstract) => Ok(inside(caller, address)),
-        (libc::AF_UNIX, Address::Path(path)) => unix(caller, &process, Path::new(&path), ground),
+        (libc::AF_UNIX, Address::Path(path)) => {
+            let process = open(thread, still_waits)?;
+            unix(caller, &process, Path::new(&path), ground)
+        }
         (libc::AF_INET | libc::AF_INET6, Address::Inet(peer)) => {
-            inet(caller, peer, address, handed_out, ground)
+            let judged = inet(caller, peer, address, handed_out, ground)?;
+            if judged.outside.is_none() {
+                return Ok(judged);
+            }
+            let flags = open(thread, still_waits)?.descriptor_flags(subject.descriptor);
+            let close_on_exec = flags.is_some_and(|flags| flags.contains(OFlags::CLOEXEC));
+            Ok(Judged {
+                attempt: judged.attempt.closing_on_exec(close_on_exec),
+                ..judged
+            })
         }
         (_, Address::Invalid) | (libc::AF_UNIX, _) => Err(Errno(libc::EINVAL)),
         _ => Err(Errno(libc::EAFNOSUPPORT)),
+    }
+}
+
+/// The thread in /proc, for as long as its call waits.
+fn open(thread: i32, still_waits: &dyn Fn() -> bool) -> Sys<Process> {
+    let process = Process::open(thread).map_err(|errno| Errno(errno.raw_os_error()))?;
+    if still_waits() {
+        Ok(process)
+    } else {
+        Err(Errno(libc::ESRCH))
     }
 }
 

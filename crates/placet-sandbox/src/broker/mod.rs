@@ -45,7 +45,7 @@
 //!
 //! When the supervisor dies the tree ends; when only the thread is gone, connects answer ENOSYS.
 //! When it hangs, connects wait, and the lease ends the tree. Reports wait in a bounded queue; when
-//! it is full, so do connects. At most 256 connects of one tree wait at once; more get EAGAIN.
+//! it is full, so do connects. At most 128 connects of one tree wait at once; more get EAGAIN.
 //!
 //! Bytes are counted by the kernel: it tells the numbers of every TCP socket that it destroys. The
 //! thread keeps no copy of the socket, which would delay the end that the peer sees.

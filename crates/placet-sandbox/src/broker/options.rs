@@ -3,6 +3,7 @@
 //! An option that has the value of a fresh socket is left alone: setting some of them, such as
 //! buffer sizes, turns the kernel's own tuning off.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use libc::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET};
@@ -43,16 +44,25 @@ const OPTIONS: &[(i32, i32)] = &[
     (IPPROTO_IPV6, libc::IPV6_V6ONLY),
 ];
 
-/// Sets on `to` whatever on `from` is not as on a fresh socket. An option that one of them does
-/// not have is skipped.
-pub(super) fn carry_over(from: &OwnedFd, to: &OwnedFd) {
-    for &(level, name) in OPTIONS {
-        let (Some(wanted), Some(fresh)) = (value(from, level, name), value(to, level, name)) else {
-            continue;
-        };
-        if wanted != fresh {
-            let wanted = as_set(level, name, &wanted);
-            sys::set_option(to.as_raw_fd(), level, name, &wanted).unwrap_or(());
+/// What sockets of each family have before anything is set on them.
+#[derive(Default)]
+pub(super) struct Fresh(BTreeMap<i32, Vec<Option<Vec<u8>>>>);
+
+impl Fresh {
+    /// Sets on `to`, a fresh socket of that family, whatever `from` has otherwise. An option that
+    /// one of them does not have is skipped.
+    pub(super) fn carry_over(&mut self, family: i32, from: &OwnedFd, to: &OwnedFd) {
+        let all = |socket| move |&(level, name): &(i32, i32)| value(socket, level, name);
+        let fresh = self.0.entry(family);
+        let fresh = fresh.or_insert_with(|| OPTIONS.iter().map(all(to)).collect());
+        for (&(level, name), fresh) in OPTIONS.iter().zip(fresh) {
+            let (Some(wanted), Some(fresh)) = (value(from, level, name), fresh) else {
+                continue;
+            };
+            if wanted != *fresh {
+                let wanted = as_set(level, name, &wanted);
+                sys::set_option(to.as_raw_fd(), level, name, &wanted).unwrap_or(());
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::attempt::{Attempt, Progress};
 use super::judge::{self, Ground, Judged, Judgement, Subject};
 use super::meter::Meter;
+use super::options::Fresh;
 use super::{
     Broker, ConnectCall, ConnectId, ConnectRefusal, ConnectReport, ConnectVerdict, EgressRules,
     Others,
@@ -41,6 +42,7 @@ struct Serving {
     ground: Ground,
     queue: Arc<Queue<ConnectReport, ConnectVerdict>>,
     meter: Meter,
+    fresh: Fresh,
     waiting: Vec<Waiting>,
     /// Ends for which there was no room; as many as the meter counts at most.
     closed: Vec<ConnectReport>,
@@ -77,8 +79,8 @@ enum Stage {
     Reported(i32),
 }
 
-/// Connects of one tree that wait at once.
-const WAITING_MAX: usize = 256;
+/// Connects of one tree that wait at once. Each holds two descriptors of the supervisor.
+const WAITING_MAX: usize = 128;
 /// How long a caller that was interrupted may take to call again.
 const LEFT_NS_MAX: u64 = 1_000_000_000;
 /// How often it is looked after those that wait, and after a listener that is busy.
@@ -114,6 +116,7 @@ pub(crate) fn start(setting: Setting) -> Result<Server, SandboxError> {
         },
         queue: Arc::clone(&queue),
         meter,
+        fresh: Fresh::default(),
         waiting: Vec::new(),
         closed: Vec::new(),
         connects: 0,
@@ -268,7 +271,9 @@ impl Serving {
         if self.waiting.len() >= WAITING_MAX {
             return Err(Errno(libc::EAGAIN));
         }
-        let judged = judge::judge(copied, &self.ground)?;
+        let listener = self.listener();
+        let still_waits = || sys::still_waits(listener, call.id);
+        let judged = judge::judge(copied, &self.ground, &still_waits)?;
         let waiting = self.waiting(call.id, subject, judged);
         self.go_on(waiting, None, false);
         Ok(())
@@ -304,7 +309,7 @@ impl Serving {
             let next = match waiting.stage {
                 Stage::Judged(judgement) => self.announce(&waiting, judgement),
                 Stage::Asked { until_ns } => answered(verdict, until_ns),
-                Stage::Begin => Some(after(waiting.attempt.begin())),
+                Stage::Begin => Some(after(waiting.attempt.begin(&mut self.fresh))),
                 Stage::UnderWay => writable.then(|| after(waiting.attempt.go_on())),
                 Stage::Busy { until_ns } => {
                     (sys::boot_time_ns() >= until_ns).then_some(Stage::Begin)
