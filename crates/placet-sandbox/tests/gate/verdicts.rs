@@ -1,8 +1,12 @@
 //! Asking the supervisor.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use placet_sandbox::{ExecReport, ExecRule, ExecVerdict, Gate, Refusal, RunningCell, Status};
+use placet_sandbox::{
+    CLIENT_PATH, ExecReport, ExecRule, ExecVerdict, Gate, Refusal, RunningCell, Status,
+};
 
 use crate::programs::{shell, tiny, with_programs};
 use crate::support::{Test, scratch};
@@ -28,6 +32,17 @@ pub(crate) const TESTS: &[Test] = &[
         let spec = crate::support::acting_spec("exit", &["0"]);
         let (status, reports) = run(gated(spec, ask(Duration::ZERO)));
         assert_eq!((status, reports.len()), (SUCCESS, 1));
+    }),
+    (
+        "the_interpreter_of_a_first_script_is_asked_about",
+        the_interpreter_of_a_first_script,
+    ),
+    ("the_client_is_not_asked_about", || {
+        let dir = scratch();
+        let mut spec = crate::support::acting_spec("spawn", &[CLIENT_PATH]);
+        spec.client = Some(tiny(dir.path(), "client", 0));
+        let (status, reports) = run(gated(spec, ask(Duration::ZERO)));
+        assert_eq!((status, reports.len()), (SUCCESS, 2));
     }),
     ("a_waiting_exec_ends_with_its_tree", a_waiting_exec_ends),
     ("many_wait_at_once", many_wait_at_once),
@@ -118,6 +133,28 @@ fn an_answer_too_late() {
     assert_eq!(cell.wait().unwrap().status, Status::Exited(5));
     assert!(!gate.answer(call.id, ExecVerdict::Allow));
     assert_eq!(gate.reports().len(), 0);
+}
+
+/// A script is executed by its path, which could lead elsewhere by then.
+fn the_interpreter_of_a_first_script() {
+    let dir = scratch();
+    let script = dir.path().join("script");
+    std::fs::write(&script, "#!/bin/sh\nexit 5\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut spec = crate::support::spec(&script, vec!["script".into()]);
+    spec.paths.exec.push("/usr/bin".into());
+    let interpreter = placet_sandbox::elf_interpreter(Path::new("/bin/sh")).unwrap();
+    let interpreter = std::fs::canonicalize(interpreter.unwrap()).unwrap();
+    spec.paths.exec.push(interpreter);
+    let mut cell = start(gated(spec, ask(LONG)));
+    let gate = gate_of(&cell);
+    let asked = report_of(&gate, |report| matches!(report, ExecReport::Asked(_)));
+    let ExecReport::Asked(call) = asked else {
+        panic!("not asked");
+    };
+    assert_eq!(call.script.as_ref().unwrap().path, script);
+    assert!(gate.answer(call.id, ExecVerdict::Allow));
+    assert_eq!(cell.wait().unwrap().status, Status::Exited(5));
 }
 
 fn a_waiting_exec_ends() {
