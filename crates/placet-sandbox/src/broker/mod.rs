@@ -36,10 +36,10 @@
 //! The new socket has the options, blocking mode and close-on-exec flag of the old one. It does not
 //! have its local address, and duplicates of the descriptor and epoll registrations made before
 //! the connect stay with the old socket. What ioctl(2) tells of network interfaces on it is the
-//! supervisor's. Who asks for
-//! the process at the other end of an AF_UNIX socket (SO_PEERCRED) sees the supervisor's. A blocking connect is interrupted by signals, and
-//! taken up again when the program calls again. A program whose file the supervisor cannot read
-//! (see the exec gate) cannot be served, and gets EACCES.
+//! supervisor's. Who asks for the process at the other end of an AF_UNIX socket (SO_PEERCRED) sees
+//! the supervisor's. A blocking connect is interrupted by signals, and taken up again when the
+//! program calls again. A program whose file the supervisor cannot read (see the exec gate) cannot
+//! be served, and gets EACCES.
 //!
 //! # How it can fail
 //!

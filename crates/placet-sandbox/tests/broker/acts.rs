@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::Act;
 
@@ -271,8 +271,23 @@ fn io_uring() -> i32 {
     outcome(unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, parameters.as_mut_ptr()) })
 }
 
+/// How often a second thread has flipped: before it has begun there is no race.
+static FLIPS: AtomicUsize = AtomicUsize::new(0);
+
+/// Numbers of tries, each after the second thread had a chance to run.
+fn tries(text: &str) -> impl Iterator<Item = usize> {
+    while FLIPS.load(Ordering::Relaxed) < 10 {
+        std::thread::yield_now();
+    }
+    (0..text.parse().unwrap()).inspect(|number| {
+        if number % 50 == 0 {
+            std::thread::yield_now();
+        }
+    })
+}
+
 /// Connects all the time while a second thread flips the port between the two.
-fn flip_port(allowed: &str, forbidden: &str, tries: &str) -> i32 {
+fn flip_port(allowed: &str, forbidden: &str, times: &str) -> i32 {
     static DONE: AtomicBool = AtomicBool::new(false);
     let ports = [allowed, forbidden].map(|port| port.parse::<u16>().unwrap().to_be());
     let address = Box::leak(Box::new(v4(0, [127, 0, 0, 1])));
@@ -280,6 +295,7 @@ fn flip_port(allowed: &str, forbidden: &str, tries: &str) -> i32 {
     let port = (&raw mut address.sin_port).addr();
     let flipper = std::thread::spawn(move || {
         while !DONE.load(Ordering::Relaxed) {
+            FLIPS.fetch_add(1, Ordering::Relaxed);
             for value in ports {
                 // SAFETY: the address is leaked, and a torn half-word is part of the attack.
                 unsafe { std::ptr::with_exposed_provenance_mut::<u16>(port).write_volatile(value) };
@@ -287,7 +303,7 @@ fn flip_port(allowed: &str, forbidden: &str, tries: &str) -> i32 {
         }
     });
     at.expose_provenance();
-    for _ in 0..tries.parse().unwrap() {
+    for _ in tries(times) {
         // SAFETY: the address is live and of the stated size.
         unsafe {
             let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
@@ -302,7 +318,7 @@ fn flip_port(allowed: &str, forbidden: &str, tries: &str) -> i32 {
 
 /// Connects all the time while a second thread puts a socket of the other family in its place,
 /// and the other's address in the place of its own.
-fn flip_descriptor(port: &str, path: &str, tries: &str) -> i32 {
+fn flip_descriptor(port: &str, path: &str, times: &str) -> i32 {
     static DONE: AtomicBool = AtomicBool::new(false);
     const LEN: usize = 110;
     let inet = v4(port.parse().unwrap(), [127, 0, 0, 1]);
@@ -319,6 +335,7 @@ fn flip_descriptor(port: &str, path: &str, tries: &str) -> i32 {
     let slot = unsafe { libc::dup(libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0)) };
     let flipper = std::thread::spawn(move || {
         while !DONE.load(Ordering::Relaxed) {
+            FLIPS.fetch_add(1, Ordering::Relaxed);
             for (family, address) in [libc::AF_INET, libc::AF_UNIX].into_iter().zip(&addresses) {
                 // SAFETY: the buffer is leaked and as long; torn copies are part of the attack.
                 unsafe {
@@ -331,7 +348,7 @@ fn flip_descriptor(port: &str, path: &str, tries: &str) -> i32 {
             }
         }
     });
-    for _ in 0..tries.parse().unwrap() {
+    for _ in tries(times) {
         // SAFETY: the address is live and of the stated size.
         unsafe {
             let address = std::ptr::with_exposed_provenance::<u8>(at);
@@ -344,7 +361,7 @@ fn flip_descriptor(port: &str, path: &str, tries: &str) -> i32 {
 }
 
 /// Connects to a link that a second thread points to its own socket and to another.
-fn flip_path(own: &str, forbidden: &str, tries: &str) -> i32 {
+fn flip_path(own: &str, forbidden: &str, times: &str) -> i32 {
     static DONE: AtomicBool = AtomicBool::new(false);
     let _listener = UnixListener::bind(own).unwrap();
     let (link, next) = (format!("{own}.link"), format!("{own}.next"));
@@ -352,13 +369,14 @@ fn flip_path(own: &str, forbidden: &str, tries: &str) -> i32 {
     let (flipped, targets) = (link.clone(), [own.to_owned(), forbidden.to_owned()]);
     let flipper = std::thread::spawn(move || {
         while !DONE.load(Ordering::Relaxed) {
+            FLIPS.fetch_add(1, Ordering::Relaxed);
             for target in &targets {
                 std::os::unix::fs::symlink(target, &next).unwrap();
                 std::fs::rename(&next, &flipped).unwrap();
             }
         }
     });
-    for _ in 0..tries.parse().unwrap() {
+    for _ in tries(times) {
         // Its own queue is full in between: nobody accepts.
         connect_at_once(&link);
     }
