@@ -84,7 +84,9 @@ fn spec() -> Result<CellSpec, Box<dyn Error>> {
             tmp_bytes_max: 1 << 20,
             ..Paths::default()
         },
+        exec: placet_sandbox::ExecGate::none(),
         network: Network::Loopback,
+        egress: placet_sandbox::Egress::Unbrokered,
         limits: Limits::default(),
         lease: Duration::from_secs(10),
         door: true,

@@ -31,9 +31,9 @@ const JUMP_ANY_BIT: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 
 /// The program: prologue, one block for each rule, and allow.
-pub(crate) fn compile(rules: &[Rule]) -> Vec<sock_filter> {
+pub(crate) fn compile<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Vec<sock_filter> {
     let mut program = prologue();
-    program.extend(rules.iter().flat_map(block));
+    program.extend(rules.into_iter().flat_map(block));
     program.push(give(libc::SECCOMP_RET_ALLOW));
     program
 }
@@ -70,6 +70,18 @@ fn test(when: When) -> Vec<sock_filter> {
         When::Equals { arg, value } => vec![load_arg(arg), jump(JUMP_EQUAL, value, 0, 1)],
         When::AnyBit { arg, mask } => vec![load_arg(arg), jump(JUMP_ANY_BIT, mask, 0, 1)],
         When::NoBit { arg, mask } => vec![load_arg(arg), jump(JUMP_ANY_BIT, mask, 1, 0)],
+        When::EqualsAndAnyBit {
+            arg,
+            value,
+            other,
+            mask,
+        } => vec![
+            load_arg(arg),
+            // Past the other test and the return.
+            jump(JUMP_EQUAL, value, 0, 3),
+            load_arg(other),
+            jump(JUMP_ANY_BIT, mask, 0, 1),
+        ],
         When::NoneOf { arg, values } => {
             let mut test = vec![load_arg(arg)];
             // From the value at `index`, past the remaining values and past the return.
@@ -89,6 +101,7 @@ fn test(when: When) -> Vec<sock_filter> {
 fn answer(answer: Answer) -> u32 {
     match answer {
         Answer::Errno(errno) => libc::SECCOMP_RET_ERRNO | errno.unsigned_abs(),
+        Answer::Trap => libc::SECCOMP_RET_USER_NOTIF,
     }
 }
 
@@ -127,7 +140,7 @@ fn distance(instructions: usize) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seccomp::RULES;
+    use crate::seccomp::{BROKERED, RULES};
 
     /// A model of the kernel's interpreter, for the five instructions used.
     fn run(program: &[sock_filter], nr: u32, arch: u32, args: [u64; 6]) -> u32 {
@@ -207,6 +220,35 @@ mod tests {
         }
         assert_eq!(socket(2, 262), EPERM);
         assert_eq!(socket(2, 6), ALLOW);
+    }
+
+    #[test]
+    fn a_broker_traps_connect_and_takes_unix_datagrams_away() {
+        let program = compile(RULES.iter().chain(BROKERED));
+        let answer =
+            |call: i64, args: [u64; 6]| run(&program, u32::try_from(call).unwrap(), ARCH, args);
+        let trapped = answer(libc::SYS_connect, [3, 0, 16, 0, 0, 0]);
+        assert_eq!(trapped, libc::SECCOMP_RET_USER_NOTIF);
+        let opens = libc::MSG_FASTOPEN as u64;
+        for flags in [opens, opens | 0x4000] {
+            let refused = libc::SECCOMP_RET_ERRNO | libc::EOPNOTSUPP as u32;
+            assert_eq!(answer(libc::SYS_sendto, [3, 0, 1, flags, 0, 0]), refused);
+            assert_eq!(answer(libc::SYS_sendmsg, [3, 0, flags, 0, 0, 0]), refused);
+            assert_eq!(answer(libc::SYS_sendmmsg, [3, 0, 1, flags, 0, 0]), refused);
+        }
+        assert_eq!(answer(libc::SYS_sendto, [3, 0, 1, 0x4000, 0, 0]), ALLOW);
+        for call in [libc::SYS_socket, libc::SYS_socketpair] {
+            let socket = |family, kind| answer(call, [family, kind, 0, 0, 0, 0]);
+            let flags = 0o2_004_000;
+            for kind in [2, 3, 2 | flags, 3 | flags] {
+                assert_eq!(socket(1, kind), EPERM);
+            }
+            for kind in [1, 5, 1 | flags, 5 | flags] {
+                assert_eq!(socket(1, kind), ALLOW);
+            }
+            assert_eq!(socket(2, 2), ALLOW);
+        }
+        assert_eq!(answer(libc::SYS_keyctl, [0; 6]), EPERM);
     }
 
     #[test]

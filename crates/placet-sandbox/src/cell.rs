@@ -17,9 +17,12 @@ use rustix::net::{
     recvmsg, socketpair,
 };
 
+use crate::broker::{self, Broker, Egress, Server, Setting};
 use crate::error::{SandboxError, Step};
+use crate::gate::{self, Gate, Tracer, Traces};
 use crate::group::Group;
 use crate::plan::Plan;
+use crate::process::{self, Process};
 use crate::spec::CellSpec;
 use crate::sys::{self, Errno};
 use crate::tree::{Change, Exit, Handed, Tree, await_any, deadline_after, failed, words};
@@ -88,10 +91,19 @@ impl Prepared {
         let deadline = deadline_after(Duration::from_secs(SETUP_SECS_MAX));
         let handed = self.await_fork(&tree, deadline)?;
         tree.hand(handed);
-        match next_report(gate.as_fd(), deadline)? {
-            Some(Report::Ready) => {}
-            Some(Report::Failed(failure)) => return Err(self.failure(failure)),
-            Some(_) | None => return Err(SandboxError::SetupDied),
+        let listener = self.await_ready(gate.as_fd(), deadline)?;
+        if let (Some(listener), Egress::Brokered(rules)) = (listener, &self.plan.egress) {
+            let own_devices = own_devices(&tree, &self.plan)?;
+            let rules = rules.clone();
+            tree.serve(broker::start(Setting {
+                listener,
+                rules,
+                own_devices,
+            })?);
+        }
+        if self.plan.worker.gated {
+            let tracer = self.trace(&tree)?;
+            tree.trace(tracer);
         }
         Ok(WaitingCell {
             tree,
@@ -114,6 +126,42 @@ impl Prepared {
             (Some(Report::Failed(failure)), _) => Err(self.failure(failure)),
             _ => Err(SandboxError::SetupDied),
         }
+    }
+
+    /// Gives the listener of a filter that traps.
+    fn await_ready(
+        &self,
+        gate: BorrowedFd<'_>,
+        deadline: u64,
+    ) -> Result<Option<OwnedFd>, SandboxError> {
+        if !await_any(&[gate], Some(deadline))? {
+            return Err(SandboxError::SetupTimedOut(SETUP_SECS_MAX));
+        }
+        let (report, mut fds) = receive_with_fds(gate)?;
+        match (report, fds.next()) {
+            (Some(Report::Ready), listener) if listener.is_some() == self.plan.worker.brokered => {
+                Ok(listener)
+            }
+            (Some(Report::Failed(failure)), _) => Err(self.failure(failure)),
+            _ => Err(SandboxError::SetupDied),
+        }
+    }
+
+    /// Stands between the worker and whatever it will execute, from its release on.
+    fn trace(&self, tree: &Tree) -> Result<Tracer, SandboxError> {
+        let cloned = |fd: BorrowedFd<'_>| {
+            fd.try_clone_to_owned()
+                .map_err(|source| SandboxError::Supervisor {
+                    what: "gate execs",
+                    source,
+                })
+        };
+        let worker = tree.handed().ok_or(SandboxError::SetupDied)?.worker.as_fd();
+        let traces = Traces {
+            worker: cloned(worker)?,
+            pid1: cloned(tree.pidfd())?,
+        };
+        gate::start(&self.plan.exec, self.plan.known, traces)
     }
 
     fn failure(&self, failure: Failure) -> SandboxError {
@@ -153,6 +201,18 @@ impl WaitingCell {
     #[must_use]
     pub fn door(&self) -> Option<&OwnedFd> {
         self.tree.handed().and_then(|handed| handed.door.as_ref())
+    }
+
+    /// The connect broker, unless the spec has none.
+    #[must_use]
+    pub fn broker(&self) -> Option<&Broker> {
+        self.tree.server().map(Server::broker)
+    }
+
+    /// The exec gate, unless the spec has none.
+    #[must_use]
+    pub fn gate(&self) -> Option<&Gate> {
+        self.tree.tracer().map(Tracer::gate)
     }
 
     /// Process id of the cell's pid 1 in the supervisor's pid namespace.
@@ -226,6 +286,18 @@ impl RunningCell {
         }
     }
 
+    /// The connect broker, unless the spec has none. All its reports are there once the end is.
+    #[must_use]
+    pub fn broker(&self) -> Option<&Broker> {
+        self.tree.server().map(Server::broker)
+    }
+
+    /// The exec gate, unless the spec has none. All its reports are there once the end is.
+    #[must_use]
+    pub fn gate(&self) -> Option<&Gate> {
+        self.tree.tracer().map(Tracer::gate)
+    }
+
     /// The pidfd of pid 1: readable when no process of the tree is left.
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
@@ -273,6 +345,18 @@ impl fmt::Debug for WaitingCell {
             .field("program", &self.program)
             .finish_non_exhaustive()
     }
+}
+
+/// The devices of the file systems that only the cell has, as its worker sees them.
+fn own_devices(tree: &Tree, plan: &Plan) -> Result<Vec<u64>, SandboxError> {
+    let failed =
+        |errno: rustix::io::Errno| failed("look into the cell", Errno(errno.raw_os_error()));
+    let worker = tree.handed().ok_or(SandboxError::SetupDied)?.worker.as_fd();
+    let pid = process::pid_of(worker).ok_or(SandboxError::SetupDied)?;
+    let worker = Process::open(pid).map_err(failed)?;
+    let devices = plan.own_places.iter();
+    let devices = devices.map(|path| worker.inode_of(path).map(|inode| inode.dev));
+    devices.collect::<Result<_, _>>().map_err(failed)
 }
 
 /// A connected pair; the second end never collides with a standard stream, which the worker keeps.

@@ -82,6 +82,10 @@ pub enum SandboxError {
     /// The setup did not finish in time; the cell is gone.
     #[error("cell setup took longer than {0} seconds")]
     SetupTimedOut(u64),
+    /// The kernel does not let the supervisor trace the worker, so there is no exec gate: Yama's
+    /// `kernel.yama.ptrace_scope` is 3, or a container's filter denies ptrace(2).
+    #[error("the cell cannot be traced, as its exec gate requires: {0}")]
+    Untraceable(io::Error),
     /// The program could not be executed: ENOENT and EACCES also mean its interpreter.
     #[error("cannot execute {}: {source}", path.display())]
     Exec {
@@ -202,6 +206,8 @@ steps! {
     LandlockRestrict,
     /// Installing the system call filter.
     SeccompFilter,
+    /// Letting the supervisor trace the worker.
+    Traceable,
     /// Restoring signals.
     Signals,
     /// Waiting for the supervisor's release.

@@ -6,7 +6,7 @@
 //! namespace, abstract sockets and signals (ABI 6) their own network and pid namespaces.
 //!
 //! EXECUTE decides what execve accepts. It does not stop a readable file from being mapped
-//! executable, so `ld.so <readable file>` runs: gating by program image is not done here.
+//! executable, so `ld.so <readable file>` runs: gating by program image is what [`crate::ExecGate`] does.
 
 use std::ffi::CString;
 

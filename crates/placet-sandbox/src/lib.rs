@@ -6,8 +6,9 @@
 //! may create user namespaces; [`probe`] tells.
 //!
 //! It enforces what it is told and decides nothing: no policy, no artifact, no log is known here.
-//! It gates which files can be named, changed and executed. It does not decide what an allowed
-//! interpreter does inside its scope, and it is no defence against a kernel bug.
+//! It gates which files can be named, changed and executed; with an [`ExecGate`] also which program
+//! images start, one by one, and with a broker ([`Egress`]) who is connected to. It does not decide
+//! what an allowed interpreter does inside its scope, and it is no defence against a kernel bug.
 //!
 //! pid 1 of a cell is a fork of the supervisor and keeps a copy-on-write image of its memory,
 //! which nothing in the cell can read: it is not dumpable, holds no capability, is outside the worker's
@@ -22,10 +23,12 @@
 )]
 
 mod bpf;
+mod broker;
 mod cell;
 mod devices;
 mod elf;
 mod error;
+mod gate;
 mod group;
 mod landlock;
 mod launcher;
@@ -34,6 +37,8 @@ mod pid1;
 mod plan;
 mod prepare;
 mod probe;
+mod process;
+mod queue;
 mod seccomp;
 mod spec;
 mod sys;
@@ -41,9 +46,15 @@ mod tree;
 mod wire;
 mod worker;
 
+pub use broker::{
+    Broker, ConnectCall, ConnectId, ConnectRefusal, ConnectReport, ConnectVerdict, Egress,
+    EgressRules, Others, Peer, Peers, Traffic,
+};
 pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
 pub use elf::elf_interpreter;
 pub use error::{NoControlGroup, SandboxError, Step};
+pub use gate::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
+pub use gate::{ImageDigest, ImageFile, OnRefusal, Refusal, Script};
 pub use probe::{Capabilities, Missing, probe};
 pub use spec::{CLIENT_PATH, CellSpec, DOOR_PATH, FileIdentity, Limits, Network, Paths, Program};
 pub use tree::{Change, EndedBy, Exit, Status};

@@ -7,13 +7,15 @@ use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use crate::broker::Egress;
 use crate::error::Step;
+use crate::gate::{ExecGate, Known};
 use crate::group::Place;
 use crate::landlock;
 use crate::spec::FileIdentity;
 use crate::sys::{Inode, StringArray};
 
-/// What pid 1 does.
+/// What pid 1 does, and what its supervisor does beside it.
 pub(crate) struct Plan {
     pub(crate) uid_map: Vec<u8>,
     pub(crate) gid_map: Vec<u8>,
@@ -24,6 +26,12 @@ pub(crate) struct Plan {
     pub(crate) meeting_place: bool,
     /// Where the cell gets a control group.
     pub(crate) group: Option<Place>,
+    /// For the supervisor, which traces the worker.
+    pub(crate) exec: ExecGate,
+    pub(crate) known: Known,
+    pub(crate) egress: Egress,
+    /// Where the file systems that only the cell has are mounted.
+    pub(crate) own_places: Vec<PathBuf>,
     pub(crate) worker: WorkerPlan,
 }
 
@@ -34,6 +42,10 @@ pub(crate) struct WorkerPlan {
     pub(crate) ruleset: crate::sys::LandlockRuleset,
     pub(crate) rules: Vec<landlock::Rule>,
     pub(crate) filter: &'static [libc::sock_filter],
+    /// Whether the supervisor is to trace the worker.
+    pub(crate) gated: bool,
+    /// Whether the filter traps, and the supervisor gets its listener.
+    pub(crate) brokered: bool,
     pub(crate) program: CString,
     pub(crate) identity: FileIdentity,
     /// A script is executed by path, since its interpreter has to find it again.

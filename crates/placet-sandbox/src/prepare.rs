@@ -11,7 +11,9 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Stat};
 
+use crate::broker::Egress;
 use crate::error::SandboxError;
+use crate::gate::{ExecRule, Known};
 use crate::group::Place;
 use crate::landlock::{self, Right};
 use crate::layout::{self, Found, Grant, Parts, c_string};
@@ -28,6 +30,10 @@ pub(crate) fn plan(spec: &CellSpec) -> Result<Plan, SandboxError> {
     let devices = devices::devices()?;
     let ruleset = landlock::ruleset(abi, spec.network == Network::Loopback);
     let client = spec.client.as_deref().map(find_client).transpose()?;
+    let known = Known {
+        program: spec.program.identity,
+        client: client.as_ref().map(|client| client.inode),
+    };
     let meeting_place = spec.door || client.is_some();
     let rules = rules(&ruleset, &grants, &devices, client.as_ref())?;
     let parts = Parts {
@@ -40,6 +46,7 @@ pub(crate) fn plan(spec: &CellSpec) -> Result<Plan, SandboxError> {
         devices,
     };
     check_absolute(&spec.cwd)?;
+    let brokered = matches!(spec.egress, Egress::Brokered(_));
     Ok(Plan {
         uid_map: id_map(rustix::process::geteuid().as_raw()),
         gid_map: id_map(rustix::process::getegid().as_raw()),
@@ -48,12 +55,22 @@ pub(crate) fn plan(spec: &CellSpec) -> Result<Plan, SandboxError> {
         door: spec.door,
         meeting_place,
         group: group(&spec.limits)?,
+        exec: spec.exec.clone(),
+        known,
+        egress: spec.egress.clone(),
+        own_places: own_places(&parts),
         worker: WorkerPlan {
             cwd: c_string(spec.cwd.as_os_str().as_bytes(), "the working directory")?,
             limits: limits(&spec.limits)?,
             ruleset,
             rules,
-            filter: seccomp::filter(),
+            filter: if brokered {
+                seccomp::brokered_filter()
+            } else {
+                seccomp::filter()
+            },
+            brokered,
+            gated: !matches!(spec.exec.rule, ExecRule::Ungated),
             is_script: program.is_script,
             program: program.path,
             identity: spec.program.identity,
@@ -99,6 +116,20 @@ fn grants(spec: &CellSpec) -> Result<Vec<Grant>, SandboxError> {
         }
     }
     Ok(grants)
+}
+
+/// Where only the cell's processes can make a socket, pid 1 with its door included.
+fn own_places(parts: &Parts) -> Vec<PathBuf> {
+    let tmp = Path::new("/tmp");
+    let own_tmp = !parts.grants.iter().any(|grant| grant.found.path == tmp);
+    let places = [
+        ("/run", true),
+        ("/dev/shm", true),
+        ("/tmp", own_tmp),
+        ("/run/placet", parts.meeting_place),
+    ];
+    let own = places.into_iter().filter(|(_, is_own)| *is_own);
+    own.map(|(path, _)| PathBuf::from(path)).collect()
 }
 
 fn check_absolute(path: &Path) -> Result<(), SandboxError> {

@@ -24,16 +24,36 @@ pub(crate) struct Rule {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum When {
     Always,
-    Equals { arg: u32, value: u32 },
-    NoneOf { arg: u32, values: &'static [u32] },
-    AnyBit { arg: u32, mask: u32 },
-    NoBit { arg: u32, mask: u32 },
+    Equals {
+        arg: u32,
+        value: u32,
+    },
+    NoneOf {
+        arg: u32,
+        values: &'static [u32],
+    },
+    AnyBit {
+        arg: u32,
+        mask: u32,
+    },
+    NoBit {
+        arg: u32,
+        mask: u32,
+    },
+    EqualsAndAnyBit {
+        arg: u32,
+        value: u32,
+        other: u32,
+        mask: u32,
+    },
 }
 
 /// What the caller gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Errno(i32),
+    /// What the supervisor says.
+    Trap,
 }
 
 const DENY: Answer = Answer::Errno(libc::EPERM);
@@ -108,6 +128,14 @@ pub(crate) const RULES: &[Rule] = &[
             mask: NAMESPACES,
         },
         NAMESPACE,
+    ),
+    deny_when(
+        libc::SYS_clone,
+        When::AnyBit {
+            arg: 0,
+            mask: libc::CLONE_UNTRACED.unsigned_abs(),
+        },
+        "would leave the supervisor's trace, and so the exec gate",
     ),
     deny_when(
         libc::SYS_unshare,
@@ -243,10 +271,63 @@ pub(crate) const RULES: &[Rule] = &[
     deny(libc::SYS_nfsservctl, OBSOLETE),
 ];
 
+const DATAGRAMS: &str =
+    "sends to a path without connecting, past the broker: also from a socket that has a peer";
+/// SOCK_DGRAM and SOCK_RAW, which is another name for it, have this bit; SOCK_STREAM and
+/// SOCK_SEQPACKET, and the flags beside a type, have not.
+const UNIX_DATAGRAM: When = When::EqualsAndAnyBit {
+    arg: 0,
+    value: libc::AF_UNIX.unsigned_abs(),
+    other: 1,
+    mask: 2,
+};
+
+const FAST_OPEN: &str = "connects by sending: a socket that the broker has made and whose connect \
+     failed would reach anybody that way";
+const fn no_fast_open(call: i64, arg: u32) -> Rule {
+    Rule {
+        call,
+        when: When::AnyBit {
+            arg,
+            mask: libc::MSG_FASTOPEN.unsigned_abs(),
+        },
+        // As where the administrator has turned it off: programs then connect.
+        answer: Answer::Errno(libc::EOPNOTSUPP),
+        reason: FAST_OPEN,
+    }
+}
+
+/// What a broker needs beside them.
+pub(crate) const BROKERED: &[Rule] = &[
+    Rule {
+        call: libc::SYS_connect,
+        when: When::Always,
+        answer: Answer::Trap,
+        reason: "the supervisor connects in the caller's place",
+    },
+    Rule {
+        call: libc::SYS_listen,
+        when: When::Always,
+        answer: Answer::Trap,
+        reason: "a socket that the broker has made would listen on the host",
+    },
+    no_fast_open(libc::SYS_sendto, 3),
+    no_fast_open(libc::SYS_sendmsg, 2),
+    no_fast_open(libc::SYS_sendmmsg, 3),
+    deny_when(libc::SYS_socket, UNIX_DATAGRAM, DATAGRAMS),
+    deny_when(libc::SYS_socketpair, UNIX_DATAGRAM, DATAGRAMS),
+];
+
 /// The program of [`RULES`], built once.
 pub(crate) fn filter() -> &'static [libc::sock_filter] {
     static FILTER: OnceLock<Vec<libc::sock_filter>> = OnceLock::new();
     FILTER.get_or_init(|| bpf::compile(RULES))
+}
+
+/// The program of [`RULES`] and [`BROKERED`], built once.
+pub(crate) fn brokered_filter() -> &'static [libc::sock_filter] {
+    static FILTER: OnceLock<Vec<libc::sock_filter>> = OnceLock::new();
+    FILTER.get_or_init(|| bpf::compile(RULES.iter().chain(BROKERED)))
 }
 
 #[cfg(test)]
@@ -255,13 +336,15 @@ mod tests {
 
     #[test]
     fn every_rule_has_a_reason() {
-        assert!(RULES.iter().all(|rule| rule.reason.len() > 10));
+        let mut rules = RULES.iter().chain(BROKERED);
+        assert!(rules.all(|rule| rule.reason.len() > 10));
     }
 
     #[test]
     fn no_rule_is_there_twice() {
         let mut seen: Vec<String> = RULES
             .iter()
+            .chain(BROKERED)
             .map(|rule| format!("{} {:?}", rule.call, rule.when))
             .collect();
         seen.sort();

@@ -8,6 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::broker::Egress;
+use crate::gate::ExecGate;
+
 /// One confined process tree, in full.
 #[derive(Clone, Debug)]
 pub struct CellSpec {
@@ -19,8 +22,12 @@ pub struct CellSpec {
     pub cwd: PathBuf,
     /// The only parts of the file system the cell sees.
     pub paths: Paths,
+    /// What is done about the programs that the tree starts.
+    pub exec: ExecGate,
     /// Whether the tree may talk to itself over TCP.
     pub network: Network,
+    /// Who is reached outside of that network.
+    pub egress: Egress,
     /// Resource limits.
     pub limits: Limits,
     /// How long the tree lives without [`crate::RunningCell::renew`], counted from spawn on
@@ -60,7 +67,7 @@ pub struct Program {
 }
 
 /// One state of one file: changed contents or another file at the path give another identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
     /// Device number.
     pub dev: u64,
@@ -114,7 +121,8 @@ fn nanos(secs: i64, nanos: i64) -> i64 {
 ///
 /// What is not named does not exist inside, apart from the cell's own `/proc`, `/dev`, `/tmp`,
 /// `/run` and the host root's symbolic links into the scope. A listening AF_UNIX socket that lies
-/// in a visible path can be connected to: hide it if it must not be reached.
+/// in a visible path can be connected to, unless there is a broker ([`Egress::Brokered`]): hide it if
+/// it must not be reached.
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
     /// Readable; libraries here can be loaded, programs not started.

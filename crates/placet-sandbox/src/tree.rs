@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::broker::Server;
 use crate::error::SandboxError;
+use crate::gate::Tracer;
 use crate::group::Group;
 use crate::launcher::Launched;
 use crate::sys::{self, Errno, Reaped, Words};
@@ -40,7 +42,7 @@ pub enum EndedBy {
     Worker,
     /// The lease was not renewed.
     Lease,
-    /// The supervisor, by `terminate`.
+    /// The supervisor, by `terminate` or by its exec gate ([`crate::OnRefusal::EndTree`]).
     Terminated,
     /// Something else killed pid 1: another process of the user, or the out-of-memory killer.
     Outside,
@@ -72,6 +74,10 @@ pub(crate) struct Tree {
     handed: Option<Handed>,
     heard: Heard,
     ended: Option<Exit>,
+    /// Ends by itself with the last process.
+    tracer: Option<Tracer>,
+    /// As well.
+    server: Option<Server>,
     /// Removed when the last process is reaped.
     group: Option<Group>,
 }
@@ -102,12 +108,30 @@ impl Tree {
             handed: None,
             heard: Heard::default(),
             ended: None,
+            tracer: None,
+            server: None,
             group,
         }
     }
 
     pub(crate) fn hand(&mut self, handed: Handed) {
         self.handed = Some(handed);
+    }
+
+    pub(crate) fn trace(&mut self, tracer: Tracer) {
+        self.tracer = Some(tracer);
+    }
+
+    pub(crate) fn serve(&mut self, server: Server) {
+        self.server = Some(server);
+    }
+
+    pub(crate) fn server(&self) -> Option<&Server> {
+        self.server.as_ref()
+    }
+
+    pub(crate) fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.as_ref()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -211,6 +235,10 @@ impl Tree {
 
     fn finish(&mut self, reaped: &Reaped) -> Exit {
         while self.hear().is_some() {}
+        self.heard.terminated |= self.tracer.as_mut().is_some_and(Tracer::finish);
+        if let Some(server) = &mut self.server {
+            server.finish();
+        }
         let Heard {
             worker_end,
             lease_lapsed,

@@ -30,8 +30,13 @@ fn become_program(plan: &WorkerPlan, gate: c_int) -> Result<std::convert::Infall
     for limit in &plan.limits {
         sys::set_limit(limit.resource, limit.soft, limit.hard).at(Step::ResourceLimit)?;
     }
-    sys::install_filter(plan.filter).at(Step::SeccompFilter)?;
-    await_release(gate)?;
+    let listener = install_filter(plan).at(Step::SeccompFilter)?;
+    if plan.gated || plan.brokered {
+        // A supervisor without privileges needs it to trace, and to look at /proc. Who can read this memory outside could read the
+        // supervisor's; inside there is nobody but pid 1.
+        sys::prctl(libc::PR_SET_DUMPABLE, 1, 0).at(Step::Traceable)?;
+    }
+    await_release(gate, listener)?;
     let program = verified_program(plan)?;
     sys::default_signals();
     sys::unblock_signals().at(Step::Signals)?;
@@ -68,8 +73,25 @@ fn add_rule(ruleset: c_int, rule: &landlock::Rule) -> sys::Sys<()> {
     Ok(())
 }
 
-fn await_release(gate: c_int) -> Result<(), Failure> {
-    sys::send(gate, &Report::Ready.encode(), &[]).at(Step::AwaitRelease)?;
+/// Gives the listener, if the filter has one.
+fn install_filter(plan: &WorkerPlan) -> sys::Sys<Option<c_int>> {
+    if plan.brokered {
+        sys::install_trapping_filter(plan.filter).map(Some)
+    } else {
+        sys::install_filter(plan.filter).map(|()| None)
+    }
+}
+
+/// The listener goes up with the message and is not kept: who has it answers every trapped call.
+fn await_release(gate: c_int, listener: Option<c_int>) -> Result<(), Failure> {
+    let ready = Report::Ready.encode();
+    match listener {
+        None => sys::send(gate, &ready, &[]).at(Step::AwaitRelease)?,
+        Some(listener) => {
+            sys::send(gate, &ready, &[listener]).at(Step::AwaitRelease)?;
+            sys::close(listener);
+        }
+    }
     let words = sys::receive(gate, 0).at(Step::AwaitRelease)?;
     match words.and_then(Order::decode) {
         Some(Order::Release) => Ok(()),

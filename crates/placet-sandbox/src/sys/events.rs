@@ -84,3 +84,16 @@ pub(crate) fn poll3(fds: [c_int; 3]) -> Sys<[bool; 3]> {
         Err(errno) => Err(errno),
     }
 }
+
+/// CLOCK_REALTIME in nanoseconds since the epoch: what files are stamped with.
+pub(crate) fn real_time_ns() -> i64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: now is a live timespec. CLOCK_REALTIME always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut now) };
+    now.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(now.tv_nsec)
+}

@@ -6,7 +6,7 @@ use std::mem::size_of;
 use super::{Errno, Sys, done, last_errno, number};
 
 /// What identifies a file for as long as it exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Inode {
     pub(crate) dev: u64,
     pub(crate) ino: u64,

@@ -5,19 +5,25 @@
 //! general binding: flags that never vary are fixed here. The supervisor's own calls go through
 //! `rustix` where it has them.
 
+mod connect;
 mod events;
 mod files;
+mod notify;
 mod process;
 mod restrict;
 mod sockets;
+mod trace;
 
 use std::ffi::{c_int, c_long};
 
+pub(crate) use connect::*;
 pub(crate) use events::*;
 pub(crate) use files::*;
+pub(crate) use notify::*;
 pub(crate) use process::*;
 pub(crate) use restrict::*;
 pub(crate) use sockets::*;
+pub(crate) use trace::*;
 
 /// A failed system call's error number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

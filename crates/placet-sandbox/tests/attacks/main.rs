@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     ]
     .concat();
     let acts = [files::ACTS, kernel::ACTS, network::ACTS, processes::ACTS].concat();
-    main_of(&tests, &acts)
+    main_of(&tests, &acts, true)
 }
 
 /// The errno of a failed call, 0 for a successful one.

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     ]
     .concat();
     let acts = [running::ACTS, ending::ACTS, groups::ACTS, limits::ACTS].concat();
-    main_of(&tests, &acts)
+    main_of(&tests, &acts, true)
 }
 
 fn start(spec: CellSpec) -> RunningCell {

@@ -11,9 +11,13 @@ use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use placet_sandbox::{CellSpec, FileIdentity, Limits, Network, Paths, Program, elf_interpreter};
+use placet_sandbox::{
+    CellSpec, Egress, ExecGate, ExecRule, FileIdentity, Limits, Network, OnRefusal, Paths, Program,
+    elf_interpreter,
+};
 
 /// First argument of a process that is to be an attacker or another actor, not the suite.
 pub(crate) const ACT: &str = "--act";
@@ -26,8 +30,11 @@ pub(crate) type Test = (&'static str, fn());
 /// Something a process of the suite does instead of running tests; gives its exit code.
 pub(crate) type Act = (&'static str, fn(&[String]) -> i32);
 
-/// The suite's `main`.
-pub(crate) fn main_of(tests: &[Test], acts: &[Act]) -> ExitCode {
+/// Whether the cells of [`spec`] have an exec gate.
+static GATED: AtomicBool = AtomicBool::new(false);
+
+/// The suite's `main`; runs every test a second time behind an exec gate where that is asked for.
+pub(crate) fn main_of(tests: &[Test], acts: &[Act], gated_too: bool) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == ACT) {
         let name = arguments.get(1).map_or("", String::as_str);
@@ -46,6 +53,10 @@ pub(crate) fn main_of(tests: &[Test], acts: &[Act]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut failed = run(&chosen);
+    if gated_too {
+        GATED.store(true, Ordering::SeqCst);
+        failed += run(&chosen);
+    }
     if is_root() && !run_as_user(&filters) {
         failed += 1;
     }
@@ -57,7 +68,12 @@ pub(crate) fn main_of(tests: &[Test], acts: &[Act]) -> ExitCode {
 }
 
 fn run(tests: &[&Test]) -> usize {
-    let who = if is_root() { "root" } else { "user" };
+    let who = match (is_root(), GATED.load(Ordering::SeqCst)) {
+        (true, false) => "root",
+        (true, true) => "root, gated",
+        (false, false) => "user",
+        (false, true) => "user, gated",
+    };
     let mut failed = Vec::new();
     for (name, test) in tests {
         let passed = catch_unwind(AssertUnwindSafe(test)).is_ok();
@@ -149,11 +165,25 @@ pub(crate) fn spec(program: &Path, argv: Vec<OsString>) -> CellSpec {
             tmp_bytes_max: 16 << 20,
             ..Paths::default()
         },
+        exec: if GATED.load(Ordering::SeqCst) {
+            gate(ExecRule::Any)
+        } else {
+            ExecGate::none()
+        },
         network: Network::None,
+        egress: Egress::Unbrokered,
         limits: Limits::default(),
         lease: Duration::from_secs(60),
         door: false,
         client: None,
+    }
+}
+
+/// A gate with that rule, where a refusal ends one process.
+pub(crate) fn gate(rule: ExecRule) -> ExecGate {
+    ExecGate {
+        rule,
+        refused: OnRefusal::EndProcess,
     }
 }
 

@@ -1,0 +1,154 @@
+//! What the gate says about an image, before anybody is asked.
+
+use std::collections::HashSet;
+
+use super::call::{self, Image};
+use super::facts::{self, Facts};
+use super::{ExecRule, ImageDigest, ImageFile, Refusal};
+use crate::elf::Shape;
+use crate::process::Process;
+use crate::spec::FileIdentity;
+use crate::sys::Inode;
+
+/// Files of the cell that the rules treat apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// The cell's program, in the state that was decided on.
+    pub(crate) program: FileIdentity,
+    /// [`crate::CellSpec::client`].
+    pub(crate) client: Option<Inode>,
+}
+
+/// What is to be done about an exec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    Start,
+    Ask,
+    Refuse(Refusal),
+}
+
+/// The image as far as it could be identified, and the judgement.
+pub(super) struct Judged {
+    pub(super) image: Option<ImageFile>,
+    pub(super) judgement: Judgement,
+}
+
+/// Judges the images of one tree.
+pub(super) struct Judge {
+    rule: ExecRule,
+    known: Known,
+    /// Program interpreters that images of the read-only scope have named.
+    interpreters: HashSet<Inode>,
+    /// Images whose interpreter is in that set.
+    learned: HashSet<Inode>,
+}
+
+/// Interpreters and images of one tree that are remembered; a scope has a handful of the first.
+const LEARNED_MAX: usize = 4096;
+
+impl Judge {
+    pub(super) fn new(rule: ExecRule, known: Known) -> Self {
+        Self {
+            rule,
+            known,
+            interpreters: HashSet::new(),
+            learned: HashSet::new(),
+        }
+    }
+
+    /// Judges a stopped process; `first` is the exec of the cell's program.
+    pub(super) fn judge(
+        &mut self,
+        process: &Process,
+        first: bool,
+        alive: &dyn Fn() -> bool,
+    ) -> Judged {
+        let Ok(image) = call::image(process) else {
+            return Judged {
+                image: None,
+                judgement: Judgement::Refuse(Refusal::Unreadable),
+            };
+        };
+        let (digest, judgement) = match self.identify(process, &image, alive) {
+            Ok(digest) => (Some(digest), self.by_rule(&image, digest, first)),
+            Err(Denied { digest, why }) => (digest, Judgement::Refuse(why)),
+        };
+        let image = Some(ImageFile {
+            path: image.path,
+            identity: image.identity,
+            digest,
+            writable: image.writable,
+        });
+        Judged { image, judgement }
+    }
+
+    /// What no rule lets through.
+    fn identify(
+        &mut self,
+        process: &Process,
+        image: &Image,
+        alive: &dyn Fn() -> bool,
+    ) -> Result<ImageDigest, Denied> {
+        let without_digest = |why| Denied { digest: None, why };
+        if image.links == 0 {
+            return Err(without_digest(Refusal::Nameless));
+        }
+        let facts = facts::of(&image.file, image.identity, alive).map_err(without_digest)?;
+        if facts.shape == Shape::Library || self.interpreters.contains(&inode(image)) {
+            return Err(Denied {
+                digest: Some(facts.digest),
+                why: Refusal::Interpreter,
+            });
+        }
+        self.learn(process, image, &facts);
+        Ok(facts.digest)
+    }
+
+    /// Remembers the interpreter that an image names. Only of the read-only scope: a program that
+    /// was built inside may name any file, and must not get that one refused.
+    fn learn(&mut self, process: &Process, image: &Image, facts: &Facts) {
+        let Shape::Dynamic(interpreter) = &facts.shape else {
+            return;
+        };
+        if image.writable || self.learned.contains(&inode(image)) {
+            return;
+        }
+        if self.learned.len() >= LEARNED_MAX {
+            self.learned.clear();
+        }
+        if let Ok(found) = process.inode_of(interpreter) {
+            self.interpreters.insert(found);
+            self.learned.insert(inode(image));
+        }
+    }
+
+    fn by_rule(&self, image: &Image, digest: ImageDigest, first: bool) -> Judgement {
+        // The mount keeps the tree from changing the client, and the inode was pinned there.
+        if Some(inode(image)) == self.known.client && !image.writable {
+            return Judgement::Start;
+        }
+        match &self.rule {
+            ExecRule::Ungated | ExecRule::Any => Judgement::Start,
+            ExecRule::Listed(digests) if image.writable || digests.contains(&digest) => {
+                Judgement::Start
+            }
+            ExecRule::Listed(_) => Judgement::Refuse(Refusal::Unlisted),
+            ExecRule::Ask { .. } if first && image.identity == self.known.program => {
+                Judgement::Start
+            }
+            ExecRule::Ask { .. } => Judgement::Ask,
+        }
+    }
+}
+
+struct Denied {
+    digest: Option<ImageDigest>,
+    why: Refusal,
+}
+
+fn inode(image: &Image) -> Inode {
+    Inode {
+        dev: image.identity.dev,
+        ino: image.identity.ino,
+    }
+}
