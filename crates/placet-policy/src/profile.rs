@@ -8,7 +8,7 @@ mod read;
 use std::collections::BTreeSet;
 
 use placet_types::{
-    AbsPath, Denial, DenialCode, Limits, Network, PathSet, ProfileName, Scope, Seconds,
+    AbsPath, Denial, DenialCode, ExecCheck, Limits, Network, PathSet, ProfileName, Scope, Seconds,
 };
 
 pub(crate) use read::read;
@@ -22,6 +22,7 @@ pub struct Profile {
     write: Vec<Template>,
     exec: Vec<Template>,
     env: BTreeSet<String>,
+    exec_check: ExecCheck,
     exec_in_writable: bool,
     limits: Limits,
     lifetime: Seconds,
@@ -123,6 +124,7 @@ impl Profile {
         Ok(Scope {
             env: self.env.clone(),
             exec: fill(&self.exec, vars)?,
+            exec_check: self.exec_check,
             exec_in_writable: self.exec_in_writable,
             limits: self.limits,
             network: Network::None,

@@ -111,7 +111,62 @@ impl Call {
             return Err(canonical::Malformed::TooLong(ProcessParams::BYTES_MAX).into());
         }
         let salt = salt()?;
-        let intent = intent(command, &program, &params_bytes, &salt)?;
+        let asked = Asked {
+            lifetime_secs: command.lifetime,
+            profile: command.profile.clone(),
+        };
+        let commitment = Commitment::to(ProcessParams::ACTION, &params_bytes, &salt);
+        let parent = command.parent.or(command.door);
+        let intent = intent(
+            asked,
+            commitment,
+            parent,
+            command.principal.clone(),
+            &program,
+        )?;
+        Ok(Self {
+            intent,
+            params,
+            params_bytes,
+            salt,
+            program,
+        })
+    }
+}
+
+impl Call {
+    /// The call that a program amounts to which a governed tree is about to start.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Malformed`], [`CallError::Random`]
+    pub(crate) fn inside(
+        root: &ProcessParams,
+        (argv, cwd): (&[String], &AbsPath),
+        program: Program,
+        principal: PrincipalId,
+        parent: ExecutionId,
+    ) -> Result<Self, CallError> {
+        let params = ProcessParams {
+            argv: argv.to_vec(),
+            cwd: cwd.clone(),
+            env: BTreeMap::new(),
+            home: root.home.clone(),
+            purpose: root.purpose.clone(),
+            workspace: root.workspace.clone(),
+        };
+        params.check()?;
+        let params_bytes = canonical::to_bytes(&params)
+            .map_err(|error| canonical::Malformed::Shape(error.to_string()))?;
+        let salt = salt()?;
+        let commitment = Commitment::to(ProcessParams::ACTION, &params_bytes, &salt);
+        let intent = intent(
+            Asked::default(),
+            commitment,
+            Some(parent),
+            principal,
+            &program,
+        )?;
         Ok(Self {
             intent,
             params,
@@ -123,26 +178,22 @@ impl Call {
 }
 
 fn intent(
-    command: &Command,
+    asked: Asked,
+    params: Commitment,
+    parent: Option<ExecutionId>,
+    principal: PrincipalId,
     program: &Program,
-    params: &[u8],
-    salt: &Salt,
 ) -> Result<Intent, CallError> {
     let shape = |error: placet_types::id::NameSyntax| {
         CallError::Malformed(canonical::Malformed::Shape(error.to_string()))
     };
-    let action = ActionName::parse(ProcessParams::ACTION).map_err(shape)?;
-    let asked = Asked {
-        lifetime_secs: command.lifetime,
-        profile: command.profile.clone(),
-    };
     Ok(Intent {
-        params: Commitment::to(action.as_str(), params, salt),
-        action,
+        action: ActionName::parse(ProcessParams::ACTION).map_err(shape)?,
         asked,
         gateway: GatewayName::parse(GATEWAY).map_err(shape)?,
-        parent: command.parent.or(command.door),
-        principal: command.principal.clone(),
+        params,
+        parent,
+        principal,
         resource: ResourceRef {
             digest: Some(program.digest),
             id: program.path.as_str().to_owned(),

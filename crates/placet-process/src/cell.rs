@@ -6,10 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use placet_enforce::Permit;
-use placet_sandbox::{CellSpec, Limits, Network, Paths, Program as CellProgram};
-use placet_types::{AbsPath, PathSet, ProcessParams, Scope};
+use placet_sandbox::{
+    CellSpec, ExecGate, ExecRule, Limits, Network, OnRefusal, Paths, Program as CellProgram,
+};
+use placet_types::{AbsPath, ExecCheck, PathSet, ProcessParams, Scope};
 
 use crate::program::Program;
+
+/// How long a program waits at its first instruction for its decision.
+const DECISION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a cell needs beside the permit.
 pub(crate) struct Setting<'a> {
@@ -43,11 +48,25 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
             hidden: setting.hidden,
             tmp_bytes_max: scope.limits.tmp_bytes,
         },
+        exec: exec_gate(scope.exec_check),
         network: Network::Loopback,
+        egress: placet_sandbox::Egress::Unbrokered,
         limits: limits(scope),
         lease: Duration::from_millis(permit.claims().lease.interval_ms),
         door: setting.client.is_some(),
         client: setting.client,
+    }
+}
+
+fn exec_gate(check: ExecCheck) -> ExecGate {
+    ExecGate {
+        rule: match check {
+            ExecCheck::Image => ExecRule::Any,
+            ExecCheck::Decide => ExecRule::Ask {
+                patience: DECISION_PATIENCE,
+            },
+        },
+        refused: OnRefusal::EndProcess,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod attest;
 mod call;
 mod cell;
 pub mod door;
+mod gate;
 mod program;
 mod run;
 mod signals;

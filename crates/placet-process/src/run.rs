@@ -29,6 +29,7 @@ use zeroize::Zeroizing;
 use crate::call::{Call, CallError, Command, GATEWAY};
 use crate::cell::{self, Setting};
 use crate::door;
+use crate::gate::{Keeper, Root};
 use crate::signals::Signals;
 use crate::supervise::{Supervised, Supervisor};
 
@@ -116,7 +117,8 @@ pub enum RunError {
 /// A permitted call on its way to a cell.
 struct Admitted {
     permit: Permit,
-    pep_gateway: GatewayName,
+    depth: u32,
+    environment: Fixed<Environment>,
 }
 
 impl Gateway {
@@ -131,7 +133,7 @@ impl Gateway {
         let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
         let environment = environment(&link)?;
         let mut pep = self.pep(&link)?;
-        let body = submit_body(&call, command, &environment, &pep);
+        let body = submit_body(&call, command.door, &environment, &pep);
         let permitted = match link.ask(&Request::Submit(Box::new(body)))? {
             Response::Permitted(permitted) => permitted,
             Response::Denied {
@@ -147,14 +149,19 @@ impl Gateway {
             }
             other => return Err(unexpected(other)),
         };
-        let admitted = match self.admit(&mut pep, &call, &environment, &permitted) {
-            Ok(admitted) => admitted,
+        let permit = match self.admit(&mut pep, &call, &environment, &permitted) {
+            Ok(permit) => permit,
             Err(refusal) => {
                 report_refusal(&mut link, &permitted, &refusal);
                 return Err(RunError::Refused(refusal));
             }
         };
-        self.carry_out(link, &call, admitted)
+        let admitted = Admitted {
+            permit,
+            depth: permitted.grant.depth,
+            environment,
+        };
+        self.carry_out(link, &call, &admitted)
     }
 
     /// Says what would be decided about a command.
@@ -171,32 +178,33 @@ impl Gateway {
         let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
         let environment = environment(&link)?;
         let pep = self.pep(&link)?;
-        let body = submit_body(&call, command, &environment, &pep);
+        let body = submit_body(&call, command.door, &environment, &pep);
         match link.ask(&Request::Preview(Box::new(body)))? {
             Response::Previewed(preview) => Ok((call, *preview)),
             other => Err(unexpected(other)),
         }
     }
 
-    fn pep(&self, link: &Connection) -> Result<Pep, RunError> {
+    pub(crate) fn pep(&self, link: &Connection) -> Result<Pep, RunError> {
         let pins = pins(&self.policy, link.welcome())?;
         let keys = |error: String| RunError::Keys(error);
         let gateway = GatewayName::parse(GATEWAY).map_err(|error| keys(error.to_string()))?;
         Pep::new(pins, gateway, holder()?).map_err(|error: PinError| keys(error.to_string()))
     }
 
-    fn admit(
+    /// Verifies what the node released against the call; reports nothing.
+    pub(crate) fn admit(
         &self,
         pep: &mut Pep,
         call: &Call,
         environment: &Fixed<Environment>,
         permitted: &PermittedBody,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Permit, Refusal> {
         let receipt = Receipt {
             entry: permitted.entry.clone().into_bytes(),
             proof: permitted.proof.clone().into_bytes(),
         };
-        let permit = pep.admit(
+        pep.admit(
             &permitted.artifact,
             &receipt,
             &AdmittedCall {
@@ -207,26 +215,19 @@ impl Gateway {
                 policy: &permitted.active,
                 now: self.clock.wall(),
             },
-        )?;
-        Ok(Admitted {
-            permit,
-            pep_gateway: pep.gateway().clone(),
-        })
+        )
     }
 
     fn carry_out(
         &self,
         mut link: Connection,
         call: &Call,
-        admitted: Admitted,
+        admitted: &Admitted,
     ) -> Result<Outcome, RunError> {
-        let Admitted {
-            permit,
-            pep_gateway,
-        } = admitted;
+        let permit = &admitted.permit;
         let exec = permit.exec();
         let mut signals = Signals::take_over().map_err(RunError::Signals)?;
-        let waiting = match self.build(&permit, call) {
+        let waiting = match self.build(permit, call) {
             Ok(waiting) => waiting,
             Err(error) => {
                 // Authorized and never started: it lapses now rather than when its window ends.
@@ -238,7 +239,7 @@ impl Gateway {
         let start = Request::Start {
             artifact: permit.artifact(),
             exec,
-            gateway: pep_gateway,
+            gateway: permit.claims().aud.clone(),
         };
         match link.ask(&start)? {
             Response::Recorded { .. } => {}
@@ -255,14 +256,14 @@ impl Gateway {
             }
             other => return Err(unexpected(other)),
         }
-        let mut cell = match release(waiting, &permit) {
+        let mut cell = match release(waiting, permit) {
             Ok(cell) => cell,
             Err(error) => {
                 self.report(Some(link), end_body(exec, RunEnd::Failed, None, None))?;
                 return Err(RunError::Exec(error));
             }
         };
-        self.supervise(link, &permit, &mut signals, &mut cell)
+        self.supervise(link, call, admitted, &mut signals, &mut cell)
     }
 
     fn build(&self, permit: &Permit, call: &Call) -> Result<WaitingCell, SandboxError> {
@@ -281,10 +282,12 @@ impl Gateway {
     fn supervise(
         &self,
         link: Connection,
-        permit: &Permit,
+        call: &Call,
+        admitted: &Admitted,
         signals: &mut Signals,
         cell: &mut RunningCell,
     ) -> Result<Outcome, RunError> {
+        let permit = &admitted.permit;
         let exec = permit.exec();
         let mut door = cell
             .door()
@@ -303,6 +306,15 @@ impl Gateway {
             link: Some(link),
             relink: &|| self.relink(exec),
             signals,
+            keeper: Keeper::new(
+                self,
+                Root {
+                    permit,
+                    params: &call.params,
+                    environment: &admitted.environment,
+                    depth: admitted.depth,
+                },
+            ),
         };
         let Supervised { exit, cause, link } = supervisor.run(cell)?;
         if let Some(door) = &mut door {
@@ -401,15 +413,15 @@ fn holder() -> Result<SigningKey, RunError> {
     Ok(SigningKey::from_seed(&seed))
 }
 
-fn submit_body(
+pub(crate) fn submit_body(
     call: &Call,
-    command: &Command,
+    door: Option<ExecutionId>,
     environment: &Fixed<Environment>,
     pep: &Pep,
 ) -> SubmitBody {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     SubmitBody {
-        door: command.door,
+        door,
         environment: environment.clone(),
         holder: pep.holder(),
         intent: text(call.intent.to_canonical().unwrap_or_default()),
@@ -429,7 +441,7 @@ fn report_refusal(link: &mut Connection, permitted: &PermittedBody, refusal: &Re
     drop(link.ask(&request));
 }
 
-fn unexpected(response: Response) -> RunError {
+pub(crate) fn unexpected(response: Response) -> RunError {
     match response {
         Response::Error(denial) => RunError::Unavailable(denial),
         _ => RunError::Link(LinkError::Unexpected),

@@ -10,6 +10,7 @@ use placet_sandbox::{EndedBy, Exit, RunningCell, SandboxError};
 use placet_types::{DenialCode, ExecutionId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::gate::Keeper;
 use crate::signals::Signals;
 
 /// How often a lost node is looked for.
@@ -25,6 +26,7 @@ pub(crate) struct Supervisor<'a> {
     /// Finds the node again and takes the execution up there.
     pub(crate) relink: &'a dyn Fn() -> Option<(Connection, Option<DenialCode>)>,
     pub(crate) signals: &'a mut Signals,
+    pub(crate) keeper: Keeper<'a>,
 }
 
 /// How a supervised cell ended.
@@ -43,7 +45,7 @@ impl Supervisor<'_> {
             let until = match self.watch.verdict(now) {
                 Verdict::End(cause) => {
                     let exit = cell.terminate()?;
-                    return Ok(self.over(exit, Some(cause)));
+                    return Ok(self.over(cell, exit, Some(cause)));
                 }
                 Verdict::Continue { until } => until,
             };
@@ -56,13 +58,18 @@ impl Supervisor<'_> {
             self.wait(cell, patience);
             if let Some(exit) = cell.try_wait()? {
                 let cause = cause_of(&exit, self.watch.verdict(self.clock.monotonic()));
-                return Ok(self.over(exit, cause));
+                return Ok(self.over(cell, exit, cause));
             }
             for signal in self.signals.pending() {
                 // A worker that has just ended needs no signal.
                 drop(cell.signal(signal));
             }
             self.hear(cell);
+            if let Some(gate) = cell.gate()
+                && let Some(cause) = self.keeper.attend(gate, self.clock.monotonic())
+            {
+                self.take(Event::Ending(cause));
+            }
         }
     }
 
@@ -70,6 +77,8 @@ impl Supervisor<'_> {
     fn wait(&self, cell: &RunningCell, patience: Duration) {
         let mut fds: Vec<BorrowedFd<'_>> = vec![cell.pidfd(), self.signals.as_fd()];
         fds.extend(self.link.as_ref().map(|link| link.as_fd()));
+        fds.extend(cell.gate().map(|gate| gate.as_fd()));
+        fds.extend(self.keeper.as_fd());
         let mut fds: Vec<PollFd<'_>> = fds
             .iter()
             .map(|fd| PollFd::new(fd, PollFlags::IN))
@@ -126,7 +135,10 @@ impl Supervisor<'_> {
         self.watch.take(event, self.clock.monotonic());
     }
 
-    fn over(self, exit: Exit, cause: Option<DenialCode>) -> Supervised {
+    fn over(mut self, cell: &RunningCell, exit: Exit, cause: Option<DenialCode>) -> Supervised {
+        if let Some(gate) = cell.gate() {
+            self.keeper.finish(gate);
+        }
         Supervised {
             exit,
             cause,

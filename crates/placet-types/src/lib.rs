@@ -26,5 +26,5 @@ pub use id::{ActionName, DomainName, ExecutionId, GatewayName, Index, PrincipalI
 pub use intent::{Asked, Intent, ProcessParams, ResourceRef};
 pub use key::{KeyId, PublicKey, Signature, SigningKey};
 pub use path::{AbsPath, PathSet};
-pub use scope::{Limits, Network, Scope};
+pub use scope::{ExecCheck, Limits, Network, Scope};
 pub use time::{Millis, Seconds};

@@ -16,6 +16,9 @@ pub struct Scope {
     pub env: BTreeSet<String>,
     /// Programs that may be started: files, or trees of files.
     pub exec: PathSet,
+    /// What stands before each program that is started, beyond `exec`.
+    #[serde(default, skip_serializing_if = "ExecCheck::is_image")]
+    pub exec_check: ExecCheck,
     /// Whether programs that stand in a writable tree may be started.
     pub exec_in_writable: bool,
     /// Bounds on resources.
@@ -26,6 +29,30 @@ pub struct Scope {
     pub read: PathSet,
     /// Trees that may be written.
     pub write: PathSet,
+}
+
+/// What stands before each program that an execution starts.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecCheck {
+    /// Its image is identified before its first instruction; what nobody could look at afterwards
+    /// does not start.
+    #[default]
+    Image,
+    /// As well, it is an intent of its own: decided by policy and recorded before it runs.
+    Decide,
+}
+
+impl ExecCheck {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands out references"
+    )]
+    fn is_image(&self) -> bool {
+        *self == Self::Image
+    }
 }
 
 /// Which network peers an execution may reach.
@@ -65,6 +92,8 @@ pub enum Excess {
     Write(AbsPath),
     /// A program that may not be started.
     Exec(AbsPath),
+    /// Starting programs that nobody decided about.
+    ExecCheck,
     /// Starting programs from writable trees.
     ExecInWritable,
     /// An environment variable that may not be passed on.
@@ -90,6 +119,7 @@ impl Scope {
         Self {
             env: self.env.intersection(&other.env).cloned().collect(),
             exec: self.exec.intersect(&other.exec),
+            exec_check: self.exec_check.max(other.exec_check),
             exec_in_writable: self.exec_in_writable && other.exec_in_writable,
             limits: self.limits.intersect(&other.limits),
             network,
@@ -108,6 +138,7 @@ impl Scope {
             .map(Excess::Read)
             .or_else(|| beyond(&self.write, &outer.write).map(Excess::Write))
             .or_else(|| beyond(&self.exec, &outer.exec).map(Excess::Exec))
+            .or_else(|| (self.exec_check < outer.exec_check).then_some(Excess::ExecCheck))
             .or_else(|| {
                 (self.exec_in_writable && !outer.exec_in_writable).then_some(Excess::ExecInWritable)
             })
@@ -190,12 +221,15 @@ mod tests {
 
     fn scope() -> impl Strategy<Value = Scope> {
         let env = prop::collection::btree_set("[A-C]", 0..3);
-        (env, paths(), any::<bool>(), limits(), paths(), paths()).prop_map(
-            |(env, exec, exec_in_writable, limits, read, write)| {
+        let check = prop_oneof![Just(ExecCheck::Image), Just(ExecCheck::Decide)];
+        let exec = (paths(), check, any::<bool>());
+        (env, exec, limits(), paths(), paths()).prop_map(
+            |(env, (exec, exec_check, exec_in_writable), limits, read, write)| {
                 let network = Network::None;
                 Scope {
                     env,
                     exec,
+                    exec_check,
                     exec_in_writable,
                     limits,
                     network,

@@ -11,8 +11,8 @@ use placet_artifact::Claims;
 use placet_artifact::claims::{Actor, ArtifactId, NumericDate, Thumbprint};
 use placet_artifact::verify::Step;
 use placet_types::{
-    ActionName, Commitment, DenialCode, Digest, DomainName, ExecutionId, GatewayName, PrincipalId,
-    ProfileName, Scope,
+    ActionName, Commitment, DenialCode, Digest, DomainName, ExecCheck, ExecutionId, GatewayName,
+    PrincipalId, ProfileName, Scope,
 };
 
 use super::{ATTACKER_SEED, key, paths, salt};
@@ -164,6 +164,9 @@ fn granted_scope() -> Vec<Alteration> {
             scope(c, |s| s.env.extend(["PATH".to_owned()]));
         }),
         granted("scope.exec", |c| scope(c, |s| s.exec = paths(&["/"]))),
+        granted("scope.exec_check", |c| {
+            scope(c, |s| s.exec_check = ExecCheck::Decide)
+        }),
         granted("scope.exec_in_writable", |c| {
             scope(c, |s| s.exec_in_writable = true)
         }),

@@ -30,7 +30,7 @@ use placet_tlog::{
 };
 use placet_types::canonical::Json;
 use placet_types::{
-    AbsPath, ActionName, Asked, Commitment, Digest, DomainName, ExecutionId, FixedScope,
+    AbsPath, ActionName, Asked, Commitment, Digest, DomainName, ExecCheck, ExecutionId, FixedScope,
     GatewayName, Intent, Limits, Millis, Network, PathSet, PrincipalId, ProfileName, ResourceRef,
     Salt, Scope, Seconds, SigningKey,
 };
@@ -93,6 +93,7 @@ pub(crate) fn scope() -> Scope {
     Scope {
         env: BTreeSet::from(["LANG".to_owned()]),
         exec: paths(&["/usr/bin"]),
+        exec_check: ExecCheck::default(),
         exec_in_writable: false,
         limits: Limits {
             cpu_secs: 60,

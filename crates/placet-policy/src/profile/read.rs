@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use placet_types::{AbsPath, Limits, ProfileName, Seconds};
+use placet_types::{AbsPath, ExecCheck, Limits, ProfileName, Seconds};
 use serde::Deserialize;
 
 use super::{Base, Profile, Template};
@@ -25,6 +25,8 @@ struct FileProfile {
     exec: Vec<String>,
     #[serde(default)]
     env: Vec<String>,
+    #[serde(default)]
+    exec_check: ExecCheck,
     #[serde(default)]
     exec_in_writable: bool,
     lifetime: Duration,
@@ -83,6 +85,7 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
         write,
         exec,
         env,
+        exec_check: parsed.exec_check,
         exec_in_writable: parsed.exec_in_writable,
         limits: limits(&parsed.limits),
         lifetime: Seconds::new(parsed.lifetime.0),

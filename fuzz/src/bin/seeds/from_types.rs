@@ -38,6 +38,7 @@ pub(crate) fn scope() -> Scope {
     Scope {
         env: BTreeSet::from(["LANG".to_owned()]),
         exec: paths(&["/usr/bin"]),
+        exec_check: placet_types::ExecCheck::Decide,
         exec_in_writable: false,
         limits: Limits {
             cpu_secs: 60,
