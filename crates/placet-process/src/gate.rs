@@ -8,6 +8,10 @@
 //! It runs in the cell that is there already. So a permit that asks for a narrower scope or an earlier
 //! end than the cell has is no permit for it: that takes a cell of its own, by `placet run`. And an
 //! order to end one of these executions ends the whole tree, which is all that can be ended.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every answer but the awaited ones is out of turn, whatever kinds there will be"
+)]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -191,12 +195,9 @@ impl<'a> Keeper<'a> {
             return known.is_some();
         }
         let parent = self.parent_of(call);
-        let decided = match self.submit(&key, call, parent) {
-            Ok(decided) => decided,
-            Err(_) => {
-                self.note("because no decision was reached", call);
-                return false;
-            }
+        let Ok(decided) = self.submit(&key, call, parent) else {
+            self.note("because no decision was reached", call);
+            return false;
         };
         self.execs.extend(decided.map(|exec| (call.id, exec)));
         if self.known.len() < KNOWN_MAX {

@@ -54,6 +54,18 @@ pub enum LinkError {
     Unexpected,
 }
 
+/// A node that leaves may close while it is greeted.
+fn closed(error: io::Error) -> LinkError {
+    if matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    ) {
+        LinkError::Closed
+    } else {
+        LinkError::Io(error)
+    }
+}
+
 impl Connection {
     /// Greets the node at the other end of `stream`.
     ///
@@ -64,8 +76,8 @@ impl Connection {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut stream = stream;
-        wire::write(&mut stream, &Request::Hello { version: VERSION })?;
-        let welcome = match wire::read(&mut stream)? {
+        wire::write(&mut stream, &Request::Hello { version: VERSION }).map_err(closed)?;
+        let welcome = match wire::read(&mut stream).map_err(closed)? {
             Some(Response::Welcome(welcome)) => *welcome,
             Some(Response::Error(denial)) => return Err(LinkError::Refused(denial.reason)),
             Some(_) => return Err(LinkError::Unexpected),

@@ -43,6 +43,17 @@ pub enum StartError {
 ///
 /// [`StartError::NotRunning`] when none does.
 pub fn connect(dir: &DomainDir) -> Result<Connection, StartError> {
+    // A node that leaves, or was killed, closes what it does not serve any more; soon there is none.
+    for _ in 0..LEAVING_LOOKS {
+        match connect_once(dir) {
+            Err(StartError::Link(LinkError::Closed)) => thread::sleep(LEAVING_LOOK),
+            other => return other,
+        }
+    }
+    connect_once(dir)
+}
+
+fn connect_once(dir: &DomainDir) -> Result<Connection, StartError> {
     match UnixStream::connect(dir.socket()) {
         Ok(stream) => Ok(Connection::greet(stream)?),
         Err(error)
@@ -63,21 +74,16 @@ pub fn connect(dir: &DomainDir) -> Result<Connection, StartError> {
 ///
 /// [`StartError`]; a node that did not come up says why.
 pub fn connect_or_start(dir: &DomainDir, program: &Path) -> Result<Connection, StartError> {
-    // A node that is about to leave closes what it does not serve any more; soon there is none.
-    for _ in 0..LEAVING_LOOKS {
+    // One that was just started may leave before it is reached; the next attempt starts another.
+    for _ in 0..3 {
         match connect(dir) {
             Err(StartError::NotRunning) => {}
-            Err(StartError::Link(LinkError::Closed)) => {
-                thread::sleep(LEAVING_LOOK);
-                continue;
-            }
             other => return other,
         }
         let turn = Turn::take(dir)?;
         // Someone else may have started one while this process waited for its turn.
         match connect(dir) {
             Err(StartError::NotRunning) => start(dir, program)?,
-            Err(StartError::Link(LinkError::Closed)) => {}
             other => return other,
         }
         drop(turn);

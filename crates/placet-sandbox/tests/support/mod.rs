@@ -23,6 +23,8 @@ use placet_sandbox::{
 pub(crate) const ACT: &str = "--act";
 /// Tells the run as an unprivileged user of a copy of the suite that is setuid root.
 pub(crate) const SETUID_COPY: &str = "PLACET_TEST_SETUID_COPY";
+/// Tells that this process runs in a group of its own.
+const OWN_GROUP: &str = "PLACET_TEST_OWN_GROUP";
 /// An id that owns nothing here and needs no name.
 const USER: u32 = 54_321;
 
@@ -52,6 +54,9 @@ pub(crate) fn main_of(tests: &[Test], acts: &[Act], gated_too: bool) -> ExitCode
         chosen.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
+    if std::env::var_os(OWN_GROUP).is_none() {
+        return in_own_group(&arguments);
+    }
     let mut failed = run(&chosen);
     if gated_too {
         GATED.store(true, Ordering::SeqCst);
@@ -61,6 +66,22 @@ pub(crate) fn main_of(tests: &[Test], acts: &[Act], gated_too: bool) -> ExitCode
         failed += 1;
     }
     if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs this suite again, in a process group that has a parent outside of it. Started from a job whose
+/// shell has gone, the suite's own group is orphaned, and the kernel stops nothing in such a group.
+fn in_own_group(arguments: &[String]) -> ExitCode {
+    let mut command = command(&own_executable());
+    let status = command
+        .args(arguments)
+        .env(OWN_GROUP, "1")
+        .process_group(0)
+        .status();
+    if status.unwrap().success() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -21,6 +21,7 @@ mod executions;
 mod explain;
 mod gateway;
 mod input;
+mod inside;
 mod lineage;
 mod log;
 mod many;

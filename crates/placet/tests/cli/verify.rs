@@ -231,7 +231,7 @@ fn true_parts_in_the_wrong_place_are_refused() {
     for (name, bundle, step) in cases {
         assert_eq!(stranger.refused(&bundle), step, "{name}");
     }
-    let of_the_end = bundle(&domain, "6");
+    let of_the_end = domain.json(&["log", "proof", "6", "--bundle"]);
     for (member, step) in [("artifact", "artifact"), ("disclosed", "parameters")] {
         let mut forged = of_the_end.clone();
         forged[member] = first[member].clone();
