@@ -172,6 +172,7 @@ impl Authority {
             keys.artifact.public(),
         );
         let writer = Writer {
+            queue: Arc::clone(&queue),
             log,
             durable: Arc::clone(&durable),
             on_ending,
@@ -412,7 +413,7 @@ impl Authority {
             .sequencer
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        sequencer.as_ref().is_some_and(Sequencing::is_running)
+        !self.queue.is_closed() && sequencer.as_ref().is_some_and(Sequencing::is_running)
     }
 
     /// Takes no more work, finishes what waits, saves the fold, and says how the log did.

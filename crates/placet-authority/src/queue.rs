@@ -110,6 +110,11 @@ impl<T> Queue<T> {
         Batch::Items(items)
     }
 
+    /// Whether it takes no more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Takes no more; what waits is still handed out.
     pub(crate) fn close(&self) {
         self.lock().closed = true;

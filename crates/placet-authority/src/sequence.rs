@@ -62,6 +62,7 @@ pub(crate) struct Sequencing {
 
 /// The second stage.
 pub(crate) struct Writer {
+    pub(crate) queue: Arc<Queue<Work>>,
     pub(crate) log: Box<dyn Sequencer>,
     pub(crate) durable: Arc<RwLock<State>>,
     pub(crate) on_ending: OnEnding,
@@ -129,6 +130,7 @@ impl Sequence {
             sign_spread(&self.keys, &drafts)
         };
         let Some(signed) = signed else {
+            self.queue.close();
             drafts.into_iter().for_each(|draft| draft.then.fail());
             return Err(AppendError::Stopped);
         };
@@ -217,6 +219,8 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
+                // Closed before anyone is told, so that who is told finds nothing open.
+                self.queue.close();
                 batch.into_iter().for_each(|one| one.draft.then.fail());
                 Err(error)
             }

@@ -145,6 +145,7 @@ fn bytes_at_rest() {
         started.expect("the log is written").expect("it starts");
         let usage = Usage {
             cpu_ms: 12,
+            network: None,
             rss_kib_max: 30_000,
             wall_ms: 345,
         };

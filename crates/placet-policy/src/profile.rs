@@ -8,7 +8,8 @@ mod read;
 use std::collections::BTreeSet;
 
 use placet_types::{
-    AbsPath, Denial, DenialCode, ExecCheck, Limits, Network, PathSet, ProfileName, Scope, Seconds,
+    AbsPath, Denial, DenialCode, ExecCheck, Limits, Network, PathSet, PeerRule, ProfileName, Scope,
+    Seconds,
 };
 
 pub(crate) use read::read;
@@ -25,6 +26,7 @@ pub struct Profile {
     exec_check: ExecCheck,
     exec_in_writable: bool,
     limits: Limits,
+    network: BTreeSet<PeerRule>,
     lifetime: Seconds,
     lease_secs: Seconds,
     staleness_secs: Seconds,
@@ -127,7 +129,7 @@ impl Profile {
             exec_check: self.exec_check,
             exec_in_writable: self.exec_in_writable,
             limits: self.limits,
-            network: Network::None,
+            network: Network::peers(&self.network),
             read: fill(&self.read, vars)?,
             write: fill(&self.write, vars)?,
         }

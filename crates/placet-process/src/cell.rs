@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use placet_enforce::Permit;
 use placet_sandbox::{
-    CellSpec, ExecGate, ExecRule, Limits, Network, OnRefusal, Paths, Program as CellProgram,
+    CellSpec, Egress, EgressRules, ExecGate, ExecRule, Limits, Network, OnRefusal, Others, Paths,
+    Peers, Program as CellProgram,
 };
 use placet_types::{AbsPath, ExecCheck, PathSet, ProcessParams, Scope};
 
@@ -50,12 +51,29 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
         },
         exec: exec_gate(scope.exec_check),
         network: Network::Loopback,
-        egress: placet_sandbox::Egress::Unbrokered,
+        egress: egress(&scope.network),
         limits: limits(scope),
         lease: Duration::from_millis(permit.claims().lease.interval_ms),
         door: setting.client.is_some(),
         client: setting.client,
     }
+}
+
+/// Whom the supervisor connects the tree to. Without any peer nobody has to look at connects: the
+/// network leads nowhere.
+fn egress(network: &placet_types::Network) -> Egress {
+    let peers: Vec<Peers> = network
+        .rules()
+        .filter_map(|rule| Peers::network(rule.address(), rule.prefix(), rule.ports()))
+        .collect();
+    if peers.is_empty() {
+        return Egress::Unbrokered;
+    }
+    Egress::Brokered(EgressRules {
+        peers,
+        sockets: Vec::new(),
+        others: Others::Refuse,
+    })
 }
 
 fn exec_gate(check: ExecCheck) -> ExecGate {

@@ -1,4 +1,4 @@
-//! What a governed tree starts: noted, and decided where the scope says so.
+//! What a governed tree starts and whom it connects to: noted, and decided where the scope says so.
 //!
 //! The sandbox stops each program before its first instruction and says what it is. Under
 //! [`ExecCheck::Image`] this end only takes note of what was refused. Under [`ExecCheck::Decide`]
@@ -22,8 +22,11 @@ use placet_authority::node::wire::{EndBody, Request, Response};
 use placet_authority::node::{Connection, Pushed};
 use placet_decision::DEPTH_MAX;
 use placet_enforce::{Pep, Permit};
-use placet_evidence::{Environment, RunEnd};
-use placet_sandbox::{ExecCall, ExecId, ExecReport, ExecVerdict, Gate, Refusal};
+use placet_evidence::{Environment, NetworkUsage, RunEnd};
+use placet_sandbox::{
+    Broker, ConnectReport, ExecCall, ExecId, ExecReport, ExecVerdict, Gate, Peer, Refusal,
+    RunningCell, Traffic,
+};
 use placet_types::{AbsPath, DenialCode, Digest, ExecutionId, Fixed, PrincipalId, ProcessParams};
 
 use crate::call::Call;
@@ -55,7 +58,8 @@ pub(crate) struct Keeper<'a> {
     execs: BTreeMap<ExecId, ExecutionId>,
     /// Executions below the root that were started, with their parents and depths.
     below: BTreeMap<ExecutionId, (ExecutionId, u32)>,
-    notes: BTreeMap<&'static str, Note>,
+    notes: BTreeMap<(DenialCode, &'static str), Note>,
+    network: NetworkUsage,
     noted: Duration,
     ending: Option<DenialCode>,
 }
@@ -85,6 +89,7 @@ impl<'a> Keeper<'a> {
             execs: BTreeMap::new(),
             below: BTreeMap::new(),
             notes: BTreeMap::new(),
+            network: NetworkUsage::default(),
             noted: Duration::ZERO,
             ending: None,
         }
@@ -95,11 +100,9 @@ impl<'a> Keeper<'a> {
         self.link.as_ref().map(|(link, _)| link.as_fd())
     }
 
-    /// Takes what the gate reports and what the node says; gives the first order to end.
-    pub(crate) fn attend(&mut self, gate: &Gate, now: Duration) -> Option<DenialCode> {
-        for report in gate.reports() {
-            self.take(gate, report);
-        }
+    /// Takes what gate and broker report and what the node says; gives the first order to end.
+    pub(crate) fn attend(&mut self, cell: &RunningCell, now: Duration) -> Option<DenialCode> {
+        self.take_reports(cell);
         self.hear();
         if now.saturating_sub(self.noted) >= NOTE_EVERY && !self.notes.is_empty() {
             self.noted = now;
@@ -108,12 +111,27 @@ impl<'a> Keeper<'a> {
         self.ending
     }
 
-    /// The tree is gone: takes the last reports, and ends what stands below the execution.
-    pub(crate) fn finish(&mut self, gate: &Gate) {
-        for report in gate.reports() {
-            self.take(gate, report);
+    fn take_reports(&mut self, cell: &RunningCell) {
+        if let Some(gate) = cell.gate() {
+            for report in gate.reports() {
+                self.take(gate, report);
+            }
         }
+        for report in cell.broker().map(Broker::reports).unwrap_or_default() {
+            self.take_connect(report);
+        }
+    }
+
+    /// The tree is gone: takes the last reports, ends what stands below the execution, and gives what
+    /// went over the network, where there was one.
+    pub(crate) fn finish(&mut self, cell: &RunningCell) -> Option<NetworkUsage> {
+        self.take_reports(cell);
         self.record_notes();
+        self.end_below();
+        cell.broker().map(|_| self.network)
+    }
+
+    fn end_below(&mut self) {
         let below: Vec<ExecutionId> = self.below.keys().copied().collect();
         for exec in below {
             let end = EndBody {
@@ -156,10 +174,37 @@ impl<'a> Keeper<'a> {
         }
     }
 
+    fn take_connect(&mut self, report: ConnectReport) {
+        let usage = &mut self.network;
+        match report {
+            // Nobody is asked: what is not listed is refused.
+            ConnectReport::Asked(_) => {}
+            ConnectReport::Opened(_) => usage.opened = usage.opened.saturating_add(1),
+            ConnectReport::Failed { .. } => usage.failed = usage.failed.saturating_add(1),
+            ConnectReport::Closed { bytes, .. } => {
+                let bytes = bytes.unwrap_or(Traffic {
+                    sent: 0,
+                    received: 0,
+                });
+                usage.sent_bytes = usage.sent_bytes.saturating_add(bytes.sent);
+                usage.received_bytes = usage.received_bytes.saturating_add(bytes.received);
+            }
+            ConnectReport::Refused { call, .. } => {
+                usage.refused = usage.refused.saturating_add(1);
+                let kind = "a connection was refused";
+                self.count((DenialCode::ScopeExceeded, kind), peer(&call.to));
+            }
+        }
+    }
+
     fn note(&mut self, kind: &'static str, call: &ExecCall) {
         let path = call.image.as_ref().map(|image| image.path.as_path());
         let path = path.map_or_else(String::new, |path| path.to_string_lossy().into_owned());
-        if self.notes.len() >= NOTES_MAX && !self.notes.contains_key(kind) {
+        self.count((DenialCode::RuntimeIntegrity, kind), path);
+    }
+
+    fn count(&mut self, kind: (DenialCode, &'static str), path: String) {
+        if self.notes.len() >= NOTES_MAX && !self.notes.contains_key(&kind) {
             return;
         }
         let note = self.notes.entry(kind).or_insert_with(|| Note {
@@ -171,11 +216,11 @@ impl<'a> Keeper<'a> {
     }
 
     fn record_notes(&mut self) {
-        for (kind, note) in std::mem::take(&mut self.notes) {
+        for ((code, kind), note) in std::mem::take(&mut self.notes) {
             let signal = Request::Signal {
-                code: DenialCode::RuntimeIntegrity,
+                code,
                 count: note.count,
-                detail: format!("a program was not started, {kind}: {}", note.last),
+                detail: format!("{kind}: {}", note.last),
                 ends: false,
                 exec: self.root.permit.exec(),
             };
@@ -186,7 +231,10 @@ impl<'a> Keeper<'a> {
 
     fn decide(&mut self, call: &ExecCall) -> bool {
         let Some(key) = self.key(call) else {
-            self.note("because it cannot be written in a record", call);
+            self.note(
+                "a program was not started, because it cannot be written in a record",
+                call,
+            );
             return false;
         };
         if let Some(known) = self.known.get(&key) {
@@ -196,7 +244,10 @@ impl<'a> Keeper<'a> {
         }
         let parent = self.parent_of(call);
         let Ok(decided) = self.submit(&key, call, parent) else {
-            self.note("because no decision was reached", call);
+            self.note(
+                "a program was not started, because no decision was reached",
+                call,
+            );
             return false;
         };
         self.execs.extend(decided.map(|exec| (call.id, exec)));
@@ -374,16 +425,26 @@ impl<'a> Keeper<'a> {
     }
 }
 
+fn peer(to: &Peer) -> String {
+    match to {
+        Peer::Tcp(to) => format!("{to} over TCP"),
+        Peer::NotTcp(to) => format!("{to}, not over TCP"),
+        Peer::Socket(path) => path.to_string_lossy().into_owned(),
+    }
+}
+
 fn words(why: Refusal) -> &'static str {
     match why {
-        Refusal::Unreadable => "because its file cannot be read",
-        Refusal::Changed => "because its file changed while it was read",
-        Refusal::TooLarge => "because its file is larger than is read",
-        Refusal::Nameless => "because its file has no name in any directory",
-        Refusal::Interpreter => "because it is a program interpreter",
-        Refusal::Unlisted => "because it is not listed",
-        Refusal::Denied => "because policy denies it",
-        Refusal::Unanswered => "because no answer came in time",
-        _ => "for another reason",
+        Refusal::Unreadable => "a program was not started, because its file cannot be read",
+        Refusal::Changed => "a program was not started, because its file changed while it was read",
+        Refusal::TooLarge => "a program was not started, because its file is larger than is read",
+        Refusal::Nameless => {
+            "a program was not started, because its file has no name in any directory"
+        }
+        Refusal::Interpreter => "a program was not started, because it is a program interpreter",
+        Refusal::Unlisted => "a program was not started, because it is not listed",
+        Refusal::Denied => "a program was not started, because policy denies it",
+        Refusal::Unanswered => "a program was not started, because no answer came in time",
+        _ => "a program was not started, for another reason",
     }
 }

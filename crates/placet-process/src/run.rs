@@ -316,13 +316,22 @@ impl Gateway {
                 },
             ),
         };
-        let Supervised { exit, cause, link } = supervisor.run(cell)?;
+        let Supervised {
+            exit,
+            cause,
+            network,
+            link,
+        } = supervisor.run(cell)?;
         if let Some(door) = &mut door {
             door.close();
         }
         let wall = self.clock.monotonic().saturating_sub(began);
         // Before the children are waited for: this record is what ends their authority.
-        self.report(link, ended(exec, &exit, cause, wall))?;
+        let mut end = ended(exec, &exit, cause, wall);
+        if let Some(usage) = &mut end.usage {
+            usage.network = network;
+        }
+        self.report(link, end)?;
         drop(door);
         Ok(match cause {
             Some(cause) => Outcome::Terminated { exec, cause },
@@ -473,6 +482,7 @@ fn ended(exec: ExecutionId, exit: &Exit, cause: Option<DenialCode>, wall: Durati
     let usage = Usage {
         cpu_ms: millis(exit.user.saturating_add(exit.system)),
         rss_kib_max: exit.max_rss_bytes / 1024,
+        network: None,
         wall_ms: millis(wall),
     };
     let exit = Some(recorded_exit(exit.status));

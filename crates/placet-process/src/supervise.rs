@@ -6,6 +6,7 @@ use std::time::Duration;
 use placet_authority::clock::Clock;
 use placet_authority::node::{Connection, Pushed};
 use placet_enforce::{Event, Verdict, Watch};
+use placet_evidence::NetworkUsage;
 use placet_sandbox::{EndedBy, Exit, RunningCell, SandboxError};
 use placet_types::{DenialCode, ExecutionId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -34,6 +35,8 @@ pub(crate) struct Supervised {
     pub(crate) exit: Exit,
     /// Why it was ended, if it was.
     pub(crate) cause: Option<DenialCode>,
+    /// What went over the network, where there was one.
+    pub(crate) network: Option<NetworkUsage>,
     pub(crate) link: Option<Connection>,
 }
 
@@ -65,9 +68,7 @@ impl Supervisor<'_> {
                 drop(cell.signal(signal));
             }
             self.hear(cell);
-            if let Some(gate) = cell.gate()
-                && let Some(cause) = self.keeper.attend(gate, self.clock.monotonic())
-            {
+            if let Some(cause) = self.keeper.attend(cell, self.clock.monotonic()) {
                 self.take(Event::Ending(cause));
             }
         }
@@ -78,6 +79,7 @@ impl Supervisor<'_> {
         let mut fds: Vec<BorrowedFd<'_>> = vec![cell.pidfd(), self.signals.as_fd()];
         fds.extend(self.link.as_ref().map(|link| link.as_fd()));
         fds.extend(cell.gate().map(|gate| gate.as_fd()));
+        fds.extend(cell.broker().map(|broker| broker.as_fd()));
         fds.extend(self.keeper.as_fd());
         let mut fds: Vec<PollFd<'_>> = fds
             .iter()
@@ -136,12 +138,11 @@ impl Supervisor<'_> {
     }
 
     fn over(mut self, cell: &RunningCell, exit: Exit, cause: Option<DenialCode>) -> Supervised {
-        if let Some(gate) = cell.gate() {
-            self.keeper.finish(gate);
-        }
+        let network = self.keeper.finish(cell);
         Supervised {
             exit,
             cause,
+            network,
             link: self.link,
         }
     }

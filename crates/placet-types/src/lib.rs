@@ -15,6 +15,7 @@ pub mod id;
 pub mod intent;
 pub mod key;
 pub mod path;
+pub mod peer;
 pub mod scope;
 pub mod time;
 
@@ -26,5 +27,6 @@ pub use id::{ActionName, DomainName, ExecutionId, GatewayName, Index, PrincipalI
 pub use intent::{Asked, Intent, ProcessParams, ResourceRef};
 pub use key::{KeyId, PublicKey, Signature, SigningKey};
 pub use path::{AbsPath, PathSet};
+pub use peer::PeerRule;
 pub use scope::{ExecCheck, Limits, Network, Scope};
 pub use time::{Millis, Seconds};

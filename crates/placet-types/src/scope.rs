@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::path::{AbsPath, PathSet};
+use crate::peer::{self, PeerRule};
 
 /// What an execution may touch. Everything that is not named is refused.
 ///
@@ -56,11 +57,64 @@ impl ExecCheck {
 }
 
 /// Which network peers an execution may reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Either way it has a network of its own, with nothing but a loopback interface in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
-    /// None: the execution has a network of its own with nothing but a loopback interface in it.
+    /// None.
     None,
+    /// These, over TCP, by the hand of the supervisor. Never empty, and none covers another.
+    #[serde(deserialize_with = "peers")]
+    Peers(BTreeSet<PeerRule>),
+}
+
+fn peers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<PeerRule>, D::Error> {
+    let rules = BTreeSet::<PeerRule>::deserialize(deserializer)?;
+    if rules.is_empty() || peer::without_covered(&rules) != rules {
+        return Err(serde::de::Error::custom(
+            "a list of peers is empty, or one of them covers another",
+        ));
+    }
+    Ok(rules)
+}
+
+impl Network {
+    /// These peers, in normal form.
+    #[must_use]
+    pub fn peers(rules: &BTreeSet<PeerRule>) -> Self {
+        let rules = peer::without_covered(rules);
+        if rules.is_empty() {
+            Self::None
+        } else {
+            Self::Peers(rules)
+        }
+    }
+
+    /// The peers; none for [`Network::None`].
+    pub fn rules(&self) -> impl Iterator<Item = &PeerRule> {
+        match self {
+            Self::None => None,
+            Self::Peers(rules) => Some(rules),
+        }
+        .into_iter()
+        .flatten()
+    }
+
+    /// The peers of both.
+    #[must_use]
+    pub fn intersect(&self, other: &Self) -> Self {
+        let pairs = self
+            .rules()
+            .flat_map(|ours| other.rules().filter_map(|theirs| ours.intersect(theirs)));
+        Self::peers(&pairs.collect())
+    }
+
+    fn excess_over(&self, outer: &Self) -> Option<PeerRule> {
+        self.rules()
+            .find(|rule| !outer.rules().any(|other| other.covers(rule)))
+            .copied()
+    }
 }
 
 /// Bounds on resources. Every one is always set.
@@ -98,6 +152,8 @@ pub enum Excess {
     ExecInWritable,
     /// An environment variable that may not be passed on.
     Env(String),
+    /// Network peers that may not be reached.
+    Network(PeerRule),
     /// A bound that is too high, by name.
     Limit(&'static str),
 }
@@ -113,16 +169,13 @@ impl Scope {
     /// What both scopes allow.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
-        let network = match (self.network, other.network) {
-            (Network::None, Network::None) => Network::None,
-        };
         Self {
             env: self.env.intersection(&other.env).cloned().collect(),
             exec: self.exec.intersect(&other.exec),
             exec_check: self.exec_check.max(other.exec_check),
             exec_in_writable: self.exec_in_writable && other.exec_in_writable,
             limits: self.limits.intersect(&other.limits),
-            network,
+            network: self.network.intersect(&other.network),
             read: self.read.intersect(&other.read),
             write: self.write.intersect(&other.write),
         }
@@ -148,6 +201,11 @@ impl Scope {
                     .next()
                     .cloned()
                     .map(Excess::Env)
+            })
+            .or_else(|| {
+                self.network
+                    .excess_over(&outer.network)
+                    .map(Excess::Network)
             })
             .or_else(|| self.limits.excess_over(&outer.limits).map(Excess::Limit))
     }
@@ -219,13 +277,25 @@ mod tests {
             .prop_map(|texts| PathSet::new(texts.iter().map(|t| AbsPath::parse(t).unwrap())))
     }
 
+    fn network() -> impl Strategy<Value = Network> {
+        let texts = [
+            "10.0.0.0/8:443",
+            "10.1.0.0/16:1-1000",
+            "10.1.2.3:443",
+            "0.0.0.0/0:80",
+            "[2001:db8::]/32:443",
+        ];
+        prop::collection::btree_set(prop::sample::select(texts.to_vec()), 0..4).prop_map(|texts| {
+            Network::peers(&texts.iter().map(|text| text.parse().unwrap()).collect())
+        })
+    }
+
     fn scope() -> impl Strategy<Value = Scope> {
         let env = prop::collection::btree_set("[A-C]", 0..3);
         let check = prop_oneof![Just(ExecCheck::Image), Just(ExecCheck::Decide)];
         let exec = (paths(), check, any::<bool>());
-        (env, exec, limits(), paths(), paths()).prop_map(
-            |(env, (exec, exec_check, exec_in_writable), limits, read, write)| {
-                let network = Network::None;
+        (env, exec, limits(), network(), paths(), paths()).prop_map(
+            |(env, (exec, exec_check, exec_in_writable), limits, network, read, write)| {
                 Scope {
                     env,
                     exec,

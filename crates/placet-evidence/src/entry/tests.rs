@@ -163,6 +163,7 @@ fn every_kind() -> Vec<Record> {
             time,
             usage: Some(Usage {
                 cpu_ms: 1,
+                network: None,
                 rss_kib_max: 2,
                 wall_ms: 3,
             }),

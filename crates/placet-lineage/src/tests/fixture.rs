@@ -190,6 +190,7 @@ impl Log {
             time: self.now,
             usage: exit.map(|_| Usage {
                 cpu_ms: 40,
+                network: None,
                 rss_kib_max: 2_048,
                 wall_ms: 55,
             }),

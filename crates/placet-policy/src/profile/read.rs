@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use placet_types::{AbsPath, ExecCheck, Limits, ProfileName, Seconds};
+use placet_types::{AbsPath, ExecCheck, Limits, PeerRule, ProfileName, Seconds};
 use serde::Deserialize;
 
 use super::{Base, Profile, Template};
@@ -31,6 +31,8 @@ struct FileProfile {
     exec_in_writable: bool,
     lifetime: Duration,
     limits: FileLimits,
+    #[serde(default)]
+    network: BTreeSet<PeerRule>,
     lease: FileLease,
 }
 
@@ -88,6 +90,7 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
         exec_check: parsed.exec_check,
         exec_in_writable: parsed.exec_in_writable,
         limits: limits(&parsed.limits),
+        network: parsed.network,
         lifetime: Seconds::new(parsed.lifetime.0),
         lease_secs: Seconds::new(parsed.lease.interval.0),
         staleness_secs: Seconds::new(parsed.lease.staleness.0),

@@ -155,6 +155,21 @@ fn print_node(node: &Node, out: Out) {
                 "used",
                 format!("{wall}, {cpu} of processor, {} KiB", usage.rss_kib_max),
             );
+            if let Some(network) = usage.network {
+                let placet_evidence::NetworkUsage {
+                    failed,
+                    opened,
+                    received_bytes,
+                    refused,
+                    sent_bytes,
+                } = network;
+                row(
+                    "network",
+                    format!(
+                        "{opened} connections, {failed} failed, {refused} refused; {sent_bytes} bytes sent, {received_bytes} received"
+                    ),
+                );
+            }
         }
     }
     if let Some(ran) = node.ran_ms(Some(clock().wall())) {

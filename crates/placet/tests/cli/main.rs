@@ -17,6 +17,7 @@ mod job;
 mod checks;
 mod closed;
 mod disk;
+mod egress;
 mod executions;
 mod explain;
 mod gateway;

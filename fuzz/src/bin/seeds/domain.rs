@@ -326,6 +326,7 @@ fn records(artifact: &Artifact) -> Vec<Record> {
             time,
             usage: Some(Usage {
                 cpu_ms: 1,
+                network: None,
                 rss_kib_max: 2,
                 wall_ms: 3,
             }),
