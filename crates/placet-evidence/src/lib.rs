@@ -13,11 +13,13 @@ mod entry;
 mod facts;
 pub mod proof_bundle;
 mod record;
+mod usage;
 
 pub use entry::{Entry, EntryError, Glance, Opened, PREDICATE_PREFIX};
 pub use facts::{Caller, Environment, Facts, History, Risk};
 pub use record::{
-    CheckedDenial, Decided, Ended, Erased, Exit, Genesis, Grant, Halt, Keys, KindName,
-    NetworkUsage, Operators, Outcome, PolicyActivated, PolicyRef, PrincipalRecord, PrincipalStatus,
-    Record, Refused, Revoked, RunEnd, Selector, Signal, Stage, Started, Usage,
+    CheckedDenial, Decided, Ended, Erased, Exit, Genesis, Grant, Halt, Keys, KindName, Operators,
+    Outcome, PolicyActivated, PolicyRef, PrincipalRecord, PrincipalStatus, Record, Refused,
+    Revoked, RunEnd, Selector, Signal, Stage, Started,
 };
+pub use usage::{NetworkUsage, Usage};
