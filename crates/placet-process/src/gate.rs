@@ -37,8 +37,10 @@ use crate::run::{Gateway, RunError, submit_body};
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Kinds of notes that wait at a time; each stands for any number of events.
 const NOTES_MAX: usize = 64;
-/// Distinct programs of one tree that are remembered as decided.
-const KNOWN_MAX: usize = 4096;
+/// Distinct programs that one tree may have decided. Each is a record, and an execution until the end.
+const DECIDED_MAX: usize = 4096;
+/// Execs whose execution is remembered, for what they start. Older ones count as the root's.
+const EXECS_MAX: usize = 65_536;
 
 /// The execution that the tree belongs to.
 pub(crate) struct Root<'a> {
@@ -161,8 +163,9 @@ impl<'a> Keeper<'a> {
                 gate.answer(call.id, verdict);
             }
             ExecReport::Started(call) => {
-                if call.by.is_none() {
-                    self.execs.entry(call.id).or_insert(self.root.permit.exec());
+                // The root's own program, of which nobody was asked.
+                if call.by.is_none() && !self.execs.contains_key(&call.id) {
+                    self.remember(call.id, Some(self.root.permit.exec()));
                 }
             }
             // A denial is a record already.
@@ -237,10 +240,15 @@ impl<'a> Keeper<'a> {
             );
             return false;
         };
-        if let Some(known) = self.known.get(&key) {
-            let known = *known;
-            self.execs.extend(known.map(|exec| (call.id, exec)));
+        if let Some(known) = self.known.get(&key).copied() {
+            self.remember(call.id, known);
             return known.is_some();
+        }
+        if self.known.len() >= DECIDED_MAX {
+            let kind =
+                "a program was not started, because its tree has started too many different ones";
+            self.note(kind, call);
+            return false;
         }
         let parent = self.parent_of(call);
         let Ok(decided) = self.submit(&key, call, parent) else {
@@ -250,11 +258,17 @@ impl<'a> Keeper<'a> {
             );
             return false;
         };
-        self.execs.extend(decided.map(|exec| (call.id, exec)));
-        if self.known.len() < KNOWN_MAX {
-            self.known.insert(key, decided);
-        }
+        self.remember(call.id, decided);
+        self.known.insert(key, decided);
         decided.is_some()
+    }
+
+    fn remember(&mut self, id: ExecId, execution: Option<ExecutionId>) {
+        self.execs
+            .extend(execution.map(|execution| (id, execution)));
+        if self.execs.len() > EXECS_MAX {
+            self.execs.pop_first();
+        }
     }
 
     /// What is to be decided; `None` when a record cannot hold it.
