@@ -347,6 +347,8 @@ pub enum RunEnd {
     Terminated,
     /// It was authorized and never started.
     Lapsed,
+    /// It was over by the time that its tree was; nobody saw how.
+    Unseen,
 }
 
 /// How a process ended.

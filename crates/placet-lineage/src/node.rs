@@ -112,6 +112,8 @@ pub enum Status {
     Terminated,
     /// It was authorized and never started.
     Lapsed,
+    /// It is over, and nobody saw how it ended.
+    Unseen,
 }
 
 impl Node {
@@ -164,6 +166,7 @@ impl Node {
                 RunEnd::Failed => Status::Failed,
                 RunEnd::Terminated => Status::Terminated,
                 RunEnd::Lapsed => Status::Lapsed,
+                RunEnd::Unseen => Status::Unseen,
             },
             (Answer::Permitted(_), None, Some(_)) => Status::Running,
             (Answer::Permitted(_), None, None) => Status::Authorized,
@@ -217,7 +220,7 @@ impl End {
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Denied,
         Self::Authorized,
         Self::Running,
@@ -225,6 +228,7 @@ impl Status {
         Self::Failed,
         Self::Terminated,
         Self::Lapsed,
+        Self::Unseen,
     ];
 
     /// The word for it.
@@ -238,6 +242,7 @@ impl Status {
             Self::Failed => "failed",
             Self::Terminated => "terminated",
             Self::Lapsed => "lapsed",
+            Self::Unseen => "unseen",
         }
     }
 }

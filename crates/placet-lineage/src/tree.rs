@@ -292,6 +292,7 @@ impl Charset {
             Status::Failed => ('✗', '!'),
             Status::Terminated => ('■', '#'),
             Status::Lapsed => ('◌', '-'),
+            Status::Unseen => ('·', '?'),
         };
         match self {
             Self::Unicode => unicode,

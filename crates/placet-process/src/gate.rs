@@ -124,30 +124,35 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// The tree is gone: takes the last reports, ends what stands below the execution, and gives what
-    /// went over the network, where there was one.
-    pub(crate) fn finish(&mut self, cell: &RunningCell) -> Option<NetworkUsage> {
+    /// The tree is gone, for this cause if it was ended: takes the last reports, ends what stands below
+    /// the execution, and gives what went over the network, where there was one.
+    pub(crate) fn finish(
+        &mut self,
+        cell: &RunningCell,
+        cause: Option<DenialCode>,
+    ) -> Option<NetworkUsage> {
         self.take_reports(cell);
         self.record_notes();
-        self.end_below();
+        self.end_below(cause);
         cell.broker().map(|_| self.network)
     }
 
-    fn end_below(&mut self) {
+    fn end_below(&mut self, cause: Option<DenialCode>) {
         let below: Vec<ExecutionId> = self.below.keys().copied().collect();
+        // A program inside may have ended long before: the gate sees beginnings.
+        let outcome = cause.map_or(RunEnd::Unseen, |_| RunEnd::Terminated);
         for exec in below {
             let end = EndBody {
-                cause: self.ending,
+                cause,
                 exec,
                 exit: None,
-                outcome: match self.ending {
-                    Some(_) => RunEnd::Terminated,
-                    None => RunEnd::Completed,
-                },
+                outcome,
                 usage: None,
             };
-            // The node ends it itself when this does not get through.
-            drop(self.ask(&Request::End(end)));
+            // The node ends them itself when this does not get through.
+            if self.ask(&Request::End(end)).is_err() {
+                return;
+            }
         }
     }
 

@@ -138,7 +138,7 @@ impl Supervisor<'_> {
     }
 
     fn over(mut self, cell: &RunningCell, exit: Exit, cause: Option<DenialCode>) -> Supervised {
-        let network = self.keeper.finish(cell);
+        let network = self.keeper.finish(cell, cause);
         Supervised {
             exit,
             cause,

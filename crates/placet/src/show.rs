@@ -188,6 +188,7 @@ fn ended(it: &Ended) -> Words {
         RunEnd::Failed => ("failed", WARN),
         RunEnd::Terminated => ("terminated", BAD),
         RunEnd::Lapsed => ("lapsed", WARN),
+        RunEnd::Unseen => ("unseen", Style::new()),
     };
     let cause = it.cause.map(|code| format!(" {code}"));
     let exit = it.exit.map(|how| format!(", {}", exit(how)));

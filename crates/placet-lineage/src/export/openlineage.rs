@@ -29,8 +29,8 @@ pub(super) fn events(export: &Export<'_>) -> Vec<Value> {
                 Status::Completed => "COMPLETE",
                 Status::Failed => "FAIL",
                 Status::Terminated | Status::Lapsed => "ABORT",
-                // Not after an end.
-                Status::Denied | Status::Authorized | Status::Running => "OTHER",
+                // How is not known, or there was no end.
+                Status::Unseen | Status::Denied | Status::Authorized | Status::Running => "OTHER",
             };
             events.insert(end.at.index, event(export, node, kind, end.at));
         }

@@ -183,7 +183,9 @@ fn status(node: &Node) -> Value {
     let [unset, ok, error] = STATUS_CODES;
     match node.status() {
         Status::Completed => json!({ "code": ok }),
-        Status::Lapsed | Status::Authorized | Status::Running => json!({ "code": unset }),
+        Status::Lapsed | Status::Unseen | Status::Authorized | Status::Running => {
+            json!({ "code": unset })
+        }
         status @ (Status::Denied | Status::Failed | Status::Terminated) => {
             let reason = match &node.answer {
                 Answer::Denied(denial) => format!("{}: {}", denial.code, denial.reason),

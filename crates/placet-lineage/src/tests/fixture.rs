@@ -179,7 +179,7 @@ impl Log {
             RunEnd::Completed => Some(Exit::Code(0)),
             RunEnd::Failed => Some(Exit::Code(2)),
             RunEnd::Terminated => Some(Exit::Signal(9)),
-            RunEnd::Lapsed => None,
+            RunEnd::Lapsed | RunEnd::Unseen => None,
         };
         self.push(Record::Ended(Ended {
             cause,

@@ -145,7 +145,7 @@ pub(crate) fn status(node: &Node) -> String {
 pub(crate) fn style(status: State) -> Style {
     match status {
         State::Running | State::Authorized => GOOD,
-        State::Completed => Style::new(),
+        State::Completed | State::Unseen => Style::new(),
         State::Failed | State::Lapsed => WARN,
         State::Denied | State::Terminated => BAD,
     }

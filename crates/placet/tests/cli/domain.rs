@@ -155,6 +155,22 @@ impl Domain {
         command.spawn().unwrap()
     }
 
+    /// Puts a changed starter bundle in force: in each file the first text is replaced by the second.
+    pub(crate) fn activate_changed(&self, changes: &[(&str, &str, &str)]) {
+        let dir = self.path("bundle");
+        let at = dir.to_str().unwrap();
+        self.ok(&["policy", "init", at]);
+        for (file, from, to) in
+            [changes, &[("bundle.toml", "revision = 1", "revision = 2")]].concat()
+        {
+            let path = dir.join(file);
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains(from), "{file} has no {from}");
+            fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        }
+        self.ok(&["policy", "activate", at]);
+    }
+
     /// Ends the node, so that nobody has the log open for writing.
     pub(crate) fn stop(&self) {
         self.ok(&["node", "stop"]);

@@ -1,6 +1,5 @@
 //! The network as a governed command meets it: nobody is reached but the peers of the scope.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
@@ -25,22 +24,12 @@ fn service() -> SocketAddr {
 /// A domain whose operators may reach one peer.
 fn reaching(peer: SocketAddr) -> Domain {
     let domain = Domain::new();
-    let dir = domain.path("bundle");
-    let at = dir.to_str().unwrap();
-    domain.ok(&["policy", "init", at]);
-    let edit = |file: &str, from: &str, to: &str| {
-        let path = dir.join(file);
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(text.contains(from), "{file} has no {from}");
-        fs::write(&path, text.replacen(from, to, 1)).unwrap();
-    };
-    edit(
+    let network = format!("exec_in_writable = true\nnetwork = [\"{peer}\"]");
+    domain.activate_changed(&[(
         "profiles/operator.toml",
         "exec_in_writable = true",
-        &format!("exec_in_writable = true\nnetwork = [\"{peer}\"]"),
-    );
-    edit("bundle.toml", "revision = 1", "revision = 2");
-    domain.ok(&["policy", "activate", at]);
+        &network,
+    )]);
     domain
 }
 

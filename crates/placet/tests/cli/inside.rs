@@ -16,22 +16,11 @@ const KILLED: &str = "137";
 /// A domain in which every program that an agent starts is an intent of its own.
 fn deciding() -> Domain {
     let domain = Domain::new();
-    let dir = domain.path("bundle");
-    let at = dir.to_str().unwrap();
-    domain.ok(&["policy", "init", at]);
-    let edit = |file: &str, from: &str, to: &str| {
-        let path = dir.join(file);
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(text.contains(from), "{file} has no {from}");
-        fs::write(&path, text.replacen(from, to, 1)).unwrap();
-    };
-    edit(
+    domain.activate_changed(&[(
         "profiles/agent.toml",
         "exec_in_writable = false",
         "exec_in_writable = false\nexec_check = \"decide\"",
-    );
-    edit("bundle.toml", "revision = 1", "revision = 2");
-    domain.ok(&["policy", "activate", at]);
+    )]);
     domain
 }
 
@@ -68,9 +57,9 @@ fn each_program_inside_is_decided_and_the_same_policy_forbids_it() {
     // The second `cat` is the same one again.
     let expected = [
         pair("dash", "completed"),
-        pair("cat", "completed"),
+        pair("cat", "unseen"),
         pair("git", "denied"),
-        pair("ls", "completed"),
+        pair("ls", "unseen"),
     ];
     assert_eq!(became(&domain), expected);
     let git = &domain.executions()[2];
@@ -113,6 +102,27 @@ fn the_end_of_an_inner_execution_ends_the_tree() {
         all.iter().all(|(_, status)| status == "terminated"),
         "{all:?}"
     );
+}
+
+#[test]
+fn inner_executions_end_with_the_cause_of_their_tree() {
+    let domain = deciding();
+    let mark = mark();
+    let job = domain.start(&agent(&format!("sleep {mark}; echo never")));
+    let outer = await_some("the inner execution", || {
+        let all = domain.executions();
+        let one = all.iter().find(|one| one["parent"].is_string())?;
+        (one["status"] == "running").then(|| one["parent"].as_str().unwrap().to_owned())
+    });
+    domain.ok(&["revoke", &outer, "--reason", "enough"]);
+    assert_eq!(
+        job.wait_with_output().unwrap().status.code(),
+        Some(TERMINATED)
+    );
+    for one in domain.executions() {
+        assert_eq!(one["status"], "terminated", "{one}");
+        assert_eq!(one["ended"]["cause"], "revoked", "{one}");
+    }
 }
 
 #[test]
