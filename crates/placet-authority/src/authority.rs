@@ -172,6 +172,7 @@ impl Authority {
             keys.artifact.public(),
         );
         let writer = Writer {
+            broken: false,
             queue: Arc::clone(&queue),
             log,
             durable: Arc::clone(&durable),

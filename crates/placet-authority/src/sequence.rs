@@ -62,6 +62,9 @@ pub(crate) struct Sequencing {
 
 /// The second stage.
 pub(crate) struct Writer {
+    /// Set by the first batch that was not written, never cleared: what was drafted after it stands on
+    /// decisions that never happened, even if the log would take it.
+    pub(crate) broken: bool,
     pub(crate) queue: Arc<Queue<Work>>,
     pub(crate) log: Box<dyn Sequencer>,
     pub(crate) durable: Arc<RwLock<State>>,
@@ -108,7 +111,7 @@ impl Sequence {
             // The order of writing is the order of drafting: the first lock is still held.
             let mut writing = lock(&self.writing);
             drop(drafting);
-            if let Err(error) = sealed.and_then(|sealed| writing.commit(sealed)) {
+            if let Err(error) = writing.commit(sealed) {
                 drop(writing);
                 self.fail_everyone();
                 return Err(error);
@@ -192,8 +195,21 @@ impl Sequencing {
 }
 
 impl Writer {
-    /// Writes what was sealed, in as many batches as its size needs.
-    fn commit(&mut self, sealed: Vec<Sealed>) -> Result<(), AppendError> {
+    /// Writes what was sealed, unless something before it was not written.
+    fn commit(&mut self, sealed: Result<Vec<Sealed>, AppendError>) -> Result<(), AppendError> {
+        let was_broken = std::mem::replace(&mut self.broken, true);
+        let sealed = sealed?;
+        if was_broken {
+            sealed.into_iter().for_each(|one| one.draft.then.fail());
+            return Err(AppendError::Stopped);
+        }
+        self.write_all(sealed)?;
+        self.broken = false;
+        Ok(())
+    }
+
+    /// In as many batches as its size needs.
+    fn write_all(&mut self, sealed: Vec<Sealed>) -> Result<(), AppendError> {
         let mut rest = sealed.into_iter().peekable();
         while rest.peek().is_some() {
             let mut weight = 0_usize;

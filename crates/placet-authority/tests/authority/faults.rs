@@ -1,6 +1,7 @@
 //! Rows of the fail-closed matrix that concern the authority.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use placet_authority::{Authority, OpenError, Running, Unavailable};
 use placet_log::{AppendError, Appended, EraseError, Item, LogReader, Sequencer};
@@ -35,6 +36,64 @@ impl Sequencer for FailingAt {
     fn reader(&self) -> LogReader {
         self.log.reader()
     }
+}
+
+/// The real log, but for one append that fails slowly; counts those that come after it.
+struct FailingOnce {
+    log: Box<dyn Sequencer>,
+    failed: bool,
+    after: Arc<AtomicU32>,
+}
+
+impl Sequencer for FailingOnce {
+    fn head(&self) -> &Arc<SignedCheckpoint> {
+        self.log.head()
+    }
+
+    fn append(&mut self, expected: Index, batch: &[Item]) -> Result<Appended, AppendError> {
+        if !std::mem::replace(&mut self.failed, true) {
+            // Long enough for the next batch to be drafted.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            return Err(AppendError::Stopped);
+        }
+        self.after.fetch_add(1, Ordering::SeqCst);
+        self.log.append(expected, batch)
+    }
+
+    fn erase(&mut self, index: Index) -> Result<(), EraseError> {
+        self.log.erase(index)
+    }
+
+    fn reader(&self) -> LogReader {
+        self.log.reader()
+    }
+}
+
+#[test]
+fn what_was_drafted_after_a_batch_that_was_not_written_is_not_written_either() {
+    let world = World::new();
+    let running = world.running();
+    let after = Arc::new(AtomicU32::new(0));
+    let log = Box::new(FailingOnce {
+        log: running.log,
+        failed: false,
+        after: Arc::clone(&after),
+    });
+    let authority = Authority::open(Running { log, ..running }).unwrap();
+    std::thread::scope(|scope| {
+        for late in [0, 30, 30, 60] {
+            let authority = &authority;
+            scope.spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(late));
+                let answer = authority.submit(submission(&["ls"], None));
+                assert_eq!(answer.unwrap_err(), Unavailable::Evidence);
+            });
+        }
+    });
+    assert_eq!(after.load(Ordering::SeqCst), 0);
+    assert!(authority.close().is_err());
+    drop(authority);
+    permitted(&world.open(), &["ls"]);
 }
 
 #[test]
