@@ -18,6 +18,7 @@ use rustix::net::{
 };
 
 use crate::broker::{self, Broker, Egress, Server, Setting};
+use crate::denials::{self, Audit, Denials, Reader};
 use crate::error::{SandboxError, Step};
 use crate::gate::{self, Gate, Tracer, Traces};
 use crate::group::Group;
@@ -41,6 +42,7 @@ pub struct Prepared {
     plan: Arc<Plan>,
     program: PathBuf,
     lease: Duration,
+    audit: Option<Audit>,
 }
 
 /// A cell whose program has not started: confined, and blocked just before execve. Its lease runs.
@@ -63,11 +65,14 @@ impl Cell {
     /// # Errors
     /// Every way in which the spec cannot be enforced exactly as it stands.
     pub fn prepare(spec: CellSpec) -> Result<Prepared, SandboxError> {
-        let plan = Arc::new(prepare::plan(&spec)?);
+        // Without it the cell is no weaker, only quieter.
+        let audit = Audit::open().ok();
+        let plan = Arc::new(prepare::plan(&spec, audit.is_some())?);
         Ok(Prepared {
             plan,
             program: spec.program.path,
             lease: spec.lease,
+            audit,
         })
     }
 }
@@ -78,7 +83,7 @@ impl Prepared {
     ///
     /// # Errors
     /// [`SandboxError::Setup`] names the step. Nothing is left running.
-    pub fn spawn(self) -> Result<WaitingCell, SandboxError> {
+    pub fn spawn(mut self) -> Result<WaitingCell, SandboxError> {
         let (control, control_inside) = pair()?;
         let (gate, gate_inside) = pair()?;
         let lease = deadline_after(self.lease);
@@ -100,6 +105,11 @@ impl Prepared {
                 rules,
                 own_devices,
             })?);
+        }
+        if let Some(audit) = self.audit.take() {
+            let worker = tree.handed().ok_or(SandboxError::SetupDied)?.worker.as_fd();
+            let worker = process::pid_of(worker).ok_or(SandboxError::SetupDied)?;
+            tree.read_denials(denials::start(audit, worker)?);
         }
         if self.plan.worker.gated {
             let tracer = self.trace(&tree)?;
@@ -215,6 +225,13 @@ impl WaitingCell {
         self.tree.tracer().map(Tracer::gate)
     }
 
+    /// What Landlock refuses the tree, where the host's audit is on and this process may read it.
+    /// What the kernel tells within some milliseconds of the end is there once the end is.
+    #[must_use]
+    pub fn denials(&self) -> Option<&Denials> {
+        self.tree.reader().map(Reader::denials)
+    }
+
     /// Process id of the cell's pid 1 in the supervisor's pid namespace.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -302,6 +319,13 @@ impl RunningCell {
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.tree.pidfd()
+    }
+
+    /// What Landlock refuses the tree, where the host's audit is on and this process may read it.
+    /// What the kernel tells within some milliseconds of the end is there once the end is.
+    #[must_use]
+    pub fn denials(&self) -> Option<&Denials> {
+        self.tree.reader().map(Reader::denials)
     }
 
     /// Process id of the cell's pid 1 in the supervisor's pid namespace.

@@ -15,6 +15,9 @@ use crate::sys::{Inode, LandlockRuleset};
 /// The lowest ABI a cell is built on.
 pub(crate) const ABI_REQUIRED: i32 = 3;
 
+/// The first that tells audit what it refuses.
+pub(crate) const ABI_OF_AUDIT: i32 = 7;
+
 const EXECUTE: u64 = 1;
 const WRITE_FILE: u64 = 1 << 1;
 const READ_FILE: u64 = 1 << 2;

@@ -25,6 +25,7 @@
 mod bpf;
 mod broker;
 mod cell;
+mod denials;
 mod devices;
 mod elf;
 mod error;
@@ -51,6 +52,7 @@ pub use broker::{
     EgressRules, Others, Peer, Peers, Traffic,
 };
 pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
+pub use denials::{Denial, Denials, DeniedAccess};
 pub use elf::elf_interpreter;
 pub use error::{NoControlGroup, SandboxError, Step};
 pub use gate::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};

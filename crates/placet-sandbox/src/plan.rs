@@ -41,6 +41,7 @@ pub(crate) struct WorkerPlan {
     pub(crate) limits: Vec<Limit>,
     pub(crate) ruleset: crate::sys::LandlockRuleset,
     pub(crate) rules: Vec<landlock::Rule>,
+    pub(crate) landlock_flags: u32,
     pub(crate) filter: &'static [libc::sock_filter],
     /// Whether the supervisor is to trace the worker.
     pub(crate) gated: bool,

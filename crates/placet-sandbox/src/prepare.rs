@@ -22,8 +22,8 @@ use crate::spec::{CLIENT_PATH, CellSpec, FileIdentity, Limits, Network, Program}
 use crate::sys::{self, Inode, StringArray};
 use crate::{devices, seccomp};
 
-/// Checks the spec and computes the plan.
-pub(crate) fn plan(spec: &CellSpec) -> Result<Plan, SandboxError> {
+/// Checks the spec and computes the plan. `told_denials`: somebody reads what Landlock refuses.
+pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxError> {
     let abi = landlock_abi()?;
     let grants = grants(spec)?;
     let program = check_program(&spec.program, &grants)?;
@@ -64,6 +64,11 @@ pub(crate) fn plan(spec: &CellSpec) -> Result<Plan, SandboxError> {
             limits: limits(&spec.limits)?,
             ruleset,
             rules,
+            landlock_flags: if told_denials && abi >= landlock::ABI_OF_AUDIT {
+                sys::LANDLOCK_LOG_NEW_EXEC
+            } else {
+                0
+            },
             filter: if brokered {
                 seccomp::brokered_filter()
             } else {

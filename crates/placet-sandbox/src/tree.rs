@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::broker::Server;
+use crate::denials::Reader;
 use crate::error::SandboxError;
 use crate::gate::Tracer;
 use crate::group::Group;
@@ -78,6 +79,7 @@ pub(crate) struct Tree {
     tracer: Option<Tracer>,
     /// As well.
     server: Option<Server>,
+    reader: Option<Reader>,
     /// Removed when the last process is reaped.
     group: Option<Group>,
 }
@@ -110,6 +112,7 @@ impl Tree {
             ended: None,
             tracer: None,
             server: None,
+            reader: None,
             group,
         }
     }
@@ -124,6 +127,14 @@ impl Tree {
 
     pub(crate) fn serve(&mut self, server: Server) {
         self.server = Some(server);
+    }
+
+    pub(crate) fn read_denials(&mut self, reader: Reader) {
+        self.reader = Some(reader);
+    }
+
+    pub(crate) fn reader(&self) -> Option<&Reader> {
+        self.reader.as_ref()
     }
 
     pub(crate) fn server(&self) -> Option<&Server> {
@@ -238,6 +249,9 @@ impl Tree {
         self.heard.terminated |= self.tracer.as_mut().is_some_and(Tracer::finish);
         if let Some(server) = &mut self.server {
             server.finish();
+        }
+        if let Some(reader) = &mut self.reader {
+            reader.finish();
         }
         let Heard {
             worker_end,

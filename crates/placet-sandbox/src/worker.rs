@@ -56,7 +56,7 @@ fn restrict_paths(plan: &WorkerPlan) -> Result<(), Failure> {
     for (index, rule) in plan.rules.iter().enumerate() {
         add_rule(ruleset, rule).at_index(Step::LandlockRule, index)?;
     }
-    sys::landlock_restrict(ruleset).at(Step::LandlockRestrict)?;
+    sys::landlock_restrict(ruleset, plan.landlock_flags).at(Step::LandlockRestrict)?;
     sys::close(ruleset);
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! general binding: flags that never vary are fixed here. The supervisor's own calls go through
 //! `rustix` where it has them.
 
+mod audit;
 mod connect;
 mod events;
 mod files;
@@ -16,6 +17,7 @@ mod trace;
 
 use std::ffi::{c_int, c_long};
 
+pub(crate) use audit::*;
 pub(crate) use connect::*;
 pub(crate) use events::*;
 pub(crate) use files::*;

@@ -108,9 +108,12 @@ pub(crate) fn landlock_allow(ruleset: c_int, parent: c_int, access: u64) -> Sys<
     })
 }
 
-pub(crate) fn landlock_restrict(ruleset: c_int) -> Sys<()> {
+/// LANDLOCK_RESTRICT_SELF_LOG_NEW_EXEC_ON, of ABI 7: what is refused after an execve is logged too.
+pub(crate) const LANDLOCK_LOG_NEW_EXEC: c_uint = 1 << 1;
+
+pub(crate) fn landlock_restrict(ruleset: c_int, flags: c_uint) -> Sys<()> {
     // SAFETY: landlock_restrict_self takes integers only.
-    done(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0 as c_uint) })
+    done(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, flags) })
 }
 
 /// Installs a seccomp filter on this thread; no_new_privs must be set.
