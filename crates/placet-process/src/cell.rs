@@ -10,7 +10,7 @@ use placet_sandbox::{
     CellSpec, Egress, EgressRules, ExecGate, ExecRule, Limits, Network, OnRefusal, Others, Paths,
     Peers, Program as CellProgram,
 };
-use placet_types::{AbsPath, ExecCheck, PathSet, ProcessParams, Scope};
+use placet_types::{AbsPath, ExecCheck, PathSet, PeerRule, ProcessParams, Scope};
 
 use crate::program::Program;
 
@@ -64,7 +64,11 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
 fn egress(network: &placet_types::Network) -> Egress {
     let peers: Vec<Peers> = network
         .rules()
-        .filter_map(|rule| Peers::network(rule.address(), rule.prefix(), rule.ports()))
+        .filter_map(|rule| match rule {
+            PeerRule::Address(rule) => Peers::network(rule.address(), rule.prefix(), rule.ports()),
+            // Reached through no broker.
+            PeerRule::Name(_) => None,
+        })
         .collect();
     if peers.is_empty() {
         return Egress::Unbrokered;

@@ -49,7 +49,7 @@ mod worker;
 
 pub use broker::{
     Broker, ConnectCall, ConnectId, ConnectRefusal, ConnectReport, ConnectVerdict, Egress,
-    EgressRules, Others, Peer, Peers, Traffic,
+    EgressRules, Others, Peer, Peers, Traffic, is_special,
 };
 pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
 pub use denials::{Denial, Denials, DeniedAccess};

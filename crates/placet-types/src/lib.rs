@@ -27,6 +27,6 @@ pub use id::{ActionName, DomainName, ExecutionId, GatewayName, Index, PrincipalI
 pub use intent::{Asked, Intent, ProcessParams, ResourceRef};
 pub use key::{KeyId, PublicKey, Signature, SigningKey};
 pub use path::{AbsPath, PathSet};
-pub use peer::PeerRule;
+pub use peer::{AddressRule, HostName, NameRule, PeerRule};
 pub use scope::{ExecCheck, Limits, Network, Scope};
 pub use time::{Millis, Seconds};

@@ -1,6 +1,8 @@
-//! Network peers that a scope lets an execution reach.
+//! Network peers that a scope lets an execution reach: by address, or by name.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod address;
+mod name;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -8,69 +10,56 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Addresses that share a prefix, at a range of ports, over TCP.
-///
-/// Written `address:port`, `address/prefix:port` or with `port-port`; an IPv6 address stands in
-/// brackets. One spelling each: no bits behind the prefix, no prefix that says nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerRule {
-    address: IpAddr,
-    prefix: u8,
-    first_port: u16,
-    last_port: u16,
+pub use address::AddressRule;
+pub use name::{HostName, HostSyntax, NameRule};
+
+/// Peers at a range of ports, over TCP. One spelling each.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PeerRule {
+    /// `address:port` or `address/prefix:port`.
+    Address(AddressRule),
+    /// `name:port` or `*.name:port`.
+    Name(NameRule),
 }
 
 /// Why a text is no [`PeerRule`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no peer: write ADDRESS:PORT, ADDRESS/PREFIX:PORT or a range PORT-PORT, an IPv6 address in brackets, no bits behind the prefix"
+    "{0:?} is no peer: write ADDRESS:PORT, ADDRESS/PREFIX:PORT, NAME:PORT or *.NAME:PORT, ports also as PORT-PORT; an IPv6 address in brackets, no bits behind the prefix; a name in lower case with at least two labels, without a closing dot, other alphabets as xn--"
 )]
 pub struct PeerSyntax(String);
 
 impl PeerRule {
-    /// The address, or the network's.
-    #[must_use]
-    pub fn address(&self) -> IpAddr {
-        self.address
-    }
-
-    /// How many leading bits of the address count.
-    #[must_use]
-    pub fn prefix(&self) -> u8 {
-        self.prefix
-    }
-
     /// The ports.
     #[must_use]
     pub fn ports(&self) -> RangeInclusive<u16> {
-        self.first_port..=self.last_port
+        match self {
+            Self::Address(rule) => rule.ports(),
+            Self::Name(rule) => rule.ports(),
+        }
     }
 
-    /// Whether every peer of `other` is one of this rule.
+    /// Whether every peer of `other` is one of this rule. A name is never an address: what it
+    /// leads to is known only when somebody asks.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        self.prefix <= other.prefix
-            && masked(other.address, self.prefix) == self.address
-            && self.first_port <= other.first_port
-            && other.last_port <= self.last_port
+        match (self, other) {
+            (Self::Address(ours), Self::Address(theirs)) => ours.covers(theirs),
+            (Self::Name(ours), Self::Name(theirs)) => ours.covers(theirs),
+            (Self::Address(_), Self::Name(_)) | (Self::Name(_), Self::Address(_)) => false,
+        }
     }
 
-    /// The peers of both; two networks are either apart or one lies in the other.
+    /// The peers of both; two rules are either apart, or but for their ports one lies in the other.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Option<Self> {
-        let (outer, inner) = if self.prefix <= other.prefix {
-            (self, other)
-        } else {
-            (other, self)
-        };
-        let both = Self {
-            address: inner.address,
-            prefix: inner.prefix,
-            first_port: outer.first_port.max(inner.first_port),
-            last_port: outer.last_port.min(inner.last_port),
-        };
-        let meets = masked(inner.address, outer.prefix) == outer.address;
-        (meets && both.first_port <= both.last_port).then_some(both)
+        match (self, other) {
+            (Self::Address(ours), Self::Address(theirs)) => {
+                ours.intersect(theirs).map(Self::Address)
+            }
+            (Self::Name(ours), Self::Name(theirs)) => ours.intersect(theirs).map(Self::Name),
+            (Self::Address(_), Self::Name(_)) | (Self::Name(_), Self::Address(_)) => None,
+        }
     }
 }
 
@@ -84,88 +73,67 @@ pub(crate) fn without_covered(rules: &BTreeSet<PeerRule>) -> BTreeSet<PeerRule> 
     rules
         .iter()
         .filter(|rule| !is_covered(rule))
-        .copied()
+        .cloned()
         .collect()
 }
 
-fn bits(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
+/// A range of ports, from 1 on, never empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Ports {
+    first: u16,
+    last: u16,
 }
 
-fn masked(address: IpAddr, prefix: u8) -> IpAddr {
-    let drop = u32::from(bits(address).saturating_sub(prefix));
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(drop).unwrap_or(0);
-            IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask))
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(drop).unwrap_or(0);
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
-        }
+impl Ports {
+    fn parse(text: &str) -> Option<Self> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        (0 < first && first <= last).then_some(Self { first, last })
+    }
+
+    fn range(self) -> RangeInclusive<u16> {
+        self.first..=self.last
+    }
+
+    fn cover(self, other: Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+
+    fn intersect(self, other: Self) -> Option<Self> {
+        let first = self.first.max(other.first);
+        let last = self.last.min(other.last);
+        (first <= last).then_some(Self { first, last })
     }
 }
 
-fn parse(text: &str) -> Option<PeerRule> {
-    let (host, ports) = text.rsplit_once(':')?;
-    let (address, prefix) = match host.split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix.parse::<u8>().ok()?)),
-        None => (host, None),
-    };
-    let address: IpAddr = match address.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?.into(),
-        None => address.parse::<Ipv4Addr>().ok()?.into(),
-    };
-    let prefix = prefix.unwrap_or_else(|| bits(address));
-    let (first_port, last_port) = match ports.split_once('-') {
-        Some((first, last)) => (first.parse().ok()?, last.parse().ok()?),
-        None => {
-            let port = ports.parse().ok()?;
-            (port, port)
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.first)?;
+        if self.first < self.last {
+            write!(f, "-{}", self.last)?;
         }
-    };
-    let rule = PeerRule {
-        address,
-        prefix,
-        first_port,
-        last_port,
-    };
-    let holds = prefix <= bits(address)
-        && masked(address, prefix) == address
-        && 0 < first_port
-        && first_port <= last_port;
-    holds.then_some(rule)
+        Ok(())
+    }
 }
 
 impl FromStr for PeerRule {
     type Err = PeerSyntax;
 
     fn from_str(text: &str) -> Result<Self, PeerSyntax> {
-        let bad = || PeerSyntax(text.chars().take(100).collect());
-        let rule = parse(text).ok_or_else(bad)?;
+        let address = || address::parse(text).map(Self::Address);
+        let rule = address().or_else(|| name::parse(text).map(Self::Name));
         // One spelling: leading zeros, long forms and full prefixes read, and are not written so.
-        if rule.to_string() == text {
-            Ok(rule)
-        } else {
-            Err(bad())
-        }
+        rule.filter(|rule| rule.to_string() == text)
+            .ok_or_else(|| PeerSyntax(text.chars().take(100).collect()))
     }
 }
 
 impl fmt::Display for PeerRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
-            IpAddr::V4(address) => write!(f, "{address}")?,
-            IpAddr::V6(address) => write!(f, "[{address}]")?,
+        match self {
+            Self::Address(rule) => rule.fmt(f),
+            Self::Name(rule) => rule.fmt(f),
         }
-        if self.prefix < bits(self.address) {
-            write!(f, "/{}", self.prefix)?;
-        }
-        write!(f, ":{}", self.first_port)?;
-        if self.first_port < self.last_port {
-            write!(f, "-{}", self.last_port)?;
-        }
-        Ok(())
     }
 }
 
@@ -179,74 +147,5 @@ impl<'de> Deserialize<'de> for PeerRule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_peer_has_one_spelling() {
-        for text in [
-            "10.0.0.1:443",
-            "10.0.0.0/8:443",
-            "0.0.0.0/0:1-65535",
-            "[2001:db8::1]:80-81",
-            "[2001:db8::]/32:443",
-        ] {
-            assert_eq!(text.parse::<PeerRule>().unwrap().to_string(), text);
-        }
-        for text in [
-            "",
-            "10.0.0.1",
-            "10.0.0.1:0",
-            "10.0.0.1:443-80",
-            "10.0.0.1/8:443",
-            "10.0.0.1/32:443",
-            "10.0.0.1/33:443",
-            "10.0.0.01:443",
-            "10.0.0.1:0443",
-            "2001:db8::1:80",
-            "[2001:0db8::1]:80",
-            "[10.0.0.1]:80",
-            "example.com:80",
-            "10.0.0.1:80-80",
-        ] {
-            assert!(text.parse::<PeerRule>().is_err(), "{text}");
-        }
-    }
-
-    fn rule() -> impl Strategy<Value = PeerRule> {
-        (0_u8..4, 28_u8..=32, 1_u16..4, 0_u16..3).prop_map(|(last, prefix, first_port, more)| {
-            let address = masked(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last * 5)), prefix);
-            PeerRule {
-                address,
-                prefix,
-                first_port,
-                last_port: first_port + more,
-            }
-        })
-    }
-
-    fn single(last: u8, port: u16) -> PeerRule {
-        PeerRule {
-            address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)),
-            prefix: 32,
-            first_port: port,
-            last_port: port,
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn an_intersection_holds_the_peers_of_both(a in rule(), b in rule(), last in 0_u8..20, port in 1_u16..7) {
-            let peer = single(last, port);
-            let both = a.intersect(&b).is_some_and(|both| both.covers(&peer));
-            prop_assert_eq!(both, a.covers(&peer) && b.covers(&peer));
-            prop_assert_eq!(a.intersect(&b), b.intersect(&a));
-        }
     }
 }

@@ -113,7 +113,7 @@ impl Network {
     fn excess_over(&self, outer: &Self) -> Option<PeerRule> {
         self.rules()
             .find(|rule| !outer.rules().any(|other| other.covers(rule)))
-            .copied()
+            .cloned()
     }
 }
 
@@ -284,8 +284,12 @@ mod tests {
             "10.1.2.3:443",
             "0.0.0.0/0:80",
             "[2001:db8::]/32:443",
+            "example.org:443",
+            "*.example.org:1-1000",
+            "*.a.example.org:443",
+            "b.a.example.org:80-443",
         ];
-        prop::collection::btree_set(prop::sample::select(texts.to_vec()), 0..4).prop_map(|texts| {
+        prop::collection::btree_set(prop::sample::select(texts.to_vec()), 0..5).prop_map(|texts| {
             Network::peers(&texts.iter().map(|text| text.parse().unwrap()).collect())
         })
     }

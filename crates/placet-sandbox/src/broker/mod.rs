@@ -67,7 +67,7 @@ use std::time::Duration;
 
 use crate::queue::Queue;
 
-pub use rules::Peers;
+pub use rules::{Peers, is_special};
 pub(crate) use server::{Server, Setting, start};
 
 /// How the tree reaches what is outside of its network.

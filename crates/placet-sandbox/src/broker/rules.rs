@@ -40,8 +40,8 @@ impl Peers {
     /// have to be written so.
     ///
     /// It covers the public internet. A special-purpose block (RFC 6890: private, loopback,
-    /// link-local with the metadata services, multicast and so on) is covered only by entries that
-    /// lie within it.
+    /// link-local, multicast and so on) is covered only by entries that lie within it, and the
+    /// address of a metadata service only by an entry that is that address.
     #[must_use]
     pub fn network(address: IpAddr, prefix: u8, ports: RangeInclusive<u16>) -> Option<Self> {
         let net = Net { address, prefix };
@@ -50,7 +50,8 @@ impl Peers {
     }
 
     /// Whether this entry lets `peer` be reached.
-    pub(super) fn cover(&self, peer: SocketAddr) -> bool {
+    #[must_use]
+    pub fn cover(&self, peer: SocketAddr) -> bool {
         let address = plain(peer.ip());
         self.ports.contains(&peer.port())
             && self.net.contains(address)
@@ -111,9 +112,29 @@ const fn v6(a: u16, b: u16, c: u16, prefix: u8) -> Net {
     }
 }
 
-/// The special-purpose registries of IANA (RFC 6890), with multicast, and with the blocks of IPv6
-/// that carry IPv4 addresses.
+const fn v6_host(segments: [u16; 8]) -> Net {
+    let [a, b, c, d, e, f, g, h] = segments;
+    Net {
+        address: IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h)),
+        prefix: 128,
+    }
+}
+
+/// The addresses at which clouds tell a machine its secrets, each a block of its own and first: one of
+/// them is covered only by the entry that is it. Then the special-purpose registries of IANA (RFC
+/// 6890), with multicast, and with the blocks of IPv6 that carry IPv4 addresses.
 const SPECIAL: &[Net] = &[
+    v4(169, 254, 169, 254, 32),
+    v4(169, 254, 169, 253, 32),
+    v4(169, 254, 170, 2, 32),
+    v4(169, 254, 170, 23, 32),
+    v4(100, 100, 100, 200, 32),
+    v4(168, 63, 129, 16, 32),
+    v4(192, 0, 0, 192, 32),
+    v6_host([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]),
+    v6_host([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253]),
+    v6_host([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23]),
+    v6_host([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]),
     v4(0, 0, 0, 0, 8),
     v4(10, 0, 0, 0, 8),
     v4(100, 64, 0, 0, 10),
@@ -143,6 +164,12 @@ const SPECIAL: &[Net] = &[
     v6(0xfec0, 0, 0, 10),
     v6(0xff00, 0, 0, 8),
 ];
+
+/// Whether an address is of no public network, or a cloud's metadata service.
+#[must_use]
+pub fn is_special(address: IpAddr) -> bool {
+    special(plain(address)).is_some()
+}
 
 fn special(address: IpAddr) -> Option<Net> {
     SPECIAL
@@ -210,6 +237,31 @@ mod tests {
         let one = Peers::one("[::ffff:127.0.0.1]:9443".parse().unwrap());
         assert!(covers(&one, "127.0.0.1:9443"));
         assert!(!covers(&one, "127.0.0.2:9443"));
+    }
+
+    #[test]
+    fn a_metadata_service_is_covered_by_its_own_address_only() {
+        for metadata in [
+            "169.254.169.254",
+            "168.63.129.16",
+            "100.100.100.200",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+        ] {
+            let address: IpAddr = metadata.parse().unwrap();
+            let peer = SocketAddr::new(address, 80);
+            for prefix in 0..bits(address) {
+                assert!(
+                    !Peers::network(address, prefix, 80..=80)
+                        .unwrap()
+                        .cover(peer)
+                );
+            }
+            assert!(Peers::one(peer).cover(peer));
+            assert!(is_special(address));
+        }
+        assert!(covers(&net("169.254.0.0/16", 80..=80), "169.254.1.1:80"));
+        assert!(covers(&net("0.0.0.0/0", 80..=80), "168.63.129.17:80"));
     }
 
     #[test]

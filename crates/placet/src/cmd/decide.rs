@@ -62,7 +62,8 @@ pub(crate) fn print_scope(scope: &Scope, out: Out) {
     out.line(format!("  write     {}", paths(&scope.write)));
     out.line(format!("  read      {}", paths(&scope.read)));
     out.line(format!("  exec      {}", paths(&scope.exec)));
-    out.line("  network   none".to_owned());
+    let peers: Vec<String> = scope.network.rules().map(ToString::to_string).collect();
+    out.line(format!("  network   {}", list(&peers)));
     let limits = scope.limits;
     out.line(format!(
         "  limits    {} s, {} s of processor, {} MiB, {} processes",
