@@ -107,6 +107,8 @@ fn limits(scope: &Scope) -> Limits {
         cpu_secs: Some(limits.cpu_secs),
         address_space_bytes: Some(limits.memory_bytes),
         processes: Some(limits.processes),
+        tree_memory_bytes: limits.tree_memory_bytes,
+        tree_cpu_percent: limits.tree_cpu_percent,
         open_files: Some(limits.open_files),
         file_size_bytes: Some(limits.file_size_bytes),
     }

@@ -87,11 +87,10 @@ impl Prepared {
         let (control, control_inside) = pair()?;
         let (gate, gate_inside) = pair()?;
         let lease = deadline_after(self.lease);
-        let group = self.plan.group.as_ref().map(Group::create).transpose();
-        let group = group.map_err(SandboxError::ProcessLimitAsRoot)?;
+        let group = Group::create(&self.plan.place);
+        let group = group.map_err(|why| prepare::unbounded(&self.plan.bounds, why))?;
         let plan = Arc::clone(&self.plan);
-        let entry = group.as_ref().map(Group::entry);
-        let launched = launcher::launch(plan, control_inside, gate_inside, entry, lease)?;
+        let launched = launcher::launch(plan, control_inside, gate_inside, &group, lease)?;
         let mut tree = Tree::new(launched, control, group);
         let deadline = deadline_after(Duration::from_secs(SETUP_SECS_MAX));
         let handed = self.await_fork(&tree, deadline)?;

@@ -55,6 +55,17 @@ pub enum SandboxError {
     /// The kernel does not apply RLIMIT_NPROC to root, and no control group can do it.
     #[error("the processes of root can only be limited by a control group: {0}")]
     ProcessLimitAsRoot(NoControlGroup),
+    /// Memory or processor time of the tree as a whole can only be bounded by a control group, and
+    /// none can be had.
+    #[error(
+        "memory and processor time of a whole tree can only be bounded by a control group: {0}; run \
+         as root, or where a group of cgroup v2 is delegated, as in `systemd-run --user --scope -p \
+         Delegate=yes`"
+    )]
+    TreeUnbounded(NoControlGroup),
+    /// The control group that ends the cell could not be made.
+    #[error("cannot make the control group of a cell: {0}")]
+    NoGroup(NoControlGroup),
     /// The kernel lacks something that every cell needs.
     #[error("this kernel lacks {0}")]
     Unsupported(&'static str),
@@ -96,16 +107,24 @@ pub enum SandboxError {
     },
 }
 
-/// What is missing for a control group with a limit on processes.
+/// What is missing for a control group.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoControlGroup {
-    /// No mount shows the supervisor's own group in the hierarchy with the pids controller.
-    #[error("no hierarchy that has the pids controller and this process is mounted")]
-    NotMounted,
-    /// cgroup v2: the supervisor's group and all above it have processes or lack the controller.
-    #[error("neither {} nor a group above it has the pids controller and no processes", .0.display())]
-    NoParent(PathBuf),
+    /// No mount shows the supervisor's own group in the hierarchy with this controller.
+    #[error("no hierarchy that has the {0} controller and this process is mounted")]
+    NotMounted(&'static str),
+    /// cgroup v2: the supervisor's group and all above it have processes or lack the controllers.
+    #[error(
+        "neither {} nor a group above it has the controllers {controllers} and no processes",
+        group.display()
+    )]
+    NoParent {
+        /// The supervisor's group.
+        group: PathBuf,
+        /// What it was to have, by name.
+        controllers: String,
+    },
     /// A file or directory of the hierarchy cannot be read, made or written.
     #[error("{}: {source}", path.display())]
     Unusable {
@@ -146,6 +165,8 @@ steps! {
     UidMap,
     /// Writing the group id map.
     GidMap,
+    /// Forbidding memory files that can be executed, in the cell's pid namespace.
+    MemfdNoexec,
     /// Cutting mount propagation.
     PrivateMounts,
     /// Mounting the new root.

@@ -1,61 +1,109 @@
-//! The control group that limits the processes of a cell of the root user, whom RLIMIT_NPROC does
-//! not bind. Nothing else is limited here, and the cells of other users need none.
+//! The control groups of one cell: what bounds the tree together, and what ends it at once.
 //!
-//! A group lives as long as the [`Group`] and is removed with it. A supervisor that is killed
-//! leaves its groups empty, since the cells die with it; whoever makes the next group beside them
-//! removes them. The lock on each group's directory tells the two kinds of empty groups apart: the
+//! Where version 2 is to be had, each cell has a group there, in which pid 1 is born. It needs no
+//! controllers: `cgroup.kill` ends everything in it in one step, `cgroup.events` says when nothing is
+//! left, and the network backstop ([`crate::backstop`]) holds for what is in it. Bounds on the
+//! whole tree are set there if the controllers are there, and else in groups of version 1 beside
+//! it, which pid 1 enters first of all.
+//!
+//! A group lives as long as the [`Group`] and is removed with it, with whatever is in it. A
+//! supervisor that is killed leaves its groups behind; whoever makes the next group beside them
+//! ends and removes them. The lock on each group's directory tells whose groups are left: the
 //! kernel lets go of it with the supervisor, and in between a new group's maker waits for a
 //! sweeper, sees that its group is gone, and makes another.
 
+mod bounds;
 mod find;
+mod node;
 
-use std::fs::{self, File, OpenOptions};
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::retry_on_intr;
+pub(crate) use bounds::Bounds;
+use bounds::{Controller, Setting};
+use find::{Hierarchies, Own, Version};
+use node::Node;
 
 use crate::error::NoControlGroup;
-use crate::pid1::Entry;
-use crate::sys;
+use crate::pid1::Entries;
 
-/// The kernel may take a moment after the last process was reaped.
-const REMOVALS_MAX: u32 = 50;
-const REMOVAL_PAUSE: Duration = Duration::from_millis(1);
-/// Each lost race is with another cell or supervisor that has made progress.
-const CREATIONS_MAX: u32 = 100;
-/// pid 1 and the worker, which RLIMIT_NPROC would let start under any limit too.
-const PROCESSES_MIN: u64 = 2;
-
-/// Where cells get their groups, and how many processes each may have.
+/// Where cells get their groups, and with which bounds: one branch for each hierarchy.
 #[derive(Debug)]
 pub(crate) struct Place {
-    dir: PathBuf,
-    /// Name of the file in a group through which a process enters.
-    entry: &'static str,
-    processes_max: u64,
+    branches: Vec<Branch>,
 }
 
-/// One cell's group.
+/// A directory of groups, and what is written into each new one.
+#[derive(Debug)]
+struct Branch {
+    dir: PathBuf,
+    version: Version,
+    settings: Vec<Setting>,
+}
+
+/// One cell's groups, that of version 2 first.
 #[derive(Debug)]
 pub(crate) struct Group {
-    path: PathBuf,
-    entry: OwnedFd,
-    /// Locked.
-    _dir: OwnedFd,
+    nodes: Vec<Node>,
 }
 
 impl Place {
-    /// The directory `placet` at the supervisor's own group, made if it is not there. Limits on the
-    /// supervisor's group hold for its cells too.
-    pub(crate) fn find(processes_max: u64) -> Result<Self, NoControlGroup> {
-        let parent = find::parent()?;
-        let dir = parent.dir().join("placet");
+    /// The directories `placet` at the supervisor's own groups, made if they are not there. Limits
+    /// on the supervisor's groups hold for its cells too. Without bounds, no hierarchy is needed.
+    pub(crate) fn find(bounds: Bounds) -> Result<Self, NoControlGroup> {
+        let needed = Controller::ALL.map(|each| bounds.need(each).then_some(each));
+        let needed: Vec<Controller> = needed.into_iter().flatten().collect();
+        let hierarchies = match Hierarchies::read() {
+            Err(_) if needed.is_empty() => {
+                return Ok(Self {
+                    branches: Vec::new(),
+                });
+            }
+            read => read?,
+        };
+        let mut in_two = Vec::new();
+        // Controllers of version 1 that share a hierarchy share the group.
+        let mut in_one: BTreeMap<PathBuf, (Own, Vec<Controller>)> = BTreeMap::new();
+        for controller in needed {
+            let own = hierarchies.with(controller)?;
+            match own.version {
+                Version::Two => in_two.push(controller),
+                Version::One => {
+                    let hierarchy = in_one.entry(own.dir.clone());
+                    hierarchy.or_insert((own, Vec::new())).1.push(controller);
+                }
+            }
+        }
+        let mut branches = Vec::new();
+        match hierarchies
+            .version_two()
+            .map(|own| Branch::make(own, &in_two, bounds))
+        {
+            Some(Ok(branch)) => branches.push(branch),
+            Some(Err(error)) if !in_two.is_empty() => return Err(error),
+            // Nothing is bounded there, so a cell can do without.
+            Some(Err(_)) | None => {}
+        }
+        for (own, controllers) in in_one.into_values() {
+            branches.push(Branch::make(own, &controllers, bounds)?);
+        }
+        Ok(Self { branches })
+    }
+
+    /// The directory of the groups of version 2.
+    pub(crate) fn version_two(&self) -> Option<&Path> {
+        let two = |branch: &&Branch| branch.version == Version::Two;
+        self.branches.iter().find(two).map(|branch| &*branch.dir)
+    }
+}
+
+impl Branch {
+    fn make(own: Own, controllers: &[Controller], bounds: Bounds) -> Result<Self, NoControlGroup> {
+        let parent = own.parent(controllers)?;
+        let dir = parent.dir.join("placet");
         match fs::create_dir(&dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(unusable(&dir)(error));
@@ -63,109 +111,53 @@ impl Place {
             Ok(()) | Err(_) => {}
         }
         // A file system mounted read-only refuses root too, but not to make what is there.
-        rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK)
-            .map_err(|errno| unusable(&dir)(errno.into()))?;
-        parent.enable_below(&dir)?;
+        writable(&dir)?;
+        if parent.version == Version::Two {
+            // What moves a process in, and what is moved out of: one delegated without its
+            // processes is of no use.
+            writable(&parent.dir.join("cgroup.procs"))?;
+        }
+        parent.enable_below(&dir, controllers)?;
+        let version = parent.version;
+        let settings = controllers.iter();
         Ok(Self {
             dir,
-            entry: parent.entry(),
-            processes_max,
+            version,
+            settings: settings
+                .flat_map(|each| bounds.settings(*each, version))
+                .collect(),
         })
     }
 }
 
+fn writable(path: &Path) -> Result<(), NoControlGroup> {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK)
+        .map_err(|errno| unusable(path)(errno.into()))
+}
+
 impl Group {
-    /// A new, empty group with the limit set.
+    /// New, empty groups with their bounds set.
     pub(crate) fn create(place: &Place) -> Result<Self, NoControlGroup> {
-        sweep(&place.dir);
-        for _ in 0..CREATIONS_MAX {
-            let name = format!("{}-{}", std::process::id(), sys::boot_time_ns());
-            let path = place.dir.join(name);
-            match fs::create_dir(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(unusable(&path)(error)),
-            }
-            let group = Self::open(&path, place).inspect_err(|_| drop(fs::remove_dir(&path)))?;
-            if let Some(group) = group {
-                return Ok(group);
-            }
-        }
-        Err(unusable(&place.dir)(io::ErrorKind::AlreadyExists.into()))
+        let nodes = place.branches.iter().map(Node::create);
+        Ok(Self {
+            nodes: nodes.collect::<Result<_, _>>()?,
+        })
     }
 
-    /// Takes possession of a directory just made; `None` when a sweeper was faster.
-    fn open(path: &Path, place: &Place) -> Result<Option<Self>, NoControlGroup> {
-        let Some(dir) = hold(path).map_err(unusable(path))? else {
-            return Ok(None);
-        };
-        let processes = place.processes_max.max(PROCESSES_MIN);
-        put(&path.join("pids.max"), &processes.to_string())?;
-        let entry = path.join(place.entry);
-        let opened = OpenOptions::new().write(true).open(&entry);
-        Ok(Some(Self {
-            path: path.to_path_buf(),
-            entry: opened.and_then(above_streams).map_err(unusable(&entry))?,
-            _dir: dir,
-        }))
+    /// Where pid 1 is born; good for as long as this value.
+    pub(crate) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
+        self.nodes.iter().find_map(Node::birthplace)
     }
 
     /// What pid 1 enters by; good for as long as this value.
-    pub(crate) fn entry(&self) -> Entry {
-        Entry(self.entry.as_raw_fd())
+    pub(crate) fn entries(&self) -> Entries {
+        Entries::of(self.nodes.iter().filter_map(Node::entry))
     }
-}
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        for _ in 0..REMOVALS_MAX {
-            match fs::remove_dir(&self.path) {
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                    thread::sleep(REMOVAL_PAUSE);
-                }
-                Ok(()) | Err(_) => return,
-            }
-        }
+    /// Ends whatever is in it, forks under way included. `false` without a group that can.
+    pub(crate) fn kill(&self) -> bool {
+        self.nodes.iter().any(Node::kill)
     }
-}
-
-/// Removes the groups that no supervisor holds any more. Those that are not empty stay: the kernel
-/// refuses, and their processes are dying.
-fn sweep(place: &Path) {
-    let Ok(groups) = fs::read_dir(place) else {
-        return;
-    };
-    for group in groups.flatten() {
-        let path = group.path();
-        let is_dir = group.file_type().is_ok_and(|kind| kind.is_dir());
-        let Some(dir) = File::open(&path).ok().filter(|_| is_dir) else {
-            continue;
-        };
-        if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            // Busy or removed by another: nothing is left to do here.
-            drop(fs::remove_dir(&path));
-        }
-    }
-}
-
-/// Locks a directory just made; `None` when a sweeper was faster and it is gone.
-fn hold(path: &Path) -> io::Result<Option<OwnedFd>> {
-    let dir = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => above_streams(opened?)?,
-    };
-    retry_on_intr(|| flock(&dir, FlockOperation::LockExclusive))?;
-    match fs::metadata(path) {
-        Ok(there) => Ok((there.ino() == rustix::fs::fstat(&dir)?.st_ino).then_some(dir)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// A worker keeps whatever has the number of a standard stream.
-fn above_streams(file: File) -> io::Result<OwnedFd> {
-    let fd = OwnedFd::from(file);
-    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?)
 }
 
 fn put(path: &Path, text: &str) -> Result<(), NoControlGroup> {
@@ -180,7 +172,3 @@ fn unusable(path: &Path) -> impl FnOnce(io::Error) -> NoControlGroup {
     let path = path.to_path_buf();
     |source| NoControlGroup::Unusable { path, source }
 }
-
-#[cfg(test)]
-#[path = "group/tests.rs"]
-mod tests;

@@ -4,13 +4,14 @@
 //! pool's worker thread would die when the pool shrinks. This thread lives as long as the process
 //! and keeps all signals blocked, so that no handler of the supervisor runs in a new child.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::{io, thread};
 
 use crate::error::SandboxError;
-use crate::pid1::{self, Entry, Sockets};
+use crate::group::Group;
+use crate::pid1::{self, Entries, Sockets};
 use crate::plan::Plan;
 use crate::sys::{self, Forked};
 
@@ -24,7 +25,9 @@ struct Job {
     plan: Arc<Plan>,
     control: OwnedFd,
     gate: OwnedFd,
-    group: Option<Entry>,
+    entries: Entries,
+    /// A descriptor of the caller, who waits for the answer.
+    birthplace: Option<RawFd>,
     deadline_ns: u64,
     answer: SyncSender<Result<Launched, sys::Errno>>,
 }
@@ -46,13 +49,12 @@ const NAMESPACES: u64 = (libc::CLONE_NEWUSER
 /// The supervisor's handlers must not run in the child.
 const CLEAR_HANDLERS: u64 = 0x1_0000_0000;
 
-/// Starts pid 1 with its ends of the sockets, which are closed here, and the entry of its group,
-/// which is not.
+/// Starts pid 1 with its ends of the sockets, which are closed here, in its groups.
 pub(crate) fn launch(
     plan: Arc<Plan>,
     control: OwnedFd,
     gate: OwnedFd,
-    group: Option<Entry>,
+    group: &Group,
     deadline_ns: u64,
 ) -> Result<Launched, SandboxError> {
     let failed = |source| SandboxError::Supervisor {
@@ -73,7 +75,8 @@ pub(crate) fn launch(
         plan,
         control,
         gate,
-        group,
+        entries: group.entries(),
+        birthplace: group.birthplace().map(|fd| fd.as_raw_fd()),
         deadline_ns,
         answer,
     };
@@ -119,8 +122,8 @@ fn clone_cell(job: &Job) -> Result<Launched, sys::Errno> {
     };
     // SAFETY: the child branch only calls pid1::run, which makes system calls on what was prepared,
     // does not allocate or lock, and does not return or unwind.
-    match unsafe { sys::fork(NAMESPACES | CLEAR_HANDLERS, 0) }? {
-        Forked::Child => pid1::run(&job.plan, sockets, job.group.as_ref(), job.deadline_ns),
+    match unsafe { sys::fork_into(NAMESPACES | CLEAR_HANDLERS, 0, job.birthplace) }? {
+        Forked::Child => pid1::run(&job.plan, sockets, job.entries, job.deadline_ns),
         Forked::Parent { pid, pidfd } => {
             // SAFETY: clone3 has just made this descriptor for us alone.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };

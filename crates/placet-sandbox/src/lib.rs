@@ -22,6 +22,7 @@
     reason = "clone3, mount, Landlock and seccomp have no safe interface"
 )]
 
+mod backstop;
 mod bpf;
 mod broker;
 mod cell;
@@ -37,6 +38,7 @@ mod layout;
 mod pid1;
 mod plan;
 mod prepare;
+mod privileged;
 mod probe;
 mod process;
 mod queue;

@@ -24,10 +24,22 @@ pub(crate) struct Sockets {
     pub(crate) gate: c_int,
 }
 
-/// The file of the cell's control group that takes processes in, open for writing.
+/// The files of the cell's control groups of version 1 that take processes in, open for writing; -1
+/// for none.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub(crate) struct Entry(pub(crate) c_int);
+pub(crate) struct Entries([c_int; 3]);
+
+impl Entries {
+    /// Of at most three hierarchies: there are no more controllers that anything is bounded by.
+    pub(crate) fn of(files: impl Iterator<Item = c_int>) -> Self {
+        let mut entries = [-1; 3];
+        for (slot, file) in entries.iter_mut().zip(files) {
+            *slot = file;
+        }
+        Self(entries)
+    }
+}
 
 type Setup<T> = Result<T, Failure>;
 
@@ -64,10 +76,10 @@ const UNREAD_BYTES_MAX: c_int = 4096;
 pub(crate) extern "C" fn run(
     plan: &Plan,
     sockets: Sockets,
-    group: Option<&Entry>,
+    groups: Entries,
     deadline_ns: u64,
 ) -> ! {
-    match build(plan, sockets, group) {
+    match build(plan, sockets, groups) {
         Ok(built) => hold(sockets.control, &built, deadline_ns),
         Err(failure) => {
             // The supervisor that cannot be told sees the end of the socket instead.
@@ -84,15 +96,20 @@ struct Built {
     lease: c_int,
 }
 
-fn build(plan: &Plan, sockets: Sockets, group: Option<&Entry>) -> Setup<Built> {
+fn build(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built> {
     let kill = libc::SIGKILL.unsigned_abs().into();
     sys::prctl(libc::PR_SET_PDEATHSIG, kill, 0).at(Step::ParentDeathSignal)?;
-    if let Some(&Entry(entry)) = group {
-        // 0 is the writer: moving oneself spares version 1 a lock that stops every fork.
-        sys::write_all(entry, b"0").at(Step::ControlGroup)?;
+    for entry in groups.0 {
+        if entry >= 0 {
+            // 0 is the writer: moving oneself spares version 1 a lock that stops every fork.
+            sys::write_all(entry, b"0").at(Step::ControlGroup)?;
+        }
     }
     close_descriptors(sockets).at(Step::CloseDescriptors)?;
     map_ids(plan)?;
+    if plan.memfd_noexec {
+        write(c"/proc/sys/vm/memfd_noexec", b"2").at(Step::MemfdNoexec)?;
+    }
     build_root(plan)?;
     if plan.loopback {
         sys::loopback_up().at(Step::Loopback)?;
@@ -133,13 +150,14 @@ fn close_between(first: c_int, end: c_int) -> sys::Sys<()> {
     }
 }
 
+fn write(path: &CStr, bytes: &[u8]) -> sys::Sys<()> {
+    let fd = sys::open_write(path)?;
+    let written = sys::write_all(fd, bytes);
+    sys::close(fd);
+    written
+}
+
 fn map_ids(plan: &Plan) -> Setup<()> {
-    let write = |path, bytes: &[u8]| {
-        let fd = sys::open_write(path)?;
-        let written = sys::write_all(fd, bytes);
-        sys::close(fd);
-        written
-    };
     write(c"/proc/self/setgroups", b"deny").at(Step::DenySetgroups)?;
     write(c"/proc/self/uid_map", &plan.uid_map).at(Step::UidMap)?;
     write(c"/proc/self/gid_map", &plan.gid_map).at(Step::GidMap)

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use crate::broker::Egress;
 use crate::error::Step;
 use crate::gate::{ExecGate, Known};
-use crate::group::Place;
+use crate::group::{Bounds, Place};
 use crate::landlock;
 use crate::spec::FileIdentity;
 use crate::sys::{Inode, StringArray};
@@ -24,8 +24,11 @@ pub(crate) struct Plan {
     pub(crate) door: bool,
     /// Whether there is a `/run/placet`, to be made read-only once all is in it.
     pub(crate) meeting_place: bool,
-    /// Where the cell gets a control group.
-    pub(crate) group: Option<Place>,
+    /// Where the cell gets its control groups.
+    pub(crate) place: Place,
+    pub(crate) bounds: Bounds,
+    /// Whether pid 1 is to forbid memory files that can be executed.
+    pub(crate) memfd_noexec: bool,
     /// For the supervisor, which traces the worker.
     pub(crate) exec: ExecGate,
     pub(crate) known: Known,

@@ -12,15 +12,15 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Stat};
 
 use crate::broker::Egress;
-use crate::error::SandboxError;
+use crate::error::{NoControlGroup, SandboxError};
 use crate::gate::{ExecRule, Known};
-use crate::group::Place;
+use crate::group::{Bounds, Place};
 use crate::landlock::{self, Right};
 use crate::layout::{self, Found, Grant, Parts, c_string};
 use crate::plan::{Limit, Plan, WorkerPlan};
 use crate::spec::{CLIENT_PATH, CellSpec, FileIdentity, Limits, Network, Program};
 use crate::sys::{self, Inode, StringArray};
-use crate::{devices, seccomp};
+use crate::{devices, privileged, seccomp};
 
 /// Checks the spec and computes the plan. `told_denials`: somebody reads what Landlock refuses.
 pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxError> {
@@ -46,6 +46,9 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         devices,
     };
     check_absolute(&spec.cwd)?;
+    let bounds = bounds(&spec.limits);
+    let place = Place::find(bounds).map_err(|why| unbounded(&bounds, why))?;
+    privileged::set_up(&place)?;
     let brokered = matches!(spec.egress, Egress::Brokered(_));
     Ok(Plan {
         uid_map: id_map(rustix::process::geteuid().as_raw()),
@@ -54,7 +57,9 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         loopback: spec.network == Network::Loopback,
         door: spec.door,
         meeting_place,
-        group: group(&spec.limits)?,
+        place,
+        bounds,
+        memfd_noexec: privileged::can_forbid_executable_memory(),
         exec: spec.exec.clone(),
         known,
         egress: spec.egress.clone(),
@@ -316,14 +321,27 @@ fn rules(
     Ok(rules)
 }
 
-/// For root. One who is root only in a container's user namespace is bound by the resource limit
-/// as well.
-fn group(limits: &Limits) -> Result<Option<Place>, SandboxError> {
-    let processes = limits
-        .processes
-        .filter(|_| rustix::process::getuid().is_root());
-    let place = processes.map(Place::find).transpose();
-    place.map_err(SandboxError::ProcessLimitAsRoot)
+/// What only groups can bound. The number of processes is one for root; one who is root only in a
+/// container's user namespace is bound by the resource limit as well.
+fn bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        processes: limits
+            .processes
+            .filter(|_| rustix::process::getuid().is_root()),
+        memory_bytes: limits.tree_memory_bytes,
+        cpu_percent: limits.tree_cpu_percent,
+    }
+}
+
+/// Which of the bounds could not be had.
+pub(crate) fn unbounded(bounds: &Bounds, why: NoControlGroup) -> SandboxError {
+    if bounds.memory_bytes.is_some() || bounds.cpu_percent.is_some() {
+        SandboxError::TreeUnbounded(why)
+    } else if bounds.processes.is_some() {
+        SandboxError::ProcessLimitAsRoot(why)
+    } else {
+        SandboxError::NoGroup(why)
+    }
 }
 
 fn limits(limits: &Limits) -> Result<Vec<Limit>, SandboxError> {

@@ -168,6 +168,13 @@ pub struct Limits {
     /// (with v2 below the nearest group above it without processes). Without one it is refused:
     /// [`crate::SandboxError::ProcessLimitAsRoot`].
     pub processes: Option<u64>,
+    /// Memory of the tree as a whole, in bytes, swapped out or not; beyond it the kernel kills the
+    /// largest process. Takes the memory controller of cgroup v1 or v2, and so the root user or a
+    /// delegated group of v2; else it is refused: [`crate::SandboxError::TreeUnbounded`].
+    pub tree_memory_bytes: Option<u64>,
+    /// Processor time of the tree as a whole, in percent of one processor; beyond it the tree
+    /// waits. Takes the cpu controller, as above.
+    pub tree_cpu_percent: Option<u64>,
     /// Open descriptors of each single process.
     pub open_files: Option<u64>,
     /// Size of a written file, in bytes; passing it is SIGXFSZ.

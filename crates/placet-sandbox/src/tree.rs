@@ -101,7 +101,7 @@ struct Heard {
 }
 
 impl Tree {
-    pub(crate) fn new(launched: Launched, control: OwnedFd, group: Option<Group>) -> Self {
+    pub(crate) fn new(launched: Launched, control: OwnedFd, group: Group) -> Self {
         let Launched { pid, pidfd } = launched;
         Self {
             pid,
@@ -113,7 +113,7 @@ impl Tree {
             tracer: None,
             server: None,
             reader: None,
-            group,
+            group: Some(group),
         }
     }
 
@@ -181,6 +181,10 @@ impl Tree {
             return Ok(exit);
         }
         self.heard.terminated = true;
+        if let Some(group) = &self.group {
+            // All at once; the end of pid 1 would do the same, one after the other.
+            group.kill();
+        }
         match sys::signal(self.pidfd.as_raw_fd(), libc::SIGKILL) {
             // Nothing to kill: it has ended and waits to be reaped.
             Ok(()) | Err(Errno(libc::ESRCH)) => {}

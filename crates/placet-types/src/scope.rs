@@ -117,7 +117,8 @@ impl Network {
     }
 }
 
-/// Bounds on resources. Every one is always set.
+/// Bounds on resources. Every one is always set, but those on the tree as a whole, which not every
+/// machine can enforce: a scope that has one is refused where it cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -133,6 +134,12 @@ pub struct Limits {
     pub processes: u64,
     /// Private temporary storage, in bytes.
     pub tmp_bytes: u64,
+    /// Processor time of all processes together, in percent of one processor; `None`: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree_cpu_percent: Option<u64>,
+    /// Memory of all processes together, in bytes; `None`: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree_memory_bytes: Option<u64>,
     /// Time from start to end, in seconds.
     pub wall_secs: u64,
 }
@@ -229,11 +236,15 @@ impl Limits {
             open_files: self.open_files.min(other.open_files),
             processes: self.processes.min(other.processes),
             tmp_bytes: self.tmp_bytes.min(other.tmp_bytes),
+            tree_cpu_percent: lower(self.tree_cpu_percent, other.tree_cpu_percent),
+            tree_memory_bytes: lower(self.tree_memory_bytes, other.tree_memory_bytes),
             wall_secs: self.wall_secs.min(other.wall_secs),
         }
     }
 
     fn excess_over(&self, outer: &Self) -> Option<&'static str> {
+        // No bound is the highest one.
+        let bound = |bound: Option<u64>| bound.unwrap_or(u64::MAX);
         let pairs = [
             ("cpu_secs", self.cpu_secs, outer.cpu_secs),
             (
@@ -245,6 +256,16 @@ impl Limits {
             ("open_files", self.open_files, outer.open_files),
             ("processes", self.processes, outer.processes),
             ("tmp_bytes", self.tmp_bytes, outer.tmp_bytes),
+            (
+                "tree_cpu_percent",
+                bound(self.tree_cpu_percent),
+                bound(outer.tree_cpu_percent),
+            ),
+            (
+                "tree_memory_bytes",
+                bound(self.tree_memory_bytes),
+                bound(outer.tree_memory_bytes),
+            ),
             ("wall_secs", self.wall_secs, outer.wall_secs),
         ];
         pairs
@@ -254,6 +275,11 @@ impl Limits {
     }
 }
 
+/// The lower of two bounds, of which each may be absent.
+fn lower(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).min()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -261,13 +287,16 @@ mod tests {
     use super::*;
 
     fn limits() -> impl Strategy<Value = Limits> {
-        prop::array::uniform7(1_u64..9).prop_map(|[a, b, c, d, e, f, g]| Limits {
+        let tree = prop::array::uniform2(prop::option::of(1_u64..9));
+        (prop::array::uniform7(1_u64..9), tree).prop_map(|([a, b, c, d, e, f, g], [h, i])| Limits {
             cpu_secs: a,
             file_size_bytes: b,
             memory_bytes: c,
             open_files: d,
             processes: e,
             tmp_bytes: f,
+            tree_cpu_percent: h,
+            tree_memory_bytes: i,
             wall_secs: g,
         })
     }

@@ -103,6 +103,8 @@ impl Claims {
             limits.open_files,
             limits.processes,
             limits.tmp_bytes,
+            limits.tree_cpu_percent.unwrap_or(0),
+            limits.tree_memory_bytes.unwrap_or(0),
             limits.wall_secs,
         ];
         numbers.into_iter().all(|number| number <= EXACT_MAX)

@@ -192,6 +192,12 @@ fn granted_scope() -> Vec<Alteration> {
         granted("scope.limits.tmp_bytes", |c| {
             scope(c, |s| s.limits.tmp_bytes += 1)
         }),
+        granted("scope.limits.tree_cpu_percent", |c| {
+            scope(c, |s| s.limits.tree_cpu_percent = Some(400))
+        }),
+        granted("scope.limits.tree_memory_bytes", |c| {
+            scope(c, |s| s.limits.tree_memory_bytes = Some(1 << 31))
+        }),
         granted("scope.limits.wall_secs", |c| {
             scope(c, |s| s.limits.wall_secs += 1)
         }),

@@ -45,8 +45,17 @@ struct FileLimits {
     open_files: u64,
     processes: u64,
     tmp: Size,
+    #[serde(default)]
+    tree_cpu_percent: Option<u64>,
+    #[serde(default)]
+    tree_memory: Option<Size>,
     wall: Duration,
 }
+
+/// What a cell itself takes until its program starts, with room.
+const TREE_MEMORY_MIN: Size = Size(16 << 20);
+/// A thousand processors.
+const TREE_CPU_PERCENT_MAX: u64 = 100_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,6 +86,7 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
             bad(format!("limits.{what} is 0: nothing could start"));
         }
     }
+    check_tree(&parsed.limits, &mut bad);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -97,6 +107,16 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
     })
 }
 
+fn check_tree(limits: &FileLimits, bad: &mut impl FnMut(String)) {
+    let (memory, percent) = (limits.tree_memory, limits.tree_cpu_percent);
+    if memory.is_some_and(|memory| memory.0 < TREE_MEMORY_MIN.0) {
+        bad("limits.tree_memory is below 16MiB: nothing could start".into());
+    }
+    if percent.is_some_and(|percent| percent == 0 || percent > TREE_CPU_PERCENT_MAX) {
+        bad("limits.tree_cpu_percent is not from 1 to 100000: 100 is one processor".into());
+    }
+}
+
 fn limits(file: &FileLimits) -> Limits {
     Limits {
         cpu_secs: file.cpu.0,
@@ -105,6 +125,8 @@ fn limits(file: &FileLimits) -> Limits {
         open_files: file.open_files,
         processes: file.processes,
         tmp_bytes: file.tmp.0,
+        tree_cpu_percent: file.tree_cpu_percent,
+        tree_memory_bytes: file.tree_memory.map(|size| size.0),
         wall_secs: file.wall.0,
     }
 }

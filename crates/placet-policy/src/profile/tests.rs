@@ -57,6 +57,28 @@ fn variables_are_filled_in_and_writable_trees_are_readable() {
 }
 
 #[test]
+fn a_tree_is_bounded_as_a_whole_only_where_a_profile_says_so() {
+    let vars = vars("/home/a/p", "/home/a");
+    let limits = |text: &str| parse(text).unwrap().scope(&vars).unwrap().limits;
+    let none = limits(TEXT);
+    assert_eq!(
+        (none.tree_memory_bytes, none.tree_cpu_percent),
+        (None, None)
+    );
+    let with = |lines: &str| TEXT.replace("wall =", &format!("{lines}\nwall ="));
+    let both = limits(&with("tree_memory = \"2GiB\"\ntree_cpu_percent = 150"));
+    assert_eq!(both.tree_memory_bytes, Some(2 << 30));
+    assert_eq!(both.tree_cpu_percent, Some(150));
+    for bad in [
+        "tree_memory = \"8MiB\"",
+        "tree_cpu_percent = 0",
+        "tree_cpu_percent = 100001",
+    ] {
+        assert!(first_message(&with(bad)).contains("tree_"), "{bad}");
+    }
+}
+
+#[test]
 fn workspaces_that_hold_more_than_one_piece_of_work_are_refused() {
     let profile = parse(TEXT).unwrap();
     for workspace in [

@@ -1,50 +1,68 @@
-//! Below which control group cells can get groups of their own.
+//! Below which control groups cells can get groups of their own.
 //!
-//! With version 1 that is the supervisor's group. With version 2 a group that has processes cannot
-//! have limited children, so it is the nearest one above without, or the root, which may have both.
+//! With version 1 that is the supervisor's group in the hierarchy of the controller. With version 2
+//! a group that has processes cannot have children with limits, so it is the nearest one above
+//! without, or the root, which may have both; children without limits can be made anywhere.
 //! Formats: proc_pid_mountinfo(5), cgroups(7); rules: the kernel's cgroup-v2 document.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use super::bounds::Controller;
 use super::{put, unusable};
 use crate::error::NoControlGroup;
 
-const CONTROLLER: &str = "pids";
-const ENABLE: &str = "+pids";
-
-/// A group that can have limited children.
+/// A group that can have the wanted children.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Parent {
-    dir: PathBuf,
-    version: Version,
+    pub(super) dir: PathBuf,
+    pub(super) version: Version,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
+pub(crate) enum Version {
     One,
     Two,
 }
 
-/// The supervisor's own group.
+/// The supervisor's own group in one hierarchy.
 #[derive(Debug, PartialEq, Eq)]
-struct Own {
-    dir: PathBuf,
+pub(super) struct Own {
+    pub(super) dir: PathBuf,
     /// The mount point: what is above it cannot be seen.
     top: PathBuf,
-    version: Version,
+    pub(super) version: Version,
 }
 
-pub(super) fn parent() -> Result<Parent, NoControlGroup> {
-    let read = |path: &str| fs::read_to_string(path).map_err(unusable(Path::new(path)));
-    let (mounts, groups) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
-    let own = own(&mounts, &groups).ok_or(NoControlGroup::NotMounted)?;
-    parent_of(own)
+/// What the two files of proc say.
+pub(super) struct Hierarchies {
+    mounts: String,
+    groups: String,
 }
 
-/// From the two files of proc: the mount with the controller in which the supervisor's group is.
-fn own(mounts: &str, groups: &str) -> Option<Own> {
-    let has_controller = |list: &str| list.split(',').any(|name| name == CONTROLLER);
+impl Hierarchies {
+    pub(super) fn read() -> Result<Self, NoControlGroup> {
+        let read = |path: &str| fs::read_to_string(path).map_err(unusable(Path::new(path)));
+        Ok(Self {
+            mounts: read("/proc/self/mountinfo")?,
+            groups: read("/proc/self/cgroup")?,
+        })
+    }
+
+    /// The mount with the controller in which the supervisor's group is.
+    pub(super) fn with(&self, controller: Controller) -> Result<Own, NoControlGroup> {
+        let own = own(&self.mounts, &self.groups, Some(controller.name()));
+        own.ok_or(NoControlGroup::NotMounted(controller.name()))
+    }
+
+    /// The mount of version 2.
+    pub(super) fn version_two(&self) -> Option<Own> {
+        own(&self.mounts, &self.groups, None)
+    }
+}
+
+fn own(mounts: &str, groups: &str, controller: Option<&str>) -> Option<Own> {
+    let has_controller = |list: &str| list.split(',').any(|name| Some(name) == controller);
     let lines = || {
         groups.lines().filter_map(|line| {
             let (_, rest) = line.split_once(':')?;
@@ -82,59 +100,76 @@ fn own(mounts: &str, groups: &str) -> Option<Own> {
     })
 }
 
-fn parent_of(own: Own) -> Result<Parent, NoControlGroup> {
-    let Own { dir, top, version } = own;
-    let found = match version {
-        Version::One => Some(dir.as_path()),
-        Version::Two => dir
-            .ancestors()
-            .take_while(|above| above.starts_with(&top))
-            .find(|above| can_have_limited_children(above)),
-    };
-    match found {
-        Some(found) => Ok(Parent {
-            dir: found.to_path_buf(),
-            version,
-        }),
-        None => Err(NoControlGroup::NoParent(dir)),
+impl Own {
+    /// The group whose children can have limits by these controllers, all of this hierarchy.
+    pub(super) fn parent(self, controllers: &[Controller]) -> Result<Parent, NoControlGroup> {
+        let Self { dir, top, version } = self;
+        let found = match version {
+            Version::One => Some(dir.as_path()),
+            Version::Two => dir
+                .ancestors()
+                .take_while(|above| above.starts_with(&top))
+                .find(|above| can_have_children(above, controllers)),
+        };
+        match found {
+            Some(found) => Ok(Parent {
+                dir: found.to_path_buf(),
+                version,
+            }),
+            None => Err(NoControlGroup::NoParent {
+                group: dir,
+                controllers: names(controllers),
+            }),
+        }
     }
 }
 
-/// Of version 2: the controller is here, and there are no processes. Only the root of all, which is
-/// exempt, has no type.
-fn can_have_limited_children(dir: &Path) -> bool {
-    let is_root = !dir.join("cgroup.type").exists();
-    lists_controller(&dir.join("cgroup.controllers"))
-        && (is_root || fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|all| all.is_empty()))
+fn names(controllers: &[Controller]) -> String {
+    let names: Vec<&str> = controllers.iter().map(|each| each.name()).collect();
+    names.join(" and ")
 }
 
-fn lists_controller(path: &Path) -> bool {
-    fs::read_to_string(path).is_ok_and(|all| all.split_whitespace().any(|name| name == CONTROLLER))
+/// Of version 2: the controllers are here, and there are no processes if there are any of those. Only the root of
+/// all, which is exempt, has no type.
+fn can_have_children(dir: &Path, controllers: &[Controller]) -> bool {
+    let read = |name: &str| fs::read_to_string(dir.join(name));
+    let kind = read("cgroup.type").ok();
+    let is_root = kind.is_none();
+    // Below a threaded group there are no domains.
+    let is_domain = kind.is_none_or(|kind| kind.trim_end() == "domain");
+    let listed = || listed(&dir.join("cgroup.controllers"));
+    let has_all = controllers.is_empty() || {
+        let listed = listed();
+        controllers
+            .iter()
+            .all(|each| listed.iter().any(|name| name == each.name()))
+    };
+    let unlimited = controllers.is_empty() || is_root;
+    is_domain && has_all && (unlimited || read("cgroup.procs").is_ok_and(|all| all.is_empty()))
+}
+
+fn listed(path: &Path) -> Vec<String> {
+    let list = fs::read_to_string(path).unwrap_or_default();
+    list.split_whitespace().map(str::to_owned).collect()
 }
 
 impl Parent {
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// The file of a group through which a process that has one thread moves itself there. Version 1
-    /// can move just that thread, for which it need not stop all forks of the machine.
-    pub(super) fn entry(&self) -> &'static str {
-        match self.version {
-            Version::One => "tasks",
-            Version::Two => "cgroup.procs",
-        }
-    }
-
     /// Version 2 hands a controller down one level at a time: to `place`, and to what is in it.
-    pub(super) fn enable_below(&self, place: &Path) -> Result<(), NoControlGroup> {
+    pub(super) fn enable_below(
+        &self,
+        place: &Path,
+        controllers: &[Controller],
+    ) -> Result<(), NoControlGroup> {
         if self.version == Version::One {
             return Ok(());
         }
         for dir in [&self.dir, place] {
-            let enabled = dir.join("cgroup.subtree_control");
-            if !lists_controller(&enabled) {
-                put(&enabled, ENABLE)?;
+            let control = dir.join("cgroup.subtree_control");
+            let enabled = listed(&control);
+            for controller in controllers {
+                if !enabled.iter().any(|name| name == controller.name()) {
+                    put(&control, &format!("+{}", controller.name()))?;
+                }
             }
         }
         Ok(())

@@ -6,6 +6,7 @@
 //! `rustix` where it has them.
 
 mod audit;
+mod bpf;
 mod connect;
 mod events;
 mod files;
@@ -18,6 +19,7 @@ mod trace;
 use std::ffi::{c_int, c_long};
 
 pub(crate) use audit::*;
+pub(crate) use bpf::*;
 pub(crate) use connect::*;
 pub(crate) use events::*;
 pub(crate) use files::*;

@@ -5,7 +5,7 @@ use std::mem::size_of;
 
 use super::{Errno, Sys, address, done, last_errno, number};
 
-/// `struct clone_args` of clone3(2), as long as `set_tid_size`.
+/// `struct clone_args` of clone3(2), as long as `cgroup`.
 #[repr(C)]
 #[derive(Default)]
 struct CloneArgs {
@@ -17,7 +17,13 @@ struct CloneArgs {
     stack: u64,
     stack_size: u64,
     tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
 }
+
+/// The child is born in the control group of that descriptor.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Who returns from [`fork`].
 pub(crate) enum Forked {
@@ -34,9 +40,24 @@ pub(crate) enum Forked {
 /// The child is a copy of one thread of a possibly multi-threaded process. Until execve it must
 /// not allocate, take locks, unwind out of the caller or return into code that would.
 pub(crate) unsafe fn fork(flags: u64, exit_signal: c_int) -> Sys<Forked> {
+    // SAFETY: as for the caller.
+    unsafe { fork_into(flags, exit_signal, None) }
+}
+
+/// As [`fork`], with the child born in a group of cgroup v2, by its directory.
+///
+/// # Safety
+/// As for [`fork`].
+pub(crate) unsafe fn fork_into(
+    flags: u64,
+    exit_signal: c_int,
+    group: Option<c_int>,
+) -> Sys<Forked> {
     let mut pidfd: c_int = -1;
+    let into = group.map_or(0, |_| CLONE_INTO_CGROUP);
     let args = CloneArgs {
-        flags: flags | libc::CLONE_PIDFD as u64,
+        flags: flags | libc::CLONE_PIDFD as u64 | into,
+        cgroup: group.map_or(0, |group| u64::from(group.unsigned_abs())),
         pidfd: address(&raw mut pidfd),
         exit_signal: u64::from(exit_signal.unsigned_abs()),
         ..CloneArgs::default()

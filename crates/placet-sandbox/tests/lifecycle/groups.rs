@@ -50,7 +50,8 @@ pub(crate) const ACTS: &[Act] = &[
             unsafe { libc::umount2(c"/sys/fs/cgroup".as_ptr(), libc::MNT_DETACH) }
         });
         let error = Cell::prepare(limited("exit", &["0"])).unwrap_err();
-        let missing = SandboxError::ProcessLimitAsRoot(NoControlGroup::NotMounted).to_string();
+        let missing =
+            SandboxError::ProcessLimitAsRoot(NoControlGroup::NotMounted("pids")).to_string();
         i32::from(error.to_string() != missing)
     }),
     ("prepare_with_read_only_mounts", |_| {

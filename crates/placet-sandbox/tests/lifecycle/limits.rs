@@ -98,6 +98,8 @@ const NONE: Limits = Limits {
     cpu_secs: None,
     address_space_bytes: None,
     processes: None,
+    tree_memory_bytes: None,
+    tree_cpu_percent: None,
     open_files: None,
     file_size_bytes: None,
 };

@@ -17,7 +17,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backstop;
+mod bounds;
 mod denials;
+mod groups;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -26,8 +29,14 @@ use placet_sandbox::{Cell, CellSpec, RunningCell, Status};
 use support::main_of;
 
 fn main() -> ExitCode {
-    let tests = [denials::TESTS].concat();
-    let acts = [denials::ACTS].concat();
+    let tests = [
+        groups::TESTS,
+        bounds::TESTS,
+        backstop::TESTS,
+        denials::TESTS,
+    ]
+    .concat();
+    let acts = [groups::ACTS, bounds::ACTS, backstop::ACTS, denials::ACTS].concat();
     main_of(&tests, &acts, false)
 }
 
@@ -40,6 +49,15 @@ fn start(spec: CellSpec) -> RunningCell {
         .unwrap()
         .release()
         .unwrap()
+}
+
+fn first_line(output: std::process::ChildStdout) -> String {
+    use std::io::BufRead;
+    let mut line = String::new();
+    std::io::BufReader::new(output)
+        .read_line(&mut line)
+        .unwrap();
+    line
 }
 
 /// Waits for something that has to come soon; panics when it does not.

@@ -72,6 +72,18 @@ pub(crate) fn print_scope(scope: &Scope, out: Out) {
         limits.memory_bytes >> 20,
         limits.processes
     ));
+    let tree = [
+        limits
+            .tree_memory_bytes
+            .map(|bytes| format!("{} MiB", bytes >> 20)),
+        limits
+            .tree_cpu_percent
+            .map(|percent| format!("{percent} % of a processor")),
+    ];
+    let tree: Vec<String> = tree.into_iter().flatten().collect();
+    if !tree.is_empty() {
+        out.line(format!("  together  {}", tree.join(", ")));
+    }
 }
 
 fn list(texts: &[String]) -> String {

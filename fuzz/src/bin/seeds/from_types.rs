@@ -47,6 +47,8 @@ pub(crate) fn scope() -> Scope {
             open_files: 256,
             processes: 64,
             tmp_bytes: 1 << 28,
+            tree_cpu_percent: None,
+            tree_memory_bytes: None,
             wall_secs: 120,
         },
         network: Network::None,

@@ -60,11 +60,11 @@ fn many_makers_and_sweepers_do_not_take_each_others_groups() {
             };
             thread::yield_now();
             assert!(path.exists());
-            let entry = File::open("/dev/null").unwrap().into();
-            drop(Group {
+            let tasks = File::open("/dev/null").unwrap().into();
+            drop(Node {
                 path,
-                entry,
-                _dir: held,
+                dir: held,
+                ends: Ends::One { tasks },
             });
         }
     };
