@@ -34,7 +34,6 @@ fn check_environment(environment: &placet_evidence::Environment) -> Result<(), S
         &environment.distribution,
         &environment.gateway,
         &environment.kernel,
-        &environment.tier,
     ];
     if texts.iter().all(|text| text.len() <= 256) {
         Ok(())

@@ -134,7 +134,8 @@ pub(crate) fn environment() -> Fixed<Environment> {
         kernel: "6.18.0".into(),
         landlock_abi: 7,
         machine: Digest::of(b"machine"),
-        tier: "U1".into(),
+        tier: Some(placet_types::Tier::U1),
+        weaker: Default::default(),
     })
     .expect("JSON")
 }

@@ -10,7 +10,7 @@ use placet_policy::{Effect, Evaluation, Policy, Profile, Request, Vars};
 use placet_state::{Execution, Principal, resource_digest};
 use placet_types::canonical::Json;
 use placet_types::{
-    DenialCode, ExecutionId, FixedScope, Millis, PrincipalId, ProcessParams, Scope, Seconds,
+    DenialCode, ExecutionId, FixedScope, Millis, PrincipalId, ProcessParams, Scope, Seconds, tier,
 };
 
 use crate::params::Read;
@@ -403,6 +403,7 @@ fn resolve<'a>(
         .scope(&profiles, vars, within)
         .map_err(|denial| deny(9, denial.code, denial.reason))?;
     holds(input, &scope, params)?;
+    enforceable(input, &scope)?;
     let asked = input.intent.asked.lifetime_secs;
     let lifetimes = [
         Some(profile.lifetime()),
@@ -464,6 +465,31 @@ fn holds(input: &Input<'_>, scope: &Scope, params: &ProcessParams) -> Result<(),
         return exceeded("the working directory stands outside the paths that may be read");
     }
     Ok(())
+}
+
+/// A machine that gives less than the scope demands is told so before anything is issued: weaker
+/// enforcement is never a fallback.
+fn enforceable(input: &Input<'_>, scope: &Scope) -> Result<(), Denied> {
+    let environment = &input.facts.environment;
+    if environment.tier >= Some(scope.tier) {
+        return Ok(());
+    }
+    let words: Vec<&str> = environment.weaker.iter().map(|one| one.word()).collect();
+    let lacks = if words.is_empty() {
+        String::new()
+    } else {
+        format!(", with less: {}", words.join(", "))
+    };
+    Err(deny(
+        9,
+        DenialCode::Unenforceable,
+        format!(
+            "the scope demands enforcement tier {} and this machine gives {}{lacks}; `placet doctor` \
+             names what would raise it, and a profile with `tier = \"U0\"` accepts weaker enforcement",
+            scope.tier,
+            tier::name(environment.tier),
+        ),
+    ))
 }
 
 fn grant(

@@ -1,9 +1,11 @@
 //! Facts: what the world said when an intent was decided. Recorded with the decision, so that
 //! anyone with the log can decide again and get the same bytes.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use placet_types::{Digest, ExecutionId, Fixed, Millis};
+use placet_types::{Digest, ExecutionId, Fixed, Millis, Tier, Weakness, tier};
 
 /// What the world said, apart from the log and the intent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +52,12 @@ pub struct Environment {
     /// Digest of the domain's name and the machine's id: the same machine shows differently in
     /// another domain.
     pub machine: Digest,
-    /// What the sandbox can enforce here: `U1`, or `none`.
-    pub tier: String,
+    /// What the sandbox can enforce here; `none` when nothing can run governed.
+    #[serde(with = "tier::reached")]
+    pub tier: Option<Tier>,
+    /// What this tier does not give.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub weaker: BTreeSet<Weakness>,
 }
 
 /// What the log says of a principal's recent past. Computed by the fold; policies see it as

@@ -164,6 +164,7 @@ fn environment() -> Environment {
         kernel: texts["kernel"].into(),
         landlock_abi: 7,
         machine: Digest::of(b"machine"),
-        tier: "U1".into(),
+        tier: Some(placet_types::Tier::U1),
+        weaker: Default::default(),
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use placet_types::{
     AbsPath, Denial, DenialCode, ExecCheck, Limits, Network, PathSet, PeerRule, ProfileName, Scope,
-    Seconds,
+    Seconds, Tier,
 };
 
 pub(crate) use read::read;
@@ -30,6 +30,7 @@ pub struct Profile {
     lifetime: Seconds,
     lease_secs: Seconds,
     staleness_secs: Seconds,
+    tier: Tier,
 }
 
 /// What profiles are filled in with.
@@ -131,6 +132,7 @@ impl Profile {
             limits: self.limits,
             network: Network::peers(&self.network),
             read: fill(&self.read, vars)?,
+            tier: self.tier,
             write: fill(&self.write, vars)?,
         }
         .normalized())

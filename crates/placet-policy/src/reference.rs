@@ -1,7 +1,7 @@
 //! `reference.toml`: what a machine must be like (RFC 9334: reference values, appraisal).
 
 use placet_evidence::Environment;
-use placet_types::Digest;
+use placet_types::{Digest, Tier, tier};
 use serde::Deserialize;
 
 use crate::glob;
@@ -25,8 +25,8 @@ pub struct References {
     pub landlock_abi_min: u32,
     /// Machines, as [`Environment::machine`] names them.
     pub machines: Option<Vec<Digest>>,
-    /// Enforcement tiers.
-    pub tiers: Vec<String>,
+    /// Enforcement tiers. Each stands for itself and every higher one.
+    pub tiers: Vec<Tier>,
 }
 
 /// Whether an environment is as the reference values want it.
@@ -42,9 +42,8 @@ impl References {
     /// Appraises an environment.
     #[must_use]
     pub fn appraise(&self, environment: &Environment) -> Appraisal {
-        let tiers = Some(&self.tiers);
         let mut reasons: Vec<String> = [
-            mismatch("enforcement tier", &environment.tier, tiers),
+            self.tier_mismatch(environment.tier),
             mismatch(
                 "architecture",
                 &environment.arch,
@@ -88,6 +87,20 @@ impl References {
     }
 }
 
+impl References {
+    fn tier_mismatch(&self, reached: Option<Tier>) -> Option<String> {
+        if self.tiers.iter().any(|tier| reached >= Some(*tier)) {
+            return None;
+        }
+        let accepted: Vec<&str> = self.tiers.iter().map(|tier| tier.name()).collect();
+        Some(format!(
+            "enforcement tier `{}` is below those accepted ({}); `placet doctor` says what would raise it",
+            tier::name(reached),
+            accepted.join(", ")
+        ))
+    }
+}
+
 fn mismatch(what: &str, value: &str, accepted: Option<&Vec<String>>) -> Option<String> {
     let accepted = accepted?;
     if accepted.iter().any(|pattern| glob::matches(pattern, value)) {
@@ -112,12 +125,43 @@ mod tests {
             kernel: "6.18.5-amd64".into(),
             landlock_abi: 7,
             machine: Digest::of(b"m"),
-            tier: "U1".into(),
+            tier: Some(placet_types::Tier::U1),
+            weaker: Default::default(),
         }
     }
 
     fn references(text: &str) -> References {
         crate::strict::read(FILE, text).unwrap()
+    }
+
+    #[test]
+    fn a_tier_accepts_every_higher_one() {
+        let reached = [None, Some(Tier::U0), Some(Tier::U1), Some(Tier::P)];
+        for (accepted, trusted) in [
+            ("\"U0\"", [false, true, true, true]),
+            ("\"U1\"", [false, false, true, true]),
+            ("\"P\"", [false, false, false, true]),
+            ("\"P\", \"U1\"", [false, false, true, true]),
+            ("", [false; 4]),
+        ] {
+            let references = references(&format!("tiers = [{accepted}]\nlandlock_abi_min = 3\n"));
+            let found = reached.map(|tier| {
+                let environment = Environment {
+                    tier,
+                    ..environment()
+                };
+                references.appraise(&environment).trusted
+            });
+            assert_eq!(found, trusted, "{accepted}");
+        }
+    }
+
+    #[test]
+    fn a_tier_that_there_is_not_is_refused() {
+        for tier in ["none", "u1", "*"] {
+            let text = format!("tiers = [\"{tier}\"]\nlandlock_abi_min = 3\n");
+            assert!(crate::strict::read::<References>(FILE, &text).is_err());
+        }
     }
 
     #[test]

@@ -9,7 +9,9 @@ mod process;
 use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use placet_evidence::{Environment, History, Risk};
 use placet_types::canonical::Json;
-use placet_types::{ActionName, Millis, PrincipalId, ProcessParams, ProfileName, ResourceRef};
+use placet_types::{
+    ActionName, Millis, PrincipalId, ProcessParams, ProfileName, ResourceRef, tier,
+};
 
 use crate::entities::Entities as BundleEntities;
 use crate::policy::Mentions;
@@ -220,15 +222,17 @@ fn common(request: &Request<'_>, to: &mut Builder<'_>) -> Result<(), Unusable> {
 
 type Part = (&'static str, RestrictedExpression);
 
-fn environment(environment: &Environment, trusted: bool) -> [Part; 7] {
+fn environment(environment: &Environment, trusted: bool) -> [Part; 8] {
+    let weaker = environment.weaker.iter().map(|one| text(one.word()));
     [
         ("arch", text(&environment.arch)),
         ("distribution", text(&environment.distribution)),
         ("kernel", text(&environment.kernel)),
         ("landlock_abi", long(u64::from(environment.landlock_abi))),
         ("machine", text(&environment.machine.to_string())),
-        ("tier", text(&environment.tier)),
+        ("tier", text(tier::name(environment.tier))),
         ("trusted", RestrictedExpression::new_bool(trusted)),
+        ("weaker", RestrictedExpression::new_set(weaker)),
     ]
 }
 

@@ -124,7 +124,8 @@ impl Asked {
                 kernel: "6.18.5".into(),
                 landlock_abi: 7,
                 machine: Digest::of(b"m"),
-                tier: "U1".into(),
+                tier: Some(placet_types::Tier::U1),
+                weaker: Default::default(),
             },
             time: Millis::new(1_795_262_400_000),
         }

@@ -223,7 +223,8 @@ fn environment() -> Environment {
         kernel: "6.18.5".into(),
         landlock_abi: 7,
         machine: Digest::of(b"m"),
-        tier: "U1".into(),
+        tier: Some(placet_types::Tier::U1),
+        weaker: Default::default(),
     }
 }
 

@@ -1,10 +1,11 @@
 //! What this machine says of itself.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use placet_evidence::Environment;
 use placet_types::canonical::Malformed;
-use placet_types::{Digest, DomainName, Fixed};
+use placet_types::{Digest, DomainName, Fixed, Tier, Weakness};
 
 /// The machine as it is now. Costs one short-lived process, which tries what a cell needs.
 ///
@@ -22,9 +23,33 @@ pub fn environment(domain: &DomainName) -> Result<Fixed<Environment>, Malformed>
         kernel: uname.release().to_string_lossy().into_owned(),
         landlock_abi: capabilities.landlock_abi,
         machine: machine(domain),
-        tier: capabilities.tier().to_owned(),
+        tier: capabilities.tier().map(tier),
+        weaker: weaker(capabilities.tier()),
     };
     Fixed::new(environment).map_err(|error| Malformed::Shape(error.to_string()))
+}
+
+pub(crate) fn tier(tier: placet_sandbox::Tier) -> Tier {
+    match tier {
+        placet_sandbox::Tier::U0 => Tier::U0,
+        placet_sandbox::Tier::U1 => Tier::U1,
+        placet_sandbox::Tier::P => Tier::P,
+    }
+}
+
+fn weaker(tier: Option<placet_sandbox::Tier>) -> BTreeSet<Weakness> {
+    let weaker = tier.map_or(&[] as &[_], placet_sandbox::Tier::weaker);
+    weaker.iter().map(|one| weakness(*one)).collect()
+}
+
+fn weakness(weakness: placet_sandbox::Weakness) -> Weakness {
+    match weakness {
+        placet_sandbox::Weakness::CodeFromWritable => Weakness::CodeFromWritable,
+        placet_sandbox::Weakness::SharedNetwork => Weakness::SharedNetwork,
+        placet_sandbox::Weakness::SharedProcesses => Weakness::SharedProcesses,
+        placet_sandbox::Weakness::UnboundedTmp => Weakness::UnboundedTmp,
+        placet_sandbox::Weakness::VisibleMetadata => Weakness::VisibleMetadata,
+    }
 }
 
 /// The machine's id, different in each domain so that logs of two domains cannot be joined by it.

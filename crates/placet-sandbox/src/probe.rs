@@ -3,81 +3,145 @@
 //! A kernel that has user namespaces may still refuse them by sysctl, AppArmor or a container's
 //! filter, so a child really makes one and mounts in it.
 
+mod privileged;
+
 use std::path::Path;
 
 use crate::landlock::ABI_REQUIRED;
 use crate::sys::{self, Errno, Forked};
+use crate::tier::Tier;
 
-/// The achieved tier, and what stands in the way of one.
+/// One thing that a kernel may offer or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// A stable word for it.
+    pub name: &'static str,
+    /// The tiers that there cannot be without it; none for one that is used where it is there.
+    pub needed_by: &'static [Tier],
+    /// What it gives, in one sentence.
+    pub gives: &'static str,
+    /// Whether it is there, or why not.
+    pub state: State,
+}
+
+/// Whether a feature is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It was tried and works.
+    Present,
+    /// It does not.
+    Absent {
+        /// What was seen.
+        why: String,
+        /// A command to run as root, or what to change where no command does it.
+        remedy: String,
+    },
+}
+
+impl Feature {
+    /// Whether it is there.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.state == State::Present
+    }
+}
+
+/// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// As uname(2) gives it.
     pub kernel_release: String,
     /// The Landlock ABI version, 0 without Landlock.
     pub landlock_abi: u32,
-    /// Whether seccomp filters can kill a process.
-    pub seccomp: bool,
-    /// Whether this user may create the namespaces of a cell and mount in them.
-    pub user_namespaces: bool,
-    /// What is missing for a cell; empty when there can be one.
-    pub missing: Vec<Missing>,
-}
-
-/// One obstacle and what would remove it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing {
-    /// What is missing.
-    pub what: &'static str,
-    /// A command to run as root, or what to change where no command does it.
-    pub remedy: String,
+    /// Everything that was looked for, in the order of the tiers that need it.
+    pub features: Vec<Feature>,
 }
 
 impl Capabilities {
-    /// `U1` when cells can be built, else `none`: there is no silently weaker tier.
+    /// The highest tier that cells can be built with; `None` when there can be none.
     #[must_use]
-    pub fn tier(&self) -> &'static str {
-        if self.missing.is_empty() {
-            "U1"
-        } else {
-            "none"
-        }
+    pub fn tier(&self) -> Option<Tier> {
+        let reached = |tier: &Tier| self.is_offered(*tier) && self.missing(*tier).next().is_none();
+        [Tier::U1, Tier::P].into_iter().rev().find(reached)
+    }
+
+    /// What stands in the way of a tier.
+    pub fn missing(&self, tier: Tier) -> impl Iterator<Item = &Feature> {
+        let needed = move |feature: &&Feature| feature.needed_by.contains(&tier);
+        self.features
+            .iter()
+            .filter(needed)
+            .filter(|feature| !feature.is_present())
+    }
+
+    /// Whether a tier has anything of its own here.
+    fn is_offered(&self, tier: Tier) -> bool {
+        tier != Tier::P || self.features.iter().any(|one| one.needed_by == [Tier::P])
     }
 }
 
-/// Tries what a cell needs. Costs about one process.
+const ALL: &[Tier] = &Tier::ALL;
+
+/// Tries what cells need. Costs about one process.
 #[must_use]
 pub fn probe() -> Capabilities {
     let landlock_abi = sys::landlock_abi().map_or(0, i32::unsigned_abs);
-    let seccomp = sys::seccomp_kills_processes();
-    let namespaces = try_namespaces();
-    let mut missing = Vec::new();
-    if landlock_abi < ABI_REQUIRED.unsigned_abs() {
-        missing.push(Missing {
-            what: "Landlock ABI 3",
-            remedy: "boot Linux 6.2 or later with landlock in its lsm= parameter".to_owned(),
-        });
-    }
-    if !seccomp {
-        missing.push(Missing {
-            what: "seccomp filters",
-            remedy: "boot a kernel with CONFIG_SECCOMP_FILTER".to_owned(),
-        });
-    }
-    if let Err(errno) = namespaces {
-        missing.push(Missing {
-            what: "user namespaces",
-            remedy: namespace_remedy(errno),
-        });
-    }
+    let mut features = vec![landlock(landlock_abi), seccomp(), user_namespaces()];
+    features.extend(privileged::features());
     Capabilities {
         kernel_release: rustix::system::uname()
             .release()
             .to_string_lossy()
             .into_owned(),
         landlock_abi,
-        seccomp,
-        user_namespaces: namespaces.is_ok(),
-        missing,
+        features,
+    }
+}
+
+fn landlock(abi: u32) -> Feature {
+    Feature {
+        name: "landlock",
+        needed_by: ALL,
+        gives: "which files the tree may read, change and execute",
+        state: if abi >= ABI_REQUIRED.unsigned_abs() {
+            State::Present
+        } else {
+            State::Absent {
+                why: format!("Landlock ABI 3 is needed, and this kernel has {abi} (0: none)"),
+                remedy: "boot Linux 6.2 or later with landlock in its lsm= parameter".to_owned(),
+            }
+        },
+    }
+}
+
+fn seccomp() -> Feature {
+    Feature {
+        name: "seccomp",
+        needed_by: ALL,
+        gives: "which system calls the tree may make",
+        state: if sys::seccomp_kills_processes() {
+            State::Present
+        } else {
+            State::Absent {
+                why: "seccomp filters cannot kill a process".to_owned(),
+                remedy: "boot a kernel with CONFIG_SECCOMP_FILTER".to_owned(),
+            }
+        },
+    }
+}
+
+fn user_namespaces() -> Feature {
+    Feature {
+        name: "user_namespaces",
+        needed_by: &[Tier::U1, Tier::P],
+        gives: "file tree, processes, network and IPC of its own",
+        state: match try_namespaces() {
+            Ok(()) => State::Present,
+            Err(errno) => State::Absent {
+                why: std::io::Error::from(errno).to_string(),
+                remedy: namespace_remedy(errno),
+            },
+        },
     }
 }
 

@@ -17,6 +17,7 @@ pub mod key;
 pub mod path;
 pub mod peer;
 pub mod scope;
+pub mod tier;
 pub mod time;
 
 pub use commitment::{Commitment, Salt};
@@ -29,4 +30,5 @@ pub use key::{KeyId, PublicKey, Signature, SigningKey};
 pub use path::{AbsPath, PathSet};
 pub use peer::{AddressRule, HostName, NameRule, PeerRule};
 pub use scope::{ExecCheck, Limits, Network, Scope};
+pub use tier::{Tier, Weakness};
 pub use time::{Millis, Seconds};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::path::{AbsPath, PathSet};
 use crate::peer::{self, PeerRule};
+use crate::tier::Tier;
 
 /// What an execution may touch. Everything that is not named is refused.
 ///
@@ -28,6 +29,9 @@ pub struct Scope {
     pub network: Network,
     /// Trees that may be read.
     pub read: PathSet,
+    /// The weakest enforcement that will do.
+    #[serde(default, skip_serializing_if = "Tier::is_default")]
+    pub tier: Tier,
     /// Trees that may be written.
     pub write: PathSet,
 }
@@ -163,6 +167,8 @@ pub enum Excess {
     Network(PeerRule),
     /// A bound that is too high, by name.
     Limit(&'static str),
+    /// Weaker enforcement than is demanded.
+    Tier(Tier),
 }
 
 impl Scope {
@@ -184,6 +190,7 @@ impl Scope {
             limits: self.limits.intersect(&other.limits),
             network: self.network.intersect(&other.network),
             read: self.read.intersect(&other.read),
+            tier: self.tier.max(other.tier),
             write: self.write.intersect(&other.write),
         }
     }
@@ -215,6 +222,7 @@ impl Scope {
                     .map(Excess::Network)
             })
             .or_else(|| self.limits.excess_over(&outer.limits).map(Excess::Limit))
+            .or_else(|| (self.tier < outer.tier).then_some(Excess::Tier(self.tier)))
     }
 
     /// Whether `program` may be started: it stands in an exec tree, or in a writable one where
@@ -327,8 +335,9 @@ mod tests {
         let env = prop::collection::btree_set("[A-C]", 0..3);
         let check = prop_oneof![Just(ExecCheck::Image), Just(ExecCheck::Decide)];
         let exec = (paths(), check, any::<bool>());
-        (env, exec, limits(), network(), paths(), paths()).prop_map(
-            |(env, (exec, exec_check, exec_in_writable), limits, network, read, write)| {
+        let tier = prop::sample::select(Tier::ALL.to_vec());
+        (env, exec, limits(), network(), paths(), tier, paths()).prop_map(
+            |(env, (exec, exec_check, exec_in_writable), limits, network, read, tier, write)| {
                 Scope {
                     env,
                     exec,
@@ -337,6 +346,7 @@ mod tests {
                     limits,
                     network,
                     read,
+                    tier,
                     write,
                 }
                 .normalized()

@@ -32,7 +32,7 @@ use placet_types::canonical::Json;
 use placet_types::{
     AbsPath, ActionName, Asked, Commitment, Digest, DomainName, ExecCheck, ExecutionId, FixedScope,
     GatewayName, Intent, Limits, Millis, Network, PathSet, PrincipalId, ProfileName, ResourceRef,
-    Salt, Scope, Seconds, SigningKey,
+    Salt, Scope, Seconds, SigningKey, Tier,
 };
 use zeroize::Zeroizing;
 
@@ -108,6 +108,7 @@ pub(crate) fn scope() -> Scope {
         },
         network: Network::None,
         read: paths(&["/usr", "/w"]),
+        tier: Tier::default(),
         write: paths(&["/w"]),
     }
 }

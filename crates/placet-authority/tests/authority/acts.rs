@@ -1,13 +1,13 @@
 //! Operators' acts, and what they end.
 
-use placet_authority::Act;
+use placet_authority::{Act, Answer};
 use placet_evidence::Selector;
 use placet_policy::BundleFiles;
-use placet_types::{DenialCode, Index, Millis};
+use placet_types::{DenialCode, Index, Millis, Tier};
 
 use crate::support::{
-    AGENT, NOW, OPERATOR, World, another_key, archive, assert_replays, denied, permitted,
-    principal, revision, started, starter, submission,
+    AGENT, NOW, OPERATOR, World, another_key, archive, assert_replays, denied, environment,
+    permitted, principal, revision, started, starter, submission,
 };
 
 fn act(authority: &placet_authority::Authority, act: Act) -> Result<Index, DenialCode> {
@@ -140,6 +140,43 @@ fn a_permit_under_a_bundle_that_was_replaced_does_not_start() {
         .start(waits.exec, waits.artifact.digest(), gateway, 0)
         .unwrap();
     assert_eq!(start.unwrap_err().denial.code, DenialCode::PolicyMismatch);
+}
+
+#[test]
+fn a_machine_of_a_weaker_tier_carries_out_only_what_accepts_that_by_name() {
+    let world = World::new();
+    let authority = world.open();
+    let mut on_u0 = submission(&["ls"], None);
+    on_u0.environment = environment(Some(Tier::U0));
+    // The starter bundle trusts U1 and above.
+    let refused = denied(&authority, on_u0.clone());
+    assert_eq!(refused.code, DenialCode::EnvironmentUntrusted);
+    let trusting = |number| {
+        changed(number, "reference.toml", |text| {
+            text.replacen("[\"U1\"]", "[\"U0\"]", 1)
+        })
+    };
+    activate(&world, &authority, &trusting(2));
+    // Trusted, and yet no profile accepts weaker enforcement.
+    let refused = denied(&authority, on_u0.clone());
+    assert_eq!(
+        (refused.check, refused.code),
+        (9, DenialCode::Unenforceable)
+    );
+    assert!(refused.reason.contains("tier U1") && refused.reason.contains("gives U0"));
+    let mut accepting = trusting(3);
+    for (_, text) in accepting
+        .0
+        .iter_mut()
+        .filter(|(name, _)| name.starts_with("profiles/"))
+    {
+        text.splice(0..0, *b"tier = \"U0\"\n");
+    }
+    activate(&world, &authority, &accepting);
+    assert!(matches!(
+        authority.submit(on_u0).unwrap(),
+        Answer::Permitted(_)
+    ));
 }
 
 /// The starter bundle without its tests, changed in one file.

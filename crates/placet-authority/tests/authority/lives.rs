@@ -36,7 +36,7 @@ fn a_permit_is_in_the_log_and_its_artifact_verifies_against_the_call() {
     })
     .unwrap();
     let holder = HolderProof::make(&another_key(), &permitted.artifact.digest(), b"challenge");
-    let environment = environment("U1").digest();
+    let environment = environment(Some(placet_types::Tier::U1)).digest();
     let live = |_: &placet_artifact::Claims| Standing::Live;
     let expected = Expected {
         gateway: &gateway(),
@@ -170,7 +170,7 @@ fn a_machine_that_cannot_enforce_is_not_trusted() {
     let world = World::new();
     let authority = world.open();
     let mut weak = submission(&["ls"], None);
-    weak.environment = environment("none");
+    weak.environment = environment(None);
     assert_eq!(
         denied(&authority, weak).code,
         DenialCode::EnvironmentUntrusted

@@ -195,13 +195,13 @@ pub(crate) fn submission(argv: &[&str], parent: Option<ExecutionId>) -> Submissi
         intent: intent.to_canonical().unwrap(),
         params: Params::new(bytes, salt),
         holder: another_key().public(),
-        environment: environment("U1"),
+        environment: environment(Some(placet_types::Tier::U1)),
         caller: Caller::Unix(UID),
         caller_uid: UID,
     }
 }
 
-pub(crate) fn environment(tier: &str) -> Fixed<Environment> {
+pub(crate) fn environment(tier: Option<placet_types::Tier>) -> Fixed<Environment> {
     Fixed::new(Environment {
         arch: "x86_64".into(),
         boot: "boot".into(),
@@ -210,7 +210,8 @@ pub(crate) fn environment(tier: &str) -> Fixed<Environment> {
         kernel: "6.18.0".into(),
         landlock_abi: 7,
         machine: Digest::of(b"machine"),
-        tier: tier.into(),
+        tier,
+        weaker: Default::default(),
     })
     .unwrap()
 }

@@ -41,7 +41,8 @@ fn decided() -> Decided {
         kernel: "6.18".into(),
         landlock_abi: 7,
         machine: Digest::of(b"m"),
-        tier: "U1".into(),
+        tier: Some(placet_types::Tier::U1),
+        weaker: Default::default(),
     };
     let grant = Grant {
         delegation: vec![],

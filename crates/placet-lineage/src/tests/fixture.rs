@@ -128,7 +128,8 @@ impl Log {
                     kernel: "6.18".into(),
                     landlock_abi: 7,
                     machine: Digest::of(b"machine"),
-                    tier: "U1".into(),
+                    tier: Some(placet_types::Tier::U1),
+                    weaker: Default::default(),
                 })
                 .unwrap(),
                 exec: exec(number),

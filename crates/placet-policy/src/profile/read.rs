@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use placet_types::{AbsPath, ExecCheck, Limits, PeerRule, ProfileName, Seconds};
+use placet_types::{AbsPath, ExecCheck, Limits, PeerRule, ProfileName, Seconds, Tier};
 use serde::Deserialize;
 
 use super::{Base, Profile, Template};
@@ -34,6 +34,8 @@ struct FileProfile {
     #[serde(default)]
     network: BTreeSet<PeerRule>,
     lease: FileLease,
+    #[serde(default)]
+    tier: Tier,
 }
 
 #[derive(Debug, Deserialize)]
@@ -104,6 +106,7 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
         lifetime: Seconds::new(parsed.lifetime.0),
         lease_secs: Seconds::new(parsed.lease.interval.0),
         staleness_secs: Seconds::new(parsed.lease.staleness.0),
+        tier: parsed.tier,
     })
 }
 

@@ -1,12 +1,13 @@
 //! Reading tests from TOML. `[defaults]` stands in for what a `[[test]]` of the same file leaves
 //! out; a table such as `history` replaces the default one as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use placet_evidence::{Environment, History, Risk};
 use placet_types::canonical::Json;
 use placet_types::{
     ActionName, Digest, Millis, PrincipalId, ProcessParams, ProfileName, ResourceRef, Seconds,
+    Tier, Weakness, tier,
 };
 use serde::Deserialize;
 
@@ -79,7 +80,9 @@ struct FileEnvironment {
     distribution: String,
     kernel: String,
     landlock_abi: u32,
-    tier: String,
+    #[serde(with = "tier::reached")]
+    tier: Option<Tier>,
+    weaker: BTreeSet<Weakness>,
 }
 
 impl Default for FileEnvironment {
@@ -89,7 +92,8 @@ impl Default for FileEnvironment {
             distribution: "debian 12".to_owned(),
             kernel: "6.12.0".to_owned(),
             landlock_abi: 6,
-            tier: "U1".to_owned(),
+            tier: Some(Tier::U1),
+            weaker: BTreeSet::new(),
         }
     }
 }
@@ -271,6 +275,7 @@ fn environment(file: FileEnvironment) -> Environment {
         landlock_abi: file.landlock_abi,
         machine: Digest::of(b"a machine in a test"),
         tier: file.tier,
+        weaker: file.weaker,
     }
 }
 

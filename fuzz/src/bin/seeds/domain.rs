@@ -165,7 +165,8 @@ fn environment() -> Fixed<Environment> {
         kernel: "6.12".into(),
         landlock_abi: 6,
         machine: Digest::of(b"machine"),
-        tier: "U1".into(),
+        tier: Some(placet_types::Tier::U1),
+        weaker: Default::default(),
     })
     .expect("an environment is JSON")
 }

@@ -53,6 +53,7 @@ pub(crate) fn scope() -> Scope {
         },
         network: Network::None,
         read: paths(&["/usr", "/w"]),
+        tier: placet_types::Tier::U0,
         write: paths(&["/w"]),
     }
 }

@@ -157,7 +157,7 @@ fn facts(known: &Known, out: Out) {
             show::shown(&environment.kernel),
             show::shown(&environment.arch),
             environment.landlock_abi,
-            show::shown(&environment.tier),
+            placet_types::tier::name(environment.tier),
             show::shown(&environment.gateway)
         ),
         out,
