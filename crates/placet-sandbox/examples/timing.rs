@@ -1,5 +1,6 @@
-//! Prints what a cell costs: `/bin/true` bare, confined, and confined with a limit on processes (as
-//! root a control group), interleaved, medians of 60.
+//! Prints what a cell costs: `/bin/true` bare, confined, confined with a limit on processes (as root in
+//! a control group of version 1 as well), with whole-tree bounds (root only), and with an exec gate (as
+//! root with two), interleaved, medians of 60.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -20,12 +21,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     let spec = spec()?;
     let mut limited = spec.clone();
     limited.limits.processes = Some(64);
-    let mut columns: [Vec<Duration>; 7] = Default::default();
+    let mut bounded = limited.clone();
+    if rustix::process::geteuid().is_root() {
+        bounded.limits.tree_memory_bytes = Some(1 << 30);
+        bounded.limits.tree_cpu_percent = Some(100);
+    }
+    let mut gated = spec.clone();
+    gated.exec.rule = placet_sandbox::ExecRule::Any;
+    let mut columns: [Vec<Duration>; 13] = Default::default();
     for _ in 0..ROUNDS {
         let bare = Instant::now();
         std::process::Command::new(&spec.program.path).status()?;
         let bare = vec![bare.elapsed()];
-        let times = [bare, confined(&spec)?, confined(&limited)?].concat();
+        let times = [
+            bare,
+            confined(&spec)?,
+            confined(&limited)?,
+            confined(&bounded)?,
+            confined(&gated)?,
+        ]
+        .concat();
         columns
             .iter_mut()
             .zip(times)
@@ -37,6 +52,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         "prepare+spawn",
         "to exit",
         "limited: prepare",
+        "prepare+spawn",
+        "to exit",
+        "bounded: prepare",
+        "prepare+spawn",
+        "to exit",
+        "gated: prepare",
         "prepare+spawn",
         "to exit",
     ];

@@ -18,10 +18,11 @@ use rustix::net::{
 };
 
 use crate::broker::{self, Broker, Egress, Server, Setting};
-use crate::denials::{self, Audit, Denials, Reader};
+use crate::denials::{self, Audit, Denials};
 use crate::error::{SandboxError, Step};
-use crate::gate::{self, Gate, Tracer, Traces};
+use crate::gate::{self, ExecRule, Gate, Tracer, Traces};
 use crate::group::Group;
+use crate::opens::{self, Allowed, Opens, Traced};
 use crate::plan::Plan;
 use crate::process::{self, Process};
 use crate::spec::CellSpec;
@@ -90,7 +91,14 @@ impl Prepared {
         let group = Group::create(&self.plan.place);
         let group = group.map_err(|why| prepare::unbounded(&self.plan.bounds, why))?;
         let plan = Arc::clone(&self.plan);
-        let launched = launcher::launch(plan, control_inside, gate_inside, &group, lease)?;
+        // Where each program is decided about, what a second gate costs is little.
+        let opens = if matches!(self.plan.exec.rule, ExecRule::Ask { .. }) {
+            Opens::new()?
+        } else {
+            None
+        };
+        let kept = opens.as_ref().map(Opens::as_fd);
+        let launched = launcher::launch(plan, control_inside, gate_inside, kept, &group, lease)?;
         let mut tree = Tree::new(launched, control, group);
         let deadline = deadline_after(Duration::from_secs(SETUP_SECS_MAX));
         let handed = self.await_fork(&tree, deadline)?;
@@ -105,15 +113,12 @@ impl Prepared {
                 own_devices,
             })?);
         }
-        if let Some(audit) = self.audit.take() {
-            let worker = tree.handed().ok_or(SandboxError::SetupDied)?.worker.as_fd();
-            let worker = process::pid_of(worker).ok_or(SandboxError::SetupDied)?;
-            tree.read_denials(denials::start(audit, worker)?);
-        }
+        let traced = Traced::default();
         if self.plan.worker.gated {
-            let tracer = self.trace(&tree)?;
+            let tracer = self.trace(&tree, traced.clone())?;
             tree.trace(tracer);
         }
+        self.watch(&mut tree, opens, traced)?;
         Ok(WaitingCell {
             tree,
             gate,
@@ -156,8 +161,35 @@ impl Prepared {
         }
     }
 
+    /// Starts what tells the supervisor of refusals, and the second exec gate among it.
+    fn watch(
+        &mut self,
+        tree: &mut Tree,
+        opens: Option<Opens>,
+        traced: Traced,
+    ) -> Result<(), SandboxError> {
+        if self.audit.is_none() && opens.is_none() {
+            return Ok(());
+        }
+        let io = |errno: rustix::io::Errno| failed("tell denials", Errno(errno.raw_os_error()));
+        let denials = Denials::new().map_err(io)?;
+        let worker = tree.handed().ok_or(SandboxError::SetupDied)?.worker.as_fd();
+        let worker = process::pid_of(worker).ok_or(SandboxError::SetupDied)?;
+        if let Some(opens) = opens {
+            opens.mark(&Process::open(worker).map_err(io)?)?;
+            let paths = self.plan.executable.clone();
+            let allowed = Allowed { paths, traced };
+            tree.watch_opens(opens::start(opens, allowed, denials.clone())?);
+        }
+        if let Some(audit) = self.audit.take() {
+            tree.read_denials(denials::start(audit, worker, denials.clone())?);
+        }
+        tree.tell(denials);
+        Ok(())
+    }
+
     /// Stands between the worker and whatever it will execute, from its release on.
-    fn trace(&self, tree: &Tree) -> Result<Tracer, SandboxError> {
+    fn trace(&self, tree: &Tree, traced: Traced) -> Result<Tracer, SandboxError> {
         let cloned = |fd: BorrowedFd<'_>| {
             fd.try_clone_to_owned()
                 .map_err(|source| SandboxError::Supervisor {
@@ -169,6 +201,7 @@ impl Prepared {
         let traces = Traces {
             worker: cloned(worker)?,
             pid1: cloned(tree.pidfd())?,
+            traced,
         };
         gate::start(&self.plan.exec, self.plan.known, traces)
     }
@@ -224,11 +257,12 @@ impl WaitingCell {
         self.tree.tracer().map(Tracer::gate)
     }
 
-    /// What Landlock refuses the tree, where the host's audit is on and this process may read it.
-    /// What the kernel tells within some milliseconds of the end is there once the end is.
+    /// What Landlock refuses the tree, where the host's audit is on and this process may read it;
+    /// and what the second exec gate refuses, where there is one. What the kernel tells within some
+    /// milliseconds of the end is there once the end is.
     #[must_use]
     pub fn denials(&self) -> Option<&Denials> {
-        self.tree.reader().map(Reader::denials)
+        self.tree.denials()
     }
 
     /// Process id of the cell's pid 1 in the supervisor's pid namespace.
@@ -320,11 +354,12 @@ impl RunningCell {
         self.tree.pidfd()
     }
 
-    /// What Landlock refuses the tree, where the host's audit is on and this process may read it.
-    /// What the kernel tells within some milliseconds of the end is there once the end is.
+    /// What Landlock refuses the tree, where the host's audit is on and this process may read it;
+    /// and what the second exec gate refuses, where there is one. What the kernel tells within some
+    /// milliseconds of the end is there once the end is.
     #[must_use]
     pub fn denials(&self) -> Option<&Denials> {
-        self.tree.reader().map(Reader::denials)
+        self.tree.denials()
     }
 
     /// Process id of the cell's pid 1 in the supervisor's pid namespace.

@@ -4,7 +4,7 @@
 //! pool's worker thread would die when the pool shrinks. This thread lives as long as the process
 //! and keeps all signals blocked, so that no handler of the supervisor runs in a new child.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::{io, thread};
@@ -25,6 +25,8 @@ struct Job {
     plan: Arc<Plan>,
     control: OwnedFd,
     gate: OwnedFd,
+    /// As `birthplace`.
+    opens: Option<RawFd>,
     entries: Entries,
     /// A descriptor of the caller, who waits for the answer.
     birthplace: Option<RawFd>,
@@ -49,11 +51,13 @@ const NAMESPACES: u64 = (libc::CLONE_NEWUSER
 /// The supervisor's handlers must not run in the child.
 const CLEAR_HANDLERS: u64 = 0x1_0000_0000;
 
-/// Starts pid 1 with its ends of the sockets, which are closed here, in its groups.
+/// Starts pid 1 with its ends of the sockets, which are closed here, in its groups, and with what it
+/// keeps for the second exec gate.
 pub(crate) fn launch(
     plan: Arc<Plan>,
     control: OwnedFd,
     gate: OwnedFd,
+    opens: Option<BorrowedFd<'_>>,
     group: &Group,
     deadline_ns: u64,
 ) -> Result<Launched, SandboxError> {
@@ -75,6 +79,7 @@ pub(crate) fn launch(
         plan,
         control,
         gate,
+        opens: opens.map(|fd| fd.as_raw_fd()),
         entries: group.entries(),
         birthplace: group.birthplace().map(|fd| fd.as_raw_fd()),
         deadline_ns,
@@ -119,6 +124,7 @@ fn clone_cell(job: &Job) -> Result<Launched, sys::Errno> {
     let sockets = Sockets {
         control: job.control.as_raw_fd(),
         gate: job.gate.as_raw_fd(),
+        opens: job.opens.unwrap_or(-1),
     };
     // SAFETY: the child branch only calls pid1::run, which makes system calls on what was prepared,
     // does not allocate or lock, and does not return or unwind.

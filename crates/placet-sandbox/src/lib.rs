@@ -35,6 +35,7 @@ mod group;
 mod landlock;
 mod launcher;
 mod layout;
+mod opens;
 mod pid1;
 mod plan;
 mod prepare;

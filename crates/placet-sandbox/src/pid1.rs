@@ -22,6 +22,8 @@ pub(crate) struct Sockets {
     pub(crate) control: c_int,
     /// Kept by the worker until execve: readiness and failure up, the release down.
     pub(crate) gate: c_int,
+    /// Kept by pid 1, unused: as long as it is open, opens that nobody answers wait. -1 without.
+    pub(crate) opens: c_int,
 }
 
 /// The files of the cell's control groups of version 1 that take processes in, open for writing; -1
@@ -131,14 +133,19 @@ fn build(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built> {
     })
 }
 
-/// Closes all but the standard streams and the two sockets, also what other threads of the
+/// Closes all but the standard streams and what the cell keeps, also what other threads of the
 /// supervisor opened since the plan was made.
 fn close_descriptors(sockets: Sockets) -> sys::Sys<()> {
-    let low = sockets.control.min(sockets.gate);
-    let high = sockets.control.max(sockets.gate);
-    close_between(3, low)?;
-    close_between(low.wrapping_add(1), high)?;
-    sys::close_range(high.wrapping_add(1), u32::MAX)
+    let mut kept = [sockets.control, sockets.gate, sockets.opens];
+    kept.sort_unstable();
+    let mut next = 3;
+    for fd in kept {
+        if fd >= next {
+            close_between(next, fd)?;
+            next = fd.wrapping_add(1);
+        }
+    }
+    sys::close_range(next, u32::MAX)
 }
 
 /// Closes `first..end`.

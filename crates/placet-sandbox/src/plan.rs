@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) exec: ExecGate,
     pub(crate) known: Known,
     pub(crate) egress: Egress,
+    /// Trees and files that may be executed, by their paths in the cell.
+    pub(crate) executable: Vec<PathBuf>,
     /// Where the file systems that only the cell has are mounted.
     pub(crate) own_places: Vec<PathBuf>,
     pub(crate) worker: WorkerPlan,

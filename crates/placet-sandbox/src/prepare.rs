@@ -63,6 +63,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         exec: spec.exec.clone(),
         known,
         egress: spec.egress.clone(),
+        executable: executable(&parts),
         own_places: own_places(&parts),
         worker: WorkerPlan {
             cwd: c_string(spec.cwd.as_os_str().as_bytes(), "the working directory")?,
@@ -126,6 +127,17 @@ fn grants(spec: &CellSpec) -> Result<Vec<Grant>, SandboxError> {
         }
     }
     Ok(grants)
+}
+
+/// What the scope lets be executed, and the client.
+fn executable(parts: &Parts) -> Vec<PathBuf> {
+    let may_run = |grant: &&Grant| matches!(grant.right, Right::Execute | Right::WriteAndExecute);
+    let granted = parts.grants.iter().filter(may_run);
+    let client = parts.client.iter().map(|_| PathBuf::from(CLIENT_PATH));
+    granted
+        .map(|grant| grant.found.path.clone())
+        .chain(client)
+        .collect()
 }
 
 /// Where only the cell's processes can make a socket, pid 1 with its door included.

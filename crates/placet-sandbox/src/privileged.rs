@@ -9,15 +9,12 @@ use crate::backstop;
 use crate::error::SandboxError;
 use crate::group::Place;
 
-/// Sets up what stands outside of the single cell.
-pub(crate) fn set_up(place: &Place) -> Result<(), SandboxError> {
+/// Sets up what stands outside of the single cell; `false` where that cannot be had.
+pub(crate) fn set_up(place: &Place) -> Result<bool, SandboxError> {
     match place.version_two() {
-        Some(groups) if rustix::process::geteuid().is_root() => {
-            backstop::stand(groups)?;
-        }
-        Some(_) | None => {}
+        Some(groups) if rustix::process::geteuid().is_root() => backstop::stand(groups),
+        Some(_) | None => Ok(false),
     }
-    Ok(())
 }
 
 /// Whether pid 1 can set `vm.memfd_noexec` for its pid namespace. Takes the host's root, Linux 6.3 and

@@ -8,11 +8,12 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::broker::Server;
-use crate::denials::Reader;
+use crate::denials::{Denials, Reader};
 use crate::error::SandboxError;
 use crate::gate::Tracer;
 use crate::group::Group;
 use crate::launcher::Launched;
+use crate::opens::Watch;
 use crate::sys::{self, Errno, Reaped, Words};
 use crate::wire::{Order, Report};
 
@@ -79,7 +80,9 @@ pub(crate) struct Tree {
     tracer: Option<Tracer>,
     /// As well.
     server: Option<Server>,
+    denials: Option<Denials>,
     reader: Option<Reader>,
+    opens: Option<Watch>,
     /// Removed when the last process is reaped.
     group: Option<Group>,
 }
@@ -112,7 +115,9 @@ impl Tree {
             ended: None,
             tracer: None,
             server: None,
+            denials: None,
             reader: None,
+            opens: None,
             group: Some(group),
         }
     }
@@ -133,8 +138,16 @@ impl Tree {
         self.reader = Some(reader);
     }
 
-    pub(crate) fn reader(&self) -> Option<&Reader> {
-        self.reader.as_ref()
+    pub(crate) fn watch_opens(&mut self, watch: Watch) {
+        self.opens = Some(watch);
+    }
+
+    pub(crate) fn tell(&mut self, denials: Denials) {
+        self.denials = Some(denials);
+    }
+
+    pub(crate) fn denials(&self) -> Option<&Denials> {
+        self.denials.as_ref()
     }
 
     pub(crate) fn server(&self) -> Option<&Server> {
@@ -253,6 +266,9 @@ impl Tree {
         self.heard.terminated |= self.tracer.as_mut().is_some_and(Tracer::finish);
         if let Some(server) = &mut self.server {
             server.finish();
+        }
+        if let Some(opens) = &mut self.opens {
+            opens.finish();
         }
         if let Some(reader) = &mut self.reader {
             reader.finish();

@@ -19,6 +19,9 @@ const EXIT_NOT_EXECUTED: c_int = 127;
 
 pub(crate) fn run(plan: &Plan, sockets: Sockets) -> ! {
     sys::close(sockets.control);
+    if sockets.opens >= 0 {
+        sys::close(sockets.opens);
+    }
     let Err(failure) = become_program(&plan.worker, sockets.gate);
     let _told = sys::send(sockets.gate, &Report::Failed(failure).encode(), &[]);
     sys::exit_now(EXIT_NOT_EXECUTED)

@@ -1,4 +1,4 @@
-//! The programs of the backstop, by hand: a few instructions each, and one call of a helper.
+//! The programs of the backstop, by hand: a few instructions each, and two calls of helpers.
 //!
 //! Instructions: the kernel's instruction-set document. Contexts: `struct bpf_sock_addr`,
 //! `struct bpf_sock` and `struct __sk_buff` of `linux/bpf.h`. Addresses lie in them in network
@@ -39,6 +39,8 @@ const VALUE: u8 = 2;
 /// That of a call and that of the program.
 const ANSWER: u8 = 0;
 
+/// `bpf_set_retval`: what the refused call says instead of EPERM.
+const SET_ERROR: i32 = 187;
 /// `bpf_skb_load_bytes`: 0 when the bytes are there.
 const LOAD_BYTES: i32 = 26;
 /// Where on the stack it is to put them.
@@ -71,8 +73,26 @@ enum Step {
     SkipUnless(u8, i32, i16),
 }
 
+/// How a refusal is answered.
+#[derive(Clone, Copy)]
+enum Refusal {
+    /// With EPERM, or by dropping a packet.
+    Plain,
+    /// As the empty network answers, so that no program can tell the two apart and each has a way
+    /// to deal with it.
+    Unreachable,
+}
+
 /// Builds a program out of steps: what falls through is refused.
-fn assemble(steps: &[Step]) -> Vec<Instruction> {
+fn assemble(steps: &[Step], refusal: Refusal) -> Vec<Instruction> {
+    let answered = match refusal {
+        Refusal::Plain => Vec::new(),
+        Refusal::Unreachable => vec![
+            step(SET, CONTEXT, libc::ENETUNREACH.saturating_neg()),
+            step(CALL, 0, SET_ERROR),
+        ],
+    };
+    let refusing = i16::try_from(answered.len()).unwrap_or(0).saturating_add(2);
     let count = i16::try_from(steps.len()).unwrap_or(i16::MAX);
     let jump = |code, register, value, offset| Instruction {
         code,
@@ -80,13 +100,13 @@ fn assemble(steps: &[Step]) -> Vec<Instruction> {
         offset,
         immediate: value,
     };
-    // After the last step: two instructions that refuse, and two that pass.
+    // After the last step: some instructions that refuse, and two that pass.
     let mut program: Vec<Instruction> = steps
         .iter()
         .zip(1_i16..)
         .map(|(step, next)| {
             let to_refusal = count.saturating_sub(next);
-            let to_pass = to_refusal.saturating_add(2);
+            let to_pass = to_refusal.saturating_add(refusing);
             match *step {
                 Step::Do(instruction) => instruction,
                 Step::PassIf(register, value) => jump(JUMP_EQUAL, register, value, to_pass),
@@ -99,6 +119,7 @@ fn assemble(steps: &[Step]) -> Vec<Instruction> {
             }
         })
         .collect();
+    program.extend(answered);
     for answer in [0, 1] {
         program.push(step(SET, ANSWER, answer));
         program.push(step(EXIT, 0, 0));
@@ -141,7 +162,7 @@ pub(super) fn to_ipv4() -> Vec<Instruction> {
         first_octet(),
         Step::PassIf(VALUE, LOOPBACK),
     ];
-    assemble(&steps)
+    assemble(&steps, Refusal::Unreachable)
 }
 
 /// The same over IPv6: to `::1` and `::`, and to those of IPv4 in their mapped form.
@@ -171,7 +192,7 @@ pub(super) fn to_ipv6() -> Vec<Instruction> {
         Step::PassIf(VALUE, 0),
         Step::PassIf(VALUE, ONE),
     ];
-    assemble(&steps)
+    assemble(&steps, Refusal::Unreachable)
 }
 
 /// A new internet socket: TCP and UDP. So neither raw ones, nor MPTCP, SCTP and the like, of which
@@ -187,7 +208,7 @@ pub(super) fn socket() -> Vec<Instruction> {
         load(CONTEXT, VALUE, SOCKET_PROTOCOL),
         Step::PassIf(VALUE, libc::IPPROTO_UDP),
     ];
-    assemble(&steps)
+    assemble(&steps, Refusal::Plain)
 }
 
 /// A packet on its way out, whatever call it comes from: to 127.0.0.0/8 and `::1`. One too short to
@@ -213,7 +234,7 @@ pub(super) fn packet() -> Vec<Instruction> {
     }
     steps.push(load(STACK, VALUE, BYTES.saturating_add(12)));
     steps.push(Step::PassIf(VALUE, ONE));
-    assemble(&steps)
+    assemble(&steps, Refusal::Plain)
 }
 
 /// Copies that part of the packet to the stack. Seven steps.

@@ -1,4 +1,5 @@
-//! What Landlock refused the tree, as the kernel's audit tells it: evidence, not enforcement.
+//! What Landlock refused the tree, as the kernel's audit tells it: evidence, not enforcement. What the second
+//! exec gate refused ([`crate::opens`]) is told here as well.
 //!
 //! The kernel logs a refusal by the number of the Landlock domain, and the first time it names the
 //! process that made the domain: the cell's worker. From then on the domain is known, and with it
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::queue::Queue;
+use crate::queue::{Queue, Urgency};
 
 pub(crate) use reader::{Audit, Reader, start};
 
@@ -44,7 +45,8 @@ pub struct Denial {
     /// What was refused.
     pub access: DeniedAccess,
     /// The rights that were missing, in the kernel's words and separated by commas, like
-    /// `fs.write_file,fs.truncate`.
+    /// `fs.write_file,fs.truncate`; of the second exec gate `exec.untraced` or
+    /// `exec.outside_scope`.
     pub rights: String,
     /// The file or directory, by its path in the cell; of something to be made or removed, the
     /// directory that it would be in. `None` where it is about no file, or its path is too long.
@@ -64,6 +66,25 @@ pub struct Denials {
 }
 
 impl Denials {
+    /// For a cell's watchers to tell it.
+    pub(crate) fn new() -> rustix::io::Result<Self> {
+        Ok(Self {
+            queue: Arc::new(Queue::new()?),
+            lost: Arc::default(),
+        })
+    }
+
+    /// Reports one, or counts it.
+    pub(crate) fn tell(&self, denial: Denial) {
+        if !self.queue.put(denial, Urgency::Now) {
+            self.lose();
+        }
+    }
+
+    fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Takes the reports that have come in, oldest first. Does not wait.
     #[must_use]
     pub fn reports(&self) -> Vec<Denial> {

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -11,7 +10,6 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use super::record::{Record, Told};
 use super::{Denial, Denials};
 use crate::error::SandboxError;
-use crate::queue::{Queue, Urgency};
 use crate::sys::{self, Errno};
 use crate::tree::failed;
 
@@ -27,7 +25,6 @@ pub(crate) struct Reader {
     thread: Option<JoinHandle<()>>,
     /// Rung when the tree has ended.
     over: Arc<OwnedFd>,
-    denials: Denials,
 }
 
 struct Reading {
@@ -38,8 +35,7 @@ struct Reading {
     domain: Option<u64>,
     /// Events of which more may come, oldest first.
     open: VecDeque<Event>,
-    queue: Arc<Queue<Denial, ()>>,
-    lost: Arc<AtomicU64>,
+    denials: Denials,
 }
 
 /// A refusal as far as it has been told.
@@ -84,11 +80,9 @@ impl Audit {
 ///
 /// # Errors
 /// When the kernel gives no descriptors or no thread for it.
-pub(crate) fn start(audit: Audit, worker: i32) -> Result<Reader, SandboxError> {
+pub(crate) fn start(audit: Audit, worker: i32, denials: Denials) -> Result<Reader, SandboxError> {
     let what = "read what Landlock denies";
     let failed = |errno: rustix::io::Errno| failed(what, Errno(errno.raw_os_error()));
-    let queue = Arc::new(Queue::new().map_err(failed)?);
-    let lost = Arc::new(AtomicU64::new(0));
     let over = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(failed)?;
     let over = Arc::new(over);
     let reading = Reading {
@@ -97,8 +91,7 @@ pub(crate) fn start(audit: Audit, worker: i32) -> Result<Reader, SandboxError> {
         worker,
         domain: None,
         open: VecDeque::new(),
-        queue: Arc::clone(&queue),
-        lost: Arc::clone(&lost),
+        denials,
     };
     let thread = thread::Builder::new()
         .name("placet-denials".to_owned())
@@ -108,15 +101,10 @@ pub(crate) fn start(audit: Audit, worker: i32) -> Result<Reader, SandboxError> {
     Ok(Reader {
         thread: Some(thread),
         over,
-        denials: Denials { queue, lost },
     })
 }
 
 impl Reader {
-    pub(crate) fn denials(&self) -> &Denials {
-        &self.denials
-    }
-
     /// Waits for what the kernel has still to say.
     pub(crate) fn finish(&mut self) {
         rustix::io::write(&*self.over, &1u64.to_ne_bytes()).unwrap_or(0);
@@ -157,7 +145,6 @@ impl Reading {
             self.take();
         }
         self.complete_all();
-        self.queue.call_supervisor();
     }
 
     /// Waits for records, the tree's end or, while something is open, until it is quiet.
@@ -202,7 +189,7 @@ impl Reading {
                     }
                 }
                 Ok(None) => {}
-                Err(Errno(libc::ENOBUFS)) => self.lose(),
+                Err(Errno(libc::ENOBUFS)) => self.denials.lose(),
                 Err(_) => return,
             }
         }
@@ -251,9 +238,6 @@ impl Reading {
                     let event = self.open.remove(at);
                     event.into_iter().for_each(|event| self.complete(event));
                 }
-                if self.queue.has_unheard() {
-                    self.queue.call_supervisor();
-                }
             }
         }
     }
@@ -271,12 +255,8 @@ impl Reading {
 
     /// Reports an event of the cell's own. The record that names the domain comes with the first.
     fn complete(&mut self, event: Event) {
-        if self.domain == Some(event.domain) && !self.queue.put(event.denial, Urgency::Now) {
-            self.lose();
+        if self.domain == Some(event.domain) {
+            self.denials.tell(event.denial);
         }
-    }
-
-    fn lose(&self) {
-        self.lost.fetch_add(1, Ordering::Relaxed);
     }
 }

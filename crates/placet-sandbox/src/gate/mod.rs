@@ -94,7 +94,10 @@ pub enum ExecRule {
     Listed(BTreeSet<ImageDigest>),
     /// The supervisor is asked each time, by [`ExecReport::Asked`], and answers with
     /// [`Gate::answer`]. Not asked are the first exec of the cell's program, unless it is a script
-    /// (then its interpreter is asked about), and [`crate::CellSpec::client`].
+    /// (then its interpreter is asked about), and [`crate::CellSpec::client`]. Under root a second
+    /// gate of another kind stands where a file is opened for execution: only tasks of this tree's
+    /// trace may open one, and only in the scope. What it refuses is one of
+    /// [`crate::RunningCell::denials`]. It costs each exec about 100 µs.
     Ask {
         /// How long the exec waits for the answer, counted in CLOCK_BOOTTIME, before it is
         /// refused.

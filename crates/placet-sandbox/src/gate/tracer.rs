@@ -20,6 +20,7 @@ use super::stack::{Arguments, Stack};
 use super::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 use super::{OnRefusal, Refusal};
 use crate::error::SandboxError;
+use crate::opens::Traced as TracedTasks;
 use crate::process::{Process, pid_of};
 use crate::queue::{Queue, Urgency};
 use crate::sys::{self, Errno, Traced};
@@ -37,6 +38,8 @@ pub(crate) struct Tracer {
 pub(crate) struct Traces {
     pub(crate) worker: OwnedFd,
     pub(crate) pid1: OwnedFd,
+    /// To be kept up to date with what is traced.
+    pub(crate) traced: TracedTasks,
 }
 
 /// One process or thread of the tree.
@@ -71,6 +74,7 @@ struct Trace {
     queue: Arc<Queue<ExecReport, ExecVerdict>>,
     ended_tree: Arc<AtomicBool>,
     pid1: OwnedFd,
+    traced: TracedTasks,
     tasks: HashMap<i32, Task>,
     /// Tasks whose end was heard before the stop of their maker.
     ended_unborn: HashSet<i32>,
@@ -106,6 +110,7 @@ pub(crate) fn start(gate: &ExecGate, known: Known, traces: Traces) -> Result<Tra
         queue: Arc::clone(&queue),
         ended_tree: Arc::clone(&ended_tree),
         pid1: traces.pid1,
+        traced: traces.traced,
         tasks: HashMap::new(),
         ended_unborn: HashSet::new(),
         held: Vec::new(),
@@ -166,6 +171,7 @@ impl Trace {
         let traced = sys::block_signals().and_then(|()| trace_process(worker));
         let started = traced.map(|pid| {
             self.tasks.insert(pid, Task::default());
+            self.traced.add(pid);
         });
         let serve = started.is_ok();
         if tell.send(started).is_ok() && serve {
@@ -209,6 +215,12 @@ impl Trace {
     }
 
     fn hear(&mut self, pid: i32, event: Traced) {
+        // Before it goes on, and before its number can be another's.
+        if event == Traced::Ended {
+            self.traced.remove(pid);
+        } else {
+            self.traced.add(pid);
+        }
         // A tracee that is killed while it is stopped takes no requests (ESRCH); its end follows.
         match event {
             Traced::Exec => self.at_exec(pid),
@@ -259,6 +271,7 @@ impl Trace {
             && former != pid
         {
             self.tasks.remove(&former);
+            self.traced.remove(former);
         }
         self.execs = self.execs.saturating_add(1);
         let Ok(process) = Process::open(pid) else {

@@ -12,6 +12,10 @@ use crate::{eventually, marked, marker, pause_for_ever, start};
 pub(crate) const TESTS: &[Test] = &[
     ("terminate_ends_a_fork_storm", terminate_ends_a_fork_storm),
     (
+        "no_process_survives_the_end_of_a_mixed_storm",
+        no_process_survives,
+    ),
+    (
         "terminate_after_the_end_keeps_the_workers_status",
         terminate_after_the_end,
     ),
@@ -54,6 +58,7 @@ pub(crate) const TESTS: &[Test] = &[
 pub(crate) const ACTS: &[Act] = &[
     ("marked_sleep", |_| pause_for_ever()),
     ("storm", |_| storm()),
+    ("mixed_storm", |_| mixed_storm()),
     ("daemon", |_| daemon()),
     ("raise_marked", |_| {
         // SAFETY: raise takes an integer only.
@@ -98,6 +103,53 @@ fn terminate_ends_a_fork_storm() {
     assert_eq!(exit.status, Status::Signaled(libc::SIGKILL));
     println!("a storm of {STORM} ended in {took:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+const MIXED: usize = 100;
+const MIXED_RUNS: usize = 10;
+
+/// Forks all the time; some are orphans in sessions of their own, and some are stopped.
+fn mixed_storm() -> i32 {
+    for number in 0..MIXED {
+        // SAFETY: the children only make sessions, stop, fork, sleep and exit.
+        unsafe {
+            if libc::fork() != 0 {
+                continue;
+            }
+            match number % 5 {
+                0 => {
+                    libc::setsid();
+                    if libc::fork() != 0 {
+                        libc::_exit(0);
+                    }
+                }
+                1 => {
+                    libc::raise(libc::SIGSTOP);
+                }
+                _ => {}
+            }
+            loop {
+                if libc::fork() == 0 {
+                    libc::usleep(1000);
+                    libc::_exit(0);
+                }
+                libc::usleep(20_000);
+                libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG);
+            }
+        }
+    }
+    pause_for_ever()
+}
+
+fn no_process_survives() {
+    for _ in 0..MIXED_RUNS {
+        let marker = marker();
+        let mut cell = start(acting_spec("mixed_storm", &[&marker]));
+        eventually("the storm", || marked(&marker) >= MIXED);
+        let exit = cell.terminate().unwrap();
+        assert_eq!(marked(&marker), 0);
+        assert_eq!(exit.ended_by, EndedBy::Terminated);
+    }
 }
 
 fn terminate_after_the_end() {

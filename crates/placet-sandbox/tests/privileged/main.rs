@@ -21,6 +21,7 @@ mod backstop;
 mod bounds;
 mod denials;
 mod groups;
+mod opens;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -34,9 +35,17 @@ fn main() -> ExitCode {
         bounds::TESTS,
         backstop::TESTS,
         denials::TESTS,
+        opens::TESTS,
     ]
     .concat();
-    let acts = [groups::ACTS, bounds::ACTS, backstop::ACTS, denials::ACTS].concat();
+    let acts = [
+        groups::ACTS,
+        bounds::ACTS,
+        backstop::ACTS,
+        denials::ACTS,
+        opens::ACTS,
+    ]
+    .concat();
     main_of(&tests, &acts, false)
 }
 
