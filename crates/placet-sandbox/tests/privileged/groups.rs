@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use placet_sandbox::{Cell, CellSpec, EndedBy, SandboxError};
+use placet_sandbox::{Cell, CellSpec, EndedBy, SandboxError, State, Tier, probe};
 
 use crate::support::{ACT, Act, Test, acting_spec, command, is_root, own_executable, scratch};
 use crate::{SUCCESS, eventually, start};
@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
         "a_cell_is_born_in_a_group_of_its_own",
         a_cell_is_born_in_a_group,
     ),
+    ("the_probe_finds_what_root_has", the_probe_finds),
     (
         "whoever_joined_a_cells_group_ends_with_it",
         whoever_joined_ends,
@@ -102,6 +103,35 @@ fn a_cell_is_born_in_a_group() {
     let mut cell = waiting.release().unwrap();
     assert_eq!(cell.terminate().unwrap().ended_by, EndedBy::Terminated);
     assert!(!group.exists());
+}
+
+fn the_probe_finds() {
+    let found = probe();
+    let present: Vec<&str> = found
+        .features
+        .iter()
+        .filter(|feature| feature.needed_by == [Tier::P] && feature.is_present())
+        .map(|feature| feature.name)
+        .collect();
+    if is_root() {
+        let all = [
+            "control_group",
+            "network_backstop",
+            "tree_bounds",
+            "memfd_noexec",
+            "second_exec_gate",
+        ];
+        assert_eq!((found.tier(), &present[..]), (Some(Tier::P), &all[..]));
+        return;
+    }
+    assert_eq!((found.tier(), &present[..]), (Some(Tier::U1), &[][..]));
+    for missing in found.missing(Tier::P) {
+        let told = match &missing.state {
+            State::Absent { why, remedy } => !why.is_empty() && remedy == "run placet as root",
+            State::Present => false,
+        };
+        assert!(told, "{missing:?}");
+    }
 }
 
 fn whoever_joined_ends() {
