@@ -27,7 +27,9 @@ use crate::random;
 use crate::scopes::{self, Scopes};
 use crate::sequence::{OnEnding, Sequence, Sequencing, Writer};
 use crate::snapshot::Saver;
-use crate::submission::{Answer, Denied, EndReport, SignalReport, Submission, Unavailable};
+use crate::submission::{
+    Answer, ConnectionsReport, Denied, EndReport, SignalReport, Submission, Unavailable,
+};
 use crate::work::{Attempt, ReadyAct, Reply, StartRequest, Work};
 
 /// Longest reason that an operator can give, in bytes.
@@ -312,6 +314,19 @@ impl Authority {
         let mut report = report;
         report.detail = report.detail.chars().take(REASON_BYTES_MAX / 4).collect();
         self.urgent(|reply| Work::Signal(report, reply))
+    }
+
+    /// Records what a running execution did on the network.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when nothing could be recorded.
+    pub fn connections(
+        &self,
+        report: ConnectionsReport,
+    ) -> Result<Result<Index, Denied>, Unavailable> {
+        let salt = random::salt().map_err(|_| Unavailable::Evidence)?;
+        self.urgent(|reply| Work::Connections(report, salt, reply))
     }
 
     /// Records that an execution is over, its whole tree gone.

@@ -10,8 +10,8 @@ use placet_artifact::Unsigned;
 use placet_artifact::jws::Algorithm;
 use placet_decision::{Decision, Input, Params, claims, decide};
 use placet_evidence::{
-    CheckedDenial, Ended, Erased, Facts, Grant, Halt, PolicyActivated, PrincipalRecord, Record,
-    Refused, Revoked, Signal, Stage, Started,
+    CheckedDenial, Connections, Ended, Erased, Facts, Grant, Halt, PolicyActivated,
+    PrincipalRecord, Record, Refused, Revoked, Signal, Stage, Started,
 };
 use placet_policy::Policy;
 use placet_state::{Execution, Phase, State};
@@ -24,7 +24,7 @@ use crate::activate::Activation;
 use crate::clock::Clock;
 use crate::control::ActError;
 use crate::scopes::Scopes;
-use crate::submission::{Answer, Denied, EndReport, SignalReport, Unavailable};
+use crate::submission::{Answer, ConnectionsReport, Denied, EndReport, SignalReport, Unavailable};
 use crate::work::{Attempt, Draft, Prepared, ReadyAct, Reply, StartRequest, Then, Work, answer};
 
 /// Makes drafts.
@@ -65,6 +65,7 @@ impl Drafter {
             })),
             Work::Start(request, reply) => Some(self.start(request, now, reply)),
             Work::Signal(report, reply) => self.signal(report, now, reply),
+            Work::Connections(report, salt, reply) => self.connections(report, &salt, now, reply),
             Work::End(report, reply) => self.end(&report, now, reply),
             Work::Act(act, by, reply) => self.act(act, by, now, reply),
         }?;
@@ -235,6 +236,41 @@ impl Drafter {
         Some(Draft {
             record,
             payload: None,
+            then: Then::Done { reply },
+        })
+    }
+
+    /// Whom it talked to stands beside the record, and can be erased.
+    fn connections(
+        &self,
+        report: ConnectionsReport,
+        salt: &Salt,
+        now: Millis,
+        reply: Reply<Result<Index, Denied>>,
+    ) -> Option<Draft> {
+        let ConnectionsReport {
+            exec,
+            list,
+            count,
+            omitted,
+            usage,
+        } = report;
+        let Some(intent) = running(&self.state, exec) else {
+            answer(&reply, Ok(Err(unknown_execution(self.state.next(), exec))));
+            return None;
+        };
+        let record = Record::Connections(Connections {
+            count,
+            exec,
+            intent,
+            list: Connections::commit(&list, salt),
+            omitted,
+            time: now,
+            usage,
+        });
+        Some(Draft {
+            record,
+            payload: Some(encode_payload(salt, &list)),
             then: Then::Done { reply },
         })
     }

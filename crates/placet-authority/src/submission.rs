@@ -3,7 +3,9 @@
 use placet_artifact::Artifact;
 use placet_artifact::receipt::Receipt;
 use placet_decision::Params;
-use placet_evidence::{Caller, CheckedDenial, Environment, Exit, Grant, RunEnd, Usage};
+use placet_evidence::{
+    Caller, CheckedDenial, Environment, Exit, Grant, NetworkUsage, RunEnd, Usage,
+};
 use placet_types::{DenialCode, ExecutionId, Fixed, FixedScope, Index, PublicKey};
 
 /// An intent with everything that is needed to decide it.
@@ -99,6 +101,21 @@ pub struct SignalReport {
     pub detail: String,
     /// Whether it ends the execution's authority.
     pub ends: bool,
+}
+
+/// What an execution did on the network since the last time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionsReport {
+    /// Which one.
+    pub exec: ExecutionId,
+    /// Canonical JSON of the list.
+    pub list: Vec<u8>,
+    /// Entries of the list.
+    pub count: u64,
+    /// Events that are not in the list.
+    pub omitted: u64,
+    /// Numbers.
+    pub usage: NetworkUsage,
 }
 
 impl Unavailable {

@@ -14,7 +14,7 @@ use placet_types::{
 
 use crate::activate::Activation;
 use crate::control::ActError;
-use crate::submission::{Answer, Denied, EndReport, SignalReport, Unavailable};
+use crate::submission::{Answer, ConnectionsReport, Denied, EndReport, SignalReport, Unavailable};
 
 /// Where an answer goes. The receiver may be gone; the record stands all the same.
 pub(crate) type Reply<T> = SyncSender<Result<T, Unavailable>>;
@@ -30,6 +30,8 @@ pub(crate) enum Work {
     Start(StartRequest, Reply<Result<Index, Denied>>),
     /// Something notable happened.
     Signal(SignalReport, Reply<Result<Index, Denied>>),
+    /// What an execution did on the network, and what hides it.
+    Connections(ConnectionsReport, Salt, Reply<Result<Index, Denied>>),
     /// An execution is over.
     End(EndReport, Reply<Result<Index, Denied>>),
     /// An operator's act.
@@ -146,7 +148,10 @@ impl Work {
         match self {
             Self::Intent(_, reply) => answer(&reply, Err(gone)),
             Self::Refuse(_, reply) => answer(&reply, Err(gone)),
-            Self::Start(_, reply) | Self::Signal(_, reply) | Self::End(_, reply) => {
+            Self::Start(_, reply)
+            | Self::Signal(_, reply)
+            | Self::Connections(_, _, reply)
+            | Self::End(_, reply) => {
                 answer(&reply, Err(gone));
             }
             Self::Act(_, _, reply) => answer(&reply, Err(gone)),

@@ -9,12 +9,14 @@
 
 #![forbid(unsafe_code)]
 
+mod connections;
 mod entry;
 mod facts;
 pub mod proof_bundle;
 mod record;
 mod usage;
 
+pub use connections::{CONNECTIONS_MAX, Connection, ConnectionOutcome, ConnectionWay, Connections};
 pub use entry::{Entry, EntryError, Glance, Opened, PREDICATE_PREFIX};
 pub use facts::{Caller, Environment, Facts, History, Risk};
 pub use record::{

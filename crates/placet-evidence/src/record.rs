@@ -7,6 +7,7 @@ use placet_types::{
     Index, KeyId, Millis, PrincipalId, ProfileName, PublicKey,
 };
 
+use crate::connections::Connections;
 use crate::facts::{Facts, Risk};
 use crate::usage::Usage;
 
@@ -31,6 +32,8 @@ pub enum Record {
     Started(Started),
     /// Something notable happened while it ran.
     Signal(Signal),
+    /// What an execution did on the network since the last record of this kind.
+    Connections(Connections),
     /// An execution is over, its whole tree gone.
     Ended(Ended),
     /// Authority was ended early.
@@ -60,6 +63,8 @@ pub enum KindName {
     Started,
     /// `signal`
     Signal,
+    /// `connections`
+    Connections,
     /// `ended`
     Ended,
     /// `revoked`
@@ -429,6 +434,7 @@ impl Record {
             Self::Refused(_) => KindName::Refused,
             Self::Started(_) => KindName::Started,
             Self::Signal(_) => KindName::Signal,
+            Self::Connections(_) => KindName::Connections,
             Self::Ended(_) => KindName::Ended,
             Self::Revoked(_) => KindName::Revoked,
             Self::Halted(_) => KindName::Halted,
@@ -448,6 +454,7 @@ impl Record {
             Self::Refused(record) => record.time,
             Self::Started(record) => record.time,
             Self::Signal(record) => record.time,
+            Self::Connections(record) => record.time,
             Self::Ended(record) => record.time,
             Self::Revoked(record) => record.time,
             Self::Halted(record) | Self::Resumed(record) => record.time,
@@ -463,6 +470,7 @@ impl Record {
             Self::Refused(record) => record.exec,
             Self::Started(record) => Some(record.exec),
             Self::Signal(record) => Some(record.exec),
+            Self::Connections(record) => Some(record.exec),
             Self::Ended(record) => Some(record.exec),
             Self::Genesis(_)
             | Self::Principal(_)
@@ -477,7 +485,7 @@ impl Record {
 
 impl KindName {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Genesis,
         Self::Principal,
         Self::Policy,
@@ -485,6 +493,7 @@ impl KindName {
         Self::Refused,
         Self::Started,
         Self::Signal,
+        Self::Connections,
         Self::Ended,
         Self::Revoked,
         Self::Halted,
@@ -503,6 +512,7 @@ impl KindName {
             Self::Refused => "refused",
             Self::Started => "started",
             Self::Signal => "signal",
+            Self::Connections => "connections",
             Self::Ended => "ended",
             Self::Revoked => "revoked",
             Self::Halted => "halted",

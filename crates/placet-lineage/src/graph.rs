@@ -121,6 +121,7 @@ impl Graph {
             | Record::Revoked(_)
             | Record::Halted(_)
             | Record::Resumed(_)
+            | Record::Connections(_)
             | Record::Erased(_) => {}
         }
         self.last = Some(index);

@@ -5,10 +5,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use placet_egress::{Proxy, Reach, Sockets};
 use placet_enforce::Permit;
 use placet_sandbox::{
-    CellSpec, Egress, EgressRules, ExecGate, ExecRule, Limits, Network, OnRefusal, Others, Paths,
-    Peers, Program as CellProgram,
+    CellSpec, Egress, EgressRules, ExecGate, ExecRule, Limits, Network, OnRefusal, Others, OwnFile,
+    PROXY_PORT, Paths, Peers, Program as CellProgram, Resolved, WaitingCell,
 };
 use placet_types::{AbsPath, ExecCheck, PathSet, PeerRule, ProcessParams, Scope};
 
@@ -25,6 +26,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) program: &'a Program,
     /// Never visible inside: the domain directory, with keys and log.
     pub(crate) hidden: Vec<PathBuf>,
+    /// What names lead to, once they were looked up.
+    pub(crate) resolved: Resolved,
     /// This program, so that commands inside can ask for more through the door.
     pub(crate) client: Option<PathBuf>,
 }
@@ -33,13 +36,14 @@ pub(crate) struct Setting<'a> {
 pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
     let scope = permit.scope();
     let params = setting.params;
+    let proxied = Reach::new(&scope.network).has_names();
     CellSpec {
         program: CellProgram {
             path: PathBuf::from(setting.program.path.as_str()),
             identity: setting.program.identity,
             argv: params.argv.iter().map(OsString::from).collect(),
         },
-        env: environment(scope, &params.env),
+        env: environment(scope, &params.env, proxied),
         cwd: PathBuf::from(params.cwd.as_str()),
         paths: Paths {
             read: present(&scope.read),
@@ -51,30 +55,80 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
         },
         exec: exec_gate(scope.exec_check),
         network: Network::Loopback,
-        egress: egress(&scope.network),
+        egress: egress(&scope.network, proxied, setting.resolved),
         limits: limits(scope),
         lease: Duration::from_millis(permit.claims().lease.interval_ms),
+        proxied,
+        own_files: if proxied { own_files() } else { Vec::new() },
         door: setting.client.is_some(),
         client: setting.client,
     }
 }
 
+/// What serves a cell whose scope names hosts.
+pub(crate) fn proxy(
+    cell: &WaitingCell,
+    permit: &Permit,
+    resolved: Resolved,
+) -> std::io::Result<Option<Proxy>> {
+    let reach = Reach::new(&permit.scope().network);
+    let sockets = cell.proxied()?.map(|[proxy, dns]| Sockets { proxy, dns });
+    sockets
+        .map(|sockets| Proxy::start(sockets, reach, resolved))
+        .transpose()
+}
+
+/// How programs in a cell find the proxy. A name in capitals is not read by everybody, and `ALL_PROXY`
+/// is no SOCKS one because some refuse to start without a library for that.
+fn proxy_variables() -> Vec<(OsString, OsString)> {
+    let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
+    let own = "localhost,127.0.0.1,::1";
+    let mut variables = vec![("NODE_USE_ENV_PROXY".into(), "1".into())];
+    for (name, value) in [
+        ("http_proxy", proxy.as_str()),
+        ("https_proxy", &proxy),
+        ("all_proxy", &proxy),
+        ("no_proxy", own),
+    ] {
+        variables.push((name.to_uppercase().into(), value.into()));
+        variables.push((name.into(), value.into()));
+    }
+    variables
+}
+
+/// Names are looked up on the cell's loopback; what the host's own list says about them, the supervisor
+/// looks up there.
+fn own_files() -> Vec<OwnFile> {
+    let file = |path: &str, contents: &str| OwnFile {
+        path: PathBuf::from(path),
+        contents: contents.as_bytes().to_vec(),
+    };
+    vec![
+        file("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+        file(
+            "/etc/resolv.conf",
+            "nameserver 127.0.0.1\noptions timeout:10 attempts:2\n",
+        ),
+    ]
+}
+
 /// Whom the supervisor connects the tree to. Without any peer nobody has to look at connects: the
 /// network leads nowhere.
-fn egress(network: &placet_types::Network) -> Egress {
+fn egress(network: &placet_types::Network, proxied: bool, resolved: Resolved) -> Egress {
     let peers: Vec<Peers> = network
         .rules()
         .filter_map(|rule| match rule {
             PeerRule::Address(rule) => Peers::network(rule.address(), rule.prefix(), rule.ports()),
-            // Reached through no broker.
+            // By what it leads to, once that is pinned.
             PeerRule::Name(_) => None,
         })
         .collect();
-    if peers.is_empty() {
+    if peers.is_empty() && !proxied {
         return Egress::Unbrokered;
     }
     Egress::Brokered(EgressRules {
         peers,
+        resolved,
         sockets: Vec::new(),
         others: Others::Refuse,
     })
@@ -92,13 +146,24 @@ fn exec_gate(check: ExecCheck) -> ExecGate {
     }
 }
 
-/// The variables that were offered and that the scope passes on; nothing else is inherited.
-fn environment(scope: &Scope, offered: &BTreeMap<String, String>) -> Vec<(OsString, OsString)> {
-    offered
+/// The variables that were offered and that the scope passes on; nothing else is inherited. Those that
+/// lead to the proxy of the cell are its own.
+fn environment(
+    scope: &Scope,
+    offered: &BTreeMap<String, String>,
+    proxied: bool,
+) -> Vec<(OsString, OsString)> {
+    let own = if proxied {
+        proxy_variables()
+    } else {
+        Vec::new()
+    };
+    let passed = offered
         .iter()
         .filter(|(name, _)| scope.env.contains(*name))
-        .map(|(name, value)| (name.into(), value.into()))
-        .collect()
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)))
+        .filter(|(name, _)| !own.iter().any(|(other, _)| other == name));
+    passed.chain(own.iter().cloned()).collect()
 }
 
 fn limits(scope: &Scope) -> Limits {

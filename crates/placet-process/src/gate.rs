@@ -18,23 +18,26 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
-use placet_authority::node::wire::{EndBody, Request, Response};
+use placet_authority::node::wire::{ConnectionsBody, EndBody, Request, Response};
 use placet_authority::node::{Connection, Pushed};
 use placet_decision::DEPTH_MAX;
+use placet_egress::Proxy;
 use placet_enforce::{Pep, Permit};
 use placet_evidence::{Environment, NetworkUsage, RunEnd};
-use placet_sandbox::{
-    Broker, ConnectReport, ExecCall, ExecId, ExecReport, ExecVerdict, Gate, Peer, Refusal,
-    RunningCell, Traffic,
+use placet_sandbox::{ExecCall, ExecId, ExecReport, ExecVerdict, Gate, Refusal, RunningCell};
+use placet_types::{
+    AbsPath, DenialCode, Digest, ExecutionId, Fixed, PrincipalId, ProcessParams, canonical,
 };
-use placet_types::{AbsPath, DenialCode, Digest, ExecutionId, Fixed, PrincipalId, ProcessParams};
 
 use crate::call::Call;
+use crate::network::NetworkWatch;
 use crate::program::Program;
 use crate::run::{Gateway, RunError, submit_body};
 
 /// How often notes are recorded.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// How often connections are, unless there are many.
+const CONNECTIONS_EVERY: Duration = Duration::from_secs(5);
 /// Kinds of notes that wait at a time; each stands for any number of events.
 const NOTES_MAX: usize = 64;
 /// Distinct programs that one tree may have decided. Each is a record, and an execution until the end.
@@ -61,8 +64,9 @@ pub(crate) struct Keeper<'a> {
     /// Executions below the root that were started, with their parents and depths.
     below: BTreeMap<ExecutionId, (ExecutionId, u32)>,
     notes: BTreeMap<(DenialCode, &'static str), Note>,
-    network: NetworkUsage,
+    network: NetworkWatch,
     noted: Duration,
+    listed: Duration,
     ending: Option<DenialCode>,
 }
 
@@ -82,7 +86,8 @@ struct Note {
 }
 
 impl<'a> Keeper<'a> {
-    pub(crate) fn new(gateway: &'a Gateway, root: Root<'a>) -> Self {
+    pub(crate) fn new(gateway: &'a Gateway, root: Root<'a>, proxy: Option<Proxy>) -> Self {
+        let rules = root.permit.scope().network.clone();
         Self {
             gateway,
             root,
@@ -91,8 +96,9 @@ impl<'a> Keeper<'a> {
             execs: BTreeMap::new(),
             below: BTreeMap::new(),
             notes: BTreeMap::new(),
-            network: NetworkUsage::default(),
+            network: NetworkWatch::new(proxy, rules),
             noted: Duration::ZERO,
+            listed: Duration::ZERO,
             ending: None,
         }
     }
@@ -102,13 +108,29 @@ impl<'a> Keeper<'a> {
         self.link.as_ref().map(|(link, _)| link.as_fd())
     }
 
-    /// Takes what gate and broker report and what the node says; gives the first order to end.
+    /// Readable when the proxy of the cell has something to say, if there is one.
+    pub(crate) fn network(&self) -> Option<BorrowedFd<'_>> {
+        self.network.as_fd()
+    }
+
+    /// The tree is about to be ended: nothing goes over its connections any more.
+    pub(crate) fn cut(&self) {
+        self.network.cut();
+    }
+
+    /// Takes what gate, broker and proxy report and what the node says; gives the first order to end.
     pub(crate) fn attend(&mut self, cell: &RunningCell, now: Duration) -> Option<DenialCode> {
         self.take_reports(cell);
         self.hear();
         if now.saturating_sub(self.noted) >= NOTE_EVERY && !self.notes.is_empty() {
             self.noted = now;
             self.record_notes();
+        }
+        let waited = now.saturating_sub(self.listed);
+        let due = waited >= CONNECTIONS_EVERY && self.network.is_due();
+        if due || (waited >= NOTE_EVERY && self.network.is_full()) {
+            self.listed = now;
+            self.record_connections();
         }
         self.ending
     }
@@ -119,8 +141,11 @@ impl<'a> Keeper<'a> {
                 self.take(gate, report);
             }
         }
-        for report in cell.broker().map(Broker::reports).unwrap_or_default() {
-            self.take_connect(report);
+        let refused = self.network.take(cell, self.gateway.clock.wall());
+        if refused > 0 {
+            // To whom stands in the list of connections, which is private.
+            let kind = (DenialCode::ScopeExceeded, "connections were refused");
+            self.count(kind, refused, String::new());
         }
     }
 
@@ -131,10 +156,12 @@ impl<'a> Keeper<'a> {
         cell: &RunningCell,
         cause: Option<DenialCode>,
     ) -> Option<NetworkUsage> {
+        self.network.close();
         self.take_reports(cell);
         self.record_notes();
+        self.record_connections();
         self.end_below(cause);
-        cell.broker().map(|_| self.network)
+        self.network.total(cell)
     }
 
     fn end_below(&mut self, cause: Option<DenialCode>) {
@@ -182,36 +209,13 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    fn take_connect(&mut self, report: ConnectReport) {
-        let usage = &mut self.network;
-        match report {
-            // Nobody is asked: what is not listed is refused.
-            ConnectReport::Asked(_) => {}
-            ConnectReport::Opened(_) => usage.opened = usage.opened.saturating_add(1),
-            ConnectReport::Failed { .. } => usage.failed = usage.failed.saturating_add(1),
-            ConnectReport::Closed { bytes, .. } => {
-                let bytes = bytes.unwrap_or(Traffic {
-                    sent: 0,
-                    received: 0,
-                });
-                usage.sent_bytes = usage.sent_bytes.saturating_add(bytes.sent);
-                usage.received_bytes = usage.received_bytes.saturating_add(bytes.received);
-            }
-            ConnectReport::Refused { call, .. } => {
-                usage.refused = usage.refused.saturating_add(1);
-                let kind = "a connection was refused";
-                self.count((DenialCode::ScopeExceeded, kind), peer(&call.to));
-            }
-        }
-    }
-
     fn note(&mut self, kind: &'static str, call: &ExecCall) {
         let path = call.image.as_ref().map(|image| image.path.as_path());
         let path = path.map_or_else(String::new, |path| path.to_string_lossy().into_owned());
-        self.count((DenialCode::RuntimeIntegrity, kind), path);
+        self.count((DenialCode::RuntimeIntegrity, kind), 1, path);
     }
 
-    fn count(&mut self, kind: (DenialCode, &'static str), path: String) {
+    fn count(&mut self, kind: (DenialCode, &'static str), times: u64, path: String) {
         if self.notes.len() >= NOTES_MAX && !self.notes.contains_key(&kind) {
             return;
         }
@@ -219,7 +223,7 @@ impl<'a> Keeper<'a> {
             count: 0,
             last: String::new(),
         });
-        note.count = note.count.saturating_add(1);
+        note.count = note.count.saturating_add(times);
         note.last = path;
     }
 
@@ -228,12 +232,30 @@ impl<'a> Keeper<'a> {
             let signal = Request::Signal {
                 code,
                 count: note.count,
-                detail: format!("{kind}: {}", note.last),
+                detail: if note.last.is_empty() {
+                    kind.to_owned()
+                } else {
+                    format!("{kind}: {}", note.last)
+                },
                 ends: false,
                 exec: self.root.permit.exec(),
             };
             // What could not be recorded was refused all the same.
             drop(self.ask(&signal));
+        }
+    }
+
+    fn record_connections(&mut self) {
+        while let Some(batch) = self.network.batch() {
+            let list = canonical::to_bytes(&batch.list).unwrap_or_default();
+            let request = Request::Connections(ConnectionsBody {
+                exec: self.root.permit.exec(),
+                list: String::from_utf8(list).unwrap_or_default(),
+                omitted: batch.omitted,
+                usage: batch.usage,
+            });
+            // What could not be recorded happened within the scope all the same.
+            drop(self.ask(&request));
         }
     }
 
@@ -441,14 +463,6 @@ impl<'a> Keeper<'a> {
                 self.ending = self.ending.or(Some(cause));
             }
         }
-    }
-}
-
-fn peer(to: &Peer) -> String {
-    match to {
-        Peer::Tcp(to) => format!("{to} over TCP"),
-        Peer::NotTcp(to) => format!("{to}, not over TCP"),
-        Peer::Socket(path) => path.to_string_lossy().into_owned(),
     }
 }
 

@@ -15,6 +15,7 @@ mod call;
 mod cell;
 pub mod door;
 mod gate;
+mod network;
 mod program;
 mod run;
 mod signals;

@@ -17,11 +17,14 @@ use placet_authority::node::wire::{
     EndBody, PermittedBody, Request, Response, SubmitBody, Welcome,
 };
 use placet_authority::node::{Connection, LinkError, StartError};
+use placet_egress::Proxy;
 use placet_enforce::{Call as AdmittedCall, Pep, Permit, Watch};
 use placet_evidence::{
     CheckedDenial, Entry, Environment, Exit as RecordedExit, Record, RunEnd, Stage, Usage,
 };
-use placet_sandbox::{Cell, EndedBy, Exit, RunningCell, SandboxError, Status, WaitingCell};
+use placet_sandbox::{
+    Cell, EndedBy, Exit, Resolved, RunningCell, SandboxError, Status, WaitingCell,
+};
 use placet_tlog::Policy as LogPolicy;
 use placet_types::{Denial, DenialCode, ExecutionId, Fixed, GatewayName, Index, SigningKey};
 use zeroize::Zeroizing;
@@ -227,8 +230,8 @@ impl Gateway {
         let permit = &admitted.permit;
         let exec = permit.exec();
         let mut signals = Signals::take_over().map_err(RunError::Signals)?;
-        let waiting = match self.build(permit, call) {
-            Ok(waiting) => waiting,
+        let (waiting, proxy) = match self.build(permit, call) {
+            Ok(built) => built,
             Err(error) => {
                 // Authorized and never started: it lapses now rather than when its window ends.
                 let end = end_body(exec, RunEnd::Lapsed, Some(DenialCode::Unenforceable), None);
@@ -263,20 +266,33 @@ impl Gateway {
                 return Err(RunError::Exec(error));
             }
         };
-        self.supervise(link, call, admitted, &mut signals, &mut cell)
+        self.supervise(link, call, admitted, (&mut signals, proxy), &mut cell)
     }
 
-    fn build(&self, permit: &Permit, call: &Call) -> Result<WaitingCell, SandboxError> {
+    /// The cell, and what serves it where its scope names hosts.
+    fn build(
+        &self,
+        permit: &Permit,
+        call: &Call,
+    ) -> Result<(WaitingCell, Option<Proxy>), SandboxError> {
+        let resolved = Resolved::default();
         let spec = cell::spec(
             permit,
             Setting {
                 params: &call.params,
                 program: &call.program,
                 hidden: vec![self.dir.root().to_owned()],
+                resolved: resolved.clone(),
                 client: cell::client(&self.program),
             },
         );
-        Cell::prepare(spec)?.spawn()
+        let waiting = Cell::prepare(spec)?.spawn()?;
+        let proxy =
+            cell::proxy(&waiting, permit, resolved).map_err(|source| SandboxError::Supervisor {
+                what: "serve the network of a cell",
+                source,
+            })?;
+        Ok((waiting, proxy))
     }
 
     fn supervise(
@@ -284,7 +300,7 @@ impl Gateway {
         link: Connection,
         call: &Call,
         admitted: &Admitted,
-        signals: &mut Signals,
+        (signals, proxy): (&mut Signals, Option<Proxy>),
         cell: &mut RunningCell,
     ) -> Result<Outcome, RunError> {
         let permit = &admitted.permit;
@@ -314,6 +330,7 @@ impl Gateway {
                     environment: &admitted.environment,
                     depth: admitted.depth,
                 },
+                proxy,
             ),
         };
         let Supervised {

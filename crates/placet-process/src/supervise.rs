@@ -47,6 +47,7 @@ impl Supervisor<'_> {
             let now = self.clock.monotonic();
             let until = match self.watch.verdict(now) {
                 Verdict::End(cause) => {
+                    self.keeper.cut();
                     let exit = cell.terminate()?;
                     return Ok(self.over(cell, exit, Some(cause)));
                 }
@@ -81,6 +82,7 @@ impl Supervisor<'_> {
         fds.extend(cell.gate().map(|gate| gate.as_fd()));
         fds.extend(cell.broker().map(|broker| broker.as_fd()));
         fds.extend(self.keeper.as_fd());
+        fds.extend(self.keeper.network());
         let mut fds: Vec<PollFd<'_>> = fds
             .iter()
             .map(|fd| PollFd::new(fd, PollFlags::IN))

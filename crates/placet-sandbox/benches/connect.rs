@@ -137,12 +137,15 @@ fn spec(egress: &str, to: &str) -> Outcome<CellSpec> {
             "native" => Egress::Unbrokered,
             _ => Egress::Brokered(EgressRules {
                 peers: peers.into_iter().collect(),
+                resolved: placet_sandbox::Resolved::default(),
                 sockets: Vec::new(),
                 others: Others::Refuse,
             }),
         },
         limits: Limits::default(),
         lease: Duration::from_secs(60),
+        proxied: false,
+        own_files: Vec::new(),
         door: false,
         client: None,
     })

@@ -169,6 +169,8 @@ fn spec(name: &str, what: &str) -> Outcome<CellSpec> {
         egress: Egress::Unbrokered,
         limits: Limits::default(),
         lease: LONG,
+        proxied: false,
+        own_files: Vec::new(),
         door: false,
         client: None,
     })

@@ -110,6 +110,8 @@ fn spec() -> Result<CellSpec, Box<dyn Error>> {
         egress: placet_sandbox::Egress::Unbrokered,
         limits: Limits::default(),
         lease: Duration::from_secs(10),
+        proxied: false,
+        own_files: Vec::new(),
         door: true,
         client: None,
     })

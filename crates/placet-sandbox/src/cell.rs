@@ -133,10 +133,20 @@ impl Prepared {
         }
         let (report, mut fds) = receive_with_fds(tree.control())?;
         match (report, fds.next()) {
-            (Some(Report::Forked), Some(worker)) => Ok(Handed {
-                worker,
-                door: fds.next(),
-            }),
+            (Some(Report::Forked), Some(worker)) => {
+                let door = if self.plan.door { fds.next() } else { None };
+                let proxied = fds.next().zip(fds.next());
+                let proxied = proxied.map(|(proxy, dns)| [proxy, dns]);
+                if (door.is_some(), proxied.is_some()) == (self.plan.door, self.plan.proxied) {
+                    Ok(Handed {
+                        worker,
+                        door,
+                        proxied,
+                    })
+                } else {
+                    Err(SandboxError::SetupDied)
+                }
+            }
             (Some(Report::Failed(failure)), _) => Err(self.failure(failure)),
             _ => Err(SandboxError::SetupDied),
         }
@@ -243,6 +253,20 @@ impl WaitingCell {
     #[must_use]
     pub fn door(&self) -> Option<&OwnedFd> {
         self.tree.handed().and_then(|handed| handed.door.as_ref())
+    }
+
+    /// Copies of the sockets of a proxied cell: the TCP listener at [`crate::PROXY_PORT`] and the UDP
+    /// socket at [`crate::DNS_PORT`] of its loopback. Whoever is heard there is a process of this cell.
+    ///
+    /// # Errors
+    /// When there are no descriptors for the copies.
+    pub fn proxied(&self) -> std::io::Result<Option<[OwnedFd; 2]>> {
+        let sockets = self
+            .tree
+            .handed()
+            .and_then(|handed| handed.proxied.as_ref());
+        let copy = |[proxy, dns]: &[OwnedFd; 2]| Ok([proxy.try_clone()?, dns.try_clone()?]);
+        sockets.map(copy).transpose()
     }
 
     /// The connect broker, unless the spec has none.
@@ -447,7 +471,7 @@ fn receive_with_fds(
     socket: BorrowedFd<'_>,
 ) -> Result<(Option<Report>, std::vec::IntoIter<OwnedFd>), SandboxError> {
     let mut bytes = [0u8; size_of::<sys::Words>()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = recvmsg(
         socket,

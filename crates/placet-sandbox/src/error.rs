@@ -197,6 +197,8 @@ steps! {
     PivotRoot,
     /// Listening at the door.
     Door,
+    /// Listening for the proxy and for DNS questions.
+    Proxy,
     /// Making a mount read-only.
     ReadOnly,
     /// Emptying the capability bounding set.

@@ -45,9 +45,18 @@ pub(crate) struct Grant {
     pub(crate) right: Right,
 }
 
+/// A file of the cell's own, and the host's where there is one.
+#[derive(Clone, Debug)]
+pub(crate) struct Own {
+    pub(crate) path: PathBuf,
+    pub(crate) contents: Vec<u8>,
+    pub(crate) replaces: Option<Found>,
+}
+
 /// What the root is built from.
 pub(crate) struct Parts {
     pub(crate) grants: Vec<Grant>,
+    pub(crate) own_files: Vec<Own>,
     pub(crate) hidden: Vec<Found>,
     /// Device nodes: where on the host, and the name below `/dev` inside.
     pub(crate) devices: Vec<(Found, &'static str)>,
@@ -85,6 +94,7 @@ pub(crate) fn lay_out(parts: &Parts) -> Result<Vec<Mount>, SandboxError> {
     layout.devices(&parts.devices)?;
     layout.scope(&binds)?;
     layout.root_links(&parts.root_links, &binds)?;
+    layout.own_files(&parts.own_files, &binds)?;
     layout.hidden(&parts.hidden, &binds)?;
     Ok(layout.mounts)
 }
@@ -230,6 +240,41 @@ impl Layout {
                 self.symlink(name, target)?;
             }
         }
+        Ok(())
+    }
+
+    fn own_files(&mut self, files: &[Own], binds: &Binds<'_>) -> Result<(), SandboxError> {
+        for (number, file) in files.iter().enumerate() {
+            let shown =
+                binds.contains_key(file.path.as_path()) || enclosing(binds, &file.path).is_some();
+            match (shown, &file.replaces) {
+                (true, None) => {}
+                (true, Some(replaced)) => {
+                    let source = PathBuf::from(format!("/dev/own.{number}"));
+                    self.text(&source, &file.contents)?;
+                    self.mounts.push(Mount::Bind(Bind {
+                        source: inside(&source)?,
+                        inode: None,
+                        target: inside(&file.path)?,
+                        covers: Some(replaced.inode),
+                        attributes: RDONLY | NOSUID | NODEV | NOEXEC,
+                    }));
+                }
+                (false, _) => self.text(&file.path, &file.contents)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, path: &Path, contents: &[u8]) -> Result<(), SandboxError> {
+        if let Some(parent) = path.parent() {
+            self.dirs(parent)?;
+        }
+        self.made.insert(path.to_path_buf());
+        self.mounts.push(Mount::Text {
+            path: inside(path)?,
+            contents: contents.to_vec(),
+        });
         Ok(())
     }
 

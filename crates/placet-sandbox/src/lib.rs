@@ -53,7 +53,7 @@ mod worker;
 
 pub use broker::{
     Broker, ConnectCall, ConnectId, ConnectRefusal, ConnectReport, ConnectVerdict, Egress,
-    EgressRules, Others, Peer, Peers, Traffic, is_special,
+    EgressRules, Others, Peer, Peers, Resolved, Traffic, is_special,
 };
 pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
 pub use denials::{Denial, Denials, DeniedAccess};
@@ -62,6 +62,9 @@ pub use error::{NoControlGroup, SandboxError, Step};
 pub use gate::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 pub use gate::{ImageDigest, ImageFile, OnRefusal, Refusal, Script};
 pub use probe::{Capabilities, Feature, State, probe};
-pub use spec::{CLIENT_PATH, CellSpec, DOOR_PATH, FileIdentity, Limits, Network, Paths, Program};
+pub use spec::{
+    CLIENT_PATH, CellSpec, DNS_PORT, DOOR_PATH, FileIdentity, Limits, Network, OwnFile, PROXY_PORT,
+    Paths, Program,
+};
 pub use tier::{Tier, Weakness};
 pub use tree::{Change, EndedBy, Exit, Status};

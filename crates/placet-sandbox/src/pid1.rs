@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_int, c_ulong};
 
 use crate::error::Step;
 use crate::plan::{Bind, Mount, Plan};
-use crate::spec::DOOR_PATH;
+use crate::spec::{DNS_PORT, DOOR_PATH, PROXY_PORT};
 use crate::sys::{self, Errno, Forked};
 use crate::wire::{Failure, Order, Report};
 use crate::worker;
@@ -98,6 +98,12 @@ struct Built {
     lease: c_int,
 }
 
+/// What the supervisor serves in the cell: the worker must not have it.
+struct Inlets {
+    door: Option<c_int>,
+    proxied: Option<[c_int; 2]>,
+}
+
 fn build(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built> {
     let kill = libc::SIGKILL.unsigned_abs().into();
     sys::prctl(libc::PR_SET_PDEATHSIG, kill, 0).at(Step::ParentDeathSignal)?;
@@ -117,7 +123,10 @@ fn build(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built> {
         sys::loopback_up().at(Step::Loopback)?;
     }
     sys::pivot_here().at(Step::PivotRoot)?;
-    let door = open_door(plan.door)?;
+    let inlets = Inlets {
+        door: open_door(plan.door)?,
+        proxied: open_proxied(plan.proxied)?,
+    };
     if plan.meeting_place {
         read_only(c"/run/placet")?;
     }
@@ -125,7 +134,7 @@ fn build(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built> {
     drop_privileges()?;
     let children = sys::child_signal_fd().at(Step::Events)?;
     let lease = sys::lease_timer().at(Step::Events)?;
-    let worker = fork_worker(plan, sockets, door)?;
+    let worker = fork_worker(plan, sockets, &inlets)?;
     Ok(Built {
         worker,
         children,
@@ -188,7 +197,10 @@ fn make(mount: &Mount, index: usize) -> Setup<()> {
             Err(Errno(libc::EEXIST)) => Ok(()),
             made => made.at_index(Step::MakeDir, index),
         },
-        Mount::File(path) => sys::create_file(path, 0o444).at_index(Step::MakeFile, index),
+        Mount::File(path) => sys::create_file(path, 0o444, b"").at_index(Step::MakeFile, index),
+        Mount::Text { path, contents } => {
+            sys::create_file(path, 0o444, contents).at_index(Step::MakeFile, index)
+        }
         Mount::Symlink { path, target } => {
             sys::symlink(target, path).at_index(Step::MakeSymlink, index)
         }
@@ -237,6 +249,16 @@ fn open_door(wanted: bool) -> Setup<Option<c_int>> {
     Ok(Some(door))
 }
 
+/// Before the capability to take a low port is given up.
+fn open_proxied(wanted: bool) -> Setup<Option<[c_int; 2]>> {
+    if !wanted {
+        return Ok(None);
+    }
+    let proxy = sys::listen_loopback(PROXY_PORT).at(Step::Proxy)?;
+    let dns = sys::hear_loopback(DNS_PORT).at(Step::Proxy)?;
+    Ok(Some([proxy, dns]))
+}
+
 fn read_only(path: &CStr) -> Setup<()> {
     let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | ROOT_FLAGS;
     sys::mount(c"", path, flags, c"").at(Step::ReadOnly)
@@ -260,13 +282,13 @@ fn drop_privileges() -> Setup<()> {
     sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::NotDumpable)
 }
 
-fn fork_worker(plan: &Plan, sockets: Sockets, door: Option<c_int>) -> Setup<c_int> {
+fn fork_worker(plan: &Plan, sockets: Sockets, inlets: &Inlets) -> Setup<c_int> {
     // SAFETY: the child branch only calls worker::run, which obeys the rules of this module and
     // does not return.
     match unsafe { sys::fork(0, libc::SIGCHLD) }.at(Step::ForkWorker)? {
         Forked::Child => worker::run(plan, sockets),
         Forked::Parent { pid, pidfd } => {
-            hand_over(sockets, pidfd, door).at(Step::HandOver)?;
+            hand_over(sockets, pidfd, inlets).at(Step::HandOver)?;
             Ok(pid)
         }
     }
@@ -274,15 +296,29 @@ fn fork_worker(plan: &Plan, sockets: Sockets, door: Option<c_int>) -> Setup<c_in
 
 /// Sends up what only the supervisor needs, and keeps none of it. The standard streams go too: a
 /// pipe to the worker must end with the worker.
-fn hand_over(sockets: Sockets, pidfd: c_int, door: Option<c_int>) -> sys::Sys<()> {
+fn hand_over(sockets: Sockets, pidfd: c_int, inlets: &Inlets) -> sys::Sys<()> {
     let words = Report::Forked.encode();
-    match door {
-        None => sys::send(sockets.control, &words, &[pidfd])?,
-        Some(door) => {
-            sys::send(sockets.control, &words, &[pidfd, door])?;
-            sys::close(door);
-        }
-    }
+    let sent = match *inlets {
+        Inlets {
+            door: None,
+            proxied: None,
+        } => sys::send(sockets.control, &words, &[pidfd]),
+        Inlets {
+            door: Some(door),
+            proxied: None,
+        } => sys::send(sockets.control, &words, &[pidfd, door]),
+        Inlets {
+            door: None,
+            proxied: Some([proxy, dns]),
+        } => sys::send(sockets.control, &words, &[pidfd, proxy, dns]),
+        Inlets {
+            door: Some(door),
+            proxied: Some([proxy, dns]),
+        } => sys::send(sockets.control, &words, &[pidfd, door, proxy, dns]),
+    };
+    sent?;
+    inlets.door.into_iter().for_each(sys::close);
+    inlets.proxied.into_iter().flatten().for_each(sys::close);
     sys::close(pidfd);
     sys::close(sockets.gate);
     sys::close_range(0, 2)

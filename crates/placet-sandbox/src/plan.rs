@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) mounts: Vec<Mount>,
     pub(crate) loopback: bool,
     pub(crate) door: bool,
+    /// Whether the supervisor gets sockets on the loopback.
+    pub(crate) proxied: bool,
     /// Whether there is a `/run/placet`, to be made read-only once all is in it.
     pub(crate) meeting_place: bool,
     /// Where the cell gets its control groups.
@@ -74,6 +76,11 @@ pub(crate) enum Mount {
     Dir(CString),
     /// An empty file to mount another on.
     File(CString),
+    /// A file of the cell's own.
+    Text {
+        path: CString,
+        contents: Vec<u8>,
+    },
     Symlink {
         path: CString,
         target: CString,
@@ -104,7 +111,10 @@ pub(crate) struct Bind {
 impl Mount {
     fn target(&self) -> &CStr {
         match self {
-            Self::Dir(path) | Self::File(path) | Self::Symlink { path, .. } => path,
+            Self::Dir(path)
+            | Self::File(path)
+            | Self::Text { path, .. }
+            | Self::Symlink { path, .. } => path,
             Self::Private { target, .. } => target,
             Self::Bind(bind) => &bind.target,
         }

@@ -16,11 +16,14 @@ use crate::error::{NoControlGroup, SandboxError};
 use crate::gate::{ExecRule, Known};
 use crate::group::{Bounds, Place};
 use crate::landlock::{self, Right};
-use crate::layout::{self, Found, Grant, Parts, c_string};
+use crate::layout::{self, Found, Grant, Own, Parts, c_string};
 use crate::plan::{Limit, Plan, WorkerPlan};
-use crate::spec::{CLIENT_PATH, CellSpec, FileIdentity, Limits, Network, Program};
+use crate::spec::{CLIENT_PATH, CellSpec, FileIdentity, Limits, Network, OwnFile, Program};
 use crate::sys::{self, Inode, StringArray};
 use crate::{devices, privileged, seccomp};
+
+/// A page: written in one piece.
+const OWN_BYTES_MAX: usize = 4096;
 
 /// Checks the spec and computes the plan. `told_denials`: somebody reads what Landlock refuses.
 pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxError> {
@@ -35,7 +38,13 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         client: client.as_ref().map(|client| client.inode),
     };
     let meeting_place = spec.door || client.is_some();
-    let rules = rules(&ruleset, &grants, &devices, client.as_ref())?;
+    let own_files = own_files(&spec.own_files, &grants)?;
+    let own = Ours {
+        devices: &devices,
+        client: client.as_ref(),
+        files: &own_files,
+    };
+    let rules = rules(&ruleset, &grants, &own)?;
     let parts = Parts {
         hidden: hidden(&spec.paths.hidden)?,
         root_links: devices::root_links()?,
@@ -43,6 +52,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         client,
         meeting_place,
         grants,
+        own_files,
         devices,
     };
     check_absolute(&spec.cwd)?;
@@ -56,6 +66,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         mounts: layout::lay_out(&parts)?,
         loopback: spec.network == Network::Loopback,
         door: spec.door,
+        proxied: spec.proxied,
         meeting_place,
         place,
         bounds,
@@ -288,18 +299,77 @@ fn is_script(path: &Path) -> bool {
     read.is_ok() && magic == *b"#!"
 }
 
+/// What a file of the cell's own replaces, and where else it has to stand.
+fn own_files(files: &[OwnFile], grants: &[Grant]) -> Result<Vec<Own>, SandboxError> {
+    let mut own = Vec::new();
+    for OwnFile { path, contents } in files {
+        check_not_reserved(path)?;
+        if contents.len() > OWN_BYTES_MAX {
+            return Err(SandboxError::BadString("a file of the cell's own"));
+        }
+        let mut add = |path: &Path, replaces| {
+            own.push(Own {
+                path: path.to_path_buf(),
+                contents: contents.clone(),
+                replaces,
+            });
+        };
+        match look(path) {
+            Ok((found, FileType::RegularFile)) => add(path, Some(found)),
+            Err(SandboxError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                add(path, None);
+            }
+            Err(SandboxError::NotCanonical(_)) => {
+                let target = std::fs::canonicalize(path).ok();
+                let target = target.and_then(|target| look(&target).ok());
+                if let Some((found, FileType::RegularFile)) = target {
+                    add(&found.path.clone(), Some(found));
+                }
+                // The link itself, if it shows, leads there.
+                if !is_shown(path, grants) {
+                    add(path, None);
+                }
+            }
+            Ok((found, _)) => return Err(SandboxError::NotFileOrDirectory(found.path)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(own)
+}
+
+fn is_shown(path: &Path, grants: &[Grant]) -> bool {
+    grants
+        .iter()
+        .any(|grant| path.starts_with(&grant.found.path))
+}
+
+/// What a cell has besides its scope.
+struct Ours<'a> {
+    devices: &'a [(Found, &'static str)],
+    client: Option<&'a Found>,
+    files: &'a [Own],
+}
+
 /// Landlock rules for the scope and for what the cell has of its own.
 fn rules(
     ruleset: &sys::LandlockRuleset,
     grants: &[Grant],
-    devices: &[(Found, &'static str)],
-    client: Option<&Found>,
+    ours: &Ours<'_>,
 ) -> Result<Vec<landlock::Rule>, SandboxError> {
     let mut rules = Vec::new();
     for Grant { found, right } in grants {
         let path = c_string(found.path.as_os_str().as_bytes(), "a path")?;
         let rule = landlock::Rule::new(ruleset, path, *right, found.is_dir);
-        rules.push(rule.pinned(found.inode));
+        let replaced = ours.files.iter().any(|own| own.path == found.path);
+        rules.push(if replaced {
+            rule
+        } else {
+            rule.pinned(found.inode)
+        });
+    }
+    for own in ours.files.iter().filter(|own| !is_shown(&own.path, grants)) {
+        let path = c_string(own.path.as_os_str().as_bytes(), "a path")?;
+        rules.push(landlock::Rule::new(ruleset, path, Right::Read, false));
     }
     let mut own = vec![
         (c"/", Right::List),
@@ -320,12 +390,12 @@ fn rules(
     );
     // The nodes themselves too: an inherited descriptor that is reopened through /proc/self/fd is
     // reached on the host's mount, not below the cell's /dev.
-    for (found, name) in devices {
+    for (found, name) in ours.devices {
         let path = c_string(format!("/dev/{name}").as_bytes(), "a path")?;
         let rule = landlock::Rule::new(ruleset, path, Right::Device, false);
         rules.push(rule.pinned(found.inode));
     }
-    if let Some(found) = client {
+    if let Some(found) = ours.client {
         let path = c_string(CLIENT_PATH.as_bytes(), "a path")?;
         let rule = landlock::Rule::new(ruleset, path, Right::Execute, false);
         rules.push(rule.pinned(found.inode));

@@ -33,6 +33,12 @@ pub struct CellSpec {
     /// How long the tree lives without [`crate::RunningCell::renew`], counted from spawn on
     /// CLOCK_BOOTTIME, and so also while the machine sleeps.
     pub lease: Duration,
+    /// Whether the supervisor gets two sockets on the loopback of the cell: a TCP listener at
+    /// [`PROXY_PORT`] and a UDP socket at [`DNS_PORT`], to serve there what nobody else in the cell
+    /// could: see [`crate::WaitingCell::proxied`]. Takes [`Network::Loopback`].
+    pub proxied: bool,
+    /// Files of the cell's own, in place of what the scope would show there.
+    pub own_files: Vec<OwnFile>,
     /// Whether to listen at [`DOOR_PATH`]. The socket lives in a file system that exists only in
     /// this cell, so whoever connects was started inside it: lineage that a child cannot forge.
     pub door: bool,
@@ -45,6 +51,26 @@ pub struct CellSpec {
     /// the tree change it; a second hard link in a writable path is not noticed. `None`: nothing
     /// is at [`CLIENT_PATH`].
     pub client: Option<PathBuf>,
+}
+
+/// Where on 127.0.0.1 a proxied cell finds its proxy.
+pub const PROXY_PORT: u16 = 3128;
+
+/// Where on 127.0.0.1 a proxied cell finds its name server: where the C library looks for one without
+/// being told.
+pub const DNS_PORT: u16 = 53;
+
+/// A small file that a cell has of its own, to be read only.
+///
+/// It stands in the place of the host's file, where the scope shows one, and appears where the scope
+/// shows no directory around it. In a directory of the scope that has no such file it does not appear.
+/// Where the path is a symbolic link on the host, the file also stands where that leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnFile {
+    /// Absolute and normal.
+    pub path: PathBuf,
+    /// Not more than fits a page, 4096 bytes.
+    pub contents: Vec<u8>,
 }
 
 /// Where a cell with a door finds it.

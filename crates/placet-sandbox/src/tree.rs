@@ -92,6 +92,8 @@ pub(crate) struct Tree {
 pub(crate) struct Handed {
     pub(crate) worker: OwnedFd,
     pub(crate) door: Option<OwnedFd>,
+    /// The listener and the socket for questions, of a proxied cell.
+    pub(crate) proxied: Option<[OwnedFd; 2]>,
 }
 
 /// What pid 1 said about the end, and what was done to it.

@@ -11,6 +11,7 @@
 mod bundle;
 mod cli;
 mod cmd;
+mod connections;
 mod context;
 mod exit;
 mod find;

@@ -4,7 +4,9 @@
 //! is shown as an escape.
 
 use anstyle::Style;
-use placet_evidence::{Decided, Ended, Exit, PrincipalStatus, Record, RunEnd};
+use placet_evidence::{
+    Connections, Decided, Ended, Exit, NetworkUsage, PrincipalStatus, Record, RunEnd,
+};
 use placet_lineage::Charset;
 use placet_types::{Digest, Millis};
 use serde_json::{Value, json};
@@ -139,6 +141,7 @@ pub(crate) fn words(record: &Record) -> Words {
             let what = format!("{} × {}: {}", it.code, it.count, shown(&it.detail));
             words(&"", what, WARN)
         }
+        Record::Connections(it) => connections(it),
         Record::Ended(it) => ended(it),
         Record::Revoked(it) => words(
             &it.by,
@@ -179,6 +182,25 @@ fn decided(it: &Decided) -> Words {
                 style: BAD,
             }
         }
+    }
+}
+
+/// Numbers only: whom it talked to is private.
+fn connections(it: &Connections) -> Words {
+    let NetworkUsage {
+        failed,
+        opened,
+        received_bytes,
+        refused,
+        sent_bytes,
+    } = it.usage;
+    let what = format!(
+        "{opened} connections opened, {refused} refused, {failed} failed; {sent_bytes} bytes out, {received_bytes} in"
+    );
+    Words {
+        who: String::new(),
+        what,
+        style: if refused > 0 { WARN } else { Style::new() },
     }
 }
 
@@ -224,6 +246,7 @@ pub(crate) fn predicate(record: &Record) -> serde_json::Result<Value> {
         Record::Refused(it) => serde_json::to_value(it),
         Record::Started(it) => serde_json::to_value(it),
         Record::Signal(it) => serde_json::to_value(it),
+        Record::Connections(it) => serde_json::to_value(it),
         Record::Ended(it) => serde_json::to_value(it),
         Record::Revoked(it) => serde_json::to_value(it),
         Record::Halted(it) | Record::Resumed(it) => serde_json::to_value(it),

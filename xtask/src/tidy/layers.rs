@@ -20,6 +20,7 @@ const EDGES: &[&str] = &[
     "placet-authority",
     "placet-enforce",
     "placet-sandbox",
+    "placet-egress",
     "placet-process",
     "placet-mcp",
     "placet-http",

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use placet_evidence::{
-    CheckedDenial, Environment, Exit, Grant, PrincipalStatus, RunEnd, Selector, Stage, Usage,
+    CheckedDenial, Environment, Exit, Grant, NetworkUsage, PrincipalStatus, RunEnd, Selector,
+    Stage, Usage,
 };
 use placet_types::canonical::{self, Bounds};
 use placet_types::{
@@ -21,7 +22,7 @@ use placet_types::{
 use crate::preview::Preview;
 
 /// Version of this protocol. A client and a node of different versions do not talk.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Longest frame, in bytes.
 pub const FRAME_MAX: usize = 8 << 20;
 
@@ -65,6 +66,8 @@ pub enum Request {
         /// Which execution.
         exec: ExecutionId,
     },
+    /// Records what an execution did on the network.
+    Connections(ConnectionsBody),
     /// Records that an execution is over.
     End(EndBody),
     /// Records that a gateway refused what was presented to it.
@@ -108,6 +111,20 @@ pub struct SubmitBody {
     pub params: String,
     /// What hides them.
     pub salt: Salt,
+}
+
+/// What an execution did on the network since the last time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionsBody {
+    /// Which one.
+    pub exec: ExecutionId,
+    /// Canonical JSON of the list of connections.
+    pub list: String,
+    /// Events that are not in the list.
+    pub omitted: u64,
+    /// Numbers.
+    pub usage: NetworkUsage,
 }
 
 /// How an execution ended.

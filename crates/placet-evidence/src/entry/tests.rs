@@ -155,6 +155,15 @@ fn every_kind() -> Vec<Record> {
             intent,
             time,
         }),
+        Record::Connections(Connections {
+            count: 1,
+            exec,
+            intent,
+            list: Connections::commit(b"[]", &Salt::new([4; 32])),
+            omitted: 2,
+            time,
+            usage: NetworkUsage::default(),
+        }),
         Record::Ended(Ended {
             cause: Some(DenialCode::Revoked),
             exec,

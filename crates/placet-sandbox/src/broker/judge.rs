@@ -193,7 +193,7 @@ fn inet(
         return Ok(inside(caller, NOWHERE.to_vec()));
     }
     let rules = &ground.rules;
-    let listed = rules.peers.iter().any(|peers| peers.cover(to));
+    let listed = rules.peers.iter().any(|peers| peers.cover(to)) || rules.resolved.cover(to);
     if is_own_host(to.ip()) && !listed {
         return if handed_out {
             Err(Errno(libc::EACCES))

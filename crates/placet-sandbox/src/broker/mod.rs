@@ -55,6 +55,7 @@ mod attempt;
 mod judge;
 mod meter;
 mod options;
+mod resolved;
 mod rules;
 mod server;
 
@@ -67,6 +68,7 @@ use std::time::Duration;
 
 use crate::queue::Queue;
 
+pub use resolved::Resolved;
 pub use rules::{Peers, is_special};
 pub(crate) use server::{Server, Setting, start};
 
@@ -85,6 +87,8 @@ pub enum Egress {
 pub struct EgressRules {
     /// Over TCP. One that covers the loopback means the host's, and takes the cell's own away.
     pub peers: Vec<Peers>,
+    /// Over TCP as well: what names have led to since the cell was started.
+    pub resolved: Resolved,
     /// Over AF_UNIX stream or packet sockets: canonical paths; a directory means all below it.
     pub sockets: Vec<PathBuf>,
     /// Everything else outside.

@@ -20,6 +20,7 @@ fn grant(path: &str, right: Right) -> Grant {
 fn parts(grants: Vec<Grant>, hidden: Vec<Found>) -> Parts {
     Parts {
         grants,
+        own_files: Vec::new(),
         hidden,
         devices: Vec::new(),
         root_links: vec![

@@ -61,13 +61,18 @@ pub(crate) fn open_write(path: &CStr) -> Sys<c_int> {
     number(ret.into())
 }
 
-/// Creates an empty regular file under the working directory, to mount another file on.
-pub(crate) fn create_file(path: &CStr, mode: c_uint) -> Sys<()> {
+/// Creates a regular file under the working directory: an empty one is there to mount another on.
+pub(crate) fn create_file(path: &CStr, mode: c_uint, contents: &[u8]) -> Sys<()> {
     let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
     // SAFETY: path is NUL terminated.
     let fd = number(unsafe { libc::open(path.as_ptr(), flags, mode) }.into())?;
+    let written = if contents.is_empty() {
+        Ok(())
+    } else {
+        write_all(fd, contents)
+    };
     close(fd);
-    Ok(())
+    written
 }
 
 pub(crate) fn close(fd: c_int) {

@@ -47,7 +47,35 @@ pub(crate) fn listen_unix(path: &[u8]) -> Sys<c_int> {
     Ok(socket)
 }
 
-/// Sends one message with up to two descriptors; never blocks, never raises SIGPIPE.
+/// A TCP socket that listens at a port of 127.0.0.1.
+pub(crate) fn listen_loopback(port: u16) -> Sys<c_int> {
+    let socket = loopback_socket(libc::SOCK_STREAM, port)?;
+    // SAFETY: listen takes integers only.
+    done(unsafe { libc::listen(socket, 1024) }.into())?;
+    Ok(socket)
+}
+
+/// A UDP socket at a port of 127.0.0.1.
+pub(crate) fn hear_loopback(port: u16) -> Sys<c_int> {
+    loopback_socket(libc::SOCK_DGRAM, port)
+}
+
+fn loopback_socket(kind: c_int, port: u16) -> Sys<c_int> {
+    // SAFETY: socket takes integers only.
+    let socket = unsafe { libc::socket(libc::AF_INET, kind | libc::SOCK_CLOEXEC, 0) };
+    let socket = number(socket.into())?;
+    // SAFETY: an all-zero sockaddr_in is a valid value of that plain C struct.
+    let mut name: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+    name.sin_family = 2; // AF_INET
+    name.sin_port = port.to_be();
+    name.sin_addr.s_addr = u32::from_ne_bytes([127, 0, 0, 1]);
+    let len: libc::socklen_t = 16;
+    // SAFETY: name is a live sockaddr_in, which has 16 bytes.
+    done(unsafe { libc::bind(socket, (&raw const name).cast(), len) }.into())?;
+    Ok(socket)
+}
+
+/// Sends one message with up to four descriptors; never blocks, never raises SIGPIPE.
 pub(crate) fn send(socket: c_int, words: &Words, fds: &[c_int]) -> Sys<()> {
     let mut data = libc::iovec {
         iov_base: words.as_ptr().cast_mut().cast::<c_void>(),

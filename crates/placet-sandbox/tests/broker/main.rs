@@ -91,6 +91,7 @@ impl Service {
 fn nobody() -> EgressRules {
     EgressRules {
         peers: Vec::new(),
+        resolved: placet_sandbox::Resolved::default(),
         sockets: Vec::new(),
         others: Others::Refuse,
     }

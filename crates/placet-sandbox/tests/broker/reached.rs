@@ -83,6 +83,7 @@ fn a_listed_unix_socket() {
     std::thread::spawn(move || while listener.accept().is_ok() {});
     for name in ["service.sock", "link"] {
         let rules = EgressRules {
+            resolved: placet_sandbox::Resolved::default(),
             sockets: vec![path.clone()],
             ..nobody()
         };

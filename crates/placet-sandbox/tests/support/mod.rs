@@ -195,6 +195,8 @@ pub(crate) fn spec(program: &Path, argv: Vec<OsString>) -> CellSpec {
         egress: Egress::Unbrokered,
         limits: Limits::default(),
         lease: Duration::from_secs(60),
+        proxied: false,
+        own_files: Vec::new(),
         door: false,
         client: None,
     }

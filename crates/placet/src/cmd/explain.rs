@@ -17,6 +17,7 @@ use placet_types::{Index, ProcessParams, Scope};
 use serde_json::json;
 
 use crate::cli::{Explain, Global};
+use crate::connections::Talked;
 use crate::context::Domain;
 use crate::exit::{Failure, Status};
 use crate::find;
@@ -36,6 +37,8 @@ struct Known {
     explanation: Option<Explanation>,
     /// What became of it: the records about its execution.
     later: Vec<(Index, Record)>,
+    /// Whom it talked to.
+    talked: Talked,
 }
 
 /// The private parameters.
@@ -104,6 +107,11 @@ impl Known {
             _ => None,
         };
         let later = later(reader, index, &decided)?;
+        let talked = if later.is_empty() {
+            Talked::default()
+        } else {
+            Talked::read(reader, index.next(), decided.facts.exec)?
+        };
         Ok(Self {
             index,
             decided,
@@ -112,6 +120,7 @@ impl Known {
             scope,
             explanation,
             later,
+            talked,
         })
     }
 
@@ -157,6 +166,7 @@ impl Known {
             "scope": self.scope,
             "near": self.explanation.as_ref().map(|it| account::values(&it.near)),
             "looked_at": self.explanation.as_ref().map(|it| account::values(&it.determining)),
+            "connections": self.talked.value(),
             "later": self.later.iter().map(later).collect::<Vec<_>>(),
         })
     }

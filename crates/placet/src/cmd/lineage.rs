@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::cli::{Global, Lineage, LineageFormat};
 use crate::cmd::executions::{node_value, status, style};
+use crate::connections::Talked;
 use crate::context::{Domain, clock};
 use crate::exit::{Failure, Status};
 use crate::find;
@@ -97,8 +98,13 @@ fn show_one(domain: &Domain, text: &str, out: Out) -> Result<Status, Failure> {
         members.insert("ancestors".to_owned(), json!(ancestors));
         members.insert("children".to_owned(), json!(children));
     }
+    let talked = Talked::read(&reader, node.decided.index.next(), node.exec)?;
+    if let serde_json::Value::Object(members) = &mut value {
+        members.insert("connections".to_owned(), talked.value());
+    }
     out.value(&value);
     print_node(node, out);
+    talked.print(out);
     print_family(&graph, "above", &ancestors, out);
     print_family(&graph, "below", &children, out);
     Ok(Status::Ok)

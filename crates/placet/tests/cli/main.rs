@@ -11,6 +11,7 @@
     reason = "test code: it starts programs, and a failed set-up fails the test"
 )]
 
+mod apart;
 mod domain;
 mod job;
 

@@ -219,6 +219,7 @@ fn later(known: &Known, out: Out) {
             out,
         );
     }
+    known.talked.print(out);
 }
 
 fn change(known: &Known, out: Out) {

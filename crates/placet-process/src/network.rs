@@ -1,0 +1,340 @@
+//! What one tree does on the network: what broker and proxy report, counted and listed for the record.
+//!
+//! Lists are bounded. Refusals and failures of one kind are one entry; when a list is full before it is
+//! due, what does not fit is counted and not listed.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use placet_egress::{Event, Proxy, Way};
+use placet_evidence::{
+    CONNECTIONS_MAX, Connection, ConnectionOutcome, ConnectionWay, NetworkUsage,
+};
+use placet_sandbox::{Broker, ConnectId, ConnectRefusal, ConnectReport, Peer, RunningCell};
+use placet_types::{Millis, Network, PeerRule};
+
+/// Watches the network of one tree.
+pub(crate) struct NetworkWatch {
+    proxy: Option<Proxy>,
+    rules: Network,
+    total: NetworkUsage,
+    /// Since the last list.
+    recent: NetworkUsage,
+    list: Vec<Connection>,
+    omitted: u64,
+    open: BTreeMap<Source, Open>,
+    opened: u64,
+}
+
+/// What is recorded at a time.
+pub(crate) struct Batch {
+    pub(crate) list: Vec<Connection>,
+    pub(crate) omitted: u64,
+    pub(crate) usage: NetworkUsage,
+}
+
+/// Who counts a connection, and its number there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Broker(u64),
+    Proxy(u64),
+}
+
+struct Open {
+    entry: Connection,
+    listed: bool,
+}
+
+impl NetworkWatch {
+    pub(crate) fn new(proxy: Option<Proxy>, rules: Network) -> Self {
+        Self {
+            proxy,
+            rules,
+            total: NetworkUsage::default(),
+            recent: NetworkUsage::default(),
+            list: Vec::new(),
+            omitted: 0,
+            open: BTreeMap::new(),
+            opened: 0,
+        }
+    }
+
+    /// Readable when the proxy has something to say.
+    pub(crate) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.proxy.as_ref().map(|proxy| proxy.as_fd())
+    }
+
+    /// Ends every connection through the proxy, without waiting.
+    pub(crate) fn cut(&self) {
+        if let Some(proxy) = &self.proxy {
+            proxy.cut();
+        }
+    }
+
+    /// As [`Self::cut`], and waits a little for what is left to say.
+    pub(crate) fn close(&self) {
+        if let Some(proxy) = &self.proxy {
+            proxy.close();
+        }
+    }
+
+    /// Everything, for the record of the end; `None` when the tree had no way out.
+    pub(crate) fn total(&self, cell: &RunningCell) -> Option<NetworkUsage> {
+        (cell.broker().is_some() || self.proxy.is_some()).then_some(self.total)
+    }
+
+    /// Takes what broker and proxy report; gives how many connections were refused.
+    pub(crate) fn take(&mut self, cell: &RunningCell, now: Millis) -> u64 {
+        let before = self.total.refused;
+        for report in cell.broker().map(Broker::reports).unwrap_or_default() {
+            self.take_connect(report, now);
+        }
+        let events = self.proxy.as_ref().map(Proxy::events).unwrap_or_default();
+        for event in events {
+            self.take_event(event, now);
+        }
+        self.total.refused.saturating_sub(before)
+    }
+
+    /// What is to be recorded, if there is anything.
+    pub(crate) fn batch(&mut self) -> Option<Batch> {
+        for open in self.open.values_mut().filter(|open| !open.listed) {
+            if self.list.len() >= CONNECTIONS_MAX {
+                break;
+            }
+            open.listed = true;
+            self.list.push(open.entry.clone());
+        }
+        let usage = std::mem::take(&mut self.recent);
+        let list = std::mem::take(&mut self.list);
+        let omitted = std::mem::take(&mut self.omitted);
+        let anything = !list.is_empty() || omitted > 0;
+        anything.then_some(Batch {
+            list,
+            omitted,
+            usage,
+        })
+    }
+
+    /// Whether a list is full.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= CONNECTIONS_MAX
+    }
+
+    /// Whether there is anything to record.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.list.is_empty() || self.omitted > 0 || self.open.values().any(|open| !open.listed)
+    }
+
+    fn take_connect(&mut self, report: ConnectReport, now: Millis) {
+        match report {
+            // Nobody is asked: what is not listed is refused.
+            ConnectReport::Asked(_) => {}
+            ConnectReport::Opened(call) => {
+                let entry = self.about(&call.to, ConnectionOutcome::Opened, now);
+                self.open(Source::Broker(call.id.0), entry);
+            }
+            ConnectReport::Failed { call, .. } => {
+                let entry = self.about(&call.to, ConnectionOutcome::Failed, now);
+                self.note(entry);
+            }
+            ConnectReport::Closed {
+                id: ConnectId(id),
+                bytes,
+            } => {
+                let bytes = bytes.map(|bytes| (bytes.sent, bytes.received));
+                self.close_one(Source::Broker(id), bytes, now);
+            }
+            ConnectReport::Refused { call, why } => {
+                let why = match why {
+                    ConnectRefusal::NotTcp => "not_tcp",
+                    ConnectRefusal::Denied => "denied",
+                    ConnectRefusal::Unanswered => "unanswered",
+                    _ => "unlisted_address",
+                };
+                let mut entry = self.about(&call.to, ConnectionOutcome::Refused, now);
+                entry.why = Some(why.to_owned());
+                self.note(entry);
+            }
+        }
+    }
+
+    fn take_event(&mut self, event: Event, now: Millis) {
+        match event {
+            Event::Opened(opened) => {
+                let entry = Connection {
+                    address: Some(opened.address.to_string()),
+                    name: Some(opened.host),
+                    rule: Some(opened.rule.to_string()),
+                    ..entry(way_of(opened.way), ConnectionOutcome::Opened, now)
+                };
+                self.open(Source::Proxy(opened.id), entry);
+            }
+            Event::Ended(ended) => {
+                let bytes = Some((ended.sent, ended.received));
+                self.close_one(Source::Proxy(ended.id), bytes, now);
+            }
+            Event::Refused {
+                way,
+                host,
+                port,
+                why,
+            } => {
+                let outcome = ConnectionOutcome::Refused;
+                self.note(Connection {
+                    name: asked(&host, port),
+                    why: Some(why.as_str().to_owned()),
+                    ..entry(way_of(way), outcome, now)
+                });
+            }
+            Event::Failed { way, host, port } => {
+                let outcome = ConnectionOutcome::Failed;
+                self.note(Connection {
+                    name: asked(&host, port),
+                    ..entry(way_of(way), outcome, now)
+                });
+            }
+        }
+    }
+
+    /// A connect(2): its address, the name that it was looked up for, and what lists it.
+    fn about(&self, to: &Peer, outcome: ConnectionOutcome, now: Millis) -> Connection {
+        let entry = entry(ConnectionWay::Connect, outcome, now);
+        let to = match to {
+            Peer::Tcp(to) | Peer::NotTcp(to) => *to,
+            Peer::Socket(path) => {
+                let name = path.to_string_lossy().chars().take(255).collect();
+                return Connection {
+                    name: Some(name),
+                    ..entry
+                };
+            }
+        };
+        let name = self.proxy.as_ref().and_then(|it| it.name_of(to.ip()));
+        let listed = outcome != ConnectionOutcome::Refused;
+        let rule = listed.then(|| self.rule_of(to, name.as_ref())).flatten();
+        Connection {
+            address: Some(to.to_string()),
+            name: name.map(|name| name.to_string()),
+            rule,
+            ..entry
+        }
+    }
+
+    fn rule_of(&self, to: SocketAddr, name: Option<&placet_types::HostName>) -> Option<String> {
+        let reach = placet_egress::Reach::new(&self.rules);
+        let by_name = |rule: &&PeerRule| match rule {
+            PeerRule::Name(rule) => {
+                name.is_some_and(|name| rule.names(name)) && rule.ports().contains(&to.port())
+            }
+            PeerRule::Address(_) => false,
+        };
+        let listed = reach.listed(to).map(PeerRule::Address);
+        listed
+            .or_else(|| self.rules.rules().find(by_name).cloned())
+            .map(|rule| rule.to_string())
+    }
+
+    fn open(&mut self, source: Source, entry: Connection) {
+        count(&mut self.total.opened, &mut self.recent.opened, 1);
+        self.opened = self.opened.saturating_add(1);
+        let entry = Connection {
+            id: Some(self.opened),
+            ..entry
+        };
+        let listed = false;
+        self.open.insert(source, Open { entry, listed });
+    }
+
+    fn close_one(&mut self, source: Source, bytes: Option<(u64, u64)>, now: Millis) {
+        let (sent, received) = bytes.unwrap_or_default();
+        let (total, recent) = (&mut self.total, &mut self.recent);
+        count(&mut total.sent_bytes, &mut recent.sent_bytes, sent);
+        count(
+            &mut total.received_bytes,
+            &mut recent.received_bytes,
+            received,
+        );
+        let Some(open) = self.open.remove(&source) else {
+            return;
+        };
+        self.add(Connection {
+            closed: Some(now),
+            sent_bytes: bytes.map(|(sent, _)| sent),
+            received_bytes: bytes.map(|(_, received)| received),
+            ..open.entry
+        });
+    }
+
+    /// A refusal or a failure.
+    fn note(&mut self, entry: Connection) {
+        let (total, recent) = (&mut self.total, &mut self.recent);
+        if entry.outcome == ConnectionOutcome::Refused {
+            count(&mut total.refused, &mut recent.refused, 1);
+        } else {
+            count(&mut total.failed, &mut recent.failed, 1);
+        }
+        let alike = |other: &&mut Connection| {
+            let (time, times) = (other.time, other.times);
+            **other
+                == Connection {
+                    time,
+                    times,
+                    ..entry.clone()
+                }
+        };
+        match self.list.iter_mut().find(alike) {
+            Some(known) => known.times = known.times.saturating_add(1),
+            None => self.add(entry),
+        }
+    }
+
+    fn add(&mut self, entry: Connection) {
+        if self.is_full() {
+            self.omitted = self.omitted.saturating_add(1);
+        } else {
+            self.list.push(entry);
+        }
+    }
+}
+
+fn entry(way: ConnectionWay, outcome: ConnectionOutcome, now: Millis) -> Connection {
+    Connection {
+        address: None,
+        closed: None,
+        id: None,
+        name: None,
+        outcome,
+        received_bytes: None,
+        rule: None,
+        sent_bytes: None,
+        time: now,
+        times: 1,
+        way,
+        why: None,
+    }
+}
+
+/// What a program asked for, with its port where there was one.
+fn asked(host: &str, port: u16) -> Option<String> {
+    match (host.is_empty(), port) {
+        (true, _) => None,
+        (false, 0) => Some(host.to_owned()),
+        (false, port) => Some(format!("{host}:{port}")),
+    }
+}
+
+fn way_of(way: Way) -> ConnectionWay {
+    match way {
+        Way::Tunnel => ConnectionWay::Tunnel,
+        Way::Http => ConnectionWay::Http,
+        Way::Socks => ConnectionWay::Socks,
+        Way::Dns => ConnectionWay::Dns,
+    }
+}
+
+fn count(total: &mut u64, recent: &mut u64, more: u64) {
+    *total = total.saturating_add(more);
+    *recent = recent.saturating_add(more);
+}
