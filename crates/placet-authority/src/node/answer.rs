@@ -1,12 +1,13 @@
 //! Between what the authority knows and what stands on the wire.
 
 use placet_decision::Params;
-use placet_evidence::Caller;
+use placet_evidence::{Caller, Connections};
 use placet_types::{Denial, DenialCode, Index};
 
-use super::wire::{ActBody, Response, SubmitBody};
+use super::wire::{ActBody, ConnectionsBody, Response, SubmitBody};
+use crate::authority::Authority;
 use crate::control::Act;
-use crate::submission::{Denied, Submission, Unavailable};
+use crate::submission::{ConnectionsReport, Denied, Submission, Unavailable};
 
 pub(super) fn submission(body: SubmitBody, uid: u32) -> Submission {
     Submission {
@@ -66,4 +67,21 @@ pub(super) fn recorded(outcome: Result<Result<Index, Denied>, Unavailable>) -> R
         Ok(Err(denied)) => denied_response(denied),
         Err(unavailable) => unavailable_response(unavailable),
     }
+}
+
+/// Records what an execution did on the network. The list is read before anything is said about it, and
+/// then kept as it came.
+pub(super) fn connections(authority: &Authority, body: ConnectionsBody) -> Response {
+    let list = body.list.into_bytes();
+    let count = match Connections::read_list(&list) {
+        Ok(entries) => u64::try_from(entries.len()).unwrap_or(u64::MAX),
+        Err(error) => return refuse(DenialCode::Malformed, error.to_string()),
+    };
+    recorded(authority.connections(ConnectionsReport {
+        exec: body.exec,
+        list,
+        count,
+        omitted: body.omitted,
+        usage: body.usage,
+    }))
 }

@@ -8,21 +8,21 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use placet_evidence::{Connections, PrincipalStatus, RunEnd, Stage};
+use placet_evidence::{PrincipalStatus, RunEnd, Stage};
 use placet_state::Phase;
 use placet_types::{Denial, DenialCode, ExecutionId, Index, PrincipalId};
 
-use super::answer::{act, denied_response, recorded, refuse, submission, unavailable_response};
+use super::answer::{
+    act, connections, denied_response, recorded, refuse, submission, unavailable_response,
+};
 use super::registry::{ORPHAN_MARGIN, Outlet, Registry};
 use super::scrub::scrub;
-use super::wire::{
-    self, ActBody, ConnectionsBody, PermittedBody, Request, Response, SubmitBody, VERSION, Welcome,
-};
+use super::wire::{self, ActBody, PermittedBody, Request, Response, SubmitBody, VERSION, Welcome};
 use crate::authority::{Authority, OpenError, REASON_BYTES_MAX, Running};
 use crate::clock::Clock;
 use crate::control::ActError;
 use crate::dir::DomainDir;
-use crate::submission::{Answer, ConnectionsReport, EndReport, SignalReport};
+use crate::submission::{Answer, EndReport, SignalReport};
 
 /// Connections at a time. Past that, a new one is told that there is too much.
 const CONNECTIONS_MAX: usize = 2048;
@@ -353,7 +353,7 @@ impl Node {
                 detail,
                 ends,
             })),
-            Request::Connections(body) => self.connections(body),
+            Request::Connections(body) => connections(&self.authority, body),
             Request::End(body) => {
                 let exec = body.exec;
                 let ended = self.authority.end(EndReport {
@@ -394,22 +394,6 @@ impl Node {
                 Response::Stopping
             }
         }
-    }
-
-    /// The list is read before anything is said about it, and then kept as it came.
-    fn connections(&self, body: ConnectionsBody) -> Response {
-        let list = body.list.into_bytes();
-        let count = match Connections::read_list(&list) {
-            Ok(entries) => u64::try_from(entries.len()).unwrap_or(u64::MAX),
-            Err(error) => return refuse(DenialCode::Malformed, error.to_string()),
-        };
-        recorded(self.authority.connections(ConnectionsReport {
-            exec: body.exec,
-            list,
-            count,
-            omitted: body.omitted,
-            usage: body.usage,
-        }))
     }
 
     fn hello(&self, version: u32, peer: &Peer) -> Response {
