@@ -154,6 +154,8 @@ fn start(argv: Vec<std::ffi::OsString>, gated: bool) -> Outcome<RunningCell> {
         egress: Egress::Unbrokered,
         limits: Limits::default(),
         lease: LONG,
+        proxied: false,
+        own_files: Vec::new(),
         door: false,
         client: None,
     };
