@@ -1,14 +1,16 @@
 //! The handle that callers hold.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use placet_evidence::{EntryError, Stage};
 use placet_log::{AppendError, LogReader, ReadError, Sequencer};
+use placet_secrets::Store;
 use placet_state::{FoldError, State};
 use placet_types::{
-    Denial, DenialCode, Digest, ExecutionId, GatewayName, Index, Millis, PrincipalId,
+    Denial, DenialCode, Digest, ExecutionId, GatewayName, Index, Millis, PrincipalId, SecretName,
 };
 
 use crate::activate::{self, Bundles};
@@ -47,6 +49,9 @@ pub struct Authority {
     clock: Arc<dyn Clock>,
     /// For the bundle of this digest.
     env_names: Mutex<(Option<Digest>, Arc<Vec<String>>)>,
+    pub(crate) secrets: Store,
+    /// Changes of the secrets, and starts that get them, take turns.
+    pub(crate) turns: RwLock<()>,
     sequencer: Mutex<Option<Sequencing>>,
 }
 
@@ -61,6 +66,8 @@ pub struct Running {
     pub blobs: Blobs,
     /// Bundles by digest.
     pub bundles: Bundles,
+    /// The store of secrets.
+    pub secrets: Store,
     /// Where folds are saved, if anywhere.
     pub snapshots: Option<std::path::PathBuf>,
     /// Time.
@@ -135,6 +142,7 @@ impl Running {
             keys,
             blobs: Blobs::new(dir.blobs()),
             bundles: Bundles::new(dir.bundles()),
+            secrets: crate::secrets::store(dir),
             snapshots: Some(dir.snapshots()),
             clock,
             on_ending,
@@ -154,6 +162,7 @@ impl Authority {
             keys,
             blobs,
             bundles,
+            secrets,
             snapshots,
             clock,
             on_ending,
@@ -194,8 +203,11 @@ impl Authority {
             blobs,
             clock,
             env_names,
+            secrets,
+            turns: RwLock::new(()),
             sequencer,
         };
+        authority.settle_secrets();
         // A node may have been lost between an activation and what follows from it.
         authority.decide_again().map_err(|_| OpenError::Closed)?;
         Ok(authority)
@@ -294,6 +306,17 @@ impl Authority {
         gateway: GatewayName,
         caller_uid: u32,
     ) -> Result<Result<Index, Denied>, Unavailable> {
+        self.record_start(exec, artifact, gateway, caller_uid, BTreeSet::new())
+    }
+
+    pub(crate) fn record_start(
+        &self,
+        exec: ExecutionId,
+        artifact: Digest,
+        gateway: GatewayName,
+        caller_uid: u32,
+        credentials: BTreeSet<SecretName>,
+    ) -> Result<Result<Index, Denied>, Unavailable> {
         let salt = random::salt().map_err(|_| Unavailable::Evidence)?;
         let request = StartRequest {
             exec,
@@ -301,6 +324,7 @@ impl Authority {
             gateway,
             caller_uid,
             salt,
+            credentials,
         };
         self.urgent(|reply| Work::Start(request, reply))
     }
@@ -375,7 +399,7 @@ impl Authority {
         Ok(())
     }
 
-    fn urgent<T>(&self, work: impl FnOnce(Reply<T>) -> Work) -> Result<T, Unavailable> {
+    pub(crate) fn urgent<T>(&self, work: impl FnOnce(Reply<T>) -> Work) -> Result<T, Unavailable> {
         let (reply, answer) = sync_channel(1);
         self.queue.push_urgent(work(reply))?;
         receive(&answer)

@@ -6,6 +6,7 @@
 //! log/                 the evidence log
 //! blobs/               scopes, named by their SHA-256
 //! bundles/             policy bundles that were ever activated, named by their digest
+//! secrets.sealed       the secrets of the domain, encrypted with keys/secrets.key
 //! digests/             digests of large programs; may be deleted at any time
 //! snapshots/           saved folds; may be deleted at any time
 //! node.sock, node.log  the node that serves this directory, while one runs
@@ -175,6 +176,18 @@ impl DomainDir {
     #[must_use]
     pub fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
+    }
+
+    /// The encrypted store of secrets.
+    #[must_use]
+    pub fn secrets(&self) -> PathBuf {
+        self.root.join("secrets.sealed")
+    }
+
+    /// The key of the store of secrets.
+    #[must_use]
+    pub fn secrets_key(&self) -> PathBuf {
+        self.keys().join("secrets.key")
     }
 
     /// Digests of large programs, by the state of the file that they were computed for.

@@ -11,7 +11,7 @@ use placet_artifact::jws::Algorithm;
 use placet_decision::{Decision, Input, Params, claims, decide};
 use placet_evidence::{
     CheckedDenial, Connections, Ended, Erased, Facts, Grant, Halt, PolicyActivated,
-    PrincipalRecord, Record, Refused, Revoked, Signal, Stage, Started,
+    PrincipalRecord, Record, Refused, Revoked, SecretRecord, Signal, Stage, Started,
 };
 use placet_policy::Policy;
 use placet_state::{Execution, Phase, State};
@@ -176,10 +176,12 @@ impl Drafter {
             gateway,
             caller_uid,
             salt,
+            credentials,
         } = request;
         match may_start(&self.state, exec, artifact, now) {
             Ok(intent) => {
                 let record = Record::Started(Started {
+                    credentials,
                     exec,
                     gateway,
                     intent,
@@ -324,7 +326,8 @@ impl Drafter {
             | ReadyAct::Halt(_)
             | ReadyAct::Resume(_)
             | ReadyAct::Principal(_)
-            | ReadyAct::Activate(_) => None,
+            | ReadyAct::Activate(_)
+            | ReadyAct::Secret(..) => None,
         };
         match self.act_record(act, by, now) {
             Ok(record) => Some(Draft {
@@ -358,6 +361,15 @@ impl Drafter {
                 Record::Principal(PrincipalRecord { by, time, ..record })
             }
             ReadyAct::Activate(activation) => self.activate(*activation, by, time)?,
+            ReadyAct::Secret(change, version) => {
+                self.secrets_follow(version)?;
+                Record::Secret(SecretRecord {
+                    by,
+                    change,
+                    time,
+                    version,
+                })
+            }
             ReadyAct::Erase(index, reason) => Record::Erased(Erased {
                 by,
                 index,
@@ -365,6 +377,15 @@ impl Drafter {
                 time,
             }),
         })
+    }
+
+    /// The store's next state was made from the one that this log speaks of.
+    fn secrets_follow(&self, version: u64) -> Result<(), ActError> {
+        if Some(version) == self.state.secrets().version().checked_add(1) {
+            return Ok(());
+        }
+        let reason = "the secrets were changed meanwhile; run the command again";
+        Err(ActError::new(DenialCode::CredentialUnavailable, reason))
     }
 
     fn activate(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use placet_evidence::{Entry, EntryError, Genesis, Keys, Operators, PrincipalStatus, Record};
 use placet_log::{EntryCheck, FileLog, FileOptions, Item, Sequencer as _};
+use placet_secrets::{KeyError, StoreKey};
 use placet_tlog::Policy as LogPolicy;
 use placet_tlog::note::{KeyName, NoteSigner, SignatureKind, VerifierKey};
 use placet_types::{Digest, DomainName, PrincipalId, PublicKey, SigningKey};
@@ -45,6 +46,9 @@ pub enum InitError {
     /// A key was not stored.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// The key of the secrets was not stored.
+    #[error(transparent)]
+    SecretsKey(#[from] KeyError),
     /// The log was not made, or not opened again.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -84,6 +88,7 @@ pub fn init(
     let dir = DomainDir::create(path)?;
     let operator = keys::create(&dir, Role::Operator)?;
     let keys = NodeKeys::create(&dir)?;
+    StoreKey::create(&dir.secrets_key())?;
     let genesis = Genesis {
         domain: beginning.domain.clone(),
         keys: Keys {
@@ -106,6 +111,7 @@ pub fn init(
         keys: NodeKeys::load(&dir)?,
         blobs: Blobs::new(dir.blobs()),
         bundles: Bundles::new(dir.bundles()),
+        secrets: crate::secrets::store(&dir),
         snapshots: None,
         clock,
         on_ending: Box::new(|_, _| {}),

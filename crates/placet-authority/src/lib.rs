@@ -29,6 +29,7 @@ mod queue;
 mod random;
 pub mod replay;
 mod scopes;
+pub mod secrets;
 mod sequence;
 mod snapshot;
 pub mod submission;

@@ -12,11 +12,12 @@ mod answer;
 pub mod client;
 mod registry;
 mod scrub;
+mod secrets;
 mod server;
 mod start;
 mod views;
 pub mod wire;
 
-pub use client::{Connection, LinkError, Pushed};
+pub use client::{Asked, Connection, LinkError, Pushed};
 pub use server::{ServeError, ServeOptions, serve};
 pub use start::{READY, StartError, connect, connect_or_start};

@@ -1,15 +1,17 @@
 //! What waits for its record, and what happens once that record is durable.
 
+use std::collections::BTreeSet;
 use std::sync::mpsc::SyncSender;
 
 use placet_artifact::Unsigned;
 use placet_decision::Params;
 use placet_evidence::{
-    Caller, CheckedDenial, Environment, Grant, PrincipalRecord, Record, Selector, Stage,
+    Caller, CheckedDenial, Environment, Grant, PrincipalRecord, Record, SecretChange, Selector,
+    Stage,
 };
 use placet_types::{
     Denial, Digest, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index, PrincipalId,
-    Salt,
+    Salt, SecretName,
 };
 
 use crate::activate::Activation;
@@ -68,6 +70,8 @@ pub(crate) struct StartRequest {
     pub(crate) gateway: GatewayName,
     pub(crate) caller_uid: u32,
     pub(crate) salt: Salt,
+    /// Secrets of which it gets the values.
+    pub(crate) credentials: BTreeSet<SecretName>,
 }
 
 /// An act whose costly part is done.
@@ -79,6 +83,8 @@ pub(crate) enum ReadyAct {
     Principal(PrincipalRecord),
     Activate(Box<Activation>),
     Erase(Index, String),
+    /// What changed, and the version of the store that follows.
+    Secret(SecretChange, u64),
 }
 
 /// A record that is on its way, and what happens once it is durable.

@@ -104,6 +104,10 @@ fn checks(input: &Input<'_>, turn: Turn, found: &mut Found) -> Result<(Grant, Fi
     let history = history_and_risk(input, turn, found);
     let evaluation = evaluate(input, policy, principal, &ancestry, json, &history, found)?;
     let granted = resolve(input, policy, &evaluation, params)?;
+    if turn == Turn::First {
+        // What runs has its secrets already.
+        credentials(input, &granted.scope)?;
+    }
     Ok((grant(input, policy, &granted, ancestry)?, granted.scope))
 }
 
@@ -490,6 +494,25 @@ fn enforceable(input: &Input<'_>, scope: &Scope) -> Result<(), Denied> {
             tier::name(environment.tier),
         ),
     ))
+}
+
+/// What would be handed over must be there: a program that misses its secret fails in odd ways.
+fn credentials(input: &Input<'_>, scope: &Scope) -> Result<(), Denied> {
+    let held = input.state.secrets();
+    match scope
+        .credentials
+        .iter()
+        .find(|one| !held.contains(&one.name))
+    {
+        None => Ok(()),
+        Some(missing) => {
+            let name = &missing.name;
+            let reason = format!(
+                "the profile hands over the secret `{name}`, which is not set; `placet secret set {name}` sets it"
+            );
+            Err(deny(9, DenialCode::CredentialMissing, reason))
+        }
+    }
 }
 
 fn grant(

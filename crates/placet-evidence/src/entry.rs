@@ -190,6 +190,7 @@ fn predicate_bytes(record: &Record) -> Result<Vec<u8>, EntryError> {
         Record::Revoked(record) => canonical::to_bytes(record),
         Record::Halted(record) | Record::Resumed(record) => canonical::to_bytes(record),
         Record::Erased(record) => canonical::to_bytes(record),
+        Record::Secret(record) => canonical::to_bytes(record),
     };
     bytes.map_err(|error| EntryError::Predicate(error.to_string()))
 }
@@ -210,7 +211,8 @@ fn subject(record: &Record, predicate: &[u8]) -> Result<Subject, EntryError> {
         | Record::Revoked(_)
         | Record::Halted(_)
         | Record::Resumed(_)
-        | Record::Erased(_) => None,
+        | Record::Erased(_)
+        | Record::Secret(_) => None,
     };
     let (name, digest) = about.map_or_else(
         || (record.kind().as_str().to_owned(), Digest::of(predicate)),
@@ -286,6 +288,7 @@ fn read_predicate(kind: KindName, text: &str) -> Result<Record, EntryError> {
         KindName::Halted => serde_json::from_str(text).map(Record::Halted),
         KindName::Resumed => serde_json::from_str(text).map(Record::Resumed),
         KindName::Erased => serde_json::from_str(text).map(Record::Erased),
+        KindName::Secret => serde_json::from_str(text).map(Record::Secret),
     };
     record.map_err(|error| EntryError::Predicate(error.to_string()))
 }

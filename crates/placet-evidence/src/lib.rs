@@ -14,6 +14,7 @@ mod entry;
 mod facts;
 pub mod proof_bundle;
 mod record;
+mod secret;
 mod usage;
 
 pub use connections::{CONNECTIONS_MAX, Connection, ConnectionOutcome, ConnectionWay, Connections};
@@ -24,4 +25,5 @@ pub use record::{
     Outcome, PolicyActivated, PolicyRef, PrincipalRecord, PrincipalStatus, Record, Refused,
     Revoked, RunEnd, Selector, Signal, Stage, Started,
 };
+pub use secret::{SecretChange, SecretRecord};
 pub use usage::{NetworkUsage, Usage};

@@ -1,14 +1,17 @@
 //! The kinds of records.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use placet_types::{
     Commitment, Denial, DenialCode, Digest, DomainName, ExecutionId, FixedIntent, GatewayName,
-    Index, KeyId, Millis, PrincipalId, ProfileName, PublicKey,
+    Index, KeyId, Millis, PrincipalId, ProfileName, PublicKey, SecretName,
 };
 
 use crate::connections::Connections;
 use crate::facts::{Facts, Risk};
+use crate::secret::SecretRecord;
 use crate::usage::Usage;
 
 /// Everything that is ever true in a domain.
@@ -44,6 +47,8 @@ pub enum Record {
     Resumed(Halt),
     /// A private payload was destroyed on purpose.
     Erased(Erased),
+    /// The store of secrets changed.
+    Secret(SecretRecord),
 }
 
 /// Name of a kind, as it stands in predicate types.
@@ -75,6 +80,8 @@ pub enum KindName {
     Resumed,
     /// `erased`
     Erased,
+    /// `secret`
+    Secret,
 }
 
 /// The beginning of a domain: its name and the public keys by role.
@@ -278,6 +285,9 @@ pub enum Stage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Started {
+    /// Secrets of which it got the values with this start.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub credentials: BTreeSet<SecretName>,
     /// Which one.
     pub exec: ExecutionId,
     /// The gateway that carries it out.
@@ -440,6 +450,7 @@ impl Record {
             Self::Halted(_) => KindName::Halted,
             Self::Resumed(_) => KindName::Resumed,
             Self::Erased(_) => KindName::Erased,
+            Self::Secret(_) => KindName::Secret,
         }
     }
 
@@ -459,6 +470,7 @@ impl Record {
             Self::Revoked(record) => record.time,
             Self::Halted(record) | Self::Resumed(record) => record.time,
             Self::Erased(record) => record.time,
+            Self::Secret(record) => record.time,
         }
     }
 
@@ -478,7 +490,8 @@ impl Record {
             | Self::Revoked(_)
             | Self::Halted(_)
             | Self::Resumed(_)
-            | Self::Erased(_) => None,
+            | Self::Erased(_)
+            | Self::Secret(_) => None,
         }
     }
 }
@@ -499,6 +512,7 @@ impl KindName {
         Self::Halted,
         Self::Resumed,
         Self::Erased,
+        Self::Secret,
     ];
 
     /// The name.
@@ -518,6 +532,7 @@ impl KindName {
             Self::Halted => "halted",
             Self::Resumed => "resumed",
             Self::Erased => "erased",
+            Self::Secret => "secret",
         }
     }
 }

@@ -122,7 +122,8 @@ impl Graph {
             | Record::Halted(_)
             | Record::Resumed(_)
             | Record::Connections(_)
-            | Record::Erased(_) => {}
+            | Record::Erased(_)
+            | Record::Secret(_) => {}
         }
         self.last = Some(index);
         Ok(())

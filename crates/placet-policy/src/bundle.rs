@@ -9,10 +9,10 @@ mod archive;
 mod layout;
 mod signature;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use placet_types::canonical;
-use placet_types::{Digest, Millis, ProfileName};
+use placet_types::{Credential, Digest, Millis, ProfileName};
 use serde::{Deserialize, Serialize};
 
 use crate::entities::Entities;
@@ -239,7 +239,35 @@ impl Parts {
             let message = format!("there is no profiles/{}.toml", about.default_profile);
             problems.push(Problem::error(about::FILE, "default-profile", message));
         }
+        parts.keep_credentials_apart(problems);
         parts
+    }
+
+    /// What some profile passes on is recorded with the parameters of every intent. A command in a
+    /// cell that has a credential in a variable of that name would put the secret there.
+    fn keep_credentials_apart(&self, problems: &mut Vec<Problem>) {
+        let passed_on: BTreeSet<&str> = self
+            .profiles
+            .values()
+            .flat_map(Profile::env)
+            .map(String::as_str)
+            .collect();
+        for (name, profile) in &self.profiles {
+            let variables = profile
+                .credentials()
+                .iter()
+                .filter_map(Credential::variable);
+            for variable in variables.filter(|variable| passed_on.contains(variable.as_str())) {
+                let message = format!(
+                    "`{variable}` is a credential here, and some profile passes on a variable of that name: it would be recorded"
+                );
+                problems.push(Problem::error(
+                    &format!("profiles/{name}.toml"),
+                    "profile",
+                    message,
+                ));
+            }
+        }
     }
 
     fn take(&mut self, member: &Member) -> Result<(), Vec<Problem>> {

@@ -8,8 +8,8 @@ mod read;
 use std::collections::BTreeSet;
 
 use placet_types::{
-    AbsPath, Denial, DenialCode, ExecCheck, Limits, Network, PathSet, PeerRule, ProfileName, Scope,
-    Seconds, Tier,
+    AbsPath, Credentials, Denial, DenialCode, ExecCheck, Limits, Network, PathSet, PeerRule,
+    ProfileName, Scope, Seconds, Tier,
 };
 
 pub(crate) use read::read;
@@ -19,6 +19,8 @@ pub(crate) use read::read;
 pub struct Profile {
     name: ProfileName,
     description: String,
+    credentials: Credentials,
+    sockets: Vec<Template>,
     read: Vec<Template>,
     write: Vec<Template>,
     exec: Vec<Template>,
@@ -68,6 +70,12 @@ impl Profile {
     /// Names of environment variables that it passes on, in order.
     pub fn env(&self) -> impl Iterator<Item = &String> {
         self.env.iter()
+    }
+
+    /// Secrets that it hands over, and in which form.
+    #[must_use]
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// What it is for.
@@ -124,7 +132,13 @@ impl Profile {
         if self.uses(Base::Home) {
             guard::home(vars)?;
         }
+        let sockets: Result<_, _> = self
+            .sockets
+            .iter()
+            .map(|socket| socket.fill(vars))
+            .collect();
         Ok(Scope {
+            credentials: self.credentials.clone(),
             env: self.env.clone(),
             exec: fill(&self.exec, vars)?,
             exec_check: self.exec_check,
@@ -132,6 +146,7 @@ impl Profile {
             limits: self.limits,
             network: Network::peers(&self.network),
             read: fill(&self.read, vars)?,
+            sockets: sockets?,
             tier: self.tier,
             write: fill(&self.write, vars)?,
         }
@@ -139,7 +154,8 @@ impl Profile {
     }
 
     fn uses(&self, base: Base) -> bool {
-        let all = self.read.iter().chain(&self.write).chain(&self.exec);
+        let trees = self.read.iter().chain(&self.write).chain(&self.exec);
+        let all = trees.chain(&self.sockets);
         all.into_iter().any(|template| template.base == base)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use placet_sandbox::{
 };
 use placet_types::{AbsPath, ExecCheck, PathSet, PeerRule, ProcessParams, Scope};
 
+use crate::credentials;
 use crate::program::Program;
 
 /// How long a program waits at its first instruction for its decision.
@@ -44,6 +46,7 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
             argv: params.argv.iter().map(OsString::from).collect(),
         },
         env: environment(scope, &params.env, proxied),
+        credentials: credentials::slots(&scope.credentials),
         cwd: PathBuf::from(params.cwd.as_str()),
         paths: Paths {
             read: present(&scope.read),
@@ -55,7 +58,7 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
         },
         exec: exec_gate(scope.exec_check),
         network: Network::Loopback,
-        egress: egress(&scope.network, proxied, setting.resolved),
+        egress: egress(scope, proxied, setting.resolved),
         limits: limits(scope),
         lease: Duration::from_millis(permit.claims().lease.interval_ms),
         proxied,
@@ -114,8 +117,9 @@ fn own_files() -> Vec<OwnFile> {
 
 /// Whom the supervisor connects the tree to. Without any peer nobody has to look at connects: the
 /// network leads nowhere.
-fn egress(network: &placet_types::Network, proxied: bool, resolved: Resolved) -> Egress {
-    let peers: Vec<Peers> = network
+fn egress(scope: &Scope, proxied: bool, resolved: Resolved) -> Egress {
+    let peers: Vec<Peers> = scope
+        .network
         .rules()
         .filter_map(|rule| match rule {
             PeerRule::Address(rule) => Peers::network(rule.address(), rule.prefix(), rule.ports()),
@@ -123,15 +127,28 @@ fn egress(network: &placet_types::Network, proxied: bool, resolved: Resolved) ->
             PeerRule::Name(_) => None,
         })
         .collect();
-    if peers.is_empty() && !proxied {
+    let sockets: Vec<PathBuf> = scope.sockets.iter().filter_map(socket).collect();
+    if peers.is_empty() && sockets.is_empty() && !proxied {
         return Egress::Unbrokered;
     }
     Egress::Brokered(EgressRules {
         peers,
         resolved,
-        sockets: Vec::new(),
+        sockets,
         others: Others::Refuse,
     })
+}
+
+/// A socket that stands where the scope says. A link in its place grants nothing: whoever can plant
+/// one must not choose the service.
+fn socket(path: &AbsPath) -> Option<PathBuf> {
+    let path = PathBuf::from(path.as_str());
+    let resolved = std::fs::canonicalize(&path).ok()?;
+    let is_socket = std::fs::symlink_metadata(&path)
+        .ok()?
+        .file_type()
+        .is_socket();
+    (resolved == path && is_socket).then_some(path)
 }
 
 fn exec_gate(check: ExecCheck) -> ExecGate {
@@ -146,8 +163,8 @@ fn exec_gate(check: ExecCheck) -> ExecGate {
     }
 }
 
-/// The variables that were offered and that the scope passes on; nothing else is inherited. Those that
-/// lead to the proxy of the cell are its own.
+/// The variables that were offered and that the scope passes on, and those that name the files of
+/// credentials; nothing else is inherited. Those that lead to the proxy of the cell are its own.
 fn environment(
     scope: &Scope,
     offered: &BTreeMap<String, String>,
@@ -163,7 +180,10 @@ fn environment(
         .filter(|(name, _)| scope.env.contains(*name))
         .map(|(name, value)| (OsString::from(name), OsString::from(value)))
         .filter(|(name, _)| !own.iter().any(|(other, _)| other == name));
-    passed.chain(own.iter().cloned()).collect()
+    passed
+        .chain(own.iter().cloned())
+        .chain(credentials::paths(&scope.credentials))
+        .collect()
 }
 
 fn limits(scope: &Scope) -> Limits {

@@ -8,7 +8,7 @@
 //! The channel has three messages and no others: nothing can be revoked, resumed or read through a
 //! door.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -131,6 +131,8 @@ pub fn is_inside() -> bool {
 /// What one door serves.
 struct Server {
     exec: ExecutionId,
+    /// Variables that hold credentials of the cell: they do not go through.
+    kept: BTreeSet<String>,
     /// Who the cell's execution acts as.
     principal: PrincipalId,
     program: PathBuf,
@@ -145,12 +147,13 @@ pub(crate) fn serve(
     listener: OwnedFd,
     exec: ExecutionId,
     principal: &PrincipalId,
-    program: &Path,
-    domain: &Path,
+    kept: BTreeSet<String>,
+    (program, domain): (&Path, &Path),
 ) -> io::Result<Door> {
     let (outside, closing) = UnixStream::pair()?;
     let server = Arc::new(Server {
         exec,
+        kept,
         principal: principal.clone(),
         program: program.to_owned(),
         domain: domain.to_owned(),
@@ -229,7 +232,10 @@ impl Server {
         option("purpose", request.purpose);
         args.push("--".into());
         args.extend(request.argv);
-        let environment = serde_json::to_string(&request.env).map_err(io::Error::other)?;
+        let mut offered = request.env;
+        // A child has the credentials of its own scope, and none of its parent's.
+        offered.retain(|name, _| !self.kept.contains(name));
+        let environment = serde_json::to_string(&offered).map_err(io::Error::other)?;
         #[expect(
             clippy::disallowed_methods,
             reason = "the child is the process gateway itself"

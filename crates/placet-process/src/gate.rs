@@ -407,6 +407,8 @@ impl<'a> Keeper<'a> {
             artifact: permit.artifact(),
             exec,
             gateway,
+            // It shares the cell, and the cell has its secrets.
+            takes_secrets: false,
         };
         match self.ask(&start)? {
             Response::Recorded { .. } => {

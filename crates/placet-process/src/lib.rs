@@ -13,6 +13,7 @@
 pub mod attest;
 mod call;
 mod cell;
+mod credentials;
 pub mod door;
 mod gate;
 mod network;

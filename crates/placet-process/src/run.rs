@@ -31,6 +31,7 @@ use zeroize::Zeroizing;
 
 use crate::call::{Call, CallError, Command, GATEWAY};
 use crate::cell::{self, Setting};
+use crate::credentials::{self, Unreadable};
 use crate::door;
 use crate::gate::{Keeper, Root};
 use crate::signals::Signals;
@@ -230,7 +231,7 @@ impl Gateway {
         let permit = &admitted.permit;
         let exec = permit.exec();
         let mut signals = Signals::take_over().map_err(RunError::Signals)?;
-        let (waiting, proxy) = match self.build(permit, call) {
+        let (mut waiting, proxy) = match self.build(permit, call) {
             Ok(built) => built,
             Err(error) => {
                 // Authorized and never started: it lapses now rather than when its window ends.
@@ -239,13 +240,18 @@ impl Gateway {
                 return Err(RunError::Sandbox(error));
             }
         };
+        let wanted = &permit.scope().credentials;
+        // From here until they are in the cell, nobody is to read this process's memory.
+        let unreadable = (!wanted.is_empty()).then(Unreadable::begin);
         let start = Request::Start {
             artifact: permit.artifact(),
             exec,
             gateway: permit.claims().aud.clone(),
+            takes_secrets: !wanted.is_empty(),
         };
-        match link.ask(&start)? {
-            Response::Recorded { .. } => {}
+        let (started, secrets) = link.ask_for_secrets(&start)?;
+        match started {
+            Response::Recorded { .. } | Response::Started { .. } => {}
             Response::Denied {
                 denial,
                 exec,
@@ -259,7 +265,10 @@ impl Gateway {
             }
             other => return Err(unexpected(other)),
         }
-        let mut cell = match release(waiting, permit) {
+        let put = credentials::put(&mut waiting, wanted, secrets);
+        let released = put.and_then(|()| release(waiting, permit));
+        drop(unreadable);
+        let mut cell = match released {
             Ok(cell) => cell,
             Err(error) => {
                 self.report(Some(link), end_body(exec, RunEnd::Failed, None, None))?;
@@ -311,7 +320,8 @@ impl Gateway {
             .and_then(|door| {
                 // The actor: in a delegation, `sub` is the one it is done for.
                 let actor = permit.claims().actor();
-                door::serve(door, exec, actor, &self.program, self.dir.root()).ok()
+                let kept = credentials::variables(&permit.scope().credentials);
+                door::serve(door, exec, actor, kept, (&self.program, self.dir.root())).ok()
             });
         let began = self.clock.monotonic();
         let supervisor = Supervisor {

@@ -120,6 +120,7 @@ fn spec(egress: &str, to: &str) -> Outcome<CellSpec> {
             path: own.clone(),
             argv: ["bench", "inside", to].map(Into::into).to_vec(),
         },
+        credentials: placet_sandbox::CredentialSlots::default(),
         env: Vec::new(),
         cwd: PathBuf::from("/"),
         paths: Paths {

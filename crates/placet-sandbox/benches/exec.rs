@@ -146,6 +146,7 @@ fn spec(name: &str, what: &str) -> Outcome<CellSpec> {
             path: own.clone(),
             argv: ["bench", "inside", what].map(Into::into).to_vec(),
         },
+        credentials: placet_sandbox::CredentialSlots::default(),
         env: Vec::new(),
         cwd: PathBuf::from("/"),
         paths: Paths {

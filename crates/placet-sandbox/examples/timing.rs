@@ -97,6 +97,7 @@ fn spec() -> Result<CellSpec, Box<dyn Error>> {
             identity,
             argv: vec!["true".into()],
         },
+        credentials: placet_sandbox::CredentialSlots::default(),
         env: Vec::new(),
         cwd: "/".into(),
         paths: Paths {

@@ -4,6 +4,7 @@
 //! [`RunningCell`]. Dropping either of the last two kills the tree and waits until nothing of it
 //! is left.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -18,6 +19,7 @@ use rustix::net::{
 };
 
 use crate::broker::{self, Broker, Egress, Server, Setting};
+use crate::credentials::{self, Given};
 use crate::denials::{self, Audit, Denials};
 use crate::error::{SandboxError, Step};
 use crate::gate::{self, ExecRule, Gate, Tracer, Traces};
@@ -52,6 +54,7 @@ pub struct WaitingCell {
     gate: OwnedFd,
     plan: Arc<Plan>,
     program: PathBuf,
+    given: Given,
 }
 
 /// A cell whose program was executed.
@@ -124,6 +127,7 @@ impl Prepared {
             gate,
             plan: self.plan,
             program: self.program,
+            given: Given::default(),
         })
     }
 
@@ -135,13 +139,18 @@ impl Prepared {
         match (report, fds.next()) {
             (Some(Report::Forked), Some(worker)) => {
                 let door = if self.plan.door { fds.next() } else { None };
-                let proxied = fds.next().zip(fds.next());
+                let proxied = if self.plan.proxied {
+                    fds.next().zip(fds.next())
+                } else {
+                    None
+                };
                 let proxied = proxied.map(|(proxy, dns)| [proxy, dns]);
                 if (door.is_some(), proxied.is_some()) == (self.plan.door, self.plan.proxied) {
                     Ok(Handed {
                         worker,
                         door,
                         proxied,
+                        credentials: fds.next(),
                     })
                 } else {
                     Err(SandboxError::SetupDied)
@@ -228,17 +237,48 @@ impl WaitingCell {
     /// [`SandboxError::ProgramChanged`], [`SandboxError::Exec`] with execve's reason, and
     /// [`SandboxError::SetupDied`] when the cell has ended, as it does when its lease lapses.
     /// Nothing is left running.
-    pub fn release(self) -> Result<RunningCell, SandboxError> {
+    pub fn release(mut self) -> Result<RunningCell, SandboxError> {
+        if !self.given.is_all_of(&self.plan.credentials) {
+            return Err(SandboxError::CredentialNotGiven);
+        }
+        // Nobody writes there any more.
+        drop(self.tree.take_credentials());
         let gate = self.gate.as_fd();
         sys::send(gate.as_raw_fd(), &Order::Release.encode(), &[])
             .map_err(|_| SandboxError::SetupDied)?;
         let deadline = deadline_after(Duration::from_secs(SETUP_SECS_MAX));
-        match next_report(gate, deadline)? {
+        let report = next_report(gate, deadline);
+        // The kernel has copied the environment before it closed the gate, or it never will.
+        if let Some(variables) = &self.plan.variables {
+            variables.wipe();
+        }
+        match report? {
             // execve closed the gate.
             None => Ok(RunningCell { tree: self.tree }),
             Some(Report::Failed(failure)) => Err(explain(&self.plan, &self.program, failure)),
             Some(_) => Err(SandboxError::SetupDied),
         }
+    }
+
+    /// Puts the value of a variable that [`CellSpec::credentials`] names.
+    ///
+    /// # Errors
+    /// When it names no such variable, or the value is too long or holds a zero byte.
+    pub fn put_variable(&mut self, name: &OsStr, value: &[u8]) -> Result<(), SandboxError> {
+        self.given
+            .put_variable(self.plan.variables.as_ref(), name, value)
+    }
+
+    /// Puts a file that [`CellSpec::credentials`] names, by its path below
+    /// [`crate::CREDENTIALS_PATH`].
+    ///
+    /// # Errors
+    /// When it names no files, or the value is too long, or the file was put before.
+    pub fn put_file(&mut self, path: &Path, value: &[u8]) -> Result<(), SandboxError> {
+        let handed = self.tree.handed();
+        let dir = handed.and_then(|handed| handed.credentials.as_ref());
+        credentials::check_file(path)?;
+        self.given.put_file(dir, path, value)
     }
 
     /// Renews the lease while the program waits, as [`RunningCell::renew`].
@@ -471,7 +511,7 @@ fn receive_with_fds(
     socket: BorrowedFd<'_>,
 ) -> Result<(Option<Report>, std::vec::IntoIter<OwnedFd>), SandboxError> {
     let mut bytes = [0u8; size_of::<sys::Words>()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = recvmsg(
         socket,

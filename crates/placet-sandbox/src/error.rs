@@ -66,6 +66,9 @@ pub enum SandboxError {
     /// The control group that ends the cell could not be made.
     #[error("cannot make the control group of a cell: {0}")]
     NoGroup(NoControlGroup),
+    /// The cell was to be released without a value that its spec names.
+    #[error("a credential of the cell was not handed over")]
+    CredentialNotGiven,
     /// The kernel lacks something that every cell needs.
     #[error("this kernel lacks {0}")]
     Unsupported(&'static str),
@@ -199,6 +202,8 @@ steps! {
     Door,
     /// Listening for the proxy and for DNS questions.
     Proxy,
+    /// Opening the way into the credentials.
+    Credentials,
     /// Making a mount read-only.
     ReadOnly,
     /// Emptying the capability bounding set.

@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::credentials::{CREDENTIAL_BYTES_MAX, CREDENTIALS_PATH};
 use crate::error::SandboxError;
 use crate::landlock::Right;
 use crate::plan::{Bind, Mount};
@@ -64,8 +65,12 @@ pub(crate) struct Parts {
     pub(crate) root_links: Vec<(PathBuf, PathBuf)>,
     pub(crate) tmp_bytes_max: u64,
     pub(crate) client: Option<Found>,
-    /// Whether `/run/placet` exists: for the door, the client or both.
+    /// Whether `/run/placet` exists: for the door, the client, or files of credentials.
     pub(crate) meeting_place: bool,
+    /// How many credentials come as files.
+    pub(crate) credential_files: usize,
+    /// Sockets of the host that may be connected to.
+    pub(crate) sockets: Vec<Found>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,6 +98,7 @@ pub(crate) fn lay_out(parts: &Parts) -> Result<Vec<Mount>, SandboxError> {
     layout.client(parts.client.as_ref(), &binds)?;
     layout.devices(&parts.devices)?;
     layout.scope(&binds)?;
+    layout.sockets(&parts.sockets, &binds)?;
     layout.root_links(&parts.root_links, &binds)?;
     layout.own_files(&parts.own_files, &binds)?;
     layout.hidden(&parts.hidden, &binds)?;
@@ -156,6 +162,13 @@ impl Layout {
             // Apart from /run and made read-only later: the tree can write to /run, but must not
             // replace the door with a socket of its own, or the client with another program.
             self.mount(c"tmpfs", "/run/placet", PRIVATE, "size=64k,mode=755")?;
+        }
+        if parts.credential_files > 0 {
+            // Pages are counted, directories and files only as inodes.
+            let room = CREDENTIAL_BYTES_MAX.saturating_add(4096);
+            let bytes = room.saturating_mul(parts.credential_files);
+            let options = format!("size={bytes},nr_inodes=256,mode=700");
+            self.mount(c"tmpfs", CREDENTIALS_PATH, PRIVATE, &options)?;
         }
         Ok(())
     }
@@ -223,6 +236,15 @@ impl Layout {
                 Access::Writable { exec: true } => NOSUID | NODEV,
             };
             self.bind(found, path, around.map(|_| found.inode), attributes)?;
+        }
+        Ok(())
+    }
+
+    /// Those that stand in no granted path already. Nothing on them can be written or executed.
+    fn sockets(&mut self, sockets: &[Found], binds: &Binds<'_>) -> Result<(), SandboxError> {
+        let unseen = |socket: &&Found| enclosing(binds, &socket.path).is_none();
+        for socket in sockets.iter().filter(unseen) {
+            self.bind(socket, &socket.path, None, RDONLY | NOSUID | NODEV | NOEXEC)?;
         }
         Ok(())
     }
@@ -357,6 +379,19 @@ impl Layout {
         });
         Ok(())
     }
+}
+
+/// The read-only view that is mounted over the file system of the credentials once the supervisor
+/// has a way into that.
+pub(crate) fn credentials_view() -> Result<Bind, SandboxError> {
+    let path = inside(Path::new(CREDENTIALS_PATH))?;
+    Ok(Bind {
+        source: path.clone(),
+        inode: None,
+        target: path,
+        covers: None,
+        attributes: RDONLY | NOSUID | NODEV | NOEXEC,
+    })
 }
 
 pub(crate) fn c_string(bytes: &[u8], what: &'static str) -> Result<CString, SandboxError> {

@@ -13,7 +13,8 @@
 //! pid 1 of a cell is a fork of the supervisor and keeps a copy-on-write image of its memory,
 //! which nothing in the cell can read: it is not dumpable, holds no capability, is outside the worker's
 //! Landlock domain, and does not show in the cell's `/proc`. A supervisor with secrets that must not even be copied keeps them in
-//! memory marked `MADV_WIPEONFORK`. A supervisor without privileges must stay dumpable, or it
+//! memory marked `MADV_WIPEONFORK`. The credentials of a cell reach
+//! it after that fork ([`CredentialSlots`]). A supervisor without privileges must stay dumpable, or it
 //! cannot write the id maps ([`Step::UidMap`]).
 //!
 //! The only crate of the project with unsafe code: there is no other way to make these calls.
@@ -26,6 +27,7 @@ mod backstop;
 mod bpf;
 mod broker;
 mod cell;
+mod credentials;
 mod denials;
 mod devices;
 mod elf;
@@ -56,6 +58,7 @@ pub use broker::{
     EgressRules, Others, Peer, Peers, Resolved, Traffic, is_special,
 };
 pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
+pub use credentials::{CREDENTIAL_BYTES_MAX, CREDENTIALS_PATH, CredentialSlots};
 pub use denials::{Denial, Denials, DeniedAccess};
 pub use elf::elf_interpreter;
 pub use error::{NoControlGroup, SandboxError, Step};

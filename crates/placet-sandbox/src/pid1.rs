@@ -11,7 +11,7 @@ use crate::error::Step;
 use crate::plan::{Bind, Mount, Plan};
 use crate::spec::{DNS_PORT, DOOR_PATH, PROXY_PORT};
 use crate::sys::{self, Errno, Forked};
-use crate::wire::{Failure, Order, Report};
+use crate::wire::{Failure, NO_INDEX, Order, Report};
 use crate::worker;
 
 /// The cell's ends of the two sockets.
@@ -102,6 +102,18 @@ struct Built {
 struct Inlets {
     door: Option<c_int>,
     proxied: Option<[c_int; 2]>,
+    credentials: Option<c_int>,
+}
+
+/// As many descriptors as [`Inlets`] hold.
+const INLETS_MAX: usize = 4;
+
+impl Inlets {
+    /// In the order in which the supervisor takes them.
+    fn each(&self) -> impl Iterator<Item = c_int> {
+        let proxied = self.proxied.into_iter().flatten();
+        self.door.into_iter().chain(proxied).chain(self.credentials)
+    }
 }
 
 fn build(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built> {
@@ -119,6 +131,7 @@ fn build(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built> {
         write(c"/proc/sys/vm/memfd_noexec", b"2").at(Step::MemfdNoexec)?;
     }
     build_root(plan)?;
+    let credentials = open_credentials(plan)?;
     if plan.loopback {
         sys::loopback_up().at(Step::Loopback)?;
     }
@@ -126,6 +139,7 @@ fn build(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built> {
     let inlets = Inlets {
         door: open_door(plan.door)?,
         proxied: open_proxied(plan.proxied)?,
+        credentials,
     };
     if plan.meeting_place {
         read_only(c"/run/placet")?;
@@ -259,6 +273,17 @@ fn open_proxied(wanted: bool) -> Setup<Option<[c_int; 2]>> {
     Ok(Some([proxy, dns]))
 }
 
+/// The way into the file system of the credentials, which is then covered by a view of it that
+/// cannot be written: without capabilities nobody inside takes that away.
+fn open_credentials(plan: &Plan) -> Setup<Option<c_int>> {
+    let Some(view) = &plan.credentials_view else {
+        return Ok(None);
+    };
+    let beneath = sys::open_path(libc::AT_FDCWD, &view.source).at(Step::Credentials)?;
+    attach(view, NO_INDEX)?;
+    Ok(Some(beneath))
+}
+
 fn read_only(path: &CStr) -> Setup<()> {
     let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | ROOT_FLAGS;
     sys::mount(c"", path, flags, c"").at(Step::ReadOnly)
@@ -298,27 +323,13 @@ fn fork_worker(plan: &Plan, sockets: Sockets, inlets: &Inlets) -> Setup<c_int> {
 /// pipe to the worker must end with the worker.
 fn hand_over(sockets: Sockets, pidfd: c_int, inlets: &Inlets) -> sys::Sys<()> {
     let words = Report::Forked.encode();
-    let sent = match *inlets {
-        Inlets {
-            door: None,
-            proxied: None,
-        } => sys::send(sockets.control, &words, &[pidfd]),
-        Inlets {
-            door: Some(door),
-            proxied: None,
-        } => sys::send(sockets.control, &words, &[pidfd, door]),
-        Inlets {
-            door: None,
-            proxied: Some([proxy, dns]),
-        } => sys::send(sockets.control, &words, &[pidfd, proxy, dns]),
-        Inlets {
-            door: Some(door),
-            proxied: Some([proxy, dns]),
-        } => sys::send(sockets.control, &words, &[pidfd, door, proxy, dns]),
-    };
-    sent?;
-    inlets.door.into_iter().for_each(sys::close);
-    inlets.proxied.into_iter().flatten().for_each(sys::close);
+    let (mut fds, mut count) = ([pidfd; 1 + INLETS_MAX], 1);
+    for (slot, fd) in fds.iter_mut().skip(1).zip(inlets.each()) {
+        *slot = fd;
+        count += 1;
+    }
+    sys::send(sockets.control, &words, fds.get(..count).unwrap_or(&fds))?;
+    inlets.each().for_each(sys::close);
     sys::close(pidfd);
     sys::close(sockets.gate);
     sys::close_range(0, 2)

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::broker::Egress;
+use crate::credentials::{CredentialSlots, Variables};
 use crate::error::Step;
 use crate::gate::{ExecGate, Known};
 use crate::group::{Bounds, Place};
@@ -31,6 +32,12 @@ pub(crate) struct Plan {
     pub(crate) bounds: Bounds,
     /// Whether pid 1 is to forbid memory files that can be executed.
     pub(crate) memfd_noexec: bool,
+    /// The read-only view that covers the file system of the credentials, if there is one.
+    pub(crate) credentials_view: Option<Bind>,
+    /// What is to be put before the release.
+    pub(crate) credentials: CredentialSlots,
+    /// Memory that the worker's environment points to.
+    pub(crate) variables: Option<Variables>,
     /// For the supervisor, which traces the worker.
     pub(crate) exec: ExecGate,
     pub(crate) known: Known,

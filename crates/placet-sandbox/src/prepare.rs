@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Stat};
 
 use crate::broker::Egress;
+use crate::credentials::{self, Variables};
 use crate::error::{NoControlGroup, SandboxError};
 use crate::gate::{ExecRule, Known};
 use crate::group::{Bounds, Place};
@@ -37,7 +38,14 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         program: spec.program.identity,
         client: client.as_ref().map(|client| client.inode),
     };
-    let meeting_place = spec.door || client.is_some();
+    let files = &spec.credentials.files;
+    files
+        .iter()
+        .try_for_each(|path| credentials::check_file(path))?;
+    let meeting_place = spec.door || client.is_some() || !files.is_empty();
+    let variables = Variables::new(&spec.credentials.variables)?;
+    let slots = variables.iter().flat_map(Variables::pointers);
+    let env = env(&spec.env)?.and(slots);
     let own_files = own_files(&spec.own_files, &grants)?;
     let own = Ours {
         devices: &devices,
@@ -51,6 +59,8 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         tmp_bytes_max: spec.paths.tmp_bytes_max,
         client,
         meeting_place,
+        credential_files: files.len(),
+        sockets: sockets(&spec.egress)?,
         grants,
         own_files,
         devices,
@@ -71,6 +81,11 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         place,
         bounds,
         memfd_noexec: privileged::can_forbid_executable_memory(),
+        credentials_view: (!files.is_empty())
+            .then(layout::credentials_view)
+            .transpose()?,
+        credentials: spec.credentials.clone(),
+        variables,
         exec: spec.exec.clone(),
         known,
         egress: spec.egress.clone(),
@@ -97,7 +112,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
             program: program.path,
             identity: spec.program.identity,
             argv: argv(&spec.program.argv)?,
-            env: env(&spec.env)?,
+            env,
         },
     })
 }
@@ -160,6 +175,7 @@ fn own_places(parts: &Parts) -> Vec<PathBuf> {
         ("/dev/shm", true),
         ("/tmp", own_tmp),
         ("/run/placet", parts.meeting_place),
+        (credentials::CREDENTIALS_PATH, parts.credential_files > 0),
     ];
     let own = places.into_iter().filter(|(_, is_own)| *is_own);
     own.map(|(path, _)| PathBuf::from(path)).collect()
@@ -258,6 +274,24 @@ fn hidden(paths: &[PathBuf]) -> Result<Vec<Found>, SandboxError> {
         }
     }
     Ok(hidden)
+}
+
+/// The listed sockets that exist, as files; a listed directory is seen where the scope shows it.
+fn sockets(egress: &Egress) -> Result<Vec<Found>, SandboxError> {
+    let Egress::Brokered(rules) = egress else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for path in &rules.sockets {
+        check_not_reserved(path)?;
+        match look(path) {
+            Ok((socket, FileType::Socket)) => found.push(socket),
+            Ok(_) => {}
+            Err(SandboxError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 struct Checked {

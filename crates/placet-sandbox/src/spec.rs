@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::broker::Egress;
+use crate::credentials::CredentialSlots;
 use crate::gate::ExecGate;
 
 /// One confined process tree, in full.
@@ -18,6 +19,8 @@ pub struct CellSpec {
     pub program: Program,
     /// The whole environment; nothing is inherited.
     pub env: Vec<(OsString, OsString)>,
+    /// Values that come with the release.
+    pub credentials: CredentialSlots,
     /// Working directory, as seen inside the cell.
     pub cwd: PathBuf,
     /// The only parts of the file system the cell sees.

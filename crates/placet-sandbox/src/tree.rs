@@ -94,6 +94,8 @@ pub(crate) struct Handed {
     pub(crate) door: Option<OwnedFd>,
     /// The listener and the socket for questions, of a proxied cell.
     pub(crate) proxied: Option<[OwnedFd; 2]>,
+    /// The writable side of the file system of the credentials, until the release.
+    pub(crate) credentials: Option<OwnedFd>,
 }
 
 /// What pid 1 said about the end, and what was done to it.
@@ -126,6 +128,10 @@ impl Tree {
 
     pub(crate) fn hand(&mut self, handed: Handed) {
         self.handed = Some(handed);
+    }
+
+    pub(crate) fn take_credentials(&mut self) -> Option<OwnedFd> {
+        self.handed.as_mut()?.credentials.take()
     }
 
     pub(crate) fn trace(&mut self, tracer: Tracer) {

@@ -8,7 +8,7 @@ use placet_evidence::{
 };
 use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId, ResourceRef};
 
-use crate::{ActivePolicy, Changes, Execution, Phase, Principal, State};
+use crate::{ActivePolicy, Changes, Execution, Phase, Principal, Secrets, State};
 
 /// A record that cannot follow this state. A log that holds one is not a log of this system.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +49,14 @@ pub enum FoldError {
         /// Kind of the record.
         record: &'static str,
     },
+    /// The store of secrets does not go from one state to the next, or the secret is not held.
+    #[error("the change of secrets to version {found} cannot follow version {before}")]
+    Secrets {
+        /// Version before.
+        before: u64,
+        /// Version of the record.
+        found: u64,
+    },
     /// A permit lacks its grant, its artifact or its bundle, or a denial has one or lacks its code.
     #[error("the decision for {0} contradicts itself")]
     Decision(ExecutionId),
@@ -80,6 +88,7 @@ impl State {
             executions: BTreeMap::new(),
             children: BTreeMap::new(),
             ended_parents: BTreeMap::new(),
+            secrets: Secrets::default(),
         }
     }
 
@@ -129,6 +138,7 @@ impl State {
                 self.halted = false;
                 Ok(Changes::default())
             }
+            Record::Secret(record) => self.secrets.apply(record).map(|()| Changes::default()),
             Record::Signal(record) if record.ends => {
                 Ok(self.end_where(record.code, |id, _| *id == record.exec))
             }
@@ -230,6 +240,7 @@ impl State {
         execution.phase = Phase::Running(record.time);
         let (principal, ending) = (execution.intent.principal.clone(), execution.ending);
         self.ledger(&principal).started();
+        self.secrets.used(&record.credentials, record.time);
         // Its authority may have ended between the decision and the start: say so once more, to
         // whoever began to watch it with this record.
         Ok(Changes {

@@ -13,6 +13,7 @@ mod apply;
 mod execution;
 mod history;
 mod risk;
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,7 @@ use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId};
 pub use apply::{FoldError, resource_digest};
 pub use execution::{Execution, Phase};
 use history::Ledger;
+pub use secrets::{HeldSecret, Secrets};
 
 /// What is true before the record at [`State::next`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,8 @@ pub struct State {
     children: BTreeMap<ExecutionId, BTreeSet<ExecutionId>>,
     /// Parents of ended executions that something is left below.
     ended_parents: BTreeMap<ExecutionId, ExecutionId>,
+    #[serde(default)]
+    secrets: Secrets,
 }
 
 /// The bundle in force.
@@ -163,6 +167,12 @@ impl State {
     #[must_use]
     pub fn risk(&self, history: &History) -> Risk {
         risk::score(history)
+    }
+
+    /// The secrets that the domain holds: names, never values.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// Bytes of a snapshot.

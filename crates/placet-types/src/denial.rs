@@ -71,6 +71,12 @@ codes! {
     /// More was asked than may be granted.
     ScopeExceeded = "scope_exceeded",
         "ask for less: what was asked goes beyond the profile or the parent's scope";
+    /// A secret that would be handed over is not set.
+    CredentialMissing = "credential_missing",
+        "the profile hands over a secret that the domain does not hold; see `placet secret list`";
+    /// A secret cannot be handed over as it is stored.
+    CredentialUnavailable = "credential_unavailable",
+        "the store of secrets cannot be used; `placet secret list` says what is wrong with it";
     /// The parent execution is unknown, has ended, or may not have this child.
     LineageFragmented = "lineage_fragmented",
         "the parent execution must be running and allow a child at this depth";

@@ -239,6 +239,43 @@ name!(
     }
 );
 
+name!(
+    /// A secret of the domain's store.
+    SecretName,
+    "secret",
+    "lower-case letters, digits, . _ and -, beginning with a letter or digit (at most 64 bytes)",
+    |text| {
+        within(text, 1, 64, |b| is_word_byte(b) || b == b'.')
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+    }
+);
+name!(
+    /// An environment variable that a credential takes.
+    VariableName,
+    "environment variable",
+    "letters, digits and _, not beginning with a digit (at most 128 bytes), and none that the loader, the shell or Placet reads",
+    |text| {
+        within(text, 1, 128, |b| b.is_ascii_alphanumeric() || b == b'_')
+            && !text.starts_with(|c: char| c.is_ascii_digit())
+            && !["LD_", "PLACET_"].iter().any(|prefix| text.starts_with(prefix))
+            && !["BASH_ENV", "ENV", "HOME", "IFS", "PATH"].contains(&text)
+    }
+);
+name!(
+    /// Where a credential lies below the directory of the credentials.
+    CredentialPath,
+    "credential file",
+    "one to four names of letters, digits, . _ and - (at most 64 bytes each), with / between them",
+    |text| {
+        text.split('/').count() <= 4
+            && text.split('/').all(|part| {
+                within(part, 1, 64, |b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+                    && part != "."
+                    && part != ".."
+            })
+    }
+);
+
 fn within(text: &str, min: usize, max: usize, allowed: fn(u8) -> bool) -> bool {
     (min..=max).contains(&text.len()) && text.bytes().all(allowed)
 }

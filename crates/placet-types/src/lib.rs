@@ -8,6 +8,7 @@
 
 pub mod canonical;
 pub mod commitment;
+pub mod credential;
 pub mod denial;
 pub mod digest;
 pub mod fixed;
@@ -21,10 +22,14 @@ pub mod tier;
 pub mod time;
 
 pub use commitment::{Commitment, Salt};
+pub use credential::{Credential, CredentialForm, Credentials};
 pub use denial::{Denial, DenialCode};
 pub use digest::Digest;
 pub use fixed::{Fixed, FixedIntent, FixedScope};
-pub use id::{ActionName, DomainName, ExecutionId, GatewayName, Index, PrincipalId, ProfileName};
+pub use id::{
+    ActionName, CredentialPath, DomainName, ExecutionId, GatewayName, Index, PrincipalId,
+    ProfileName, SecretName, VariableName,
+};
 pub use intent::{Asked, Intent, ProcessParams, ResourceRef};
 pub use key::{KeyId, PublicKey, Signature, SigningKey};
 pub use path::{AbsPath, PathSet};

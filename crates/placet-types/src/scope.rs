@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::credential::Credentials;
+use crate::id::SecretName;
 use crate::path::{AbsPath, PathSet};
 use crate::peer::{self, PeerRule};
 use crate::tier::Tier;
@@ -14,6 +16,9 @@ use crate::tier::Tier;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scope {
+    /// Secrets that are handed over with the start, and how.
+    #[serde(default, skip_serializing_if = "Credentials::is_empty")]
+    pub credentials: Credentials,
     /// Names of environment variables that are passed on when the caller has them.
     pub env: BTreeSet<String>,
     /// Programs that may be started: files, or trees of files.
@@ -29,6 +34,9 @@ pub struct Scope {
     pub network: Network,
     /// Trees that may be read.
     pub read: PathSet,
+    /// Services of the host that may be connected to, by the paths of their sockets.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub sockets: BTreeSet<AbsPath>,
     /// The weakest enforcement that will do.
     #[serde(default, skip_serializing_if = "Tier::is_default")]
     pub tier: Tier,
@@ -165,6 +173,10 @@ pub enum Excess {
     Env(String),
     /// Network peers that may not be reached.
     Network(PeerRule),
+    /// A socket that may not be connected to.
+    Socket(AbsPath),
+    /// A secret that may not be handed over, or not in this form.
+    Credential(SecretName),
     /// A bound that is too high, by name.
     Limit(&'static str),
     /// Weaker enforcement than is demanded.
@@ -183,6 +195,7 @@ impl Scope {
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
         Self {
+            credentials: self.credentials.intersect(&other.credentials),
             env: self.env.intersection(&other.env).cloned().collect(),
             exec: self.exec.intersect(&other.exec),
             exec_check: self.exec_check.max(other.exec_check),
@@ -190,6 +203,7 @@ impl Scope {
             limits: self.limits.intersect(&other.limits),
             network: self.network.intersect(&other.network),
             read: self.read.intersect(&other.read),
+            sockets: self.sockets.intersection(&other.sockets).cloned().collect(),
             tier: self.tier.max(other.tier),
             write: self.write.intersect(&other.write),
         }
@@ -220,6 +234,15 @@ impl Scope {
                 self.network
                     .excess_over(&outer.network)
                     .map(Excess::Network)
+            })
+            .or_else(|| {
+                let excess = self.sockets.difference(&outer.sockets).next();
+                excess.cloned().map(Excess::Socket)
+            })
+            .or_else(|| {
+                self.credentials
+                    .excess_over(&outer.credentials)
+                    .map(Excess::Credential)
             })
             .or_else(|| self.limits.excess_over(&outer.limits).map(Excess::Limit))
             .or_else(|| (self.tier < outer.tier).then_some(Excess::Tier(self.tier)))
@@ -331,14 +354,47 @@ mod tests {
         })
     }
 
+    fn credentials() -> impl Strategy<Value = Credentials> {
+        let texts = [
+            r#"{"form":{"env":"T"},"name":"t"}"#,
+            r#"{"form":{"env":"T"},"name":"u"}"#,
+            r#"{"form":{"file":{"path":"t"}},"name":"t"}"#,
+            r#"{"form":{"file":{"env":"T_FILE","path":"t"}},"name":"t"}"#,
+            r#"{"form":{"file":{"env":"T_FILE","path":"u"}},"name":"u"}"#,
+        ];
+        prop::collection::btree_set(prop::sample::select(texts.to_vec()), 0..3).prop_map(|texts| {
+            let read = texts.iter().map(|text| serde_json::from_str(text).unwrap());
+            // Those that clash are no credentials of any scope.
+            Credentials::new(read).unwrap_or_default()
+        })
+    }
+
+    fn sockets() -> impl Strategy<Value = BTreeSet<AbsPath>> {
+        prop::collection::btree_set("(/[ab]){1,2}", 0..3)
+            .prop_map(|texts| texts.iter().map(|t| AbsPath::parse(t).unwrap()).collect())
+    }
+
     fn scope() -> impl Strategy<Value = Scope> {
-        let env = prop::collection::btree_set("[A-C]", 0..3);
+        let env = (
+            credentials(),
+            prop::collection::btree_set("[A-C]", 0..3),
+            sockets(),
+        );
         let check = prop_oneof![Just(ExecCheck::Image), Just(ExecCheck::Decide)];
         let exec = (paths(), check, any::<bool>());
         let tier = prop::sample::select(Tier::ALL.to_vec());
         (env, exec, limits(), network(), paths(), tier, paths()).prop_map(
-            |(env, (exec, exec_check, exec_in_writable), limits, network, read, tier, write)| {
+            |(
+                (credentials, env, sockets),
+                (exec, exec_check, exec_in_writable),
+                limits,
+                network,
+                read,
+                tier,
+                write,
+            )| {
                 Scope {
+                    credentials,
                     env,
                     exec,
                     exec_check,
@@ -346,6 +402,7 @@ mod tests {
                     limits,
                     network,
                     read,
+                    sockets,
                     tier,
                     write,
                 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use placet_types::{ExecutionId, Index, PrincipalId, ProfileName};
+use placet_types::{ExecutionId, Index, PrincipalId, ProfileName, SecretName};
 
 const EXIT_STATUSES: &str = "\
 Exit statuses:
@@ -75,6 +75,26 @@ Selectors:
     /// Principals: who may act
     #[command(subcommand)]
     Principal(Principal),
+    /// Secrets: what profiles hand over to executions, encrypted at rest
+    #[command(
+        subcommand,
+        after_help = "\
+A profile names the secrets that it hands over, and how:
+
+  [[credentials]]
+  name = \"github-token\"
+  env = \"GITHUB_TOKEN\"               # the value, in this variable
+
+  [[credentials]]
+  name = \"deploy-key\"
+  file = \"ssh/deploy\"                # /run/placet/credentials/ssh/deploy, for it alone
+  path_env = \"DEPLOY_KEY_FILE\"       # optional: a variable that names the path
+
+Examples:
+  placet secret set github-token < token.txt
+  placet secret set github-token          (asks at the terminal, without echo)"
+    )]
+    Secret(Secret),
     /// Policy bundles: write, check, test, put in force
     #[command(subcommand)]
     Policy(Policy),
@@ -213,6 +233,27 @@ pub(crate) enum Principal {
         /// Its name
         id: PrincipalId,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secret {
+    /// Give a secret a value: from standard input, or asked for at a terminal
+    Set {
+        /// Its name
+        name: SecretName,
+        /// Keep the newline at the end
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Which secrets there are, when they were set and used, which profiles hand them over
+    List,
+    /// Take a secret away; what runs keeps what it was given
+    Rm {
+        /// Its name
+        name: SecretName,
+    },
+    /// Encrypt all secrets anew, with a new key
+    RotateKey,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,6 +14,7 @@ mod policy;
 mod principal;
 mod revoke;
 mod run;
+mod secret;
 mod verify;
 
 use clap::CommandFactory as _;
@@ -35,6 +36,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &Out) -> Result<Status, Failure> {
         Command::Halt(args) => halt::halt(global, args, out),
         Command::Resume(args) => halt::resume(global, args, out),
         Command::Principal(command) => principal::principal(global, command, out),
+        Command::Secret(command) => secret::secret(global, command, out),
         Command::Policy(command) => policy::policy(global, command, out),
         Command::Log(command) => log::log(global, command, out),
         Command::Lineage(command) => lineage::lineage(global, command, out),

@@ -5,7 +5,7 @@
 
 use anstyle::Style;
 use placet_evidence::{
-    Connections, Decided, Ended, Exit, NetworkUsage, PrincipalStatus, Record, RunEnd,
+    Connections, Decided, Ended, Exit, NetworkUsage, PrincipalStatus, Record, RunEnd, SecretChange,
 };
 use placet_lineage::Charset;
 use placet_types::{Digest, Millis};
@@ -136,7 +136,18 @@ pub(crate) fn words(record: &Record) -> Words {
             let what = format!("refused {}: {}", it.denial.code, shown(&it.denial.reason));
             words(&format!("uid {}", it.caller_uid), what, BAD)
         }
-        Record::Started(it) => words(&"", format!("by gateway {}", it.gateway), Style::new()),
+        Record::Started(it) => {
+            let handed = if it.credentials.is_empty() {
+                String::new()
+            } else {
+                format!(", with {}", list(&it.credentials))
+            };
+            words(
+                &"",
+                format!("by gateway {}{handed}", it.gateway),
+                Style::new(),
+            )
+        }
         Record::Signal(it) => {
             let what = format!("{} × {}: {}", it.code, it.count, shown(&it.detail));
             words(&"", what, WARN)
@@ -155,6 +166,14 @@ pub(crate) fn words(record: &Record) -> Words {
             format!("payload of {}: {}", it.index, shown(&it.reason)),
             WARN,
         ),
+        Record::Secret(it) => {
+            let what = match &it.change {
+                SecretChange::Rekeyed => "all encrypted anew".to_owned(),
+                SecretChange::Removed(name) => format!("{name} removed"),
+                SecretChange::Set(name) => format!("{name} set"),
+            };
+            words(&it.by, what, DIM)
+        }
     }
 }
 
@@ -251,6 +270,7 @@ pub(crate) fn predicate(record: &Record) -> serde_json::Result<Value> {
         Record::Revoked(it) => serde_json::to_value(it),
         Record::Halted(it) | Record::Resumed(it) => serde_json::to_value(it),
         Record::Erased(it) => serde_json::to_value(it),
+        Record::Secret(it) => serde_json::to_value(it),
     }
 }
 

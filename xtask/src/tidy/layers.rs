@@ -17,6 +17,7 @@ pub(super) const PURE: &[&str] = &[
 /// The other crates, in order, after [`PURE`].
 const EDGES: &[&str] = &[
     "placet-log",
+    "placet-secrets",
     "placet-authority",
     "placet-enforce",
     "placet-sandbox",

@@ -91,6 +91,7 @@ pub(crate) fn paths(texts: &[&str]) -> PathSet {
 
 pub(crate) fn scope() -> Scope {
     Scope {
+        credentials: placet_types::Credentials::default(),
         env: BTreeSet::from(["LANG".to_owned()]),
         exec: paths(&["/usr/bin"]),
         exec_check: ExecCheck::default(),
@@ -108,6 +109,7 @@ pub(crate) fn scope() -> Scope {
         },
         network: Network::None,
         read: paths(&["/usr", "/w"]),
+        sockets: std::collections::BTreeSet::new(),
         tier: Tier::default(),
         write: paths(&["/w"]),
     }

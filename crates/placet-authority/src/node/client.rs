@@ -1,11 +1,13 @@
 //! The client's end of a connection to a node.
 
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use placet_types::{DenialCode, ExecutionId};
+use placet_secrets::Secret;
+use placet_types::{DenialCode, ExecutionId, SecretName};
+use zeroize::Zeroize as _;
 
 use super::wire::{self, FRAME_MAX, Request, Response, VERSION, Welcome};
 
@@ -21,6 +23,9 @@ pub struct Connection {
     pushed: Vec<Pushed>,
     welcome: Welcome,
 }
+
+/// An answer, and the secrets that followed it.
+pub type Asked = (Response, Vec<(SecretName, Secret)>);
 
 /// What a node says without being asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +109,10 @@ impl Connection {
     /// [`LinkError`]; the connection is of no use afterwards.
     pub fn ask(&mut self, request: &Request) -> Result<Response, LinkError> {
         wire::write(&mut self.stream, request)?;
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Result<Response, LinkError> {
         loop {
             while let Some(response) = self.take_frame()? {
                 match push_of(&response) {
@@ -113,6 +122,51 @@ impl Connection {
             }
             self.fill()?;
         }
+    }
+
+    /// As [`Connection::ask`], and sends the bytes of a secret after the request.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; the connection is of no use afterwards.
+    pub fn ask_with(&mut self, request: &Request, secret: &Secret) -> Result<Response, LinkError> {
+        wire::write(&mut self.stream, request)?;
+        self.stream.write_all(secret.expose())?;
+        self.answer()
+    }
+
+    /// As [`Connection::ask`], for a start that takes secrets: gives those that follow the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; the connection is of no use afterwards.
+    pub fn ask_for_secrets(&mut self, request: &Request) -> Result<Asked, LinkError> {
+        let response = self.ask(request)?;
+        let mut secrets = Vec::new();
+        if let Response::Started {
+            secrets: following, ..
+        } = &response
+        {
+            for one in following {
+                let early = self.partial.len().min(one.bytes as usize);
+                let mut from = self
+                    .partial
+                    .get(..early)
+                    .unwrap_or_default()
+                    .chain(&self.stream);
+                let value = wire::read_secret(&mut from, one.bytes)?;
+                self.forget(early);
+                secrets.push((one.name.clone(), value));
+            }
+        }
+        Ok((response, secrets))
+    }
+
+    /// Takes bytes away from the front of what was read, and wipes where all of it stood.
+    fn forget(&mut self, bytes: usize) {
+        let rest = self.partial.get(bytes..).unwrap_or_default().to_vec();
+        self.partial.zeroize();
+        self.partial = rest;
     }
 
     /// Takes what was pushed, without waiting.
@@ -159,8 +213,17 @@ impl Connection {
         if read == 0 {
             return Err(LinkError::Closed);
         }
-        self.partial
-            .extend_from_slice(buffer.get(..read).unwrap_or_default());
+        let more = buffer.get(..read).unwrap_or_default();
+        if self.partial.capacity().saturating_sub(self.partial.len()) < read {
+            // Grown by hand: what was read may be a secret, and must not be left behind.
+            let room = self.partial.len().saturating_add(read).saturating_mul(2);
+            let mut grown = Vec::with_capacity(room);
+            grown.extend_from_slice(&self.partial);
+            self.partial.zeroize();
+            self.partial = grown;
+        }
+        self.partial.extend_from_slice(more);
+        buffer.zeroize();
         Ok(())
     }
 
@@ -195,6 +258,8 @@ fn push_of(response: &Response) -> Option<Pushed> {
             cause: *cause,
         }),
         Response::Welcome(_)
+        | Response::Started { .. }
+        | Response::Secrets(_)
         | Response::Permitted(_)
         | Response::Denied { .. }
         | Response::Previewed(_)

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use placet_secrets::Secret;
 use placet_types::{DenialCode, ExecutionId, Index};
 
 use super::wire::{self, Response};
@@ -36,9 +37,24 @@ impl Outlet {
 
     /// Writes one frame. A peer that does not read loses its connection, and with it its lease.
     pub(super) fn send(&self, response: &Response) -> std::io::Result<()> {
+        self.send_with(response, &[])
+    }
+}
+
+impl Outlet {
+    /// Writes one frame and what follows it, with nothing in between.
+    pub(super) fn send_with(
+        &self,
+        response: &Response,
+        following: &[Secret],
+    ) -> std::io::Result<()> {
         let frame = wire::encode(response)?;
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = stream.write_all(&frame);
+        let written = stream.write_all(&frame).and_then(|()| {
+            following
+                .iter()
+                .try_for_each(|secret| stream.write_all(secret.expose()))
+        });
         if written.is_err() {
             drop(stream.shutdown(std::net::Shutdown::Both));
         }
@@ -47,6 +63,14 @@ impl Outlet {
 }
 
 impl Registry {
+    /// Whether this connection carries the execution: its permit was answered here.
+    pub(super) fn carries(&self, outlet: &Arc<Outlet>, exec: ExecutionId) -> bool {
+        let carried = self.carried();
+        carried
+            .get(&exec)
+            .is_some_and(|other| Arc::ptr_eq(other, outlet))
+    }
+
     fn carried(&self) -> MutexGuard<'_, BTreeMap<ExecutionId, Arc<Outlet>>> {
         self.carried.lock().unwrap_or_else(PoisonError::into_inner)
     }

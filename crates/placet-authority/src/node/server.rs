@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use placet_evidence::{PrincipalStatus, RunEnd, Stage};
+use placet_secrets::{Change, Secret};
 use placet_state::Phase;
 use placet_types::{Denial, DenialCode, ExecutionId, Index, PrincipalId};
 
@@ -68,9 +69,9 @@ pub enum ServeError {
     Scrub(String),
 }
 
-struct Node {
-    authority: Authority,
-    registry: Arc<Registry>,
+pub(super) struct Node {
+    pub(super) authority: Authority,
+    pub(super) registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
     connections: AtomicUsize,
     stopping: AtomicBool,
@@ -306,13 +307,44 @@ impl Node {
             if matches!(request, Request::Hello { .. }) && !self.authority.is_writing() {
                 break;
             }
-            let response = self.handle(request, &peer, &outlet);
-            if outlet.send(&response).is_err() {
+            let Ok((response, secrets)) = self.respond(request, &peer, &outlet, &mut stream) else {
+                break;
+            };
+            if outlet.send_with(&response, &secrets).is_err() {
                 break;
             }
         }
         drop(stream.shutdown(Shutdown::Both));
         self.registry.drop_outlet(&outlet, self.clock.monotonic());
+    }
+
+    /// Answers a request; requests and answers with secrets have them beside the frame.
+    fn respond(
+        &self,
+        request: Request,
+        peer: &Peer,
+        outlet: &Arc<Outlet>,
+        stream: &mut UnixStream,
+    ) -> io::Result<(Response, Vec<Secret>)> {
+        if peer.greeted.get().is_none() {
+            return Ok((self.handle(request, peer, outlet), Vec::new()));
+        }
+        Ok(match request {
+            Request::SetSecret { name, bytes } => {
+                let value = wire::read_secret(stream, bytes)?;
+                (
+                    self.change_secrets(Change::Set(name, value), peer),
+                    Vec::new(),
+                )
+            }
+            Request::Start {
+                artifact,
+                exec,
+                gateway,
+                takes_secrets: true,
+            } => self.start_with_secrets(exec, artifact, gateway, peer, outlet),
+            request => (self.handle(request, peer, outlet), Vec::new()),
+        })
     }
 
     fn handle(&self, request: Request, peer: &Peer, outlet: &Arc<Outlet>) -> Response {
@@ -330,6 +362,7 @@ impl Node {
                 artifact,
                 exec,
                 gateway,
+                takes_secrets: _,
             } => {
                 // Attached first: a revocation right after the start record must find its way.
                 self.registry.attach(exec, outlet);
@@ -339,6 +372,12 @@ impl Node {
                 }
                 recorded(started)
             }
+            Request::SetSecret { .. } => {
+                refuse(DenialCode::Malformed, "a secret without its bytes")
+            }
+            Request::RemoveSecret { name } => self.change_secrets(Change::Remove(name), peer),
+            Request::RotateSecretsKey => self.change_secrets(Change::Rekey, peer),
+            Request::Secrets => Response::Secrets(Box::new(self.authority.secrets())),
             Request::Attach { exec } => self.attach(exec, outlet),
             Request::Signal {
                 code,
@@ -490,7 +529,7 @@ impl Node {
     }
 
     /// An act that was refused is an attempt, and recorded as one.
-    fn refuse_act(
+    pub(super) fn refuse_act(
         &self,
         presented: Vec<u8>,
         code: DenialCode,
@@ -509,7 +548,7 @@ impl Node {
     }
 
     /// The operator that a Unix user is.
-    fn operator(&self, uid: u32) -> Option<PrincipalId> {
+    pub(super) fn operator(&self, uid: u32) -> Option<PrincipalId> {
         self.authority.with_state(|state| {
             state
                 .principals()
@@ -524,8 +563,8 @@ impl Node {
 }
 
 /// Who is at the other end of a connection.
-struct Peer {
-    uid: u32,
+pub(super) struct Peer {
+    pub(super) uid: u32,
     greeted: OnceLock<()>,
 }
 

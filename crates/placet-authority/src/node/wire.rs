@@ -16,8 +16,11 @@ use placet_evidence::{
 use placet_types::canonical::{self, Bounds};
 use placet_types::{
     Denial, DenialCode, Digest, DomainName, ExecutionId, Fixed, FixedIntent, FixedScope,
-    GatewayName, Index, Millis, PrincipalId, PublicKey, Salt,
+    GatewayName, Index, Millis, PrincipalId, ProfileName, PublicKey, Salt, SecretName,
 };
+
+use placet_secrets::Secret;
+use zeroize::Zeroizing;
 
 use crate::preview::Preview;
 
@@ -47,7 +50,25 @@ pub enum Request {
         exec: ExecutionId,
         /// By whom.
         gateway: GatewayName,
+        /// Whether it takes the values of the credentials in the scope: only for a cell of its own.
+        takes_secrets: bool,
     },
+    /// Gives a secret a value: that many bytes follow the frame, as they are.
+    SetSecret {
+        /// Which one.
+        name: SecretName,
+        /// How many bytes follow.
+        bytes: u32,
+    },
+    /// Takes a secret away.
+    RemoveSecret {
+        /// Which one.
+        name: SecretName,
+    },
+    /// Encrypts all secrets anew, with a new key.
+    RotateSecretsKey,
+    /// What secrets there are.
+    Secrets,
     /// Takes up a running execution again after a connection was lost.
     Attach {
         /// Which one.
@@ -226,6 +247,16 @@ pub enum Response {
         /// The record.
         index: Index,
     },
+    /// To a `Start` that takes values: those of these secrets follow the frame, one after the
+    /// other, as they are.
+    Started {
+        /// The record.
+        index: Index,
+        /// Which, and how many bytes of each.
+        secrets: Vec<FollowingBody>,
+    },
+    /// To `Secrets`.
+    Secrets(Box<SecretsBody>),
     /// To `Attach`.
     Attached {
         /// Why it must end, if it must.
@@ -290,6 +321,45 @@ pub struct PermittedBody {
     pub proof: String,
     /// The scope.
     pub scope: FixedScope,
+}
+
+/// A value that follows a frame.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FollowingBody {
+    /// How many bytes.
+    pub bytes: u32,
+    /// Of which secret.
+    pub name: SecretName,
+}
+
+/// What secrets there are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretsBody {
+    /// Each, in order of their names.
+    pub secrets: Vec<SecretBody>,
+    /// Why none of them can be handed over, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// What is known of a secret: everything but what it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretBody {
+    /// Whether there is one; a profile may want one that there is not.
+    pub held: bool,
+    /// Its name.
+    pub name: SecretName,
+    /// Profiles of the bundle in force that hand it over.
+    pub profiles: Vec<ProfileName>,
+    /// When it got its value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<Millis>,
+    /// When an execution last got it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Millis>,
 }
 
 /// What the node is doing.
@@ -370,6 +440,21 @@ pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
         .filter(|_| body.len() <= FRAME_MAX);
     let length = length.ok_or(io::ErrorKind::InvalidData)?;
     Ok([&length.to_be_bytes(), body.as_slice()].concat())
+}
+
+/// Reads the bytes that follow a frame, into memory that is wiped.
+///
+/// # Errors
+///
+/// What the operating system says; `InvalidData` for a length that no secret has.
+pub fn read_secret(from: &mut impl Read, bytes: u32) -> io::Result<Secret> {
+    let bytes = bytes as usize;
+    if bytes > placet_secrets::BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut value = Zeroizing::new(vec![0; bytes]);
+    from.read_exact(&mut value)?;
+    Secret::new(value).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Reads one frame, or `None` at the end of the stream.

@@ -141,6 +141,7 @@ fn every_kind() -> Vec<Record> {
             time,
         }),
         Record::Started(Started {
+            credentials: std::collections::BTreeSet::new(),
             exec,
             gateway: GatewayName::parse("process").unwrap(),
             intent,

@@ -162,6 +162,7 @@ impl Log {
 
     pub(super) fn start(&mut self, number: u8) {
         self.push(Record::Started(Started {
+            credentials: std::collections::BTreeSet::new(),
             exec: exec(number),
             gateway: GatewayName::parse("process").unwrap(),
             intent: Digest::of(b"intent"),

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use placet_types::{AbsPath, ExecCheck, Limits, PeerRule, ProfileName, Seconds, Tier};
+use placet_types::{
+    AbsPath, Credential, CredentialForm, CredentialPath, Credentials, ExecCheck, Limits, PeerRule,
+    ProfileName, Seconds, SecretName, Tier, VariableName,
+};
 use serde::Deserialize;
 
 use super::{Base, Profile, Template};
@@ -25,6 +28,10 @@ struct FileProfile {
     exec: Vec<String>,
     #[serde(default)]
     env: Vec<String>,
+    #[serde(default)]
+    credentials: Vec<FileCredential>,
+    #[serde(default)]
+    sockets: Vec<String>,
     #[serde(default)]
     exec_check: ExecCheck,
     #[serde(default)]
@@ -59,6 +66,16 @@ const TREE_MEMORY_MIN: Size = Size(16 << 20);
 /// A thousand processors.
 const TREE_CPU_PERCENT_MAX: u64 = 100_000;
 
+/// A credential as it stands in its table: with `env` alone a variable, with `file` a file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileCredential {
+    name: SecretName,
+    env: Option<VariableName>,
+    file: Option<CredentialPath>,
+    path_env: Option<VariableName>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileLease {
@@ -77,6 +94,8 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
     check_write(&write, &mut bad);
     check_exec(&parsed, &write, &exec, &mut bad);
     let env = environment(&parsed.env, &mut bad);
+    let sockets = sockets(&parsed.sockets, &mut bad);
+    let credentials = credentials(&parsed.credentials, &env, &mut bad);
     if parsed.lease.staleness.0 < parsed.lease.interval.0 {
         bad("the lease would be stale before it is renewed: staleness is below interval".into());
     }
@@ -95,6 +114,8 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
     Ok(Profile {
         name: name.clone(),
         description: parsed.description,
+        credentials,
+        sockets,
         read,
         write,
         exec,
@@ -225,4 +246,54 @@ fn environment(names: &[String], bad: &mut impl FnMut(String)) -> BTreeSet<Strin
         }
     }
     names.iter().cloned().collect()
+}
+
+/// Sockets of services: each one file, never a tree of whatever listens in it.
+fn sockets(texts: &[String], bad: &mut impl FnMut(String)) -> Vec<Template> {
+    let found = templates(texts, bad);
+    if found.iter().any(|socket| socket.rest.is_empty()) {
+        bad("`sockets` names files, one by one".into());
+    }
+    found
+}
+
+fn credentials(
+    files: &[FileCredential],
+    passed_on: &BTreeSet<String>,
+    bad: &mut impl FnMut(String),
+) -> Credentials {
+    let mut all = Vec::with_capacity(files.len());
+    for file in files {
+        match form(file) {
+            Some(form) => all.push(Credential {
+                form,
+                name: file.name.clone(),
+            }),
+            None => bad(format!(
+                "the credential `{}` needs one of `env` and `file`; `path_env` goes with `file`",
+                file.name
+            )),
+        }
+    }
+    let taken = all.iter().filter_map(Credential::variable);
+    for name in taken.filter(|name| passed_on.contains(name.as_str())) {
+        bad(format!(
+            "the variable `{name}` is a credential and passed on as well: which is it?"
+        ));
+    }
+    Credentials::new(all).unwrap_or_else(|clash| {
+        bad(clash.to_string());
+        Credentials::default()
+    })
+}
+
+fn form(file: &FileCredential) -> Option<CredentialForm> {
+    match (&file.env, &file.file, &file.path_env) {
+        (Some(env), None, None) => Some(CredentialForm::Env(env.clone())),
+        (None, Some(path), env) => Some(CredentialForm::File {
+            env: env.clone(),
+            path: path.clone(),
+        }),
+        (None, None, _) | (Some(_), Some(_), _) | (Some(_), None, Some(_)) => None,
+    }
 }

@@ -3,9 +3,13 @@
 //!
 //! The layout is that of the System V ABI supplements and of `create_elf_tables` in Linux. The
 //! process cannot have touched it; still nothing here relies on more than bounds.
+//!
+//! The environment lies between what is read: its strings hold credentials, so every buffer is wiped.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use zeroize::Zeroizing;
 
 use crate::sys;
 
@@ -33,7 +37,7 @@ pub(super) struct Stack {
     count: u64,
     /// Where the pointers begin, and those read so far.
     at: u64,
-    pointers: Vec<u8>,
+    pointers: Zeroizing<Vec<u8>>,
 }
 
 impl Stack {
@@ -44,7 +48,7 @@ impl Stack {
             pid,
             count: 0,
             at,
-            pointers: Vec::new(),
+            pointers: Zeroizing::default(),
         };
         stack.read_pointers(POINTERS_BYTES)?;
         stack.count = stack.word(0)?;
@@ -52,7 +56,8 @@ impl Stack {
     }
 
     fn read_pointers(&mut self, bytes: usize) -> Option<()> {
-        self.pointers.resize(bytes, 0);
+        // Not grown: what is left behind would not be wiped.
+        self.pointers = Zeroizing::new(vec![0; bytes]);
         let read = sys::read_memory(self.pid, self.at, &mut self.pointers).ok()?;
         self.pointers.truncate(read);
         Some(())
@@ -68,7 +73,7 @@ impl Stack {
         if self.count == 0 {
             return Some(Arguments::default());
         }
-        let mut bytes = vec![0u8; ARGV_BYTES_MAX];
+        let mut bytes = Zeroizing::new(vec![0u8; ARGV_BYTES_MAX]);
         let read = sys::read_memory(self.pid, self.word(1)?, &mut bytes).ok()?;
         let mut rest = bytes.get(..read)?;
         let mut words = Vec::new();

@@ -30,6 +30,8 @@ fn parts(grants: Vec<Grant>, hidden: Vec<Found>) -> Parts {
         tmp_bytes_max: 1,
         client: None,
         meeting_place: false,
+        credential_files: 0,
+        sockets: Vec::new(),
     }
 }
 

@@ -14,6 +14,7 @@ mod files;
 mod notify;
 mod process;
 mod restrict;
+mod shared;
 mod sockets;
 mod trace;
 
@@ -28,6 +29,7 @@ pub(crate) use files::*;
 pub(crate) use notify::*;
 pub(crate) use process::*;
 pub(crate) use restrict::*;
+pub(crate) use shared::*;
 pub(crate) use sockets::*;
 pub(crate) use trace::*;
 

@@ -215,7 +215,8 @@ pub(crate) struct StringArray {
     pointers: Vec<*const c_char>,
 }
 
-// SAFETY: the pointers are to heap buffers that this value owns and never mutates.
+// SAFETY: the pointers are to heap buffers that this value owns and never mutates, and to memory
+// that its plan owns beside it, with an address that does not change.
 unsafe impl Send for StringArray {}
 // SAFETY: as above; shared access only reads.
 unsafe impl Sync for StringArray {}
@@ -232,6 +233,14 @@ impl StringArray {
             _strings: strings,
             pointers,
         }
+    }
+
+    /// Adds strings that stand elsewhere, for as long as this value is used.
+    pub(crate) fn and(mut self, others: impl Iterator<Item = *const c_char>) -> Self {
+        let end = self.pointers.pop();
+        self.pointers.extend(others);
+        self.pointers.extend(end);
+        self
     }
 }
 

@@ -81,7 +81,7 @@ pub(crate) fn send(socket: c_int, words: &Words, fds: &[c_int]) -> Sys<()> {
         iov_base: words.as_ptr().cast_mut().cast::<c_void>(),
         iov_len: size_of::<Words>(),
     };
-    let mut control = [0u64; 4];
+    let mut control = [0u64; 5];
     // SAFETY: an all-zero msghdr is a valid value of that plain C struct.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut data;
@@ -96,15 +96,15 @@ pub(crate) fn send(socket: c_int, words: &Words, fds: &[c_int]) -> Sys<()> {
 }
 
 /// Writes an SCM_RIGHTS header with `fds` and gives the control length.
-fn attach(control: &mut [u64; 4], fds: &[c_int]) -> Sys<usize> {
+fn attach(control: &mut [u64; 5], fds: &[c_int]) -> Sys<usize> {
     let payload = size_of::<c_int>().wrapping_mul(fds.len());
     let header = size_of::<libc::cmsghdr>();
-    if header.wrapping_add(payload) > size_of::<[u64; 4]>() {
+    if header.wrapping_add(payload) > size_of::<[u64; 5]>() {
         return Err(Errno(libc::E2BIG));
     }
     let start = control.as_mut_ptr().cast::<u8>();
     let head = start.cast::<libc::cmsghdr>();
-    // SAFETY: control is 32 bytes, aligned for cmsghdr (16 bytes on 64-bit targets), and the
+    // SAFETY: control is 40 bytes, aligned for cmsghdr (16 bytes on 64-bit targets), and the
     // length check above keeps the descriptors inside it.
     unsafe {
         (*head).cmsg_len = header.wrapping_add(payload) as _;

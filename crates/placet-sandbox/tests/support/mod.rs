@@ -178,6 +178,7 @@ pub(crate) fn spec(program: &Path, argv: Vec<OsString>) -> CellSpec {
             path: program,
             argv,
         },
+        credentials: placet_sandbox::CredentialSlots::default(),
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         cwd: "/".into(),
         paths: Paths {

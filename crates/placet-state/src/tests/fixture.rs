@@ -263,6 +263,7 @@ pub(super) fn number(id: ExecutionId) -> u64 {
 
 pub(super) fn started(number: u64, time: Millis) -> Record {
     Record::Started(Started {
+        credentials: std::collections::BTreeSet::new(),
         exec: exec(number),
         gateway: GatewayName::parse("process").unwrap(),
         intent: intent("a").digest(),

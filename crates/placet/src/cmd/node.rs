@@ -9,6 +9,7 @@ use placet_authority::node::wire::{Request, Response};
 use placet_authority::node::{READY, ServeOptions, serve};
 
 use crate::cli::{Global, Node};
+use crate::cmd::secret;
 use crate::context::{Domain, clock};
 use crate::exit::{Failure, Status};
 use crate::out::{BOLD, Out, paint};
@@ -18,6 +19,9 @@ const ROOM_BYTES: usize = 128 << 10;
 
 pub(crate) fn node(global: &Global, command: &Node, out: Out) -> Result<Status, Failure> {
     let domain = Domain::open(global)?;
+    if matches!(command, Node::Serve { .. }) {
+        secret::keep_unreadable();
+    }
     match command {
         Node::Status => status(&domain, out),
         Node::Stop => stop(&domain, out),

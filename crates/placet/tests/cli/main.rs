@@ -28,5 +28,6 @@ mod lineage;
 mod log;
 mod many;
 mod policy;
+mod secrets;
 mod through;
 mod verify;

@@ -304,6 +304,7 @@ fn records(artifact: &Artifact) -> Vec<Record> {
         Record::Decided(Box::new(permit(artifact))),
         Record::Decided(Box::new(denial(artifact))),
         Record::Started(Started {
+            credentials: std::collections::BTreeSet::new(),
             exec: exec(),
             gateway: gateway(),
             intent,

@@ -36,6 +36,7 @@ fn paths(texts: &[&str]) -> PathSet {
 
 pub(crate) fn scope() -> Scope {
     Scope {
+        credentials: placet_types::Credentials::default(),
         env: BTreeSet::from(["LANG".to_owned()]),
         exec: paths(&["/usr/bin"]),
         exec_check: placet_types::ExecCheck::Decide,
@@ -53,6 +54,7 @@ pub(crate) fn scope() -> Scope {
         },
         network: Network::None,
         read: paths(&["/usr", "/w"]),
+        sockets: std::collections::BTreeSet::new(),
         tier: placet_types::Tier::U0,
         write: paths(&["/w"]),
     }

@@ -344,6 +344,7 @@ fn node_admits_once(stage: &mut Stage, bench: &mut Bench) -> Result<(), Failure>
 fn start(bench: &mut Bench, exec: ExecutionId, artifact: Digest) -> Result<Response, Failure> {
     let gateway = bench.one.gateway.clone();
     Ok(bench.link.ask(&Request::Start {
+        takes_secrets: false,
         artifact,
         exec,
         gateway,

@@ -1,0 +1,120 @@
+//! Secrets at the node: operators' changes, and values for the connection that holds the permit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use placet_secrets::{Change, Secret};
+use placet_types::{DenialCode, Digest, ExecutionId, GatewayName, SecretName};
+
+use super::answer::{denied_response, refuse, unavailable_response};
+use super::registry::Outlet;
+use super::server::{Node, Peer};
+use super::wire::{FollowingBody, Response, SecretBody, SecretsBody};
+use crate::authority::Authority;
+use crate::control::ActError;
+use crate::secrets::Handed;
+
+impl Node {
+    /// An operator's change of the secrets. What is recorded of a refused one names the secret.
+    pub(super) fn change_secrets(&self, change: Change, peer: &Peer) -> Response {
+        let presented = match &change {
+            Change::Set(name, _) => format!("set the secret {name}"),
+            Change::Remove(name) => format!("remove the secret {name}"),
+            Change::Rekey => "rotate the key of the secrets".to_owned(),
+        };
+        let done = match self.operator(peer.uid) {
+            Some(by) => self.authority.change_secrets(change, by),
+            None => Ok(Err(ActError::new(
+                DenialCode::IdentityUnverified,
+                "only an active principal of the group `operators` may do this",
+            ))),
+        };
+        match done {
+            Ok(Ok(index)) => Response::Recorded { index },
+            Ok(Err(ActError { code, reason })) => {
+                self.refuse_act(presented.into_bytes(), code, reason, peer)
+            }
+            Err(unavailable) => unavailable_response(unavailable),
+        }
+    }
+
+    /// A start that takes the values of its credentials: on the connection that was answered with
+    /// the permit, and on no other.
+    pub(super) fn start_with_secrets(
+        &self,
+        exec: ExecutionId,
+        artifact: Digest,
+        gateway: GatewayName,
+        peer: &Peer,
+        outlet: &Arc<Outlet>,
+    ) -> (Response, Vec<Secret>) {
+        if !self.registry.carries(outlet, exec) {
+            let reason = "secrets go to the connection that the permit was answered on";
+            return (refuse(DenialCode::HolderMismatch, reason), Vec::new());
+        }
+        let started = self
+            .authority
+            .start_with_secrets(exec, artifact, gateway, peer.uid);
+        match started {
+            Ok(Ok(Handed { index, secrets })) => {
+                let following = secrets.iter().map(|(name, secret)| FollowingBody {
+                    // A secret has 64 KiB at most.
+                    bytes: u32::try_from(secret.len()).unwrap_or_default(),
+                    name: name.clone(),
+                });
+                let response = Response::Started {
+                    index,
+                    secrets: following.collect(),
+                };
+                (
+                    response,
+                    secrets.into_iter().map(|(_, secret)| secret).collect(),
+                )
+            }
+            Ok(Err(denied)) => {
+                self.registry.forget(exec);
+                (denied_response(denied), Vec::new())
+            }
+            Err(unavailable) => {
+                self.registry.forget(exec);
+                (unavailable_response(unavailable), Vec::new())
+            }
+        }
+    }
+}
+
+impl Authority {
+    /// What there is, and what profiles want that there is not.
+    pub(super) fn secrets(&self) -> SecretsBody {
+        let blank = |name: &SecretName| SecretBody {
+            held: false,
+            name: name.clone(),
+            profiles: Vec::new(),
+            set: None,
+            used: None,
+        };
+        let mut all: BTreeMap<SecretName, SecretBody> = self.with_state(|state| {
+            let held = state.secrets().iter();
+            held.map(|(name, held)| {
+                let body = SecretBody {
+                    held: true,
+                    set: Some(held.set),
+                    used: held.used,
+                    ..blank(name)
+                };
+                (name.clone(), body)
+            })
+            .collect()
+        });
+        for (profile, names) in self.secrets_by_profile() {
+            for name in names {
+                let body = all.entry(name.clone()).or_insert_with(|| blank(&name));
+                body.profiles.push(profile.clone());
+            }
+        }
+        SecretsBody {
+            secrets: all.into_values().collect(),
+            trouble: self.secrets_trouble(),
+        }
+    }
+}

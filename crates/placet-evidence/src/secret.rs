@@ -1,0 +1,31 @@
+//! What is recorded about the store of secrets: that something changed, never what.
+
+use serde::{Deserialize, Serialize};
+
+use placet_types::{Millis, PrincipalId, SecretName};
+
+/// The store of secrets changed. Neither a value nor anything that was computed from one stands here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretRecord {
+    /// Who changed it.
+    pub by: PrincipalId,
+    /// How.
+    pub change: SecretChange,
+    /// When.
+    pub time: Millis,
+    /// Number of the store's state after the change: one more than before.
+    pub version: u64,
+}
+
+/// How the store of secrets changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretChange {
+    /// Everything was encrypted anew, with a new key.
+    Rekeyed,
+    /// A secret was taken away.
+    Removed(SecretName),
+    /// A secret got a value, its first or another.
+    Set(SecretName),
+}
