@@ -8,7 +8,7 @@
 
 mod targets;
 
-use targets::{artifact, authority, evidence, log, policy, types};
+use targets::{artifact, authority, evidence, log, policy, secrets, types};
 
 /// A target: whether the decoder accepted the bytes.
 pub type Target = fn(&[u8]) -> bool;
@@ -41,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("verify_bundle", evidence::verify_bundle),
     ("wire_request", authority::wire_request),
     ("wire_response", authority::wire_response),
+    ("secrets_store", secrets::store),
     ("policy_archive", policy::archive),
     ("policy_member", policy::member),
 ];

@@ -5,4 +5,5 @@ pub(crate) mod authority;
 pub(crate) mod evidence;
 pub(crate) mod log;
 pub(crate) mod policy;
+pub(crate) mod secrets;
 pub(crate) mod types;

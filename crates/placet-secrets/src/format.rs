@@ -42,7 +42,7 @@ pub struct Sealed {
     pub(crate) key: KeyId,
     pub(crate) version: u64,
     entries: BTreeMap<SecretName, Entry>,
-    /// Everything before the seal.
+    /// Everything before the seal, as it was read.
     body: Vec<u8>,
     seal: ([u8; NONCE_BYTES], [u8; TAG_BYTES]),
 }
@@ -124,6 +124,16 @@ impl Sealed {
         })
     }
 
+    /// The bytes: those that were read, if any were.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (nonce, tag) = &self.seal;
+        let mut bytes = body(self.key, self.version, &self.entries);
+        bytes.extend(nonce);
+        bytes.extend(tag);
+        bytes
+    }
+
     /// The state of a store that was never written.
     pub(crate) fn empty(key: &StoreKey) -> Result<Opened, FormatError> {
         Ok(Opened(seal(key, 0, BTreeMap::new())?))
@@ -192,7 +202,7 @@ impl Opened {
         let mut entries = self.0.entries;
         let entry = encrypt(key, &name, version, value)?;
         entries.insert(name, entry);
-        Ok(encode(&seal(key, version, entries)?))
+        Ok(seal(key, version, entries)?.to_bytes())
     }
 
     /// The next state, without this value.
@@ -200,7 +210,7 @@ impl Opened {
         let version = self.0.version.saturating_add(1);
         let mut entries = self.0.entries;
         entries.remove(name);
-        Ok(encode(&seal(key, version, entries)?))
+        Ok(seal(key, version, entries)?.to_bytes())
     }
 
     /// The next state, everything encrypted with another key.
@@ -212,7 +222,7 @@ impl Opened {
                 entries.insert(name.clone(), encrypt(new, name, entry.version, &value)?);
             }
         }
-        Ok(encode(&seal(new, version, entries)?))
+        Ok(seal(new, version, entries)?.to_bytes())
     }
 }
 
@@ -276,11 +286,6 @@ fn body(key: KeyId, version: u64, entries: &BTreeMap<SecretName, Entry>) -> Vec<
         body.extend_from_slice(&entry.sealed);
     }
     body
-}
-
-fn encode(sealed: &Sealed) -> Vec<u8> {
-    let (nonce, tag) = &sealed.seal;
-    [sealed.body.as_slice(), nonce, tag].concat()
 }
 
 fn entry(rest: &mut &[u8]) -> Result<(SecretName, Entry), FormatError> {

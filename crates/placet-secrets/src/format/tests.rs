@@ -112,8 +112,15 @@ fn the_same_value_is_never_encrypted_alike() {
 
 proptest! {
     #[test]
-    fn anything_may_be_given_to_the_decoder(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
-        drop(Sealed::parse(&bytes));
-        drop(Sealed::parse(&[MAGIC.as_slice(), &bytes].concat()));
+    fn what_the_decoder_takes_it_writes_again_to_the_byte(
+        bytes in prop::collection::vec(any::<u8>(), 0..512),
+        count in 0_u8..2,
+    ) {
+        let header = [MAGIC.as_slice(), &[7; 16], &[0; 8], &[0, 0, 0, count]].concat();
+        for bytes in [bytes.clone(), [header, bytes].concat()] {
+            if let Ok(store) = Sealed::parse(&bytes) {
+                prop_assert_eq!(store.to_bytes(), bytes);
+            }
+        }
     }
 }

@@ -29,5 +29,6 @@ mod log;
 mod many;
 mod policy;
 mod secrets;
+mod sockets;
 mod through;
 mod verify;
