@@ -8,6 +8,7 @@
 //!
 //! The socket lies in a directory that only the owner can enter, and no governed tree sees it.
 
+mod acts;
 mod answer;
 pub mod client;
 mod registry;

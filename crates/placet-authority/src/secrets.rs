@@ -113,6 +113,10 @@ impl Authority {
         Ok(started.map(|index| Handed { index, secrets }))
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "whatever else is wrong with the store, it cannot be used"
+    )]
     /// The values for an execution; none for one that may not start, which is found out next.
     fn values_for(&self, exec: ExecutionId) -> Result<Vec<(SecretName, Secret)>, Denial> {
         let unavailable = |reason: String| Denial::new(DenialCode::CredentialUnavailable, reason);

@@ -498,7 +498,7 @@ impl Record {
 
 impl KindName {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Genesis,
         Self::Principal,
         Self::Policy,

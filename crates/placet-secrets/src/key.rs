@@ -71,12 +71,13 @@ impl StoreKey {
     ///
     /// [`KeyError`] names the file.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let io = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => KeyError::Missing(path.to_owned()),
-            _ => KeyError::Io {
-                path: path.to_owned(),
-                error,
-            },
+        let io = |error: io::Error| {
+            let path = path.to_owned();
+            if error.kind() == io::ErrorKind::NotFound {
+                KeyError::Missing(path)
+            } else {
+                KeyError::Io { path, error }
+            }
         };
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let file = OpenOptions::new()

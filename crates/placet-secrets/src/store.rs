@@ -173,9 +173,11 @@ impl Store {
     /// # Errors
     ///
     /// What the operating system says; [`Store::settle`] finishes it.
+    #[expect(clippy::needless_pass_by_value, reason = "a change is done with once")]
     pub fn commit(&self, pending: Pending) -> Result<(), StoreError> {
+        let Pending { rekeys, .. } = pending;
         rename(&self.next_store(), &self.paths.store)?;
-        if pending.rekeys {
+        if rekeys {
             rename(&self.next_key(), &self.paths.key)?;
         }
         Ok(())
@@ -186,9 +188,11 @@ impl Store {
     /// # Errors
     ///
     /// What the operating system says; [`Store::settle`] finishes it.
+    #[expect(clippy::needless_pass_by_value, reason = "a change is done with once")]
     pub fn abandon(&self, pending: Pending) -> Result<(), StoreError> {
+        let Pending { rekeys, .. } = pending;
         remove(&self.next_store())?;
-        if pending.rekeys {
+        if rekeys {
             remove(&self.next_key())?;
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! Secrets at the node: operators' changes, and values for the connection that holds the permit.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use placet_secrets::{Change, Secret};
@@ -9,12 +11,45 @@ use placet_types::{DenialCode, Digest, ExecutionId, GatewayName, SecretName};
 use super::answer::{denied_response, refuse, unavailable_response};
 use super::registry::Outlet;
 use super::server::{Node, Peer};
-use super::wire::{FollowingBody, Response, SecretBody, SecretsBody};
+use super::wire::{self, FollowingBody, Request, Response, SecretBody, SecretsBody};
 use crate::authority::Authority;
 use crate::control::ActError;
 use crate::secrets::Handed;
 
 impl Node {
+    /// Answers a request; requests and answers with secrets have them beside the frame.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other request is one frame, and so is its answer"
+    )]
+    pub(super) fn respond(
+        &self,
+        request: Request,
+        peer: &Peer,
+        outlet: &Arc<Outlet>,
+        stream: &mut UnixStream,
+    ) -> io::Result<(Response, Vec<Secret>)> {
+        if peer.greeted.get().is_none() {
+            return Ok((self.handle(request, peer, outlet), Vec::new()));
+        }
+        Ok(match request {
+            Request::SetSecret { name, bytes } => {
+                let value = wire::read_secret(stream, bytes)?;
+                (
+                    self.change_secrets(Change::Set(name, value), peer),
+                    Vec::new(),
+                )
+            }
+            Request::Start {
+                artifact,
+                exec,
+                gateway,
+                takes_secrets: true,
+            } => self.start_with_secrets(exec, artifact, gateway, peer, outlet),
+            request => (self.handle(request, peer, outlet), Vec::new()),
+        })
+    }
+
     /// An operator's change of the secrets. What is recorded of a refused one names the secret.
     pub(super) fn change_secrets(&self, change: Change, peer: &Peer) -> Response {
         let presented = match &change {

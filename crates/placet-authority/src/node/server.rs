@@ -8,20 +8,19 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use placet_evidence::{PrincipalStatus, RunEnd, Stage};
-use placet_secrets::{Change, Secret};
+use placet_evidence::RunEnd;
+use placet_secrets::Change;
 use placet_state::Phase;
-use placet_types::{Denial, DenialCode, ExecutionId, Index, PrincipalId};
+use placet_types::{Denial, DenialCode, ExecutionId, Index};
 
 use super::answer::{
-    act, connections, denied_response, recorded, refuse, submission, unavailable_response,
+    connections, denied_response, recorded, refuse, submission, unavailable_response,
 };
 use super::registry::{ORPHAN_MARGIN, Outlet, Registry};
 use super::scrub::scrub;
-use super::wire::{self, ActBody, PermittedBody, Request, Response, SubmitBody, VERSION, Welcome};
-use crate::authority::{Authority, OpenError, REASON_BYTES_MAX, Running};
+use super::wire::{self, PermittedBody, Request, Response, SubmitBody, VERSION, Welcome};
+use crate::authority::{Authority, OpenError, Running};
 use crate::clock::Clock;
-use crate::control::ActError;
 use crate::dir::DomainDir;
 use crate::submission::{Answer, EndReport, SignalReport};
 
@@ -318,36 +317,7 @@ impl Node {
         self.registry.drop_outlet(&outlet, self.clock.monotonic());
     }
 
-    /// Answers a request; requests and answers with secrets have them beside the frame.
-    fn respond(
-        &self,
-        request: Request,
-        peer: &Peer,
-        outlet: &Arc<Outlet>,
-        stream: &mut UnixStream,
-    ) -> io::Result<(Response, Vec<Secret>)> {
-        if peer.greeted.get().is_none() {
-            return Ok((self.handle(request, peer, outlet), Vec::new()));
-        }
-        Ok(match request {
-            Request::SetSecret { name, bytes } => {
-                let value = wire::read_secret(stream, bytes)?;
-                (
-                    self.change_secrets(Change::Set(name, value), peer),
-                    Vec::new(),
-                )
-            }
-            Request::Start {
-                artifact,
-                exec,
-                gateway,
-                takes_secrets: true,
-            } => self.start_with_secrets(exec, artifact, gateway, peer, outlet),
-            request => (self.handle(request, peer, outlet), Vec::new()),
-        })
-    }
-
-    fn handle(&self, request: Request, peer: &Peer, outlet: &Arc<Outlet>) -> Response {
+    pub(super) fn handle(&self, request: Request, peer: &Peer, outlet: &Arc<Outlet>) -> Response {
         if let Request::Hello { version } = request {
             return self.hello(version, peer);
         }
@@ -511,61 +481,12 @@ impl Node {
             ),
         }
     }
-
-    fn act(&self, body: ActBody, peer: &Peer) -> Response {
-        let presented = serde_json::to_vec(&body).unwrap_or_default();
-        let done = match self.operator(peer.uid) {
-            Some(by) => self.authority.act(act(body), by),
-            None => Ok(Err(ActError::new(
-                DenialCode::IdentityUnverified,
-                "only an active principal of the group `operators` may do this",
-            ))),
-        };
-        match done {
-            Ok(Ok(index)) => Response::Recorded { index },
-            Ok(Err(ActError { code, reason })) => self.refuse_act(presented, code, reason, peer),
-            Err(unavailable) => unavailable_response(unavailable),
-        }
-    }
-
-    /// An act that was refused is an attempt, and recorded as one.
-    pub(super) fn refuse_act(
-        &self,
-        presented: Vec<u8>,
-        code: DenialCode,
-        reason: String,
-        peer: &Peer,
-    ) -> Response {
-        let short: String = reason.chars().take(REASON_BYTES_MAX / 4).collect();
-        let denial = Denial::new(code, short);
-        match self
-            .authority
-            .refused(presented, None, denial, peer.uid, Stage::Control)
-        {
-            Ok(_) => refuse(code, reason),
-            Err(unavailable) => unavailable_response(unavailable),
-        }
-    }
-
-    /// The operator that a Unix user is.
-    pub(super) fn operator(&self, uid: u32) -> Option<PrincipalId> {
-        self.authority.with_state(|state| {
-            state
-                .principals()
-                .find(|(_, principal)| {
-                    principal.status == PrincipalStatus::Active
-                        && principal.groups.contains("operators")
-                        && principal.uids.contains(&uid)
-                })
-                .map(|(id, _)| id.clone())
-        })
-    }
 }
 
 /// Who is at the other end of a connection.
 pub(super) struct Peer {
     pub(super) uid: u32,
-    greeted: OnceLock<()>,
+    pub(super) greeted: OnceLock<()>,
 }
 
 fn wait_readable(listener: &UnixListener, patience: Duration) {

@@ -84,7 +84,7 @@ fn holds_value(dir: &Path) -> Option<PathBuf> {
         // Sockets cannot be read, and hold nothing.
         let bytes = fs::read(&path).unwrap_or_default();
         let found = |shape: &&[u8]| bytes.windows(shape.len()).any(|part| part == *shape);
-        shapes.iter().any(|shape| found(shape)).then_some(path)
+        shapes.iter().any(found).then_some(path)
     })
 }
 
