@@ -13,6 +13,7 @@
 mod checks;
 mod claims;
 mod explain;
+mod holds;
 mod params;
 
 use placet_evidence::{CheckedDenial, Decided, Facts, Grant, Outcome, PolicyRef, Risk};

@@ -135,6 +135,7 @@ fn start(argv: Vec<std::ffi::OsString>, gated: bool) -> Outcome<RunningCell> {
             argv,
         },
         env: Vec::new(),
+        credentials: placet_sandbox::CredentialSlots::default(),
         cwd: PathBuf::from("/"),
         paths: Paths {
             read: libraries.collect(),

@@ -6,17 +6,10 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
-    recvmsg, socketpair,
-};
 
 use crate::broker::{self, Broker, Egress, Server, Setting};
 use crate::credentials::{self, Given};
@@ -24,17 +17,15 @@ use crate::denials::{self, Audit, Denials};
 use crate::error::{SandboxError, Step};
 use crate::gate::{self, ExecRule, Gate, Tracer, Traces};
 use crate::group::Group;
+use crate::hear::{SETUP_SECS_MAX, next_report, pair, receive_with_fds};
 use crate::opens::{self, Allowed, Opens, Traced};
 use crate::plan::Plan;
 use crate::process::{self, Process};
 use crate::spec::CellSpec;
 use crate::sys::{self, Errno};
-use crate::tree::{Change, Exit, Handed, Tree, await_any, deadline_after, failed, words};
+use crate::tree::{Change, Exit, Handed, Tree, await_any, deadline_after, failed};
 use crate::wire::{Failure, Order, Report};
 use crate::{launcher, prepare};
-
-/// Setup takes about two milliseconds; a path on a hung network file system takes for ever.
-const SETUP_SECS_MAX: u64 = 30;
 
 /// The entry point; a cell itself is a [`WaitingCell`] or a [`RunningCell`].
 #[derive(Debug)]
@@ -479,59 +470,6 @@ fn own_devices(tree: &Tree, plan: &Plan) -> Result<Vec<u64>, SandboxError> {
     let devices = plan.own_places.iter();
     let devices = devices.map(|path| worker.inode_of(path).map(|inode| inode.dev));
     devices.collect::<Result<_, _>>().map_err(failed)
-}
-
-/// A connected pair; the second end never collides with a standard stream, which the worker keeps.
-fn pair() -> Result<(OwnedFd, OwnedFd), SandboxError> {
-    let what = "make a socket pair";
-    let failed = |errno: rustix::io::Errno| failed(what, Errno(errno.raw_os_error()));
-    let kind = SocketType::SEQPACKET;
-    let (ours, inside) =
-        socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).map_err(failed)?;
-    let inside = rustix::io::fcntl_dupfd_cloexec(&inside, 3).map_err(failed)?;
-    Ok((ours, inside))
-}
-
-/// The next message; `None` is the end of the socket.
-fn next_report(socket: BorrowedFd<'_>, deadline: u64) -> Result<Option<Report>, SandboxError> {
-    if !await_any(&[socket], Some(deadline))? {
-        return Err(SandboxError::SetupTimedOut(SETUP_SECS_MAX));
-    }
-    let words = sys::receive(socket.as_raw_fd(), libc::MSG_DONTWAIT);
-    match words.map_err(|errno| failed("hear from the cell", errno))? {
-        None => Ok(None),
-        Some(words) => Report::decode(words)
-            .map(Some)
-            .ok_or(SandboxError::SetupDied),
-    }
-}
-
-/// A message and the descriptors that came with it.
-fn receive_with_fds(
-    socket: BorrowedFd<'_>,
-) -> Result<(Option<Report>, std::vec::IntoIter<OwnedFd>), SandboxError> {
-    let mut bytes = [0u8; size_of::<sys::Words>()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut bytes)],
-        &mut ancillary,
-        RecvFlags::CMSG_CLOEXEC,
-    );
-    let received =
-        received.map_err(|errno| failed("hear from the cell", Errno(errno.raw_os_error())))?;
-    let mut fds = Vec::new();
-    for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = message {
-            fds.extend(rights);
-        }
-    }
-    let whole = received.bytes == bytes.len();
-    Ok((
-        whole.then(|| words(&bytes)).and_then(Report::decode),
-        fds.into_iter(),
-    ))
 }
 
 fn explain(plan: &Plan, program: &Path, failure: Failure) -> SandboxError {

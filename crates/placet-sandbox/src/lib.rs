@@ -34,6 +34,7 @@ mod elf;
 mod error;
 mod gate;
 mod group;
+mod hear;
 mod landlock;
 mod launcher;
 mod layout;

@@ -1,0 +1,70 @@
+//! Whether the scope that is granted holds: it covers what the intent needs, this machine can enforce it,
+//! and what it hands over is there.
+
+use placet_evidence::CheckedDenial as Denied;
+use placet_types::{DenialCode, ProcessParams, Scope, tier};
+
+use crate::Input;
+use crate::checks::deny;
+
+/// The scope must cover what the intent needs in any case: its program and its working directory.
+pub(crate) fn holds(
+    input: &Input<'_>,
+    scope: &Scope,
+    params: &ProcessParams,
+) -> Result<(), Denied> {
+    let exceeded = |reason: &str| Err(deny(9, DenialCode::ScopeExceeded, reason));
+    let program = placet_types::AbsPath::parse(&input.intent.resource.id)
+        .map_err(|error| deny(1, DenialCode::Malformed, error.to_string()))?;
+    if !scope.may_exec(&program) {
+        return exceeded("the program stands outside the paths that may be executed");
+    }
+    if !scope.read.contains(&params.cwd) {
+        return exceeded("the working directory stands outside the paths that may be read");
+    }
+    Ok(())
+}
+
+/// A machine that gives less than the scope demands is told so before anything is issued: weaker
+/// enforcement is never a fallback.
+pub(crate) fn enforceable(input: &Input<'_>, scope: &Scope) -> Result<(), Denied> {
+    let environment = &input.facts.environment;
+    if environment.tier >= Some(scope.tier) {
+        return Ok(());
+    }
+    let words: Vec<&str> = environment.weaker.iter().map(|one| one.word()).collect();
+    let lacks = if words.is_empty() {
+        String::new()
+    } else {
+        format!(", with less: {}", words.join(", "))
+    };
+    Err(deny(
+        9,
+        DenialCode::Unenforceable,
+        format!(
+            "the scope demands enforcement tier {} and this machine gives {}{lacks}; `placet doctor` \
+             names what would raise it, and a profile with `tier = \"U0\"` accepts weaker enforcement",
+            scope.tier,
+            tier::name(environment.tier),
+        ),
+    ))
+}
+
+/// What would be handed over must be there: a program that misses its secret fails in odd ways.
+pub(crate) fn credentials(input: &Input<'_>, scope: &Scope) -> Result<(), Denied> {
+    let held = input.state.secrets();
+    match scope
+        .credentials
+        .iter()
+        .find(|one| !held.contains(&one.name))
+    {
+        None => Ok(()),
+        Some(missing) => {
+            let name = &missing.name;
+            let reason = format!(
+                "the profile hands over the secret `{name}`, which is not set; `placet secret set {name}` sets it"
+            );
+            Err(deny(9, DenialCode::CredentialMissing, reason))
+        }
+    }
+}
