@@ -178,7 +178,8 @@ impl Prepared {
         opens: Option<Opens>,
         traced: Traced,
     ) -> Result<(), SandboxError> {
-        if self.audit.is_none() && opens.is_none() {
+        let audit = self.audit.take();
+        if audit.is_none() && opens.is_none() {
             return Ok(());
         }
         let io = |errno: rustix::io::Errno| failed("tell denials", Errno(errno.raw_os_error()));
@@ -191,7 +192,7 @@ impl Prepared {
             let allowed = Allowed { paths, traced };
             tree.watch_opens(opens::start(opens, allowed, denials.clone())?);
         }
-        if let Some(audit) = self.audit.take() {
+        if let Some(audit) = audit {
             tree.read_denials(denials::start(audit, worker, denials.clone())?);
         }
         tree.tell(denials);
@@ -312,8 +313,8 @@ impl WaitingCell {
         self.tree.tracer().map(Tracer::gate)
     }
 
-    /// What Landlock refuses the tree, where the host's audit is on and this process may read it;
-    /// and what the second exec gate refuses, where there is one. What the kernel tells within some
+    /// What Landlock refuses the tree, while the host's audit is on, and what the second exec gate
+    /// refuses; `None` where this process may not read audit and there is no such gate. What the kernel tells within some
     /// milliseconds of the end is there once the end is.
     #[must_use]
     pub fn denials(&self) -> Option<&Denials> {
@@ -409,8 +410,8 @@ impl RunningCell {
         self.tree.pidfd()
     }
 
-    /// What Landlock refuses the tree, where the host's audit is on and this process may read it;
-    /// and what the second exec gate refuses, where there is one. What the kernel tells within some
+    /// What Landlock refuses the tree, while the host's audit is on, and what the second exec gate
+    /// refuses; `None` where this process may not read audit and there is no such gate. What the kernel tells within some
     /// milliseconds of the end is there once the end is.
     #[must_use]
     pub fn denials(&self) -> Option<&Denials> {

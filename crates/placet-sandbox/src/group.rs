@@ -56,6 +56,11 @@ impl Place {
     pub(crate) fn find(bounds: Bounds) -> Result<Self, NoControlGroup> {
         let needed = Controller::ALL.map(|each| bounds.need(each).then_some(each));
         let needed: Vec<Controller> = needed.into_iter().flatten().collect();
+        if needed.is_empty() && !may_have_version_two() {
+            return Ok(Self {
+                branches: Vec::new(),
+            });
+        }
         let hierarchies = match Hierarchies::read() {
             Err(_) if needed.is_empty() => {
                 return Ok(Self {
@@ -128,6 +133,24 @@ impl Branch {
                 .collect(),
         })
     }
+}
+
+/// Whether it is worth looking for: root may make a group anywhere, another user where one is delegated. Its mount
+/// is where everybody has it; one elsewhere is found where bounds need it.
+fn may_have_version_two() -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"));
+    own.is_some_and(|own| {
+        ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+            .iter()
+            .any(|top| {
+                let own = Path::new(top).join(own);
+                writable(&own.join("cgroup.procs")).is_ok()
+            })
+    })
 }
 
 fn writable(path: &Path) -> Result<(), NoControlGroup> {

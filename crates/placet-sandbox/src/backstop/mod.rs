@@ -28,6 +28,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::retry_on_intr;
@@ -128,14 +129,18 @@ fn programs() -> &'static [Program] {
 /// What does not stand there.
 fn missing(dir: &File) -> Result<Vec<&'static Program>, Errno> {
     let mut missing = Vec::new();
-    for program in programs() {
+    for (program, known) in programs().iter().zip(&KNOWN) {
         let (hook, _, name) = program;
-        if !stands(dir, hook, name)? {
+        if !stands(dir, hook, name, known)? {
             missing.push(program);
         }
     }
     Ok(missing)
 }
+
+/// The numbers of the programs where they were last seen; 0 for none. The kernel gives a number to another
+/// program only after all others.
+static KNOWN: [AtomicU32; 6] = [const { AtomicU32::new(0) }; 6];
 
 fn name(hook: &Hook, program: &[Instruction]) -> Name {
     let text = format!("{}{program:?}", hook.attach);
@@ -150,11 +155,17 @@ fn name(hook: &Hook, program: &[Instruction]) -> Name {
 }
 
 /// Whether a program of that name is attached.
-fn stands(dir: &File, hook: &Hook, name: &Name) -> Result<bool, Errno> {
+fn stands(dir: &File, hook: &Hook, name: &Name, known: &AtomicU32) -> Result<bool, Errno> {
     let ids = sys::bpf_attached(dir.as_raw_fd(), hook.attach)?;
+    if ids.contains(&known.load(Ordering::Relaxed)) {
+        return Ok(true);
+    }
     for id in ids {
         match sys::bpf_name_of(id) {
-            Ok(found) if found == *name => return Ok(true),
+            Ok(found) if found == *name => {
+                known.store(id, Ordering::Relaxed);
+                return Ok(true);
+            }
             // Another's, or gone since.
             Ok(_) | Err(Errno(libc::ENOENT)) => {}
             Err(errno) => return Err(errno),

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::queue::{Queue, Urgency};
 
-pub(crate) use reader::{Audit, Reader, start};
+pub(crate) use reader::{Audit, Reader, audit_is_on, start};
 
 /// What was refused, by the strongest of the rights that were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -33,6 +33,8 @@ struct Reading {
     /// The process that made the cell's domain.
     worker: i32,
     domain: Option<u64>,
+    /// Whether audit is on, by its own word or by a record.
+    on: bool,
     /// Events of which more may come, oldest first.
     open: VecDeque<Event>,
     denials: Denials,
@@ -59,21 +61,27 @@ const LAST_LOOKS: u32 = 64;
 const STACK_BYTES: usize = 128 << 10;
 
 impl Audit {
-    /// Listens, if audit is on and this process may read it.
+    /// Listens, if this process may, whether or not audit is on: it may be switched on later, and
+    /// to ask makes the kernel start a thread to answer, which costs more than to listen.
     ///
     /// # Errors
-    /// EPERM: it may not. ENOTCONN: audit is off, or its process numbers are of another pid
-    /// namespace than this process's. Others: this kernel has no audit.
+    /// EPERM: it may not. ENOTCONN: the process numbers of the records are of another pid namespace
+    /// than this process's. Others: this kernel has no audit.
     pub(crate) fn open() -> Result<Self, Errno> {
         let socket = sys::audit_records(SOCKET_BYTES)?;
         // SAFETY: socket(2) has just made this descriptor for us alone.
         let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-        if sys::audit_is_on()? && sys::is_first_pid_namespace() {
+        if sys::is_first_pid_namespace() {
             Ok(Self { socket })
         } else {
             Err(Errno(libc::ENOTCONN))
         }
     }
+}
+
+/// Whether the host's audit is on.
+pub(crate) fn audit_is_on() -> bool {
+    sys::audit_is_on().unwrap_or(false)
 }
 
 /// Starts reading for a cell with this worker.
@@ -90,6 +98,7 @@ pub(crate) fn start(audit: Audit, worker: i32, denials: Denials) -> Result<Reade
         over: Arc::clone(&over),
         worker,
         domain: None,
+        on: false,
         open: VecDeque::new(),
         denials,
     };
@@ -126,6 +135,8 @@ impl Reading {
     fn run(mut self) {
         // A reader that hears nothing is no danger to the tree, which does not need it.
         sys::block_signals().unwrap_or(());
+        // Asked here, where nobody waits for it: the kernel makes a thread to answer.
+        self.on = audit_is_on();
         loop {
             let (came, over) = self.wait(QUIET_NS);
             if came {
@@ -137,7 +148,11 @@ impl Reading {
                 break;
             }
         }
+        self.take();
         for _ in 0..LAST_LOOKS {
+            if !self.on {
+                break;
+            }
             let (came, _) = self.wait(LAST_QUIET_NS);
             if !came {
                 break;
@@ -184,6 +199,7 @@ impl Reading {
         loop {
             match sys::next_audit_record(self.audit.socket.as_raw_fd(), &mut buffer) {
                 Ok(Some((kind, text))) => {
+                    self.on = true;
                     if let Some(record) = Record::read(kind, text) {
                         self.hear(record);
                     }

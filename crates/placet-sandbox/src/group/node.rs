@@ -176,9 +176,11 @@ fn sweep(place: &Path) {
         return;
     };
     for group in groups.flatten() {
+        if !group.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
         let path = group.path();
-        let is_dir = group.file_type().is_ok_and(|kind| kind.is_dir());
-        let Some(dir) = File::open(&path).ok().filter(|_| is_dir) else {
+        let Ok(dir) = File::open(&path) else {
             continue;
         };
         if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok()

@@ -128,7 +128,10 @@ fn second_gate() -> Feature {
 
 fn landlock_denials() -> Feature {
     let why = "the host's audit is off, or cannot be read from here".to_owned();
-    let state = crate::denials::Audit::open().map(drop);
+    let readable = crate::denials::Audit::open().is_ok();
+    let state = (readable && crate::denials::audit_is_on())
+        .then_some(())
+        .ok_or(());
     let gives = "what Landlock refuses is told, with its path and process";
     let remedy = "auditctl -e 1: this makes every process of the host a little slower";
     feature(

@@ -44,12 +44,12 @@ fn audit_socket(groups: u32) -> Sys<c_int> {
 /// Whether audit is switched on.
 pub(crate) fn audit_is_on() -> Sys<bool> {
     let socket = audit_socket(0)?;
-    let on = ask_status(socket);
+    let on = ask(socket).and_then(|()| answer(socket));
     close(socket);
     on
 }
 
-fn ask_status(socket: c_int) -> Sys<bool> {
+fn ask(socket: c_int) -> Sys<()> {
     const REQUEST: u16 = 1;
     let mut question = [0u8; HEADER_BYTES];
     let fields: [(usize, &[u8]); 3] = [
@@ -64,9 +64,11 @@ fn ask_status(socket: c_int) -> Sys<bool> {
     }
     // SAFETY: question is a live message of the length that it states.
     let sent = unsafe { libc::send(socket, question.as_ptr().cast(), question.len(), 0) };
-    done(sent as libc::c_long)?;
+    done(sent as libc::c_long)
+}
+
+fn answer(socket: c_int) -> Sys<bool> {
     let mut answer = [0u8; 512];
-    // The kernel answers from a thread of its own.
     let mut waited = libc::pollfd {
         fd: socket,
         events: libc::POLLIN,
