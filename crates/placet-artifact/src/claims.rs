@@ -58,6 +58,9 @@ pub struct Claims {
     pub policy: PolicyRef,
     /// The profile that the scope is enforced with.
     pub profile: ProfileName,
+    /// Profiles that policy rerouted the execution to, in order.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub rerouted: BTreeSet<ProfileName>,
     /// The principal on whose behalf this happens.
     pub sub: PrincipalId,
     /// The execution at the root of the lineage; the execution itself where it has no parent.

@@ -501,6 +501,13 @@ impl Authority {
                 let activation = activate::prepare(&archive, &bundle, &operators, &self.bundles)?;
                 ReadyAct::Activate(Box::new(activation))
             }
+            Act::Changes(review) => {
+                if self.with_state(|state| state.execution(&review.exec).is_some()) {
+                    let error = format!("{} is authorized or runs", review.exec);
+                    return Err(ActError::new(DenialCode::Malformed, error));
+                }
+                ReadyAct::Changes(review)
+            }
             Act::Erase { index, reason } => {
                 if index >= self.reader.size() {
                     let error = format!("there is no record at index {index}");

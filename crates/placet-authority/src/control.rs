@@ -1,7 +1,8 @@
 //! Operators' acts.
 
-use placet_evidence::{PrincipalStatus, Selector};
-use placet_types::{DenialCode, Digest, Index, PrincipalId};
+use placet_evidence::{ChangesAct, PrincipalStatus, Selector};
+use placet_types::{DenialCode, Digest, ExecutionId, Index, PrincipalId};
+use serde::{Deserialize, Serialize};
 
 /// What an operator does. Each becomes a record; one that is refused is recorded as refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub enum Act {
         /// Digest of its manifest.
         bundle: Digest,
     },
+    /// Reviews what an execution changed in the copy of its write trees.
+    Changes(ChangesReview),
     /// Destroys the private payload of a record.
     Erase {
         /// Which record.
@@ -50,6 +53,24 @@ pub enum Act {
         /// Why.
         reason: String,
     },
+}
+
+/// What is done about the changes of an execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangesReview {
+    /// What.
+    pub act: ChangesAct,
+    /// Digest of the list of changes; absent when nothing was listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Digest>,
+    /// How many changes it is about.
+    pub count: u64,
+    /// The execution that made them.
+    pub exec: ExecutionId,
+    /// Digest of the list of only those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Digest>,
 }
 
 /// Why an act was not done. Nothing changed.

@@ -8,6 +8,7 @@
 //! bundles/             policy bundles that were ever activated, named by their digest
 //! secrets.sealed       the secrets of the domain, encrypted with keys/secrets.key
 //! digests/             digests of large programs; may be deleted at any time
+//! changes/             what executions changed in copies, until it is applied or discarded
 //! snapshots/           saved folds; may be deleted at any time
 //! node.sock, node.log  the node that serves this directory, while one runs
 //! ```
@@ -200,6 +201,12 @@ impl DomainDir {
     #[must_use]
     pub fn snapshots(&self) -> PathBuf {
         self.root.join("snapshots")
+    }
+
+    /// What executions changed in copies of their write trees.
+    #[must_use]
+    pub fn changes(&self) -> PathBuf {
+        self.root.join("changes")
     }
 
     /// Socket of the node that serves the directory.

@@ -10,8 +10,9 @@ use placet_artifact::Unsigned;
 use placet_artifact::jws::Algorithm;
 use placet_decision::{Decision, Input, Params, claims, decide};
 use placet_evidence::{
-    CheckedDenial, Connections, Ended, Erased, Facts, Grant, Halt, PolicyActivated,
-    PrincipalRecord, Record, Refused, Revoked, SecretRecord, Signal, Stage, Started,
+    ChangesReviewed, CheckedDenial, Connections, Ended, Erased, Facts, Grant, Halt,
+    PolicyActivated, PrincipalRecord, Record, Refused, Revoked, SecretRecord, Signal, Stage,
+    Started,
 };
 use placet_policy::Policy;
 use placet_state::{Execution, Phase, State};
@@ -326,6 +327,7 @@ impl Drafter {
             | ReadyAct::Halt(_)
             | ReadyAct::Resume(_)
             | ReadyAct::Principal(_)
+            | ReadyAct::Changes(_)
             | ReadyAct::Activate(_)
             | ReadyAct::Secret(..) => None,
         };
@@ -370,6 +372,15 @@ impl Drafter {
                     version,
                 })
             }
+            ReadyAct::Changes(review) => Record::Changes(ChangesReviewed {
+                act: review.act,
+                by,
+                changes: review.changes,
+                count: review.count,
+                exec: review.exec,
+                selection: review.selection,
+                time,
+            }),
             ReadyAct::Erase(index, reason) => Record::Erased(Erased {
                 by,
                 index,

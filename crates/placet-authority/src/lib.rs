@@ -36,6 +36,6 @@ pub mod submission;
 mod work;
 
 pub use authority::{Authority, OpenError, REASON_BYTES_MAX, Running};
-pub use control::{Act, ActError};
+pub use control::{Act, ActError, ChangesReview};
 pub use sequence::OnEnding;
 pub use submission::{Answer, Denied, EndReport, Permitted, SignalReport, Submission, Unavailable};

@@ -15,7 +15,7 @@ use placet_types::{
 };
 
 use crate::activate::Activation;
-use crate::control::ActError;
+use crate::control::{ActError, ChangesReview};
 use crate::submission::{Answer, ConnectionsReport, Denied, EndReport, SignalReport, Unavailable};
 
 /// Where an answer goes. The receiver may be gone; the record stands all the same.
@@ -85,6 +85,7 @@ pub(crate) enum ReadyAct {
     Erase(Index, String),
     /// What changed, and the version of the store that follows.
     Secret(SecretChange, u64),
+    Changes(ChangesReview),
 }
 
 /// A record that is on its way, and what happens once it is durable.

@@ -144,6 +144,7 @@ fn bytes_at_rest() {
         );
         started.expect("the log is written").expect("it starts");
         let usage = Usage {
+            changes: None,
             cpu_ms: 12,
             network: None,
             rss_kib_max: 30_000,

@@ -10,7 +10,7 @@ use placet_policy::{Effect, Evaluation, Policy, Profile, Request, Vars};
 use placet_state::{Execution, Principal, resource_digest};
 use placet_types::canonical::Json;
 use placet_types::{
-    DenialCode, ExecutionId, FixedScope, Millis, PrincipalId, ProcessParams, Seconds,
+    DenialCode, ExecutionId, FixedScope, Millis, PrincipalId, ProcessParams, ProfileName, Seconds,
 };
 
 use crate::holds::{credentials, enforceable, holds};
@@ -387,6 +387,7 @@ struct Granted<'a> {
     profile: &'a Profile,
     scope: FixedScope,
     lifetime: Seconds,
+    rerouted: Vec<ProfileName>,
 }
 
 fn resolve<'a>(
@@ -421,11 +422,12 @@ fn resolve<'a>(
         profile,
         scope,
         lifetime,
+        rerouted: evaluation.obligations.rerouted.clone(),
     })
 }
 
-/// The profiles whose scopes are intersected: those of the permits (else the bundle's default),
-/// then the one that was asked for, after which the result is named.
+/// The profiles whose scopes are intersected: those of the permits (else the bundle's default), those
+/// that they reroute to last, then the one that was asked for. The result is named after the last.
 fn profiles<'a>(
     input: &Input<'_>,
     policy: &'a Policy,
@@ -442,6 +444,8 @@ fn profiles<'a>(
     if names.is_empty() {
         names.push(policy.default_profile().clone());
     }
+    let rerouted = &evaluation.obligations.rerouted;
+    names.sort_by_key(|name| rerouted.contains(name));
     names.extend(
         input
             .intent
@@ -488,6 +492,7 @@ fn grant(
         not_after,
         not_before,
         profile: granted.profile.name().clone(),
+        rerouted: granted.rerouted.clone(),
         root: ancestry.root,
         scope: granted.scope.digest(),
         staleness_ms: granted.profile.staleness_ms(),

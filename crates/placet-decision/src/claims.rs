@@ -57,6 +57,7 @@ pub fn claims(
             determining: policy.determining.iter().cloned().collect(),
         },
         profile: grant.profile.clone(),
+        rerouted: grant.rerouted.iter().cloned().collect(),
         sub: principal,
         txn: grant.root,
         uses: 1,

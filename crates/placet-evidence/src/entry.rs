@@ -191,6 +191,7 @@ fn predicate_bytes(record: &Record) -> Result<Vec<u8>, EntryError> {
         Record::Halted(record) | Record::Resumed(record) => canonical::to_bytes(record),
         Record::Erased(record) => canonical::to_bytes(record),
         Record::Secret(record) => canonical::to_bytes(record),
+        Record::Changes(record) => canonical::to_bytes(record),
     };
     bytes.map_err(|error| EntryError::Predicate(error.to_string()))
 }
@@ -212,7 +213,8 @@ fn subject(record: &Record, predicate: &[u8]) -> Result<Subject, EntryError> {
         | Record::Halted(_)
         | Record::Resumed(_)
         | Record::Erased(_)
-        | Record::Secret(_) => None,
+        | Record::Secret(_)
+        | Record::Changes(_) => None,
     };
     let (name, digest) = about.map_or_else(
         || (record.kind().as_str().to_owned(), Digest::of(predicate)),
@@ -289,6 +291,7 @@ fn read_predicate(kind: KindName, text: &str) -> Result<Record, EntryError> {
         KindName::Resumed => serde_json::from_str(text).map(Record::Resumed),
         KindName::Erased => serde_json::from_str(text).map(Record::Erased),
         KindName::Secret => serde_json::from_str(text).map(Record::Secret),
+        KindName::Changes => serde_json::from_str(text).map(Record::Changes),
     };
     record.map_err(|error| EntryError::Predicate(error.to_string()))
 }

@@ -21,9 +21,9 @@ pub use connections::{CONNECTIONS_MAX, Connection, ConnectionOutcome, Connection
 pub use entry::{Entry, EntryError, Glance, Opened, PREDICATE_PREFIX};
 pub use facts::{Caller, Environment, Facts, History, Risk};
 pub use record::{
-    CheckedDenial, Decided, Ended, Erased, Exit, Genesis, Grant, Halt, Keys, KindName, Operators,
-    Outcome, PolicyActivated, PolicyRef, PrincipalRecord, PrincipalStatus, Record, Refused,
-    Revoked, RunEnd, Selector, Signal, Stage, Started,
+    ChangesAct, ChangesReviewed, CheckedDenial, Decided, Ended, Erased, Exit, Genesis, Grant, Halt,
+    Keys, KindName, Operators, Outcome, PolicyActivated, PolicyRef, PrincipalRecord,
+    PrincipalStatus, Record, Refused, Revoked, RunEnd, Selector, Signal, Stage, Started,
 };
 pub use secret::{SecretChange, SecretRecord};
-pub use usage::{NetworkUsage, Usage};
+pub use usage::{ChangeSummary, NetworkUsage, Usage};

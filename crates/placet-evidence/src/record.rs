@@ -49,6 +49,8 @@ pub enum Record {
     Erased(Erased),
     /// The store of secrets changed.
     Secret(SecretRecord),
+    /// Somebody reviewed what an execution changed in the copy of its write trees.
+    Changes(ChangesReviewed),
 }
 
 /// Name of a kind, as it stands in predicate types.
@@ -82,6 +84,8 @@ pub enum KindName {
     Erased,
     /// `secret`
     Secret,
+    /// `changes`
+    Changes,
 }
 
 /// The beginning of a domain: its name and the public keys by role.
@@ -231,6 +235,9 @@ pub struct Grant {
     pub not_before: Millis,
     /// Name of the profile that the scope comes from.
     pub profile: ProfileName,
+    /// Profiles that policy rerouted the execution to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rerouted: Vec<ProfileName>,
     /// The first ancestor, or the execution itself.
     pub root: ExecutionId,
     /// Digest of the canonical scope. The scope itself follows from bundle, intent and parent.
@@ -432,6 +439,52 @@ pub struct Erased {
     pub time: Millis,
 }
 
+/// Somebody reviewed what an execution changed in the copy of its write trees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangesReviewed {
+    /// What was done about them.
+    pub act: ChangesAct,
+    /// Who did it.
+    pub by: PrincipalId,
+    /// Digest of the list of changes, as in the record of the end; absent when nothing was listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Digest>,
+    /// How many changes it is about.
+    pub count: u64,
+    /// The execution that made them.
+    pub exec: ExecutionId,
+    /// Digest of the list of only those; that of the whole list where it is about all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Digest>,
+    /// When.
+    pub time: Millis,
+}
+
+/// What was done about changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangesAct {
+    /// They are about to be made in the trees themselves. Recorded before.
+    Applied,
+    /// Applying them failed after that, and they were brought back.
+    Undone,
+    /// They are about to be destroyed. Recorded before.
+    Discarded,
+}
+
+impl ChangesAct {
+    /// The word in records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Undone => "undone",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
 impl Record {
     /// Name of the kind.
     #[must_use]
@@ -451,6 +504,7 @@ impl Record {
             Self::Resumed(_) => KindName::Resumed,
             Self::Erased(_) => KindName::Erased,
             Self::Secret(_) => KindName::Secret,
+            Self::Changes(_) => KindName::Changes,
         }
     }
 
@@ -471,6 +525,7 @@ impl Record {
             Self::Halted(record) | Self::Resumed(record) => record.time,
             Self::Erased(record) => record.time,
             Self::Secret(record) => record.time,
+            Self::Changes(record) => record.time,
         }
     }
 
@@ -484,6 +539,7 @@ impl Record {
             Self::Signal(record) => Some(record.exec),
             Self::Connections(record) => Some(record.exec),
             Self::Ended(record) => Some(record.exec),
+            Self::Changes(record) => Some(record.exec),
             Self::Genesis(_)
             | Self::Principal(_)
             | Self::Policy(_)
@@ -498,7 +554,7 @@ impl Record {
 
 impl KindName {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Genesis,
         Self::Principal,
         Self::Policy,
@@ -513,6 +569,7 @@ impl KindName {
         Self::Resumed,
         Self::Erased,
         Self::Secret,
+        Self::Changes,
     ];
 
     /// The name.
@@ -533,6 +590,7 @@ impl KindName {
             Self::Resumed => "resumed",
             Self::Erased => "erased",
             Self::Secret => "secret",
+            Self::Changes => "changes",
         }
     }
 }

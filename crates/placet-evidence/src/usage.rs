@@ -1,5 +1,6 @@
 //! What an execution used, as its gateway saw it when it ended.
 
+use placet_types::{Digest, Writes};
 use serde::{Deserialize, Serialize};
 
 /// What an execution did on the network. Bytes are those of connections that ended before it did; of
@@ -19,10 +20,28 @@ pub struct NetworkUsage {
     pub sent_bytes: u64,
 }
 
+/// What an execution changed in the copy of its write trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeSummary {
+    /// Bytes of what was added and changed.
+    pub bytes: u64,
+    /// Number of changes.
+    pub count: u64,
+    /// Digest of the list of changes, which names the content of each. The list has a random part, so
+    /// the digest does not tell what can be guessed.
+    pub digest: Digest,
+    /// Whether the changes are kept, or only their list.
+    pub writes: Writes,
+}
+
 /// Resources that an execution used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Usage {
+    /// What it changed in the copy of its write trees, where it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<ChangeSummary>,
     /// Processor time in the kernel and outside of it, in milliseconds.
     pub cpu_ms: u64,
     /// What it did on the network, where its scope names any peer.

@@ -123,7 +123,8 @@ impl Graph {
             | Record::Resumed(_)
             | Record::Connections(_)
             | Record::Erased(_)
-            | Record::Secret(_) => {}
+            | Record::Secret(_)
+            | Record::Changes(_) => {}
         }
         self.last = Some(index);
         Ok(())

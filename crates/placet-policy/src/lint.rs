@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cedar_policy::{
     ActionConstraint, EntityUid, Policy as CedarPolicy, PrincipalConstraint, ResourceConstraint,
 };
-use placet_types::Millis;
+use placet_types::{Millis, Writes};
 
 use crate::bundle::Bundle;
 use crate::policy::{Mentions, Policy, Rule};
@@ -93,6 +93,16 @@ fn one_policy(rule: &Rule, cedar: &CedarPolicy, bundle: &Bundle) -> Vec<Problem>
             format!(
                 "`{id}` forbids by `context.verb`, which options before the word escape \
                  (`git -C x push`): look in `context.args` too"
+            ),
+        );
+    }
+    if let Some(profile) = rule.reroute.as_ref()
+        && *profile == bundle.about.default_profile
+    {
+        warn(
+            "reroute-to-default",
+            format!(
+                "`{id}` reroutes to `{profile}`, where permits that name no profile lead anyway"
             ),
         );
     }
@@ -187,6 +197,13 @@ fn profile_risks(profile: &crate::Profile) -> Vec<(&'static str, String)> {
     for name in profile.env().filter(|name| is_risky(name)) {
         let message = format!("passes on `{name}`, which can hold a secret or code");
         found.push(("risky-env", message));
+    }
+    if profile.writes() != Writes::Direct && !profile.writes_anything() {
+        let message = format!(
+            "`writes = \"{}\"` without any `write` tree: there is nothing to copy",
+            profile.writes().as_str()
+        );
+        found.push(("writes-nothing", message));
     }
     if profile.lifetime().get() > profile.limits().wall_secs {
         let message = "the lifetime is longer than limits.wall, which ends it first".to_owned();

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use placet_types::{
     AbsPath, Credentials, Denial, DenialCode, ExecCheck, Limits, Network, PathSet, PeerRule,
-    ProfileName, Scope, Seconds, Tier,
+    ProfileName, Scope, Seconds, Tier, Writes,
 };
 
 pub(crate) use read::read;
@@ -33,6 +33,7 @@ pub struct Profile {
     lease_secs: Seconds,
     staleness_secs: Seconds,
     tier: Tier,
+    writes: Writes,
 }
 
 /// What profiles are filled in with.
@@ -108,6 +109,17 @@ impl Profile {
         &self.limits
     }
 
+    /// Where what is written goes.
+    #[must_use]
+    pub fn writes(&self) -> Writes {
+        self.writes
+    }
+
+    /// Whether it names any write tree.
+    pub(crate) fn writes_anything(&self) -> bool {
+        !self.write.is_empty()
+    }
+
     /// Trees that are read as a whole although they hold everything.
     pub(crate) fn wide_reads(&self) -> impl Iterator<Item = &'static str> {
         self.read.iter().filter_map(|template| match template.base {
@@ -149,6 +161,7 @@ impl Profile {
             sockets: sockets?,
             tier: self.tier,
             write: fill(&self.write, vars)?,
+            writes: self.writes,
         }
         .normalized())
     }

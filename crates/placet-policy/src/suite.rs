@@ -50,6 +50,7 @@ struct Expected {
     effect: ExpectedEffect,
     policies: Option<BTreeSet<String>>,
     profiles: Option<BTreeSet<ProfileName>>,
+    rerouted: Option<BTreeSet<ProfileName>>,
     lifetime: Option<Seconds>,
 }
 
@@ -182,6 +183,16 @@ impl Expected {
         {
             return Some(format!(
                 "expected profiles {expected:?}, found {profiles:?}"
+            ));
+        }
+        let rerouted: BTreeSet<_> = found.obligations.rerouted.iter().cloned().collect();
+        if let Some(expected) = self
+            .rerouted
+            .as_ref()
+            .filter(|expected| **expected != rerouted)
+        {
+            return Some(format!(
+                "expected it rerouted to {expected:?}, found {rerouted:?}"
             ));
         }
         let lifetime = found.obligations.lifetime;

@@ -9,10 +9,10 @@ use std::time::Duration;
 use placet_egress::{Proxy, Reach, Sockets};
 use placet_enforce::Permit;
 use placet_sandbox::{
-    CellSpec, Egress, EgressRules, ExecGate, ExecRule, Limits, Network, OnRefusal, Others, OwnFile,
-    PROXY_PORT, Paths, Peers, Program as CellProgram, Resolved, WaitingCell,
+    CellSpec, Copied, Egress, EgressRules, ExecGate, ExecRule, Limits, Network, OnRefusal, Others,
+    OwnFile, PROXY_PORT, Paths, Peers, Program as CellProgram, Resolved, WaitingCell,
 };
-use placet_types::{AbsPath, ExecCheck, PathSet, PeerRule, ProcessParams, Scope};
+use placet_types::{AbsPath, ExecCheck, PathSet, PeerRule, ProcessParams, Scope, Writes};
 
 use crate::credentials;
 use crate::program::Program;
@@ -26,6 +26,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) params: &'a ProcessParams,
     /// The program that was measured.
     pub(crate) program: &'a Program,
+    /// The write trees that are changed as copies; absent where they are changed themselves.
+    pub(crate) copied: Option<Vec<Copied>>,
     /// Never visible inside: the domain directory, with keys and log.
     pub(crate) hidden: Vec<PathBuf>,
     /// What names lead to, once they were looked up.
@@ -39,6 +41,12 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
     let scope = permit.scope();
     let params = setting.params;
     let proxied = Reach::new(&scope.network).has_names();
+    // One way or the other: a scope that asks for copies never gives the trees themselves.
+    let (write, copied) = match setting.copied {
+        None if scope.writes == Writes::Direct => (present(&scope.write), Vec::new()),
+        None => (Vec::new(), Vec::new()),
+        Some(copied) => (Vec::new(), copied),
+    };
     CellSpec {
         program: CellProgram {
             path: PathBuf::from(setting.program.path.as_str()),
@@ -50,7 +58,8 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
         cwd: PathBuf::from(params.cwd.as_str()),
         paths: Paths {
             read: present(&scope.read),
-            write: present(&scope.write),
+            write,
+            copied,
             exec: present(&scope.exec),
             exec_in_writable: scope.exec_in_writable,
             hidden: setting.hidden,
@@ -203,7 +212,7 @@ fn limits(scope: &Scope) -> Limits {
 ///
 /// A tree that is reached through a symbolic link counts as what the link points to, and only when
 /// the scope names that too: whoever can plant a link must not widen the scope with it.
-fn present(paths: &PathSet) -> Vec<PathBuf> {
+pub(crate) fn present(paths: &PathSet) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = paths
         .iter()
         .filter_map(|path| {

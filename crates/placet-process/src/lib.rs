@@ -13,6 +13,7 @@
 pub mod attest;
 mod call;
 mod cell;
+pub mod changes;
 mod credentials;
 pub mod door;
 mod gate;
@@ -24,5 +25,5 @@ mod supervise;
 
 pub use call::{Call, CallError, Command};
 pub use program::{Program, ProgramError};
-pub use run::{Gateway, Outcome, RunError, pins};
+pub use run::{Gateway, Notice, Outcome, RunError, pins};
 pub use signals::end_by;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use placet_artifact::receipt::Receipt;
 use placet_artifact::verify::{PinError, Pins, Refusal};
+use placet_authority::blobs::Blobs;
 use placet_authority::clock::Clock;
 use placet_authority::dir::DomainDir;
 use placet_authority::node::wire::{
@@ -20,17 +21,23 @@ use placet_authority::node::{Connection, LinkError, StartError};
 use placet_egress::Proxy;
 use placet_enforce::{Call as AdmittedCall, Pep, Permit, Watch};
 use placet_evidence::{
-    CheckedDenial, Entry, Environment, Exit as RecordedExit, Record, RunEnd, Stage, Usage,
+    ChangeSummary, CheckedDenial, Entry, Environment, Exit as RecordedExit, Record, RunEnd, Stage,
+    Usage,
 };
 use placet_sandbox::{
     Cell, EndedBy, Exit, Resolved, RunningCell, SandboxError, Status, WaitingCell,
 };
 use placet_tlog::Policy as LogPolicy;
-use placet_types::{Denial, DenialCode, ExecutionId, Fixed, GatewayName, Index, SigningKey};
+use placet_types::canonical::{self, Bounds};
+use placet_types::{
+    Denial, DenialCode, ExecutionId, Fixed, GatewayName, Index, ProfileName, Scope, SigningKey,
+    Writes,
+};
 use zeroize::Zeroizing;
 
 use crate::call::{Call, CallError, Command, GATEWAY};
 use crate::cell::{self, Setting};
+use crate::changes::{Copies, Finished};
 use crate::credentials::{self, Unreadable};
 use crate::door;
 use crate::gate::{Keeper, Root};
@@ -52,6 +59,34 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     /// This program, for the door.
     pub program: PathBuf,
+    /// Tells whoever started the command what they would otherwise not see.
+    pub tell: Box<dyn Fn(&Notice<'_>)>,
+}
+
+/// What whoever started a command is told besides its outcome.
+#[derive(Clone, Copy, Debug)]
+pub enum Notice<'a> {
+    /// Before it starts: it does not run where it was meant to, or not on the trees themselves.
+    Elsewhere {
+        /// Which execution.
+        exec: ExecutionId,
+        /// Profiles that policy rerouted it to.
+        rerouted: &'a BTreeSet<ProfileName>,
+        /// Where writes go.
+        writes: Writes,
+    },
+    /// After its end: what it changed in the copy.
+    Changed {
+        /// Which execution.
+        exec: ExecutionId,
+        /// How much.
+        summary: ChangeSummary,
+    },
+    /// After its end: nothing is left of what it changed.
+    ChangesLost {
+        /// Why.
+        why: &'a str,
+    },
 }
 
 /// What became of a command.
@@ -104,6 +139,9 @@ pub enum RunError {
     /// The genesis record that the node shows does not fit the domain's public policy.
     #[error("the node's keys cannot be verified: {0}")]
     Keys(String),
+    /// The copy of the write trees that the scope asks for could not be made.
+    #[error("the write trees could not be copied: {0}")]
+    Copy(String),
     /// This machine did not build the cell.
     #[error("the scope could not be enforced: {0}")]
     Sandbox(#[from] SandboxError),
@@ -231,13 +269,16 @@ impl Gateway {
         let permit = &admitted.permit;
         let exec = permit.exec();
         let mut signals = Signals::take_over().map_err(RunError::Signals)?;
-        let (mut waiting, proxy) = match self.build(permit, call) {
+        let built = self
+            .copies(&mut link, permit)
+            .and_then(|copies| self.build_with(permit, call, copies));
+        let (mut waiting, proxy, copies) = match built {
             Ok(built) => built,
             Err(error) => {
                 // Authorized and never started: it lapses now rather than when its window ends.
                 let end = end_body(exec, RunEnd::Lapsed, Some(DenialCode::Unenforceable), None);
                 self.report(Some(link), end)?;
-                return Err(RunError::Sandbox(error));
+                return Err(error);
             }
         };
         let wanted = &permit.scope().credentials;
@@ -265,6 +306,15 @@ impl Gateway {
             }
             other => return Err(unexpected(other)),
         }
+        let claims = permit.claims();
+        let writes = permit.scope().writes;
+        if !claims.rerouted.is_empty() || writes != Writes::Direct {
+            (self.tell)(&Notice::Elsewhere {
+                exec,
+                rerouted: &claims.rerouted,
+                writes,
+            });
+        }
         let put = credentials::put(&mut waiting, wanted, secrets);
         let released = put.and_then(|()| release(waiting, permit));
         drop(unreadable);
@@ -275,7 +325,64 @@ impl Gateway {
                 return Err(RunError::Exec(error));
             }
         };
-        self.supervise(link, call, admitted, (&mut signals, proxy), &mut cell)
+        self.supervise(
+            link,
+            call,
+            admitted,
+            (&mut signals, proxy),
+            &mut cell,
+            copies,
+        )
+    }
+
+    /// The directories for copies of the write trees, where the scope asks for them.
+    fn copies(&self, link: &mut Connection, permit: &Permit) -> Result<Option<Copies>, RunError> {
+        let scope = permit.scope();
+        if scope.writes == Writes::Direct {
+            return Ok(None);
+        }
+        if let Some(parent) = permit.claims().parent
+            && self.writes_of(link, parent)? != Writes::Direct
+        {
+            return Err(RunError::Copy(
+                "its parent works on a copy, which only programs inside of that execution see; \
+                 start the program without `placet run`"
+                    .into(),
+            ));
+        }
+        let made = Copies::make(
+            &self.dir.changes(),
+            permit.exec(),
+            scope.writes,
+            &cell::present(&scope.write),
+            scope.limits.tmp_bytes,
+        );
+        made.map(Some)
+            .map_err(|error| RunError::Copy(error.to_string()))
+    }
+
+    /// Where the writes of a running execution go. One that nobody knows of might be a copy.
+    fn writes_of(&self, link: &mut Connection, exec: ExecutionId) -> Result<Writes, RunError> {
+        let Response::Executions(all) = link.ask(&Request::Executions)? else {
+            return Err(RunError::Link(LinkError::Unexpected));
+        };
+        let scope = all
+            .iter()
+            .find(|one| one.exec == exec)
+            .and_then(|one| Blobs::new(self.dir.blobs()).get(one.grant.scope).ok())
+            .and_then(|bytes| canonical::from_bytes::<Scope>(&bytes, Bounds::RECORD).ok());
+        Ok(scope.map_or(Writes::Discarded, |scope| scope.writes))
+    }
+
+    /// Builds the cell. Copies that it does not come to use go when they are dropped.
+    fn build_with(
+        &self,
+        permit: &Permit,
+        call: &Call,
+        copies: Option<Copies>,
+    ) -> Result<(WaitingCell, Option<Proxy>, Option<Copies>), RunError> {
+        let (waiting, proxy) = self.build(permit, call, copies.as_ref())?;
+        Ok((waiting, proxy, copies))
     }
 
     /// The cell, and what serves it where its scope names hosts.
@@ -283,6 +390,7 @@ impl Gateway {
         &self,
         permit: &Permit,
         call: &Call,
+        copies: Option<&Copies>,
     ) -> Result<(WaitingCell, Option<Proxy>), SandboxError> {
         let resolved = Resolved::default();
         let spec = cell::spec(
@@ -290,6 +398,7 @@ impl Gateway {
             Setting {
                 params: &call.params,
                 program: &call.program,
+                copied: copies.map(Copies::copied),
                 hidden: vec![self.dir.root().to_owned()],
                 resolved: resolved.clone(),
                 client: cell::client(&self.program),
@@ -311,6 +420,7 @@ impl Gateway {
         admitted: &Admitted,
         (signals, proxy): (&mut Signals, Option<Proxy>),
         cell: &mut RunningCell,
+        copies: Option<Copies>,
     ) -> Result<Outcome, RunError> {
         let permit = &admitted.permit;
         let exec = permit.exec();
@@ -332,6 +442,7 @@ impl Gateway {
             link: Some(link),
             relink: &|| self.relink(exec),
             signals,
+            copies: copies.as_ref(),
             keeper: Keeper::new(
                 self,
                 Root {
@@ -357,6 +468,7 @@ impl Gateway {
         let mut end = ended(exec, &exit, cause, wall);
         if let Some(usage) = &mut end.usage {
             usage.network = network;
+            usage.changes = self.list_changes(exec, copies);
         }
         self.report(link, end)?;
         drop(door);
@@ -367,6 +479,20 @@ impl Gateway {
                 exit: recorded_exit(exit.status),
             },
         })
+    }
+
+    /// The tree is gone, and what it changed can be listed.
+    fn list_changes(&self, exec: ExecutionId, copies: Option<Copies>) -> Option<ChangeSummary> {
+        match copies?.finish() {
+            Finished::Listed(summary) => {
+                (self.tell)(&Notice::Changed { exec, summary });
+                Some(summary)
+            }
+            Finished::Lost(why) => {
+                (self.tell)(&Notice::ChangesLost { why: &why });
+                None
+            }
+        }
     }
 
     fn relink(&self, exec: ExecutionId) -> Option<(Connection, Option<DenialCode>)> {
@@ -507,6 +633,7 @@ fn ended(exec: ExecutionId, exit: &Exit, cause: Option<DenialCode>, wall: Durati
     };
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let usage = Usage {
+        changes: None,
         cpu_ms: millis(exit.user.saturating_add(exit.system)),
         rss_kib_max: exit.max_rss_bytes / 1024,
         network: None,

@@ -11,6 +11,7 @@ use placet_sandbox::{EndedBy, Exit, RunningCell, SandboxError};
 use placet_types::{DenialCode, ExecutionId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::changes::Copies;
 use crate::gate::Keeper;
 use crate::signals::Signals;
 
@@ -28,6 +29,8 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) relink: &'a dyn Fn() -> Option<(Connection, Option<DenialCode>)>,
     pub(crate) signals: &'a mut Signals,
     pub(crate) keeper: Keeper<'a>,
+    /// The copies that it writes to, if it does.
+    pub(crate) copies: Option<&'a Copies>,
 }
 
 /// How a supervised cell ended.
@@ -69,6 +72,9 @@ impl Supervisor<'_> {
                 drop(cell.signal(signal));
             }
             self.hear(cell);
+            if self.copies.is_some_and(Copies::is_over) {
+                self.take(Event::Ending(DenialCode::Anomaly));
+            }
             if let Some(cause) = self.keeper.attend(cell, self.clock.monotonic()) {
                 self.take(Event::Ending(cause));
             }

@@ -43,6 +43,14 @@ pub enum SandboxError {
         /// The path that would vanish.
         granted: PathBuf,
     },
+    /// The cell cannot have its own copy of a tree.
+    #[error("{} cannot be changed as a copy: {why}", path.display())]
+    NotCopyable {
+        /// The tree.
+        path: PathBuf,
+        /// Why.
+        why: NotCopyable,
+    },
     /// The program is not in an executable path.
     #[error("program {} is in no executable path of the scope", .0.display())]
     ProgramOutsideExec(PathBuf),
@@ -138,6 +146,30 @@ pub enum NoControlGroup {
     },
 }
 
+/// Why a tree cannot be shown as a copy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotCopyable {
+    /// Only directories can.
+    #[error("it is a file, and only directories can; name the directory that it is in")]
+    NotDirectory,
+    /// An overlay does not show what is mounted in its lower layer.
+    #[error("{} is mounted in it; unmount it or name it as a tree of its own", .0.display())]
+    MountInside(PathBuf),
+    /// The cell treats a part of it differently.
+    #[error("{} lies in it and is not granted alike", .0.display())]
+    GrantInside(PathBuf),
+    /// Overlays keep what they know in extended attributes.
+    #[error(
+        "the directory for the changes takes no user attributes ({0}): put it on ext4, xfs, btrfs, or \
+         tmpfs of Linux 6.6 or later"
+    )]
+    NoAttributes(io::Error),
+    /// A path that overlayfs cannot be told.
+    #[error("the path of the directory for the changes has a backslash in it")]
+    BadPath,
+}
+
 fn at(path: Option<&PathBuf>) -> String {
     path.map_or_else(String::new, |path| format!(" ({})", path.display()))
 }
@@ -194,6 +226,9 @@ steps! {
     OpenTarget,
     /// Attaching the copied mounts.
     AttachMounts,
+    /// Mounting the overlay that is a cell's copy of a tree: the kernel has no overlayfs for user
+    /// namespaces (Linux 5.11), or not on these file systems.
+    MountOverlay,
     /// Bringing up the loopback interface.
     Loopback,
     /// Changing the root.

@@ -8,10 +8,11 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::copies::{self, Copy};
 use crate::credentials::{CREDENTIAL_BYTES_MAX, CREDENTIALS_PATH};
 use crate::error::SandboxError;
 use crate::landlock::Right;
-use crate::plan::{Bind, Mount};
+use crate::plan::{Bind, Mount, Overlay};
 use crate::spec::CLIENT_PATH;
 use crate::sys::Inode;
 
@@ -58,6 +59,8 @@ pub(crate) struct Own {
 pub(crate) struct Parts {
     pub(crate) grants: Vec<Grant>,
     pub(crate) own_files: Vec<Own>,
+    /// Of the writable grants, those that are shown as copies.
+    pub(crate) copies: Vec<Copy>,
     pub(crate) hidden: Vec<Found>,
     /// Device nodes: where on the host, and the name below `/dev` inside.
     pub(crate) devices: Vec<(Found, &'static str)>,
@@ -74,7 +77,7 @@ pub(crate) struct Parts {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
+pub(crate) enum Access {
     ReadOnly,
     Writable { exec: bool },
 }
@@ -90,6 +93,8 @@ struct Layout {
 /// Contradictions in the scope: a writable path that is executable, a hidden one that is granted.
 pub(crate) fn lay_out(parts: &Parts) -> Result<Vec<Mount>, SandboxError> {
     let binds = merge(&parts.grants)?;
+    let granted = binds.iter().map(|(path, (_, access))| (*path, *access));
+    copies::check_alike(&parts.copies, &parts.hidden, granted)?;
     let mut layout = Layout {
         mounts: Vec::new(),
         made: BTreeSet::new(),
@@ -97,7 +102,7 @@ pub(crate) fn lay_out(parts: &Parts) -> Result<Vec<Mount>, SandboxError> {
     layout.private(parts, &binds)?;
     layout.client(parts.client.as_ref(), &binds)?;
     layout.devices(&parts.devices)?;
-    layout.scope(&binds)?;
+    layout.scope(&binds, &parts.copies)?;
     layout.sockets(&parts.sockets, &binds)?;
     layout.root_links(&parts.root_links, &binds)?;
     layout.own_files(&parts.own_files, &binds)?;
@@ -224,7 +229,7 @@ impl Layout {
         Ok(())
     }
 
-    fn scope(&mut self, binds: &Binds<'_>) -> Result<(), SandboxError> {
+    fn scope(&mut self, binds: &Binds<'_>, copies: &[Copy]) -> Result<(), SandboxError> {
         for (path, (found, access)) in binds {
             let around = enclosing(binds, path);
             if around.is_some_and(|(_, outer)| outer == *access) {
@@ -235,7 +240,11 @@ impl Layout {
                 Access::Writable { exec: false } => NOSUID | NODEV | NOEXEC,
                 Access::Writable { exec: true } => NOSUID | NODEV,
             };
-            self.bind(found, path, around.map(|_| found.inode), attributes)?;
+            let covers = around.map(|_| found.inode);
+            match copies.iter().find(|copy| copy.found.path == **path) {
+                Some(copy) => self.overlay(copy, covers, attributes)?,
+                None => self.bind(found, path, covers, attributes)?,
+            }
         }
         Ok(())
     }
@@ -341,6 +350,29 @@ impl Layout {
             source: c_string(found.path.as_os_str().as_bytes(), "a path")?,
             inode: Some(found.inode),
             target: inside(target)?,
+            covers,
+            attributes,
+        }));
+        Ok(())
+    }
+
+    fn overlay(
+        &mut self,
+        copy: &Copy,
+        covers: Option<Inode>,
+        attributes: u64,
+    ) -> Result<(), SandboxError> {
+        let path = copy.found.path.as_path();
+        if covers.is_none() {
+            self.mount_point(path, true)?;
+        }
+        self.made.insert(path.to_path_buf());
+        self.mounts.push(Mount::Overlay(Overlay {
+            lower: c_string(path.as_os_str().as_bytes(), "a path")?,
+            inode: copy.found.inode,
+            upper: copy.upper.clone(),
+            work: copy.work.clone(),
+            target: inside(path)?,
             covers,
             attributes,
         }));

@@ -27,6 +27,7 @@ mod backstop;
 mod bpf;
 mod broker;
 mod cell;
+mod copies;
 mod credentials;
 mod denials;
 mod devices;
@@ -62,13 +63,13 @@ pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
 pub use credentials::{CREDENTIAL_BYTES_MAX, CREDENTIALS_PATH, CredentialSlots};
 pub use denials::{Denial, Denials, DeniedAccess};
 pub use elf::elf_interpreter;
-pub use error::{NoControlGroup, SandboxError, Step};
+pub use error::{NoControlGroup, NotCopyable, SandboxError, Step};
 pub use gate::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 pub use gate::{ImageDigest, ImageFile, OnRefusal, Refusal, Script};
 pub use probe::{Capabilities, Feature, State, probe};
 pub use spec::{
-    CLIENT_PATH, CellSpec, DNS_PORT, DOOR_PATH, FileIdentity, Limits, Network, OwnFile, PROXY_PORT,
-    Paths, Program,
+    CLIENT_PATH, CellSpec, Copied, DNS_PORT, DOOR_PATH, FileIdentity, Limits, Network, OwnFile,
+    PROXY_PORT, Paths, Program,
 };
 pub use tier::{Tier, Weakness};
 pub use tree::{Change, EndedBy, Exit, Status};

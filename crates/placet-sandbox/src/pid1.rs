@@ -8,7 +8,7 @@
 use std::ffi::{CStr, c_int, c_ulong};
 
 use crate::error::Step;
-use crate::plan::{Bind, Mount, Plan};
+use crate::plan::{Bind, Mount, Overlay, Plan};
 use crate::spec::{DNS_PORT, DOOR_PATH, PROXY_PORT};
 use crate::sys::{self, Errno, Forked};
 use crate::wire::{Failure, NO_INDEX, Order, Report};
@@ -225,6 +225,7 @@ fn make(mount: &Mount, index: usize) -> Setup<()> {
             data,
         } => sys::mount(kind, target, *flags, data).at_index(Step::MountPrivate, index),
         Mount::Bind(bind) => attach(bind, index),
+        Mount::Overlay(overlay) => attach_overlay(overlay, index),
     }
 }
 
@@ -237,6 +238,21 @@ fn attach(bind: &Bind, index: usize) -> Setup<()> {
     sys::move_mount(tree, target).at_index(Step::AttachMounts, index)?;
     sys::close(source);
     sys::close(tree);
+    sys::close(target);
+    Ok(())
+}
+
+/// The lower layer is named by the working directory, so that it is the very directory that was checked.
+fn attach_overlay(overlay: &Overlay, index: usize) -> Setup<()> {
+    let lower = open_checked(&overlay.lower, Some(overlay.inode), Step::OpenSource, index)?;
+    let target = open_checked(&overlay.target, overlay.covers, Step::OpenTarget, index)?;
+    sys::change_dir_to(lower).at_index(Step::MountOverlay, index)?;
+    let mount = sys::mount_overlay(&overlay.upper, &overlay.work, overlay.attributes)
+        .at_index(Step::MountOverlay, index)?;
+    sys::change_dir(NEW_ROOT).at(Step::NewRoot)?;
+    sys::move_mount(mount, target).at_index(Step::AttachMounts, index)?;
+    sys::close(lower);
+    sys::close(mount);
     sys::close(target);
     Ok(())
 }

@@ -63,6 +63,8 @@ pub(crate) struct WorkerPlan {
     pub(crate) brokered: bool,
     pub(crate) program: CString,
     pub(crate) identity: FileIdentity,
+    /// Whether the program stands in a copied tree, where it shows another device.
+    pub(crate) in_copy: bool,
     /// A script is executed by path, since its interpreter has to find it again.
     pub(crate) is_script: bool,
     pub(crate) argv: StringArray,
@@ -100,6 +102,22 @@ pub(crate) enum Mount {
         data: CString,
     },
     Bind(Bind),
+    Overlay(Overlay),
+}
+
+/// An overlay of one directory of the host, attached at `target`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Overlay {
+    /// The tree, on the host.
+    pub(crate) lower: CString,
+    /// What it was when the cell was prepared.
+    pub(crate) inode: Inode,
+    pub(crate) upper: CString,
+    pub(crate) work: CString,
+    pub(crate) target: CString,
+    /// As for [`Bind::covers`].
+    pub(crate) covers: Option<Inode>,
+    pub(crate) attributes: u64,
 }
 
 /// A recursive copy of the mounts at `source`, attached at `target`.
@@ -124,6 +142,7 @@ impl Mount {
             | Self::Symlink { path, .. } => path,
             Self::Private { target, .. } => target,
             Self::Bind(bind) => &bind.target,
+            Self::Overlay(overlay) => &overlay.target,
         }
     }
 }

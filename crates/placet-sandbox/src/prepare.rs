@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Stat};
 
 use crate::broker::Egress;
+use crate::copies::{self, Copy};
 use crate::credentials::{self, Variables};
 use crate::error::{NoControlGroup, SandboxError};
 use crate::gate::{ExecRule, Known};
@@ -29,13 +30,16 @@ const OWN_BYTES_MAX: usize = 4096;
 /// Checks the spec and computes the plan. `told_denials`: somebody reads what Landlock refuses.
 pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxError> {
     let abi = landlock_abi()?;
-    let grants = grants(spec)?;
+    let copies = copies::find_all(&spec.paths.copied)?;
+    let grants = grants(spec, &copies)?;
+    let in_copy = is_in_copy(&copies, &spec.program.path);
     let program = check_program(&spec.program, &grants)?;
     let devices = devices::devices()?;
     let ruleset = landlock::ruleset(abi, spec.network == Network::Loopback);
     let client = spec.client.as_deref().map(find_client).transpose()?;
     let known = Known {
         program: spec.program.identity,
+        in_copy,
         client: client.as_ref().map(|client| client.inode),
     };
     let files = &spec.credentials.files;
@@ -52,7 +56,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         client: client.as_ref(),
         files: &own_files,
     };
-    let rules = rules(&ruleset, &grants, &own)?;
+    let rules = rules(&ruleset, &grants, &copies, &own)?;
     let parts = Parts {
         hidden: hidden(&spec.paths.hidden)?,
         root_links: devices::root_links()?,
@@ -63,6 +67,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         sockets: sockets(&spec.egress)?,
         grants,
         own_files,
+        copies,
         devices,
     };
     check_absolute(&spec.cwd)?;
@@ -111,6 +116,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
             is_script: program.is_script,
             program: program.path,
             identity: spec.program.identity,
+            in_copy,
             argv: argv(&spec.program.argv)?,
             env,
         },
@@ -130,7 +136,7 @@ fn id_map(id: u32) -> Vec<u8> {
     format!("{id} {id} 1").into_bytes()
 }
 
-fn grants(spec: &CellSpec) -> Result<Vec<Grant>, SandboxError> {
+fn grants(spec: &CellSpec, copies: &[Copy]) -> Result<Vec<Grant>, SandboxError> {
     let paths = &spec.paths;
     let write = if paths.exec_in_writable {
         Right::WriteAndExecute
@@ -152,6 +158,13 @@ fn grants(spec: &CellSpec) -> Result<Vec<Grant>, SandboxError> {
             });
         }
     }
+    for copy in copies {
+        check_not_reserved(&copy.found.path)?;
+        grants.push(Grant {
+            found: copy.found.clone(),
+            right: write,
+        });
+    }
     Ok(grants)
 }
 
@@ -164,6 +177,10 @@ fn executable(parts: &Parts) -> Vec<PathBuf> {
         .map(|grant| grant.found.path.clone())
         .chain(client)
         .collect()
+}
+
+fn is_in_copy(copies: &[Copy], path: &Path) -> bool {
+    copies.iter().any(|copy| path.starts_with(&copy.found.path))
 }
 
 /// Where only the cell's processes can make a socket, pid 1 with its door included.
@@ -388,6 +405,7 @@ struct Ours<'a> {
 fn rules(
     ruleset: &sys::LandlockRuleset,
     grants: &[Grant],
+    copies: &[Copy],
     ours: &Ours<'_>,
 ) -> Result<Vec<landlock::Rule>, SandboxError> {
     let mut rules = Vec::new();
@@ -395,7 +413,9 @@ fn rules(
         let path = c_string(found.path.as_os_str().as_bytes(), "a path")?;
         let rule = landlock::Rule::new(ruleset, path, *right, found.is_dir);
         let replaced = ours.files.iter().any(|own| own.path == found.path);
-        rules.push(if replaced {
+        // A copy shows inodes of its own. What lies in it is granted as it is, so nothing depends on
+        // which part this is.
+        rules.push(if replaced || is_in_copy(copies, &found.path) {
             rule
         } else {
             rule.pinned(found.inode)

@@ -131,6 +131,16 @@ impl FileIdentity {
         }
     }
 
+    /// Whether this is the same state of a file that an overlay shows under a device number of its
+    /// own.
+    pub(crate) fn is_shown_as(&self, other: &Self) -> bool {
+        *other
+            == Self {
+                dev: other.dev,
+                ..*self
+            }
+    }
+
     pub(crate) fn of_stat(stat: &libc::stat) -> Self {
         Self {
             dev: stat.st_dev,
@@ -158,6 +168,8 @@ pub struct Paths {
     pub read: Vec<PathBuf>,
     /// Readable and writable, and without execution unless `exec_in_writable`.
     pub write: Vec<PathBuf>,
+    /// As `write`, except that changes go elsewhere and the trees stay as they are.
+    pub copied: Vec<Copied>,
     /// Readable, and programs here may be started.
     pub exec: Vec<PathBuf>,
     /// Lets programs that were written inside the cell run. Build tools and test runners need it;
@@ -169,6 +181,19 @@ pub struct Paths {
     pub hidden: Vec<PathBuf>,
     /// Size of each of the private file systems `/tmp`, `/dev/shm` and `/run`, in bytes.
     pub tmp_bytes_max: u64,
+}
+
+/// A directory that a cell sees and changes as a copy: an overlay whose lower layer it is. Nothing
+/// else that the cell treats differently may lie in it, and no other file system be mounted there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// The tree.
+    pub tree: PathBuf,
+    /// An empty directory that takes the changes, in the form of overlayfs with `userxattr`. It must
+    /// not be visible inside.
+    pub upper: PathBuf,
+    /// An empty directory of the same file system, for overlayfs itself.
+    pub work: PathBuf,
 }
 
 /// What network there is. In either case the cell has its own, empty network namespace.

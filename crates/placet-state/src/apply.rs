@@ -142,9 +142,11 @@ impl State {
             Record::Signal(record) if record.ends => {
                 Ok(self.end_where(record.code, |id, _| *id == record.exec))
             }
-            Record::Refused(_) | Record::Signal(_) | Record::Connections(_) | Record::Erased(_) => {
-                Ok(Changes::default())
-            }
+            Record::Refused(_)
+            | Record::Signal(_)
+            | Record::Connections(_)
+            | Record::Erased(_)
+            | Record::Changes(_) => Ok(Changes::default()),
         }
     }
 

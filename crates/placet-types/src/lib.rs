@@ -34,6 +34,6 @@ pub use intent::{Asked, Intent, ProcessParams, ResourceRef};
 pub use key::{KeyId, PublicKey, Signature, SigningKey};
 pub use path::{AbsPath, PathSet};
 pub use peer::{AddressRule, HostName, NameRule, PeerRule};
-pub use scope::{ExecCheck, Limits, Network, Scope};
+pub use scope::{ExecCheck, Limits, Network, Scope, Writes};
 pub use tier::{Tier, Weakness};
 pub use time::{Millis, Seconds};

@@ -42,6 +42,45 @@ pub struct Scope {
     pub tier: Tier,
     /// Trees that may be written.
     pub write: PathSet,
+    /// Where what is written goes.
+    #[serde(default, skip_serializing_if = "Writes::is_direct")]
+    pub writes: Writes,
+}
+
+/// Where that goes which an execution writes into its write trees. In order, each stricter than the one
+/// before.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Writes {
+    /// Into the trees themselves.
+    #[default]
+    Direct,
+    /// Into a copy; the differences are kept for somebody to look at and apply.
+    Kept,
+    /// Into a copy that is gone afterwards; only the list of differences is recorded.
+    Discarded,
+}
+
+impl Writes {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands out references"
+    )]
+    fn is_direct(&self) -> bool {
+        *self == Self::Direct
+    }
+
+    /// The word that profiles and records use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Kept => "kept",
+            Self::Discarded => "discarded",
+        }
+    }
 }
 
 /// What stands before each program that an execution starts.
@@ -169,6 +208,8 @@ pub enum Excess {
     ExecCheck,
     /// Starting programs from writable trees.
     ExecInWritable,
+    /// Changing the real trees, or keeping the differences.
+    Writes,
     /// An environment variable that may not be passed on.
     Env(String),
     /// Network peers that may not be reached.
@@ -206,6 +247,7 @@ impl Scope {
             sockets: self.sockets.intersection(&other.sockets).cloned().collect(),
             tier: self.tier.max(other.tier),
             write: self.write.intersect(&other.write),
+            writes: self.writes.max(other.writes),
         }
     }
 
@@ -223,6 +265,7 @@ impl Scope {
             .or_else(|| {
                 (self.exec_in_writable && !outer.exec_in_writable).then_some(Excess::ExecInWritable)
             })
+            .or_else(|| (self.writes < outer.writes).then_some(Excess::Writes))
             .or_else(|| {
                 self.env
                     .difference(&outer.env)
@@ -383,7 +426,9 @@ mod tests {
         let check = prop_oneof![Just(ExecCheck::Image), Just(ExecCheck::Decide)];
         let exec = (paths(), check, any::<bool>());
         let tier = prop::sample::select(Tier::ALL.to_vec());
-        (env, exec, limits(), network(), paths(), tier, paths()).prop_map(
+        let writes = prop::sample::select(vec![Writes::Direct, Writes::Kept, Writes::Discarded]);
+        let written = (paths(), writes);
+        (env, exec, limits(), network(), paths(), tier, written).prop_map(
             |(
                 (credentials, env, sockets),
                 (exec, exec_check, exec_in_writable),
@@ -391,7 +436,7 @@ mod tests {
                 network,
                 read,
                 tier,
-                write,
+                (write, writes),
             )| {
                 Scope {
                     credentials,
@@ -405,6 +450,7 @@ mod tests {
                     sockets,
                     tier,
                     write,
+                    writes,
                 }
                 .normalized()
             },

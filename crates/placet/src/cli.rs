@@ -72,6 +72,14 @@ Selectors:
     Halt(Reason),
     /// Let a halted domain continue
     Resume(Reason),
+    /// Review what executions changed in copies of their write trees
+    #[command(
+        subcommand,
+        after_help = "\
+A profile with `writes = \"kept\"` lets an execution work on a copy. What it changed there waits here
+until somebody applies or discards it. Applying refuses what does not fit any more, as a whole."
+    )]
+    Changes(Changes),
     /// Principals: who may act
     #[command(subcommand)]
     Principal(Principal),
@@ -203,6 +211,40 @@ pub(crate) struct Reason {
     /// Why; public
     #[arg(long, value_name = "TEXT", default_value = "by an operator")]
     pub(crate) reason: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Changes {
+    /// List what is kept, and dry runs
+    List,
+    /// Show what an execution changed
+    Show {
+        /// The execution (or the beginning of its id)
+        exec: String,
+        /// Only how many lines each file gains and loses
+        #[arg(long, conflicts_with = "name_only")]
+        stat: bool,
+        /// Only the paths
+        #[arg(long)]
+        name_only: bool,
+    },
+    /// Make the changes in the trees themselves: all that are chosen, or none
+    Apply {
+        /// The execution (or the beginning of its id)
+        exec: String,
+        /// Only these paths and what is below them, as `show` prints them (default: everything)
+        #[arg(value_name = "PATH")]
+        paths: Vec<std::ffi::OsString>,
+    },
+    /// Destroy what is kept
+    Discard {
+        /// The execution (or the beginning of its id)
+        #[arg(required_unless_present = "expired")]
+        exec: Option<String>,
+        /// Everything that has been kept past its time
+        #[arg(long, conflicts_with = "exec")]
+        expired: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod changes;
 mod decide;
 mod demo;
 mod doctor;
@@ -35,6 +36,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &Out) -> Result<Status, Failure> {
         Command::Revoke(args) => revoke::revoke(global, args, out),
         Command::Halt(args) => halt::halt(global, args, out),
         Command::Resume(args) => halt::resume(global, args, out),
+        Command::Changes(command) => changes::changes(global, command, out),
         Command::Principal(command) => principal::principal(global, command, out),
         Command::Secret(command) => secret::secret(global, command, out),
         Command::Policy(command) => policy::policy(global, command, out),

@@ -174,6 +174,24 @@ pub(crate) fn words(record: &Record) -> Words {
             };
             words(&it.by, what, DIM)
         }
+        Record::Changes(it) => words(
+            &it.by,
+            format!(
+                "{} {} of {}",
+                it.act.as_str(),
+                many(it.count, "change"),
+                it.exec
+            ),
+            WARN,
+        ),
+    }
+}
+
+/// A number and what is counted.
+pub(crate) fn many(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
     }
 }
 
@@ -236,7 +254,11 @@ fn ended(it: &Ended) -> Words {
     let took = it
         .usage
         .map(|usage| format!(", {}", duration(usage.wall_ms)));
-    let details: String = [cause, exit, took].into_iter().flatten().collect();
+    let changed = it.usage.and_then(|usage| usage.changes).map(|changes| {
+        let what = many(changes.count, "change");
+        format!(", {what} in a copy, {}", changes.writes.as_str())
+    });
+    let details: String = [cause, exit, took, changed].into_iter().flatten().collect();
     Words {
         who: String::new(),
         what: format!("{word}{details}"),
@@ -271,6 +293,7 @@ pub(crate) fn predicate(record: &Record) -> serde_json::Result<Value> {
         Record::Halted(it) | Record::Resumed(it) => serde_json::to_value(it),
         Record::Erased(it) => serde_json::to_value(it),
         Record::Secret(it) => serde_json::to_value(it),
+        Record::Changes(it) => serde_json::to_value(it),
     }
 }
 

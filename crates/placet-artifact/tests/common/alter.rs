@@ -12,7 +12,7 @@ use placet_artifact::claims::{Actor, ArtifactId, NumericDate, Thumbprint};
 use placet_artifact::verify::Step;
 use placet_types::{
     ActionName, Commitment, DenialCode, Digest, DomainName, ExecCheck, ExecutionId, GatewayName,
-    PrincipalId, ProfileName, Scope,
+    PrincipalId, ProfileName, Scope, Writes,
 };
 
 use super::{ATTACKER_SEED, key, paths, salt};
@@ -155,6 +155,9 @@ fn granted_by_the_domain() -> Vec<Alteration> {
         granted("profile", |c| {
             c.profile = ProfileName::parse("wide").unwrap()
         }),
+        granted("rerouted", |c| {
+            c.rerouted.insert(ProfileName::parse("wide").unwrap());
+        }),
     ]
 }
 
@@ -174,6 +177,7 @@ fn granted_scope() -> Vec<Alteration> {
         granted("scope.write", |c| {
             scope(c, |s| (s.read, s.write) = (paths(&["/"]), paths(&["/"])));
         }),
+        granted("scope.writes", |c| scope(c, |s| s.writes = Writes::Kept)),
         granted("scope.limits.cpu_secs", |c| {
             scope(c, |s| s.limits.cpu_secs += 1)
         }),

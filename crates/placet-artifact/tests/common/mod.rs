@@ -32,7 +32,7 @@ use placet_types::canonical::Json;
 use placet_types::{
     AbsPath, ActionName, Asked, Commitment, Digest, DomainName, ExecCheck, ExecutionId, FixedScope,
     GatewayName, Intent, Limits, Millis, Network, PathSet, PrincipalId, ProfileName, ResourceRef,
-    Salt, Scope, Seconds, SigningKey, Tier,
+    Salt, Scope, Seconds, SigningKey, Tier, Writes,
 };
 use zeroize::Zeroizing;
 
@@ -95,6 +95,7 @@ pub(crate) fn scope() -> Scope {
         env: BTreeSet::from(["LANG".to_owned()]),
         exec: paths(&["/usr/bin"]),
         exec_check: ExecCheck::default(),
+        writes: Writes::default(),
         exec_in_writable: false,
         limits: Limits {
             cpu_secs: 60,
@@ -171,6 +172,7 @@ pub(crate) fn claims() -> Claims {
             determining: BTreeSet::from(["allow-git".to_owned()]),
         },
         profile: ProfileName::parse("workspace").unwrap(),
+        rerouted: BTreeSet::new(),
         sub: intent.principal.clone(),
         txn: exec,
         uses: 1,

@@ -36,6 +36,7 @@ pub(super) fn act(body: ActBody) -> Act {
             archive: archive.into_bytes(),
             bundle,
         },
+        ActBody::Changes(review) => Act::Changes(review),
         ActBody::Erase { index, reason } => Act::Erase { index, reason },
     }
 }

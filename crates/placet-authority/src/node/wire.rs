@@ -22,6 +22,7 @@ use placet_types::{
 use placet_secrets::Secret;
 use zeroize::Zeroizing;
 
+use crate::control::ChangesReview;
 use crate::preview::Preview;
 
 /// Version of this protocol. A client and a node of different versions do not talk.
@@ -197,6 +198,8 @@ pub enum ActBody {
         /// Digest of its manifest.
         bundle: Digest,
     },
+    /// Reviews what an execution changed in a copy.
+    Changes(ChangesReview),
     /// Destroys a private payload.
     Erase {
         /// Of which record.

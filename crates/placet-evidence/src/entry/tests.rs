@@ -51,6 +51,7 @@ fn decided() -> Decided {
         not_after: Millis::new(9000),
         not_before: Millis::new(1000),
         profile: ProfileName::parse("agent").unwrap(),
+        rerouted: Vec::new(),
         root: exec,
         scope: Digest::of(b"scope"),
         staleness_ms: 5000,
@@ -173,6 +174,12 @@ fn every_kind() -> Vec<Record> {
             outcome: RunEnd::Terminated,
             time,
             usage: Some(Usage {
+                changes: Some(ChangeSummary {
+                    bytes: 4,
+                    count: 1,
+                    digest: Digest::of(b"list"),
+                    writes: placet_types::Writes::Kept,
+                }),
                 cpu_ms: 1,
                 network: None,
                 rss_kib_max: 2,
@@ -191,6 +198,15 @@ fn every_kind() -> Vec<Record> {
             by: principal(),
             index: Index::new(3),
             reason: "r".into(),
+            time,
+        }),
+        Record::Changes(ChangesReviewed {
+            act: ChangesAct::Applied,
+            by: principal(),
+            changes: Some(Digest::of(b"list")),
+            count: 2,
+            exec,
+            selection: Some(Digest::of(b"part")),
             time,
         }),
     ]

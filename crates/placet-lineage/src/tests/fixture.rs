@@ -95,6 +95,7 @@ impl Log {
             not_after: Millis::new(self.now.get() + 60_000),
             not_before: self.now,
             profile: ProfileName::parse("agent").unwrap(),
+            rerouted: Vec::new(),
             root: above.map_or(exec(number), |above| above.grant.root),
             scope: Digest::of(b"scope"),
             staleness_ms: 5_000,
@@ -191,6 +192,7 @@ impl Log {
             outcome,
             time: self.now,
             usage: exit.map(|_| Usage {
+                changes: None,
                 cpu_ms: 40,
                 network: None,
                 rss_kib_max: 2_048,

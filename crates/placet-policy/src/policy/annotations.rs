@@ -19,6 +19,8 @@ pub struct Rule {
     pub description: Option<String>,
     /// `@profile`: the profile that its permits are carried out with.
     pub profile: Option<ProfileName>,
+    /// `@reroute`: the profile that its permits are carried out with instead of where they were meant to.
+    pub reroute: Option<ProfileName>,
     /// `@lifetime`: how long its permits last at most.
     pub lifetime: Option<Seconds>,
     /// `@severity`: how grave a denial by it is: `low`, `medium`, `high` or `critical`.
@@ -36,6 +38,8 @@ pub struct Obligations {
     /// stands for the default one. The scope granted lies within every one of them. Empty only
     /// where nothing was permitted.
     pub profiles: Vec<ProfileName>,
+    /// Those of them that a determining permit reroutes to: the caller is told.
+    pub rerouted: Vec<ProfileName>,
     /// The shortest lifetime that a determining permit names.
     pub lifetime: Option<Seconds>,
 }
@@ -53,6 +57,7 @@ impl Rule {
             permits: effect == CedarEffect::Permit,
             description: None,
             profile: None,
+            reroute: None,
             lifetime: None,
             severity: None,
             file: file.to_owned(),
@@ -61,6 +66,12 @@ impl Rule {
         let mut problems: Vec<String> = annotations
             .filter_map(|(key, value)| rule.take(key, value).err())
             .collect();
+        if rule.profile.is_some() && rule.reroute.is_some() {
+            problems.push(
+                "@reroute names the profile: @profile beside it would never be granted alone"
+                    .into(),
+            );
+        }
         problems.sort();
         if rule.id.is_empty() && problems.is_empty() {
             problems.push("the policy has no @id(\"…\"): decisions could not cite it".into());
@@ -81,6 +92,11 @@ impl Rule {
                 let profile = ProfileName::parse(value).map_err(|error| error.to_string())?;
                 self.profile = Some(profile);
             }
+            "reroute" => {
+                self.only_on_permits(key)?;
+                let profile = ProfileName::parse(value).map_err(|error| error.to_string())?;
+                self.reroute = Some(profile);
+            }
             "lifetime" => {
                 self.only_on_permits(key)?;
                 let secs = parse_duration(value)
@@ -93,16 +109,21 @@ impl Rule {
                 }
                 self.severity = Some(value.to_owned());
             }
-            "approvals" | "reroute" => {
+            "approvals" => {
                 return Err(format!("@{key} is not enforceable by this version"));
             }
             _ => {
                 return Err(format!(
-                    "@{key} is unknown: @id, @description, @profile, @lifetime and @severity are known"
+                    "@{key} is unknown: @id, @description, @profile, @reroute, @lifetime and @severity are known"
                 ));
             }
         }
         Ok(())
+    }
+
+    /// The profile that it names, either way.
+    pub(super) fn granted_profile(&self) -> Option<&ProfileName> {
+        self.reroute.as_ref().or(self.profile.as_ref())
     }
 
     fn only_on_permits(&self, key: &str) -> Result<(), String> {

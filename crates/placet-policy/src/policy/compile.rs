@@ -324,10 +324,10 @@ fn unknown_profiles(bundle: &Bundle, sources: &Sources) -> Vec<Problem> {
     rules
         .filter_map(|rule| {
             let profile = rule
-                .profile
-                .as_ref()
+                .granted_profile()
                 .filter(|name| !bundle.profiles.contains_key(*name))?;
-            let message = format!("@profile(\"{profile}\"): there is no profiles/{profile}.toml");
+            let key = rule.reroute.as_ref().map_or("profile", |_| "reroute");
+            let message = format!("@{key}(\"{profile}\"): there is no profiles/{profile}.toml");
             Some(Problem::error(&rule.file, "unknown-profile", message).at(rule.line))
         })
         .collect()

@@ -244,10 +244,12 @@ impl Policy {
     fn obligations(&self, determining: &[String]) -> Obligations {
         let rules = || determining.iter().filter_map(|id| self.rules.get(id));
         let profiles: BTreeSet<_> = rules()
-            .map(|rule| rule.profile.as_ref().unwrap_or(&self.default_profile))
+            .map(|rule| rule.granted_profile().unwrap_or(&self.default_profile))
             .collect();
+        let rerouted: BTreeSet<_> = rules().filter_map(|rule| rule.reroute.clone()).collect();
         Obligations {
             profiles: profiles.into_iter().cloned().collect(),
+            rerouted: rerouted.into_iter().collect(),
             lifetime: rules().filter_map(|rule| rule.lifetime).min(),
         }
     }

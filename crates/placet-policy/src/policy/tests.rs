@@ -72,7 +72,11 @@ fn every_policy_has_an_id_of_its_own() {
 fn annotations_that_nobody_carries_out_are_refused() {
     for (annotation, word) in [
         ("@approvals(\"2\")", "not enforceable by this version"),
-        ("@reroute(\"x\")", "not enforceable by this version"),
+        ("@reroute(\"x\")", "there is no profiles/x.toml"),
+        (
+            "@profile(\"p\") @reroute(\"p\")",
+            "@reroute names the profile",
+        ),
         ("@obligation(\"x\")", "@obligation is unknown"),
         ("@lifetime(\"300\")", "write 30s"),
         ("@profile(\"nowhere\")", "there is no profiles/nowhere.toml"),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use placet_types::{
     AbsPath, Credential, CredentialForm, CredentialPath, Credentials, ExecCheck, Limits, PeerRule,
-    ProfileName, Seconds, SecretName, Tier, VariableName,
+    ProfileName, Seconds, SecretName, Tier, VariableName, Writes,
 };
 use serde::Deserialize;
 
@@ -43,6 +43,8 @@ struct FileProfile {
     lease: FileLease,
     #[serde(default)]
     tier: Tier,
+    #[serde(default)]
+    writes: Writes,
 }
 
 #[derive(Debug, Deserialize)]
@@ -128,6 +130,7 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
         lease_secs: Seconds::new(parsed.lease.interval.0),
         staleness_secs: Seconds::new(parsed.lease.staleness.0),
         tier: parsed.tier,
+        writes: parsed.writes,
     })
 }
 

@@ -52,6 +52,7 @@ struct FileCase {
     expect: Option<String>,
     policies: Option<Vec<String>>,
     profiles: Option<Vec<ProfileName>>,
+    rerouted: Option<Vec<ProfileName>>,
     lifetime: Option<Duration>,
 }
 
@@ -148,6 +149,7 @@ impl FileCase {
             risk: self.risk.or(d.risk),
             policies: self.policies.or(d.policies.filter(|_| same_answer)),
             profiles: self.profiles.or(d.profiles.filter(|_| same_answer)),
+            rerouted: self.rerouted.or(d.rerouted.filter(|_| same_answer)),
             lifetime: self.lifetime.or(d.lifetime.filter(|_| same_answer)),
             expect: self.expect.or(d.expect),
         }
@@ -198,6 +200,10 @@ impl FileCase {
             policies: self.policies.clone().map(|ids| ids.into_iter().collect()),
             profiles: self
                 .profiles
+                .clone()
+                .map(|names| names.into_iter().collect()),
+            rerouted: self
+                .rerouted
                 .clone()
                 .map(|names| names.into_iter().collect()),
             lifetime: self.lifetime.map(|lifetime| Seconds::new(lifetime.0)),

@@ -17,6 +17,14 @@ pub(crate) struct Known {
     pub(crate) program: FileIdentity,
     /// [`crate::CellSpec::client`].
     pub(crate) client: Option<Inode>,
+    /// Whether the program stands in a copied tree, where it shows another device.
+    pub(crate) in_copy: bool,
+}
+
+impl Known {
+    fn is_program(&self, image: FileIdentity) -> bool {
+        image == self.program || (self.in_copy && self.program.is_shown_as(&image))
+    }
 }
 
 /// What is to be done about an exec.
@@ -133,7 +141,7 @@ impl Judge {
                 Judgement::Start
             }
             ExecRule::Listed(_) => Judgement::Refuse(Refusal::Unlisted),
-            ExecRule::Ask { .. } if first && image.identity == self.known.program => {
+            ExecRule::Ask { .. } if first && self.known.is_program(image.identity) => {
                 Judgement::Start
             }
             ExecRule::Ask { .. } => Judgement::Ask,

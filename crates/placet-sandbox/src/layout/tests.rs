@@ -21,6 +21,7 @@ fn parts(grants: Vec<Grant>, hidden: Vec<Found>) -> Parts {
     Parts {
         grants,
         own_files: Vec::new(),
+        copies: Vec::new(),
         hidden,
         devices: Vec::new(),
         root_links: vec![

@@ -121,6 +121,12 @@ pub(crate) fn change_dir(path: &CStr) -> Sys<()> {
     done(unsafe { libc::chdir(path.as_ptr()) }.into())
 }
 
+/// Works in the directory behind `fd`.
+pub(crate) fn change_dir_to(fd: c_int) -> Sys<()> {
+    // SAFETY: fchdir takes an integer only.
+    done(unsafe { libc::fchdir(fd) }.into())
+}
+
 /// mount(2) of a new file system, or of flags on an existing mount when `kind` is empty.
 pub(crate) fn mount(kind: &CStr, target: &CStr, flags: c_ulong, data: &CStr) -> Sys<()> {
     // SAFETY: all strings are NUL terminated; the kernel ignores source and type where it must.
@@ -166,6 +172,54 @@ pub(crate) fn mount_set_attributes(fd: c_int, set: u64) -> Sys<()> {
             flags,
             &raw const attr,
             size_of::<MountAttr>(),
+        )
+    })
+}
+
+const FSOPEN_CLOEXEC: c_uint = 1;
+const FSMOUNT_CLOEXEC: c_uint = 1;
+const FSCONFIG_SET_FLAG: c_uint = 0;
+const FSCONFIG_SET_STRING: c_uint = 1;
+const FSCONFIG_CMD_CREATE: c_uint = 6;
+
+/// A detached overlay whose lower layer is the working directory. It keeps what it knows in user
+/// attributes, as the owner of a user namespace may.
+pub(crate) fn mount_overlay(upper: &CStr, work: &CStr, attributes: u64) -> Sys<c_int> {
+    // SAFETY: the name is NUL terminated.
+    let fs =
+        number(unsafe { libc::syscall(libc::SYS_fsopen, c"overlay".as_ptr(), FSOPEN_CLOEXEC) })?;
+    let options = [
+        (c"lowerdir", c"."),
+        (c"upperdir", upper),
+        (c"workdir", work),
+        // No file handles: they would have to outlive renames outside. And inode numbers as the
+        // lower layer has them.
+        (c"index", c"off"),
+        (c"xino", c"off"),
+    ];
+    for (key, value) in options {
+        configure(fs, FSCONFIG_SET_STRING, Some(key), Some(value))?;
+    }
+    configure(fs, FSCONFIG_SET_FLAG, Some(c"userxattr"), None)?;
+    configure(fs, FSCONFIG_CMD_CREATE, None, None)?;
+    // SAFETY: fsmount takes integers only.
+    let mount =
+        number(unsafe { libc::syscall(libc::SYS_fsmount, fs, FSMOUNT_CLOEXEC, attributes) })?;
+    close(fs);
+    Ok(mount)
+}
+
+fn configure(fs: c_int, command: c_uint, key: Option<&CStr>, value: Option<&CStr>) -> Sys<()> {
+    let pointer = |text: Option<&CStr>| text.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: key and value are NUL terminated or null, as each command takes them.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            fs,
+            command,
+            pointer(key),
+            pointer(value),
+            0 as c_int,
         )
     })
 }

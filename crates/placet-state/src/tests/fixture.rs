@@ -148,6 +148,7 @@ fn grant(number: u64) -> Grant {
         not_after: Millis::new(u64::MAX),
         not_before: Millis::new(0),
         profile: ProfileName::parse("agent").unwrap(),
+        rerouted: Vec::new(),
         root: exec(number),
         scope: Digest::of(b"scope"),
         staleness_ms: 5_000,

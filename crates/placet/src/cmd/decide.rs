@@ -1,6 +1,6 @@
 //! `placet decide`: what would happen, and why.
 
-use placet_types::{PathSet, Scope};
+use placet_types::{PathSet, ProfileName, Scope, Writes};
 
 use crate::cli::{Decide, Global};
 use crate::cmd::run::{command, failure};
@@ -36,6 +36,9 @@ pub(crate) fn decide(global: &Global, args: &Decide, out: Out) -> Result<Status,
     ));
     if let Some(grant) = &preview.grant {
         out.line(format!("  profile   {}", grant.profile));
+        if !grant.rerouted.is_empty() {
+            out.line(format!("  rerouted  {}", rerouted_to(&grant.rerouted)));
+        }
         out.line(format!("  until     {}", grant.not_after));
     }
     if let Some(scope) = &preview.scope {
@@ -59,7 +62,12 @@ pub(crate) fn print_scope(scope: &Scope, out: Out) {
             .collect::<Vec<_>>()
             .join(" ")
     };
-    out.line(format!("  write     {}", paths(&scope.write)));
+    let writes = match scope.writes {
+        Writes::Direct => "",
+        Writes::Kept => " (to a copy; the changes are kept for review)",
+        Writes::Discarded => " (to a copy that is discarded: a dry run)",
+    };
+    out.line(format!("  write     {}{writes}", paths(&scope.write)));
     out.line(format!("  read      {}", paths(&scope.read)));
     out.line(format!("  exec      {}", paths(&scope.exec)));
     let peers: Vec<String> = scope.network.rules().map(ToString::to_string).collect();
@@ -84,6 +92,12 @@ pub(crate) fn print_scope(scope: &Scope, out: Out) {
     if !tree.is_empty() {
         out.line(format!("  together  {}", tree.join(", ")));
     }
+}
+
+/// Where policy sent what would have run elsewhere.
+pub(crate) fn rerouted_to(profiles: &[ProfileName]) -> String {
+    let names: Vec<&str> = profiles.iter().map(ProfileName::as_str).collect();
+    format!("by policy, to {}", names.join(" and "))
 }
 
 fn list(texts: &[String]) -> String {

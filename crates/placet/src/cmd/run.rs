@@ -2,13 +2,17 @@
 
 use placet_evidence::Exit;
 use placet_process::door::{self, DoorReply, DoorRequest};
-use placet_process::{CallError, Command, Outcome, ProgramError, RunError};
-use placet_types::{DenialCode, PrincipalId, Seconds};
+use placet_process::{CallError, Command, Notice, Outcome, ProgramError, RunError};
+use placet_sandbox::{SandboxError, Step};
+use placet_types::{DenialCode, PrincipalId, Seconds, Writes};
+use serde_json::json;
 
 use crate::cli::{Call, Global, Run};
+use crate::cmd::decide::rerouted_to;
 use crate::context::{Domain, PRINCIPAL_VARIABLE, environment, user_principal};
 use crate::exit::{Failure, Status};
-use crate::out::{BAD, BOLD, DIM, Out, paint};
+use crate::out::{BAD, BOLD, DIM, Out, WARN, paint};
+use crate::show::many;
 
 pub(crate) fn run(global: &Global, args: &Run, out: Out) -> Result<Status, Failure> {
     if door::is_inside() && global.domain.is_none() {
@@ -16,11 +20,69 @@ pub(crate) fn run(global: &Global, args: &Run, out: Out) -> Result<Status, Failu
     }
     let domain = Domain::open(global)?;
     let command = command(&args.call)?;
-    let outcome = domain
-        .gateway()?
+    let mut gateway = domain.gateway()?;
+    gateway.tell = Box::new(move |notice| tell(notice, out));
+    let outcome = gateway
         .run(&command)
         .map_err(|error| failure(error, &args.call))?;
     Ok(report(&outcome, out))
+}
+
+/// What would otherwise go unseen, in a line on standard error.
+fn tell(notice: &Notice<'_>, out: Out) {
+    if out.is_json() {
+        out.note(match notice {
+            Notice::Elsewhere {
+                exec,
+                rerouted,
+                writes,
+            } => json!({ "exec": exec, "rerouted": rerouted, "writes": writes }),
+            Notice::Changed { exec, summary } => json!({ "exec": exec, "changes": summary }),
+            Notice::ChangesLost { why } => json!({ "changes_lost": why }),
+        });
+        return;
+    }
+    let line = match notice {
+        Notice::Elsewhere {
+            exec,
+            rerouted,
+            writes,
+        } => {
+            let rerouted: Vec<_> = rerouted.iter().cloned().collect();
+            let how = if rerouted.is_empty() {
+                String::new()
+            } else {
+                format!("rerouted {}: ", rerouted_to(&rerouted))
+            };
+            match writes {
+                Writes::Direct => {
+                    format!("{how}a stricter scope than asked for; `placet explain {exec}`")
+                }
+                Writes::Kept => {
+                    format!("{how}writes go to a copy; review with `placet changes show {exec}`")
+                }
+                Writes::Discarded => {
+                    format!("{how}a dry run: writes go to a copy, which is discarded")
+                }
+            }
+        }
+        Notice::Changed { summary, .. } if summary.count == 0 => "nothing was changed".to_owned(),
+        Notice::Changed { exec, summary } => {
+            let what = many(summary.count, "change");
+            match summary.writes {
+                Writes::Direct | Writes::Kept => {
+                    format!("{what} kept; `placet changes show {exec}`, then apply or discard")
+                }
+                Writes::Discarded => {
+                    format!(
+                        "{what} discarded; `placet changes show {exec}` lists what would have been"
+                    )
+                }
+            }
+        }
+        Notice::ChangesLost { why } => format!("the changes are discarded: {why}"),
+    };
+    out.note(format!("{} {line}", paint(WARN, "placet:")));
 }
 
 /// The command that a command line describes.
@@ -167,6 +229,25 @@ pub(crate) fn failure(error: RunError, call: &Call) -> Failure {
         }
         RunError::Call(_) | RunError::Signals(_) => Failure::new(message),
         RunError::Unavailable(denial) => denial.into(),
+        RunError::Copy(_) => Failure {
+            status: Status::Denied,
+            code: Some(DenialCode::Unenforceable),
+            ..Failure::new(message).hint("nothing ran; a profile with `writes = \"direct\"` needs no copy")
+        },
+        RunError::Sandbox(
+            SandboxError::NotCopyable { .. }
+            | SandboxError::Setup {
+                step: Step::MountOverlay,
+                ..
+            },
+        ) => Failure {
+            status: Status::Denied,
+            code: Some(DenialCode::Unenforceable),
+            ..Failure::new(message).hint(
+                "nothing ran: a copy takes overlayfs with user namespaces (Linux 5.11), the domain \
+                 directory on ext4, xfs, btrfs or tmpfs, and no mounts in the write trees",
+            )
+        },
         RunError::Sandbox(_) => Failure {
             status: Status::Denied,
             code: Some(DenialCode::Unenforceable),

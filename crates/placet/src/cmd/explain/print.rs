@@ -4,7 +4,7 @@ use placet_evidence::{Caller, Grant};
 use placet_types::DenialCode;
 
 use super::{Known, Params, check_name};
-use crate::cmd::decide::print_scope;
+use crate::cmd::decide::{print_scope, rerouted_to};
 use crate::out::{BAD, BOLD, DIM, GOOD, Out, WARN, paint};
 use crate::show;
 
@@ -179,6 +179,7 @@ fn granted(known: &Known, out: Out) {
         not_before,
         not_after,
         lease_ms,
+        rerouted,
         ..
     } = grant;
     row("execution", known.decided.facts.exec, out);
@@ -187,6 +188,9 @@ fn granted(known: &Known, out: Out) {
         format!("profile {profile}, from {not_before} until {not_after}"),
         out,
     );
+    if !rerouted.is_empty() {
+        row("rerouted", rerouted_to(rerouted), out);
+    }
     row(
         "lease",
         format!("renewed every {}", show::duration(*lease_ms)),
