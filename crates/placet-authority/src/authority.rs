@@ -502,11 +502,7 @@ impl Authority {
                 ReadyAct::Activate(Box::new(activation))
             }
             Act::Changes(review) => {
-                if self.with_state(|state| state.execution(&review.exec).is_some()) {
-                    let error = format!("{} is authorized or runs", review.exec);
-                    return Err(ActError::new(DenialCode::Malformed, error));
-                }
-                ReadyAct::Changes(review)
+                ReadyAct::Changes(self.with_state(|state| review.when_over(state))?)
             }
             Act::Erase { index, reason } => {
                 if index >= self.reader.size() {

@@ -1,6 +1,7 @@
 //! Operators' acts.
 
 use placet_evidence::{ChangesAct, PrincipalStatus, Selector};
+use placet_state::State;
 use placet_types::{DenialCode, Digest, ExecutionId, Index, PrincipalId};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +72,17 @@ pub struct ChangesReview {
     /// Digest of the list of only those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<Digest>,
+}
+
+impl ChangesReview {
+    /// This review, of an execution that is over.
+    pub(crate) fn when_over(self, state: &State) -> Result<Self, ActError> {
+        if state.execution(&self.exec).is_none() {
+            return Ok(self);
+        }
+        let error = format!("{} is authorized or runs", self.exec);
+        Err(ActError::new(DenialCode::Malformed, error))
+    }
 }
 
 /// Why an act was not done. Nothing changed.

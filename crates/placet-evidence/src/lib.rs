@@ -12,6 +12,7 @@
 mod connections;
 mod entry;
 mod facts;
+mod payloads;
 pub mod proof_bundle;
 mod record;
 mod secret;
@@ -20,10 +21,11 @@ mod usage;
 pub use connections::{CONNECTIONS_MAX, Connection, ConnectionOutcome, ConnectionWay, Connections};
 pub use entry::{Entry, EntryError, Glance, Opened, PREDICATE_PREFIX};
 pub use facts::{Caller, Environment, Facts, History, Risk};
+pub use payloads::{ChangesAct, ChangesReviewed, Erased};
 pub use record::{
-    ChangesAct, ChangesReviewed, CheckedDenial, Decided, Ended, Erased, Exit, Genesis, Grant, Halt,
-    Keys, KindName, Operators, Outcome, PolicyActivated, PolicyRef, PrincipalRecord,
-    PrincipalStatus, Record, Refused, Revoked, RunEnd, Selector, Signal, Stage, Started,
+    CheckedDenial, Decided, Ended, Exit, Genesis, Grant, Halt, Keys, KindName, Operators, Outcome,
+    PolicyActivated, PolicyRef, PrincipalRecord, PrincipalStatus, Record, Refused, Revoked, RunEnd,
+    Selector, Signal, Stage, Started,
 };
 pub use secret::{SecretChange, SecretRecord};
 pub use usage::{ChangeSummary, NetworkUsage, Usage};

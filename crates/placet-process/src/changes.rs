@@ -12,6 +12,8 @@
 //! directories, no link in it is followed, and its list is checked against the record before it is used.
 
 mod apply;
+mod fit;
+mod kept;
 mod path;
 mod read;
 mod scan;
@@ -22,10 +24,10 @@ use placet_types::{AbsPath, Digest, ExecutionId, Writes};
 use serde::{Deserialize, Serialize};
 
 pub use apply::{ApplyError, Conflict, Staged};
+pub use kept::{Kept, KeptError, KeptState};
 pub use path::RawPath;
 pub use read::Content;
 pub(crate) use store::{Copies, Finished};
-pub use store::{Kept, KeptError, KeptState};
 
 /// Changes that one list may have. A tree with more is not reviewed by anybody.
 pub const CHANGES_MAX: usize = 200_000;

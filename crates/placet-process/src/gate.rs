@@ -31,8 +31,9 @@ use placet_types::{
 
 use crate::call::Call;
 use crate::network::NetworkWatch;
+use crate::outcome::RunError;
 use crate::program::Program;
-use crate::run::{Gateway, RunError, submit_body};
+use crate::run::{Gateway, submit_body};
 
 /// How often notes are recorded.
 const NOTE_EVERY: Duration = Duration::from_secs(1);

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use placet_artifact::receipt::Receipt;
 use placet_artifact::verify::{PinError, Pins, Refusal};
-use placet_authority::blobs::Blobs;
 use placet_authority::clock::Clock;
 use placet_authority::dir::DomainDir;
 use placet_authority::node::wire::{
@@ -20,27 +19,22 @@ use placet_authority::node::wire::{
 use placet_authority::node::{Connection, LinkError, StartError};
 use placet_egress::Proxy;
 use placet_enforce::{Call as AdmittedCall, Pep, Permit, Watch};
-use placet_evidence::{
-    ChangeSummary, CheckedDenial, Entry, Environment, Exit as RecordedExit, Record, RunEnd, Stage,
-    Usage,
-};
+use placet_evidence::{Entry, Environment, Exit as RecordedExit, Record, RunEnd, Stage, Usage};
 use placet_sandbox::{
     Cell, EndedBy, Exit, Resolved, RunningCell, SandboxError, Status, WaitingCell,
 };
 use placet_tlog::Policy as LogPolicy;
-use placet_types::canonical::{self, Bounds};
-use placet_types::{
-    Denial, DenialCode, ExecutionId, Fixed, GatewayName, Index, ProfileName, Scope, SigningKey,
-    Writes,
-};
+use placet_types::{Denial, DenialCode, ExecutionId, Fixed, GatewayName, SigningKey, Writes};
 use zeroize::Zeroizing;
 
 use crate::call::{Call, CallError, Command, GATEWAY};
 use crate::cell::{self, Setting};
-use crate::changes::{Copies, Finished};
+use crate::changes::Copies;
 use crate::credentials::{self, Unreadable};
 use crate::door;
+use crate::elsewhere::Notice;
 use crate::gate::{Keeper, Root};
+use crate::outcome::{Outcome, RunError};
 use crate::signals::Signals;
 use crate::supervise::{Supervised, Supervisor};
 
@@ -61,99 +55,6 @@ pub struct Gateway {
     pub program: PathBuf,
     /// Tells whoever started the command what they would otherwise not see.
     pub tell: Box<dyn Fn(&Notice<'_>)>,
-}
-
-/// What whoever started a command is told besides its outcome.
-#[derive(Clone, Copy, Debug)]
-pub enum Notice<'a> {
-    /// Before it starts: it does not run where it was meant to, or not on the trees themselves.
-    Elsewhere {
-        /// Which execution.
-        exec: ExecutionId,
-        /// Profiles that policy rerouted it to.
-        rerouted: &'a BTreeSet<ProfileName>,
-        /// Where writes go.
-        writes: Writes,
-    },
-    /// After its end: what it changed in the copy.
-    Changed {
-        /// Which execution.
-        exec: ExecutionId,
-        /// How much.
-        summary: ChangeSummary,
-    },
-    /// After its end: nothing is left of what it changed.
-    ChangesLost {
-        /// Why.
-        why: &'a str,
-    },
-}
-
-/// What became of a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was denied; nothing ran.
-    Denied {
-        /// Which check, which code, what failed.
-        denial: CheckedDenial,
-        /// The execution that would have been.
-        exec: Option<ExecutionId>,
-        /// The record that says so.
-        index: Index,
-    },
-    /// It ran and ended by itself.
-    Ended {
-        /// Which execution.
-        exec: ExecutionId,
-        /// How.
-        exit: RecordedExit,
-    },
-    /// It ran and was ended.
-    Terminated {
-        /// Which execution.
-        exec: ExecutionId,
-        /// Why.
-        cause: DenialCode,
-    },
-}
-
-/// Why there is no outcome. Nothing runs any more.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// The command is no intent.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// There is no node.
-    #[error(transparent)]
-    Node(#[from] StartError),
-    /// The node was lost.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    /// Nothing could be recorded, so nothing ran.
-    #[error("{0}")]
-    Unavailable(Denial),
-    /// What the node released does not verify.
-    #[error("the artifact does not verify: {0}")]
-    Refused(Refusal),
-    /// The genesis record that the node shows does not fit the domain's public policy.
-    #[error("the node's keys cannot be verified: {0}")]
-    Keys(String),
-    /// The copy of the write trees that the scope asks for could not be made.
-    #[error("the write trees could not be copied: {0}")]
-    Copy(String),
-    /// This machine did not build the cell.
-    #[error("the scope could not be enforced: {0}")]
-    Sandbox(#[from] SandboxError),
-    /// The program did not start.
-    #[error("the program did not start: {0}")]
-    Exec(SandboxError),
-    /// It ran and ended, and its end could not be recorded.
-    #[error("the end could not be recorded: {0}")]
-    EndNotRecorded(String),
-    /// Signals could not be taken over.
-    #[error("signals: {0}")]
-    Signals(std::io::Error),
 }
 
 /// A permitted call on its way to a cell.
@@ -335,45 +236,6 @@ impl Gateway {
         )
     }
 
-    /// The directories for copies of the write trees, where the scope asks for them.
-    fn copies(&self, link: &mut Connection, permit: &Permit) -> Result<Option<Copies>, RunError> {
-        let scope = permit.scope();
-        if scope.writes == Writes::Direct {
-            return Ok(None);
-        }
-        if let Some(parent) = permit.claims().parent
-            && self.writes_of(link, parent)? != Writes::Direct
-        {
-            return Err(RunError::Copy(
-                "its parent works on a copy, which only programs inside of that execution see; \
-                 start the program without `placet run`"
-                    .into(),
-            ));
-        }
-        let made = Copies::make(
-            &self.dir.changes(),
-            permit.exec(),
-            scope.writes,
-            &cell::present(&scope.write),
-            scope.limits.tmp_bytes,
-        );
-        made.map(Some)
-            .map_err(|error| RunError::Copy(error.to_string()))
-    }
-
-    /// Where the writes of a running execution go. One that nobody knows of might be a copy.
-    fn writes_of(&self, link: &mut Connection, exec: ExecutionId) -> Result<Writes, RunError> {
-        let Response::Executions(all) = link.ask(&Request::Executions)? else {
-            return Err(RunError::Link(LinkError::Unexpected));
-        };
-        let scope = all
-            .iter()
-            .find(|one| one.exec == exec)
-            .and_then(|one| Blobs::new(self.dir.blobs()).get(one.grant.scope).ok())
-            .and_then(|bytes| canonical::from_bytes::<Scope>(&bytes, Bounds::RECORD).ok());
-        Ok(scope.map_or(Writes::Discarded, |scope| scope.writes))
-    }
-
     /// Builds the cell. Copies that it does not come to use go when they are dropped.
     fn build_with(
         &self,
@@ -479,20 +341,6 @@ impl Gateway {
                 exit: recorded_exit(exit.status),
             },
         })
-    }
-
-    /// The tree is gone, and what it changed can be listed.
-    fn list_changes(&self, exec: ExecutionId, copies: Option<Copies>) -> Option<ChangeSummary> {
-        match copies?.finish() {
-            Finished::Listed(summary) => {
-                (self.tell)(&Notice::Changed { exec, summary });
-                Some(summary)
-            }
-            Finished::Lost(why) => {
-                (self.tell)(&Notice::ChangesLost { why: &why });
-                None
-            }
-        }
     }
 
     fn relink(&self, exec: ExecutionId) -> Option<(Connection, Option<DenialCode>)> {
