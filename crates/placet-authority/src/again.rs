@@ -75,5 +75,8 @@ fn withdrawal(exec: ExecutionId, reason: &str) -> SignalReport {
         count: 1,
         detail: format!("the bundle that came into force does not permit it: {reason}"),
         ends: true,
+        // An act of the operators, not of the principal.
+        kind: None,
+        trip: None,
     }
 }

@@ -1,6 +1,5 @@
 //! The handle that callers hold.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -9,9 +8,7 @@ use placet_evidence::{EntryError, Stage};
 use placet_log::{AppendError, LogReader, ReadError, Sequencer};
 use placet_secrets::Store;
 use placet_state::{FoldError, State};
-use placet_types::{
-    Denial, DenialCode, Digest, ExecutionId, GatewayName, Index, Millis, PrincipalId, SecretName,
-};
+use placet_types::{Denial, DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId};
 
 use crate::activate::{self, Bundles};
 use crate::again::Again;
@@ -32,7 +29,7 @@ use crate::snapshot::Saver;
 use crate::submission::{
     Answer, ConnectionsReport, Denied, EndReport, SignalReport, Submission, Unavailable,
 };
-use crate::work::{Attempt, ReadyAct, Reply, StartRequest, Work};
+use crate::work::{Attempt, ReadyAct, Reply, Work};
 
 /// Longest reason that an operator can give, in bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
@@ -292,41 +289,6 @@ impl Authority {
         let (reply, answer) = sync_channel(1);
         self.queue.push(Work::Refuse(attempt, reply))?;
         receive(&answer)
-    }
-
-    /// Records that an execution starts. It may, once this returns an index.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`] when nothing could be recorded.
-    pub fn start(
-        &self,
-        exec: ExecutionId,
-        artifact: Digest,
-        gateway: GatewayName,
-        caller_uid: u32,
-    ) -> Result<Result<Index, Denied>, Unavailable> {
-        self.record_start(exec, artifact, gateway, caller_uid, BTreeSet::new())
-    }
-
-    pub(crate) fn record_start(
-        &self,
-        exec: ExecutionId,
-        artifact: Digest,
-        gateway: GatewayName,
-        caller_uid: u32,
-        credentials: BTreeSet<SecretName>,
-    ) -> Result<Result<Index, Denied>, Unavailable> {
-        let salt = random::salt().map_err(|_| Unavailable::Evidence)?;
-        let request = StartRequest {
-            exec,
-            artifact,
-            gateway,
-            caller_uid,
-            salt,
-            credentials,
-        };
-        self.urgent(|reply| Work::Start(request, reply))
     }
 
     /// Records something notable about a running execution.

@@ -178,19 +178,26 @@ impl Drafter {
             caller_uid,
             salt,
             credentials,
+            pinned,
         } = request;
         match may_start(&self.state, exec, artifact, now) {
             Ok(intent) => {
+                let payload = pinned
+                    .as_ref()
+                    .map(|files| encode_payload(files.salt(), files.bytes()));
+                let committed =
+                    pinned.map(|files| Commitment::to("pinned", files.bytes(), files.salt()));
                 let record = Record::Started(Started {
                     credentials,
                     exec,
                     gateway,
                     intent,
+                    pinned: committed,
                     time: now,
                 });
                 Draft {
                     record,
-                    payload: None,
+                    payload,
                     then: Then::Done { reply },
                 }
             }
@@ -222,6 +229,8 @@ impl Drafter {
             count,
             detail,
             ends,
+            kind,
+            trip,
         } = report;
         let Some(intent) = running(&self.state, exec) else {
             answer(&reply, Ok(Err(unknown_execution(self.state.next(), exec))));
@@ -234,7 +243,9 @@ impl Drafter {
             ends,
             exec,
             intent,
+            kind,
             time: now,
+            trip,
         });
         Some(Draft {
             record,

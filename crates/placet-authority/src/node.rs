@@ -11,6 +11,7 @@
 mod acts;
 mod answer;
 pub mod client;
+mod pulse;
 mod registry;
 mod scrub;
 mod secrets;

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
+use placet_decision::Params;
 use placet_evidence::{SecretChange, Stage};
 use placet_secrets::{Change, Pending, Secret, Store, StoreError, StorePaths};
 use placet_state::State;
@@ -97,6 +98,7 @@ impl Authority {
         artifact: Digest,
         gateway: GatewayName,
         caller_uid: u32,
+        pinned: Option<Params>,
     ) -> Result<Result<Handed, Denied>, Unavailable> {
         let _turn = self.turns.read().unwrap_or_else(PoisonError::into_inner);
         let secrets = match self.values_for(exec) {
@@ -109,7 +111,7 @@ impl Authority {
             }
         };
         let names = secrets.iter().map(|(name, _)| name.clone()).collect();
-        let started = self.record_start(exec, artifact, gateway, caller_uid, names)?;
+        let started = self.record_start(exec, artifact, gateway, caller_uid, (names, pinned))?;
         Ok(started.map(|index| Handed { index, secrets }))
     }
 

@@ -4,9 +4,9 @@ use placet_artifact::Artifact;
 use placet_artifact::receipt::Receipt;
 use placet_decision::Params;
 use placet_evidence::{
-    Caller, CheckedDenial, Environment, Exit, Grant, NetworkUsage, RunEnd, Usage,
+    Caller, CheckedDenial, Environment, Exit, Grant, NetworkUsage, RunEnd, SignalKind, Usage,
 };
-use placet_types::{DenialCode, ExecutionId, Fixed, FixedScope, Index, PublicKey};
+use placet_types::{DenialCode, ExecutionId, Fixed, FixedScope, Index, PublicKey, Trip};
 
 /// An intent with everything that is needed to decide it.
 #[derive(Clone, Debug)]
@@ -101,6 +101,10 @@ pub struct SignalReport {
     pub detail: String,
     /// Whether it ends the execution's authority.
     pub ends: bool,
+    /// What it counts as in the history of the principal.
+    pub kind: Option<SignalKind>,
+    /// The limit that was passed, where that is what happened.
+    pub trip: Option<Trip>,
 }
 
 /// What an execution did on the network since the last time.

@@ -72,6 +72,8 @@ pub(crate) struct StartRequest {
     pub(crate) salt: Salt,
     /// Secrets of which it gets the values.
     pub(crate) credentials: BTreeSet<SecretName>,
+    /// The measured files, to be committed to.
+    pub(crate) pinned: Option<Params>,
 }
 
 /// An act whose costly part is done.

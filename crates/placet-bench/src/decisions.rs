@@ -141,6 +141,7 @@ fn bytes_at_rest() {
             permitted.artifact.digest(),
             gateway.clone(),
             0,
+            None,
         );
         started.expect("the log is written").expect("it starts");
         let usage = Usage {

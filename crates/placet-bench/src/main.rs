@@ -14,6 +14,7 @@
 
 mod decisions;
 mod domain;
+mod ends;
 mod policies;
 mod runs;
 mod stats;
@@ -30,5 +31,8 @@ fn main() {
     }
     if wanted("runs") {
         runs::start();
+    }
+    if wanted("ends") {
+        ends::revocation();
     }
 }

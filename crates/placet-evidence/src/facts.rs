@@ -69,8 +69,18 @@ pub struct History {
     pub denial_streak: u64,
     /// Denials in the last hour, in steps of five minutes.
     pub denials_hour: u64,
+    /// Times that something drifted under its executions in the last hour, as all of these.
+    pub drifts_hour: u64,
     /// Permits in the last hour, in steps of five minutes.
     pub permits_hour: u64,
+    /// Connections that were refused to its executions in the last hour.
+    pub refused_connects_hour: u64,
+    /// Programs that were refused to them.
+    pub refused_execs_hour: u64,
+    /// Reads that were refused to them.
+    pub refused_reads_hour: u64,
+    /// Writes that were refused to them.
+    pub refused_writes_hour: u64,
     /// Executions that run now.
     pub running: u64,
     /// Whether this resource was permitted before (among the last 256 different ones).
@@ -78,6 +88,10 @@ pub struct History {
     /// Seconds since the last permit; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_last_permit_secs: Option<u64>,
+    /// Signals of every kind in the last hour.
+    pub signals_hour: u64,
+    /// Times that a trip limit ended one of its executions in the last hour.
+    pub trips_hour: u64,
 }
 
 /// A risk score and what it is made of. Policies see it as `context.risk`.

@@ -16,6 +16,7 @@ mod payloads;
 pub mod proof_bundle;
 mod record;
 mod secret;
+mod signal;
 mod usage;
 
 pub use connections::{CONNECTIONS_MAX, Connection, ConnectionOutcome, ConnectionWay, Connections};
@@ -25,7 +26,8 @@ pub use payloads::{ChangesAct, ChangesReviewed, Erased};
 pub use record::{
     CheckedDenial, Decided, Ended, Exit, Genesis, Grant, Halt, Keys, KindName, Operators, Outcome,
     PolicyActivated, PolicyRef, PrincipalRecord, PrincipalStatus, Record, Refused, Revoked, RunEnd,
-    Selector, Signal, Stage, Started,
+    Selector, Stage, Started,
 };
 pub use secret::{SecretChange, SecretRecord};
+pub use signal::{Signal, SignalKind};
 pub use usage::{ChangeSummary, NetworkUsage, Usage};

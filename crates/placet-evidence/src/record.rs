@@ -13,6 +13,7 @@ use crate::connections::Connections;
 use crate::facts::{Facts, Risk};
 use crate::payloads::{ChangesReviewed, Erased};
 use crate::secret::SecretRecord;
+use crate::signal::Signal;
 use crate::usage::Usage;
 
 /// Everything that is ever true in a domain.
@@ -302,37 +303,12 @@ pub struct Started {
     pub gateway: GatewayName,
     /// Digest of the intent.
     pub intent: Digest,
+    /// Commitment to the files that the scope pins, as they were before the start; absent where it
+    /// pins none. The payload beside the record opens it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Commitment>,
     /// When.
     pub time: Millis,
-}
-
-/// Something notable happened while an execution ran.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Signal {
-    /// What it points to.
-    pub code: DenialCode,
-    /// How often since the last signal of this kind.
-    pub count: u64,
-    /// What happened, without parameters.
-    pub detail: String,
-    /// Whether it ends the execution's authority. Otherwise it is a note.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub ends: bool,
-    /// Which execution.
-    pub exec: ExecutionId,
-    /// Digest of the intent.
-    pub intent: Digest,
-    /// When.
-    pub time: Millis,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands out references"
-)]
-fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// An execution is over.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use placet_types::{
     AbsPath, Credentials, Denial, DenialCode, ExecCheck, Limits, Network, PathSet, PeerRule,
-    ProfileName, Scope, Seconds, Tier, Writes,
+    ProfileName, Scope, Seconds, Tier, Trips, Writes,
 };
 
 pub(crate) use read::read;
@@ -29,6 +29,8 @@ pub struct Profile {
     exec_in_writable: bool,
     limits: Limits,
     network: BTreeSet<PeerRule>,
+    pinned: Vec<Template>,
+    trips: Trips,
     lifetime: Seconds,
     lease_secs: Seconds,
     staleness_secs: Seconds,
@@ -103,6 +105,12 @@ impl Profile {
         self.staleness_secs.as_millis()
     }
 
+    /// How far behaviour may go before all of an execution is ended.
+    #[must_use]
+    pub fn trips(&self) -> &Trips {
+        &self.trips
+    }
+
     /// Bounds on resources.
     #[must_use]
     pub fn limits(&self) -> &Limits {
@@ -152,23 +160,25 @@ impl Profile {
         Ok(Scope {
             credentials: self.credentials.clone(),
             env: self.env.clone(),
-            exec: fill(&self.exec, vars)?,
+            exec: trees(&self.exec, vars)?,
             exec_check: self.exec_check,
             exec_in_writable: self.exec_in_writable,
             limits: self.limits,
             network: Network::peers(&self.network),
-            read: fill(&self.read, vars)?,
+            pinned: fill(&self.pinned, vars)?.into_iter().collect(),
+            read: trees(&self.read, vars)?,
             sockets: sockets?,
             tier: self.tier,
-            write: fill(&self.write, vars)?,
+            trips: self.trips.clone(),
+            write: trees(&self.write, vars)?,
             writes: self.writes,
         }
         .normalized())
     }
 
     fn uses(&self, base: Base) -> bool {
-        let trees = self.read.iter().chain(&self.write).chain(&self.exec);
-        let all = trees.chain(&self.sockets);
+        let mounted = self.read.iter().chain(&self.write).chain(&self.exec);
+        let all = mounted.chain(&self.sockets).chain(&self.pinned);
         all.into_iter().any(|template| template.base == base)
     }
 }
@@ -184,12 +194,15 @@ impl Template {
     }
 }
 
-fn fill(templates: &[Template], vars: &Vars) -> Result<PathSet, Denial> {
-    let paths: Result<Vec<_>, _> = templates
+fn trees(templates: &[Template], vars: &Vars) -> Result<PathSet, Denial> {
+    fill(templates, vars).map(PathSet::new)
+}
+
+fn fill(templates: &[Template], vars: &Vars) -> Result<Vec<AbsPath>, Denial> {
+    templates
         .iter()
         .map(|template| template.fill(vars))
-        .collect();
-    paths.map(PathSet::new)
+        .collect()
 }
 
 fn exceeded(reason: String) -> Denial {

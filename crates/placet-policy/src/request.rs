@@ -236,7 +236,7 @@ fn environment(environment: &Environment, trusted: bool) -> [Part; 8] {
     ]
 }
 
-fn history(history: &History) -> [Part; 6] {
+fn history(history: &History) -> [Part; 13] {
     let since = history
         .since_last_permit_secs
         .unwrap_or(NEVER_SECS)
@@ -244,13 +244,20 @@ fn history(history: &History) -> [Part; 6] {
     [
         ("denial_streak", long(history.denial_streak)),
         ("denials_hour", long(history.denials_hour)),
+        ("drifts_hour", long(history.drifts_hour)),
         ("permits_hour", long(history.permits_hour)),
+        ("refused_connects_hour", long(history.refused_connects_hour)),
+        ("refused_execs_hour", long(history.refused_execs_hour)),
+        ("refused_reads_hour", long(history.refused_reads_hour)),
+        ("refused_writes_hour", long(history.refused_writes_hour)),
         ("running", long(history.running)),
         (
             "seen_resource",
             RestrictedExpression::new_bool(history.seen_resource),
         ),
         ("since_last_permit_secs", long(since)),
+        ("signals_hour", long(history.signals_hour)),
+        ("trips_hour", long(history.trips_hour)),
     ]
 }
 

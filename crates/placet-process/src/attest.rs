@@ -13,20 +13,69 @@ use placet_types::{Digest, DomainName, Fixed, Tier, Weakness};
 ///
 /// Never in practice: every field is JSON.
 pub fn environment(domain: &DomainName) -> Result<Fixed<Environment>, Malformed> {
-    let capabilities = placet_sandbox::probe();
+    let environment = probed(said(domain));
+    Fixed::new(environment).map_err(|error| Malformed::Shape(error.to_string()))
+}
+
+/// The first part of what the machine says of itself that is not as it was attested. What it can
+/// enforce is only tried again with `probe`, which costs a process; the rest is a few short files.
+pub(crate) fn drifted(
+    attested: &Environment,
+    domain: &DomainName,
+    probe: bool,
+) -> Option<&'static str> {
+    let now = said(domain);
+    let now = if probe {
+        probed(now)
+    } else {
+        Environment {
+            landlock_abi: attested.landlock_abi,
+            tier: attested.tier,
+            weaker: attested.weaker.clone(),
+            ..now
+        }
+    };
+    [
+        ("boot", attested.boot == now.boot),
+        ("machine id", attested.machine == now.machine),
+        ("kernel", attested.kernel == now.kernel),
+        ("architecture", attested.arch == now.arch),
+        ("distribution", attested.distribution == now.distribution),
+        ("gateway version", attested.gateway == now.gateway),
+        ("enforcement tier", attested.tier == now.tier),
+        ("Landlock ABI", attested.landlock_abi == now.landlock_abi),
+        // Whatever else there will be.
+        ("environment", *attested == now),
+    ]
+    .into_iter()
+    .find(|(_, same)| !same)
+    .map(|(part, _)| part)
+}
+
+/// What it says without being tried.
+fn said(domain: &DomainName) -> Environment {
     let uname = rustix::system::uname();
-    let environment = Environment {
+    Environment {
         arch: uname.machine().to_string_lossy().into_owned(),
         boot: line("/proc/sys/kernel/random/boot_id"),
         distribution: distribution(),
         gateway: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: uname.release().to_string_lossy().into_owned(),
-        landlock_abi: capabilities.landlock_abi,
+        landlock_abi: 0,
         machine: machine(domain),
+        tier: None,
+        weaker: BTreeSet::new(),
+    }
+}
+
+fn probed(said: Environment) -> Environment {
+    let capabilities = placet_sandbox::probe();
+    Environment {
+        landlock_abi: capabilities.landlock_abi,
         tier: capabilities.tier().map(tier),
         weaker: weaker(capabilities.tier()),
-    };
-    Fixed::new(environment).map_err(|error| Malformed::Shape(error.to_string()))
+        ..said
+    }
 }
 
 pub(crate) fn tier(tier: placet_sandbox::Tier) -> Tier {

@@ -18,33 +18,34 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
-use placet_authority::node::wire::{ConnectionsBody, EndBody, Request, Response};
+use placet_authority::node::wire::{ConnectionsBody, EndBody, Request, Response, SignalBody};
 use placet_authority::node::{Connection, Pushed};
 use placet_decision::DEPTH_MAX;
 use placet_egress::Proxy;
 use placet_enforce::{Pep, Permit};
-use placet_evidence::{Environment, NetworkUsage, RunEnd};
-use placet_sandbox::{ExecCall, ExecId, ExecReport, ExecVerdict, Gate, Refusal, RunningCell};
+use placet_evidence::{Environment, NetworkUsage, RunEnd, SignalKind};
+use placet_sandbox::{
+    ExecCall, ExecEnd, ExecId, ExecReport, ExecVerdict, Gate, Refusal, RunningCell, Status,
+};
 use placet_types::{
     AbsPath, DenialCode, Digest, ExecutionId, Fixed, PrincipalId, ProcessParams, canonical,
 };
 
 use crate::call::Call;
+use crate::conduct::{Conduct, Ending, bound_of};
+use crate::drift::Drift;
+use crate::inner::Inner;
 use crate::network::NetworkWatch;
 use crate::outcome::RunError;
 use crate::program::Program;
 use crate::run::{Gateway, submit_body};
 
-/// How often notes are recorded.
-const NOTE_EVERY: Duration = Duration::from_secs(1);
-/// How often connections are, unless there are many.
+/// How often connections are recorded, unless there are many.
 const CONNECTIONS_EVERY: Duration = Duration::from_secs(5);
-/// Kinds of notes that wait at a time; each stands for any number of events.
-const NOTES_MAX: usize = 64;
+/// And when there are.
+const CONNECTIONS_EVERY_FULL: Duration = Duration::from_secs(1);
 /// Distinct programs that one tree may have decided. Each is a record, and an execution until the end.
 const DECIDED_MAX: usize = 4096;
-/// Execs whose execution is remembered, for what they start. Older ones count as the root's.
-const EXECS_MAX: usize = 65_536;
 
 /// The execution that the tree belongs to.
 pub(crate) struct Root<'a> {
@@ -60,15 +61,20 @@ pub(crate) struct Keeper<'a> {
     root: Root<'a>,
     link: Option<(Connection, Pep)>,
     known: BTreeMap<Key, Option<ExecutionId>>,
-    /// Which execution each exec of the tree belongs to.
-    execs: BTreeMap<ExecId, ExecutionId>,
-    /// Executions below the root that were started, with their parents and depths.
-    below: BTreeMap<ExecutionId, (ExecutionId, u32)>,
-    notes: BTreeMap<(DenialCode, &'static str), Note>,
+    inner: Inner,
+    /// Ends of processes that came before the tree was ended, when it was.
+    settled: Option<Vec<ExecEnd>>,
+    conduct: Conduct,
     network: NetworkWatch,
-    noted: Duration,
     listed: Duration,
     ending: Option<DenialCode>,
+}
+
+/// Whether anything waits for answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tree {
+    Lives,
+    Gone,
 }
 
 /// What makes a program of a tree distinct.
@@ -80,33 +86,33 @@ struct Key {
     cwd: AbsPath,
 }
 
-/// Refusals of one kind since the last record.
-struct Note {
-    count: u64,
-    last: String,
-}
-
 impl<'a> Keeper<'a> {
-    pub(crate) fn new(gateway: &'a Gateway, root: Root<'a>, proxy: Option<Proxy>) -> Self {
-        let rules = root.permit.scope().network.clone();
+    pub(crate) fn new(
+        gateway: &'a Gateway,
+        root: Root<'a>,
+        proxy: Option<Proxy>,
+        drift: Drift,
+    ) -> Self {
+        let permit = root.permit;
+        let rules = permit.scope().network.clone();
         Self {
             gateway,
+            conduct: Conduct::new(permit.exec(), &permit.scope().trips, drift),
             root,
             link: None,
             known: BTreeMap::new(),
-            execs: BTreeMap::new(),
-            below: BTreeMap::new(),
-            notes: BTreeMap::new(),
+            inner: Inner::default(),
+            settled: None,
             network: NetworkWatch::new(proxy, rules),
-            noted: Duration::ZERO,
             listed: Duration::ZERO,
             ending: None,
         }
     }
 
-    /// The connection that orders to end come on, if there is one.
-    pub(crate) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.link.as_ref().map(|(link, _)| link.as_fd())
+    /// What is to be waited for: the connection that orders to end come on, and what may have drifted.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let link = self.link.as_ref().map(|(link, _)| link.as_fd());
+        link.into_iter().chain(self.conduct.as_fd())
     }
 
     /// Readable when the proxy of the cell has something to say, if there is one.
@@ -119,35 +125,65 @@ impl<'a> Keeper<'a> {
         self.network.cut();
     }
 
-    /// Takes what gate, broker and proxy report and what the node says; gives the first order to end.
-    pub(crate) fn attend(&mut self, cell: &RunningCell, now: Duration) -> Option<DenialCode> {
-        self.take_reports(cell);
+    /// Takes what gate, broker and proxy report and what the node says; gives the first reason to end.
+    pub(crate) fn attend(&mut self, cell: &RunningCell, now: Duration) -> Option<Ending> {
+        let ends = cell.gate().map(Gate::ends).unwrap_or_default();
+        self.take_reports(cell, now, Tree::Lives);
+        // An exec is reported before its end: those were taken first, so none is unknown.
+        self.take_ends(ends);
         self.hear();
-        if now.saturating_sub(self.noted) >= NOTE_EVERY && !self.notes.is_empty() {
-            self.noted = now;
-            self.record_notes();
+        if let Some(cause) = self.ending {
+            return Some(Ending { cause, why: None });
         }
+        if let Some(ending) = self.conduct.look(cell, now) {
+            return Some(ending.clone());
+        }
+        let due = self.conduct.due(now);
+        self.record(due);
         let waited = now.saturating_sub(self.listed);
         let due = waited >= CONNECTIONS_EVERY && self.network.is_due();
-        if due || (waited >= NOTE_EVERY && self.network.is_full()) {
+        if due || (waited >= CONNECTIONS_EVERY_FULL && self.network.is_full()) {
             self.listed = now;
             self.record_connections();
         }
-        self.ending
+        None
     }
 
-    fn take_reports(&mut self, cell: &RunningCell) {
+    fn take_ends(&mut self, ends: Vec<ExecEnd>) {
+        for end in ends {
+            if let Status::Signaled(signal) = end.status
+                && let Some(kind) = bound_of(signal)
+            {
+                self.conduct.note(kind, 1, String::new());
+            }
+            self.inner.ended(end);
+        }
+    }
+
+    fn take_reports(&mut self, cell: &RunningCell, now: Duration, tree: Tree) {
         if let Some(gate) = cell.gate() {
             for report in gate.reports() {
-                self.take(gate, report);
+                match report {
+                    // Nobody waits for the answer any more, so there is nothing to decide.
+                    ExecReport::Asked(_) if tree == Tree::Gone => {}
+                    report => self.take(gate, report, now),
+                }
             }
         }
         let refused = self.network.take(cell, self.gateway.clock.wall());
         if refused > 0 {
             // To whom stands in the list of connections, which is private.
-            let kind = (DenialCode::ScopeExceeded, "connections were refused");
-            self.count(kind, refused, String::new());
+            let words = "connections were refused";
+            let kind = (DenialCode::ScopeExceeded, SignalKind::RefusedConnect, words);
+            self.conduct.note(kind, refused, String::new());
         }
+        self.conduct.traffic(self.network.bytes());
+        self.conduct.take_denials(cell);
+    }
+
+    /// The tree is about to be ended: what has ended by now has ended by itself.
+    pub(crate) fn settle(&mut self, cell: &RunningCell) {
+        self.settled = cell.gate().map(Gate::ends);
     }
 
     /// The tree is gone, for this cause if it was ended: takes the last reports, ends what stands below
@@ -156,27 +192,24 @@ impl<'a> Keeper<'a> {
         &mut self,
         cell: &RunningCell,
         cause: Option<DenialCode>,
+        now: Duration,
     ) -> Option<NetworkUsage> {
         self.network.close();
-        self.take_reports(cell);
-        self.record_notes();
+        let later = cell.gate().map(Gate::ends).unwrap_or_default();
+        self.take_reports(cell, now, Tree::Gone);
+        let settled = self.settled.take().unwrap_or_default();
+        self.take_ends(settled);
+        let over = self.inner.over();
+        self.take_ends(later);
+        let rest = self.conduct.rest(cause);
+        self.record(rest);
         self.record_connections();
-        self.end_below(cause);
+        self.end_below(cause, &over);
         self.network.total(cell)
     }
 
-    fn end_below(&mut self, cause: Option<DenialCode>) {
-        let below: Vec<ExecutionId> = self.below.keys().copied().collect();
-        // A program inside may have ended long before: the gate sees beginnings.
-        let outcome = cause.map_or(RunEnd::Unseen, |_| RunEnd::Terminated);
-        for exec in below {
-            let end = EndBody {
-                cause,
-                exec,
-                exit: None,
-                outcome,
-                usage: None,
-            };
+    fn end_below(&mut self, cause: Option<DenialCode>, over: &BTreeMap<ExecutionId, RunEnd>) {
+        for end in self.inner.ends(cause, over) {
             // The node ends them itself when this does not get through.
             if self.ask(&Request::End(end)).is_err() {
                 return;
@@ -184,7 +217,7 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    fn take(&mut self, gate: &Gate, report: ExecReport) {
+    fn take(&mut self, gate: &Gate, report: ExecReport, now: Duration) {
         match report {
             ExecReport::Asked(call) => {
                 let verdict = if self.decide(&call) {
@@ -196,53 +229,34 @@ impl<'a> Keeper<'a> {
                 gate.answer(call.id, verdict);
             }
             ExecReport::Started(call) => {
+                self.conduct.started(now);
                 // The root's own program, of which nobody was asked.
-                if call.by.is_none() && !self.execs.contains_key(&call.id) {
-                    self.remember(call.id, Some(self.root.permit.exec()));
+                if call.by.is_none() && self.inner.of(call.id).is_none() {
+                    self.inner.remember(call.id, self.root.permit.exec());
                 }
+                self.inner.started(call.id);
             }
-            // A denial is a record already.
             ExecReport::Refused {
                 why: Refusal::Denied,
                 ..
-            } => {}
+            } => self.conduct.refused_on_record(),
             ExecReport::Refused { call, why } => self.note(words(why), &call),
         }
     }
 
-    fn note(&mut self, kind: &'static str, call: &ExecCall) {
+    fn note(&mut self, words: &'static str, call: &ExecCall) {
         let path = call.image.as_ref().map(|image| image.path.as_path());
         let path = path.map_or_else(String::new, |path| path.to_string_lossy().into_owned());
-        self.count((DenialCode::RuntimeIntegrity, kind), 1, path);
+        let kind = (DenialCode::RuntimeIntegrity, SignalKind::RefusedExec, words);
+        self.conduct.note(kind, 1, path);
     }
 
-    fn count(&mut self, kind: (DenialCode, &'static str), times: u64, path: String) {
-        if self.notes.len() >= NOTES_MAX && !self.notes.contains_key(&kind) {
-            return;
-        }
-        let note = self.notes.entry(kind).or_insert_with(|| Note {
-            count: 0,
-            last: String::new(),
-        });
-        note.count = note.count.saturating_add(times);
-        note.last = path;
-    }
-
-    fn record_notes(&mut self) {
-        for ((code, kind), note) in std::mem::take(&mut self.notes) {
-            let signal = Request::Signal {
-                code,
-                count: note.count,
-                detail: if note.last.is_empty() {
-                    kind.to_owned()
-                } else {
-                    format!("{kind}: {}", note.last)
-                },
-                ends: false,
-                exec: self.root.permit.exec(),
-            };
-            // What could not be recorded was refused all the same.
-            drop(self.ask(&signal));
+    fn record(&mut self, signals: Vec<SignalBody>) {
+        for signal in signals {
+            // What could not be recorded was refused all the same; without a node the rest waits in vain.
+            if self.ask(&Request::Signal(signal)).is_err() {
+                return;
+            }
         }
     }
 
@@ -292,10 +306,8 @@ impl<'a> Keeper<'a> {
     }
 
     fn remember(&mut self, id: ExecId, execution: Option<ExecutionId>) {
-        self.execs
-            .extend(execution.map(|execution| (id, execution)));
-        if self.execs.len() > EXECS_MAX {
-            self.execs.pop_first();
+        if let Some(execution) = execution {
+            self.inner.remember(id, execution);
         }
     }
 
@@ -319,21 +331,12 @@ impl<'a> Keeper<'a> {
     /// The execution that started it; the nearest one above that may still have children.
     fn parent_of(&self, call: &ExecCall) -> ExecutionId {
         let root = self.root.permit.exec();
-        let by = call.by.and_then(|by| self.execs.get(&by)).copied();
-        let mut parent = by.unwrap_or(root);
-        while let Some((above, depth)) = self.below.get(&parent) {
-            if *depth < DEPTH_MAX {
-                break;
-            }
-            parent = *above;
-        }
-        parent
+        let by = call.by.and_then(|by| self.inner.of(by));
+        self.inner.above(by.unwrap_or(root), DEPTH_MAX)
     }
 
     fn depth_of(&self, exec: ExecutionId) -> u32 {
-        self.below
-            .get(&exec)
-            .map_or(self.root.depth, |(_, depth)| *depth)
+        self.inner.depth(exec).unwrap_or(self.root.depth)
     }
 
     /// Has it decided; gives the execution that it may run as.
@@ -408,13 +411,15 @@ impl<'a> Keeper<'a> {
             artifact: permit.artifact(),
             exec,
             gateway,
+            // The cell's own watch is there already: it is no narrower than this permit asks for.
+            pinned: None,
             // It shares the cell, and the cell has its secrets.
             takes_secrets: false,
         };
         match self.ask(&start)? {
             Response::Recorded { .. } => {
                 let depth = self.depth_of(parent).saturating_add(1);
-                self.below.insert(exec, (parent, depth));
+                self.inner.begin(exec, parent, depth);
                 Ok(Some(exec))
             }
             _ => Ok(None),
@@ -434,8 +439,8 @@ impl<'a> Keeper<'a> {
     fn link(&mut self) -> Result<&mut (Connection, Pep), RunError> {
         if self.link.is_none() {
             let mut link = (self.gateway.connect)()?;
-            for exec in self.below.keys() {
-                let attached = link.ask(&Request::Attach { exec: *exec })?;
+            for exec in self.inner.ids() {
+                let attached = link.ask(&Request::Attach { exec })?;
                 if let Response::Attached {
                     ending: Some(cause),
                 } = attached
@@ -461,7 +466,7 @@ impl<'a> Keeper<'a> {
         };
         for push in pushes {
             if let Pushed::Ending { exec, cause } = push
-                && self.below.contains_key(&exec)
+                && self.inner.has(exec)
             {
                 self.ending = self.ending.or(Some(cause));
             }

@@ -84,6 +84,12 @@ impl NetworkWatch {
         (cell.broker().is_some() || self.proxy.is_some()).then_some(self.total)
     }
 
+    /// Bytes of connections that have ended, both ways.
+    pub(crate) fn bytes(&self) -> u64 {
+        let total = &self.total;
+        total.sent_bytes.saturating_add(total.received_bytes)
+    }
+
     /// Takes what broker and proxy report; gives how many connections were refused.
     pub(crate) fn take(&mut self, cell: &RunningCell, now: Millis) -> u64 {
         let before = self.total.refused;

@@ -4,9 +4,10 @@ use placet_artifact::verify::Refusal;
 use placet_authority::node::{LinkError, StartError};
 use placet_evidence::{CheckedDenial, Exit as RecordedExit};
 use placet_sandbox::SandboxError;
-use placet_types::{Denial, DenialCode, ExecutionId, Index};
+use placet_types::{Denial, DenialCode, ExecutionId, Index, Trip};
 
 use crate::call::CallError;
+use crate::drift::UnwatchableError;
 
 /// What became of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum Outcome {
         exec: ExecutionId,
         /// Why.
         cause: DenialCode,
+        /// What happened, where the cause alone does not say: which limit, which file.
+        why: Option<String>,
     },
 }
 
@@ -64,6 +67,12 @@ pub enum RunError {
     /// This machine did not build the cell.
     #[error("the scope could not be enforced: {0}")]
     Sandbox(#[from] SandboxError),
+    /// A file that the scope pins cannot be watched.
+    #[error("the scope could not be enforced: {0}")]
+    Pinned(#[from] UnwatchableError),
+    /// A trip limit counts what this machine does not tell.
+    #[error("the scope could not be enforced: the trip limit {0} cannot be counted here: {1}")]
+    Uncounted(Trip, &'static str),
     /// The program did not start.
     #[error("the program did not start: {0}")]
     Exec(SandboxError),

@@ -14,25 +14,26 @@ use placet_artifact::verify::{PinError, Pins, Refusal};
 use placet_authority::clock::Clock;
 use placet_authority::dir::DomainDir;
 use placet_authority::node::wire::{
-    EndBody, PermittedBody, Request, Response, SubmitBody, Welcome,
+    EndBody, PermittedBody, PinnedBody, Request, Response, SubmitBody, Welcome,
 };
 use placet_authority::node::{Connection, LinkError, StartError};
 use placet_egress::Proxy;
 use placet_enforce::{Call as AdmittedCall, Pep, Permit, Watch};
-use placet_evidence::{Entry, Environment, Exit as RecordedExit, Record, RunEnd, Stage, Usage};
-use placet_sandbox::{
-    Cell, EndedBy, Exit, Resolved, RunningCell, SandboxError, Status, WaitingCell,
-};
+use placet_evidence::{Entry, Environment, Record, RunEnd, Stage};
+use placet_sandbox::{Cell, Resolved, RunningCell, SandboxError, WaitingCell};
 use placet_tlog::Policy as LogPolicy;
-use placet_types::{Denial, DenialCode, ExecutionId, Fixed, GatewayName, SigningKey, Writes};
+use placet_types::{Denial, DenialCode, ExecutionId, Fixed, GatewayName, Salt, SigningKey, Writes};
 use zeroize::Zeroizing;
 
 use crate::call::{Call, CallError, Command, GATEWAY};
 use crate::cell::{self, Setting};
 use crate::changes::Copies;
+use crate::conduct;
 use crate::credentials::{self, Unreadable};
 use crate::door;
+use crate::drift::{Drift, Pinned};
 use crate::elsewhere::Notice;
+use crate::ends::{end_body, ended, recorded_exit};
 use crate::gate::{Keeper, Root};
 use crate::outcome::{Outcome, RunError};
 use crate::signals::Signals;
@@ -63,6 +64,9 @@ struct Admitted {
     depth: u32,
     environment: Fixed<Environment>,
 }
+
+/// What stands before anything runs: the cell, its proxy, the pinned files as they are, and copies.
+type Prepared = (WaitingCell, Option<Proxy>, Pinned, Option<Copies>);
 
 impl Gateway {
     /// Runs a command, governed, with this process's standard streams.
@@ -172,9 +176,9 @@ impl Gateway {
         let mut signals = Signals::take_over().map_err(RunError::Signals)?;
         let built = self
             .copies(&mut link, permit)
-            .and_then(|copies| self.build_with(permit, call, copies));
-        let (mut waiting, proxy, copies) = match built {
-            Ok(built) => built,
+            .and_then(|copies| self.prepare(permit, call, copies));
+        let (mut waiting, proxy, pinned, copies) = match built {
+            Ok(prepared) => prepared,
             Err(error) => {
                 // Authorized and never started: it lapses now rather than when its window ends.
                 let end = end_body(exec, RunEnd::Lapsed, Some(DenialCode::Unenforceable), None);
@@ -189,6 +193,7 @@ impl Gateway {
             artifact: permit.artifact(),
             exec,
             gateway: permit.claims().aud.clone(),
+            pinned: committed(&pinned)?,
             takes_secrets: !wanted.is_empty(),
         };
         let (started, secrets) = link.ask_for_secrets(&start)?;
@@ -226,25 +231,37 @@ impl Gateway {
                 return Err(RunError::Exec(error));
             }
         };
+        let drift = Drift::watch(
+            &call.program,
+            pinned,
+            (*admitted.environment).clone(),
+            link.welcome().domain.clone(),
+        );
         self.supervise(
             link,
             call,
             admitted,
             (&mut signals, proxy),
-            &mut cell,
+            (&mut cell, drift),
             copies,
         )
     }
 
-    /// Builds the cell. Copies that it does not come to use go when they are dropped.
-    fn build_with(
+    /// The cell, and the files that are pinned as they are before anything runs in it. Copies that it
+    /// does not come to use go when they are dropped.
+    fn prepare(
         &self,
         permit: &Permit,
         call: &Call,
         copies: Option<Copies>,
-    ) -> Result<(WaitingCell, Option<Proxy>, Option<Copies>), RunError> {
+    ) -> Result<Prepared, RunError> {
+        let scope = permit.scope();
+        let pinned = Pinned::measure(&scope.pinned)?;
         let (waiting, proxy) = self.build(permit, call, copies.as_ref())?;
-        Ok((waiting, proxy, copies))
+        match conduct::uncounted(&scope.trips, waiting.denials().is_some()) {
+            Some((trip, why)) => Err(RunError::Uncounted(trip, why)),
+            None => Ok((waiting, proxy, pinned, copies)),
+        }
     }
 
     /// The cell, and what serves it where its scope names hosts.
@@ -281,7 +298,7 @@ impl Gateway {
         call: &Call,
         admitted: &Admitted,
         (signals, proxy): (&mut Signals, Option<Proxy>),
-        cell: &mut RunningCell,
+        (cell, drift): (&mut RunningCell, Drift),
         copies: Option<Copies>,
     ) -> Result<Outcome, RunError> {
         let permit = &admitted.permit;
@@ -314,11 +331,14 @@ impl Gateway {
                     depth: admitted.depth,
                 },
                 proxy,
+                drift,
             ),
+            why: None,
         };
         let Supervised {
             exit,
             cause,
+            why,
             network,
             link,
         } = supervisor.run(cell)?;
@@ -335,7 +355,7 @@ impl Gateway {
         self.report(link, end)?;
         drop(door);
         Ok(match cause {
-            Some(cause) => Outcome::Terminated { exec, cause },
+            Some(cause) => Outcome::Terminated { exec, cause, why },
             None => Outcome::Ended {
                 exec,
                 exit: recorded_exit(exit.status),
@@ -407,6 +427,17 @@ pub fn pins(policy: &LogPolicy, welcome: &Welcome) -> Result<Pins, RunError> {
     })
 }
 
+/// The measurements of pinned files as they go into the record of the start.
+fn committed(pinned: &Pinned) -> Result<Option<PinnedBody>, CallError> {
+    let Some(measured) = pinned.to_canonical() else {
+        return Ok(None);
+    };
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).map_err(|_| CallError::Random)?;
+    let salt = Salt::new(salt);
+    Ok(Some(PinnedBody { measured, salt }))
+}
+
 fn release(waiting: WaitingCell, permit: &Permit) -> Result<RunningCell, SandboxError> {
     // The start is durable: the lease begins now, whatever the set-up took.
     waiting.renew(Duration::from_millis(permit.claims().lease.interval_ms))?;
@@ -455,52 +486,5 @@ pub(crate) fn unexpected(response: Response) -> RunError {
     match response {
         Response::Error(denial) => RunError::Unavailable(denial),
         _ => RunError::Link(LinkError::Unexpected),
-    }
-}
-
-fn end_body(
-    exec: ExecutionId,
-    outcome: RunEnd,
-    cause: Option<DenialCode>,
-    exit: Option<RecordedExit>,
-) -> EndBody {
-    EndBody {
-        cause,
-        exec,
-        exit,
-        outcome,
-        usage: None,
-    }
-}
-
-fn ended(exec: ExecutionId, exit: &Exit, cause: Option<DenialCode>, wall: Duration) -> EndBody {
-    let outcome = match (cause, exit.ended_by, exit.status) {
-        (Some(_), _, _) => RunEnd::Terminated,
-        (None, EndedBy::Worker, Status::Exited(0)) => RunEnd::Completed,
-        (None, _, _) => RunEnd::Failed,
-    };
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let usage = Usage {
-        changes: None,
-        cpu_ms: millis(exit.user.saturating_add(exit.system)),
-        rss_kib_max: exit.max_rss_bytes / 1024,
-        network: None,
-        wall_ms: millis(wall),
-    };
-    let exit = Some(recorded_exit(exit.status));
-    EndBody {
-        cause,
-        exec,
-        exit,
-        outcome,
-        usage: Some(usage),
-    }
-}
-
-fn recorded_exit(status: Status) -> RecordedExit {
-    let byte = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
-    match status {
-        Status::Exited(code) => RecordedExit::Code(byte(code)),
-        Status::Signaled(signal) => RecordedExit::Signal(byte(signal)),
     }
 }

@@ -12,6 +12,8 @@ use placet_types::{DenialCode, ExecutionId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::changes::Copies;
+use crate::conduct::Ending;
+use crate::drift::LOOK_EVERY;
 use crate::gate::Keeper;
 use crate::signals::Signals;
 
@@ -31,6 +33,8 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) keeper: Keeper<'a>,
     /// The copies that it writes to, if it does.
     pub(crate) copies: Option<&'a Copies>,
+    /// What happened, where the cause of the end alone does not say.
+    pub(crate) why: Option<Ending>,
 }
 
 /// How a supervised cell ended.
@@ -38,6 +42,8 @@ pub(crate) struct Supervised {
     pub(crate) exit: Exit,
     /// Why it was ended, if it was.
     pub(crate) cause: Option<DenialCode>,
+    /// What happened, where the cause alone does not say.
+    pub(crate) why: Option<String>,
     /// What went over the network, where there was one.
     pub(crate) network: Option<NetworkUsage>,
     pub(crate) link: Option<Connection>,
@@ -51,12 +57,13 @@ impl Supervisor<'_> {
             let until = match self.watch.verdict(now) {
                 Verdict::End(cause) => {
                     self.keeper.cut();
+                    self.keeper.settle(cell);
                     let exit = cell.terminate()?;
                     return Ok(self.over(cell, exit, Some(cause)));
                 }
                 Verdict::Continue { until } => until,
             };
-            let patience = until.saturating_sub(now);
+            let patience = until.saturating_sub(now).min(LOOK_EVERY);
             let patience = if self.link.is_some() {
                 patience
             } else {
@@ -64,6 +71,10 @@ impl Supervisor<'_> {
             };
             self.wait(cell, patience);
             if let Some(exit) = cell.try_wait()? {
+                if exit.ended_by == EndedBy::Lease && self.link.is_some() {
+                    // What lies unread tells whose silence it was.
+                    self.hear(cell);
+                }
                 let cause = cause_of(&exit, self.watch.verdict(self.clock.monotonic()));
                 return Ok(self.over(cell, exit, cause));
             }
@@ -75,8 +86,9 @@ impl Supervisor<'_> {
             if self.copies.is_some_and(Copies::is_over) {
                 self.take(Event::Ending(DenialCode::Anomaly));
             }
-            if let Some(cause) = self.keeper.attend(cell, self.clock.monotonic()) {
-                self.take(Event::Ending(cause));
+            if let Some(ending) = self.keeper.attend(cell, self.clock.monotonic()) {
+                self.take(Event::Ending(ending.cause));
+                self.why = self.why.or(Some(ending));
             }
         }
     }
@@ -87,8 +99,9 @@ impl Supervisor<'_> {
         fds.extend(self.link.as_ref().map(|link| link.as_fd()));
         fds.extend(cell.gate().map(|gate| gate.as_fd()));
         fds.extend(cell.broker().map(|broker| broker.as_fd()));
-        fds.extend(self.keeper.as_fd());
         fds.extend(self.keeper.network());
+        fds.extend(cell.denials().map(|denials| denials.as_fd()));
+        fds.extend(self.keeper.fds());
         let mut fds: Vec<PollFd<'_>> = fds
             .iter()
             .map(|fd| PollFd::new(fd, PollFlags::IN))
@@ -108,7 +121,7 @@ impl Supervisor<'_> {
                 self.link = Some(link);
                 // A node that is found once the lease has lapsed was not there in time, and that
                 // is what the end is recorded with.
-                if !self.watch.lease_left(self.clock.monotonic()).is_zero() {
+                if !self.watch.left(self.clock.monotonic()).is_zero() {
                     self.take(Event::LinkBack);
                 }
                 ending
@@ -121,9 +134,9 @@ impl Supervisor<'_> {
             Ok(pushes) => {
                 for push in pushes {
                     match push {
-                        Pushed::Beat => {
-                            self.take(Event::Beat);
-                            let left = self.watch.lease_left(self.clock.monotonic());
+                        Pushed::Beat { age } => {
+                            self.take(Event::Beat { age });
+                            let left = self.watch.left(self.clock.monotonic());
                             // A cell that cannot be told ends by its own lease.
                             drop(cell.renew(left.min(self.lease)));
                         }
@@ -146,10 +159,13 @@ impl Supervisor<'_> {
     }
 
     fn over(mut self, cell: &RunningCell, exit: Exit, cause: Option<DenialCode>) -> Supervised {
-        let network = self.keeper.finish(cell, cause);
+        let now = self.clock.monotonic();
+        let network = self.keeper.finish(cell, cause, now);
+        let why = self.why.filter(|why| Some(why.cause) == cause);
         Supervised {
             exit,
             cause,
+            why: why.and_then(|why| why.why),
             network,
             link: self.link,
         }

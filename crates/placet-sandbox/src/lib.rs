@@ -64,7 +64,7 @@ pub use credentials::{CREDENTIAL_BYTES_MAX, CREDENTIALS_PATH, CredentialSlots};
 pub use denials::{Denial, Denials, DeniedAccess};
 pub use elf::elf_interpreter;
 pub use error::{NoControlGroup, NotCopyable, SandboxError, Step};
-pub use gate::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
+pub use gate::{ExecCall, ExecEnd, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 pub use gate::{ImageDigest, ImageFile, OnRefusal, Refusal, Script};
 pub use probe::{Capabilities, Feature, State, probe};
 pub use spec::{

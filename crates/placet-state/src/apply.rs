@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use placet_evidence::{
     Decided, Ended, Genesis, Outcome, PolicyActivated, PrincipalRecord, PrincipalStatus, Record,
-    Revoked, Selector, Started,
+    Revoked, Selector, Signal, Started,
 };
 use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId, ResourceRef};
 
@@ -139,11 +139,8 @@ impl State {
                 Ok(Changes::default())
             }
             Record::Secret(record) => self.secrets.apply(record).map(|()| Changes::default()),
-            Record::Signal(record) if record.ends => {
-                Ok(self.end_where(record.code, |id, _| *id == record.exec))
-            }
+            Record::Signal(record) => Ok(self.apply_signal(record)),
             Record::Refused(_)
-            | Record::Signal(_)
             | Record::Connections(_)
             | Record::Erased(_)
             | Record::Changes(_) => Ok(Changes::default()),
@@ -286,6 +283,20 @@ impl State {
             }
             (child, above) = (parent, self.ended_parents.remove(&parent));
         }
+    }
+
+    /// Counts for whoever it runs as, and ends it where the record says so.
+    fn apply_signal(&mut self, record: &Signal) -> Changes {
+        let execution = self.executions.get(&record.exec);
+        let principal = execution.map(|execution| execution.principal().clone());
+        if let (Some(principal), Some(kind)) = (principal, record.kind) {
+            let ledger = self.ledger(&principal);
+            ledger.signalled(kind, record.count, record.time);
+        }
+        if record.ends {
+            return self.end_where(record.code, |id, _| *id == record.exec);
+        }
+        Changes::default()
     }
 
     fn apply_revoked(&mut self, record: &Revoked) -> Changes {

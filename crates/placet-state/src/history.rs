@@ -1,10 +1,10 @@
 //! Per-principal history, in bounded memory.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use placet_evidence::History;
+use placet_evidence::{History, SignalKind};
 use placet_types::{Digest, Millis};
 
 /// Length of one step of the hour that is kept.
@@ -26,11 +26,14 @@ pub(crate) struct Ledger {
     steps: VecDeque<Step>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Step {
     number: u64,
     permits: u64,
     denials: u64,
+    /// By kind. A fold that was saved before there were kinds has none, and there were none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    signals: BTreeMap<SignalKind, u64>,
 }
 
 impl Ledger {
@@ -56,6 +59,12 @@ impl Ledger {
         self.denial_streak = self.denial_streak.saturating_add(1);
     }
 
+    /// The count is its reporter's word: however large, it only adds up.
+    pub(crate) fn signalled(&mut self, kind: SignalKind, count: u64, now: Millis) {
+        let counted = self.step(now).signals.entry(kind).or_default();
+        *counted = counted.saturating_add(count);
+    }
+
     pub(crate) fn started(&mut self) {
         self.running = self.running.saturating_add(1);
     }
@@ -71,13 +80,22 @@ impl Ledger {
                 .iter()
                 .filter(move |step| current - step.number.min(current) < STEPS_MAX as u64)
         };
+        let sum = |counts: &mut dyn Iterator<Item = u64>| counts.fold(0, u64::saturating_add);
+        let signals = |kind| sum(&mut recent().filter_map(|step| step.signals.get(&kind).copied()));
         History {
             denial_streak: self.denial_streak,
             denials_hour: recent().map(|step| step.denials).sum(),
+            drifts_hour: signals(SignalKind::Drift),
             permits_hour: recent().map(|step| step.permits).sum(),
+            refused_connects_hour: signals(SignalKind::RefusedConnect),
+            refused_execs_hour: signals(SignalKind::RefusedExec),
+            refused_reads_hour: signals(SignalKind::RefusedRead),
+            refused_writes_hour: signals(SignalKind::RefusedWrite),
             running: self.running,
             seen_resource: self.seen.contains(&shorten(resource)),
             since_last_permit_secs: self.last_permit.map(|then| now.since(then) / 1000),
+            signals_hour: sum(&mut recent().flat_map(|step| step.signals.values().copied())),
+            trips_hour: signals(SignalKind::Trip),
         }
     }
 
@@ -89,8 +107,7 @@ impl Ledger {
             }
             self.steps.push_back(Step {
                 number,
-                permits: 0,
-                denials: 0,
+                ..Step::default()
             });
         }
         // The step was pushed above when there was none.
@@ -131,6 +148,29 @@ mod tests {
         let later = ledger.history(tool, at(120));
         assert_eq!((later.permits_hour, later.denials_hour), (0, 0));
         assert_eq!(later.since_last_permit_secs, Some(91 * 60));
+    }
+
+    #[test]
+    fn signals_count_by_kind_for_an_hour_and_never_overflow() {
+        let (mut ledger, tool) = (Ledger::default(), Digest::of(b"tool"));
+        ledger.signalled(SignalKind::RefusedConnect, 3, at(0));
+        ledger.signalled(SignalKind::RefusedConnect, 4, at(10));
+        ledger.signalled(SignalKind::Trip, 1, at(10));
+        let now = ledger.history(tool, at(10));
+        let counts = (now.refused_connects_hour, now.trips_hour, now.signals_hour);
+        assert_eq!(counts, (7, 1, 8));
+        assert_eq!((now.refused_execs_hour, now.permits_hour), (0, 0));
+        ledger.signalled(SignalKind::RefusedRead, u64::MAX, at(11));
+        ledger.signalled(SignalKind::RefusedRead, u64::MAX, at(11));
+        assert_eq!(ledger.history(tool, at(11)).signals_hour, u64::MAX);
+        assert_eq!(ledger.history(tool, at(90)).signals_hour, 0);
+    }
+
+    #[test]
+    fn a_ledger_saved_before_there_were_signals_is_read() {
+        let saved = r#"{"number":7,"permits":2,"denials":1}"#;
+        let step: Step = serde_json::from_str(saved).unwrap();
+        assert_eq!((step.permits, step.signals.len()), (2, 0));
     }
 
     #[test]

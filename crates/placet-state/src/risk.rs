@@ -32,6 +32,11 @@ const FACTORS: &[Factor] = &[
         counts: |h| h.denials_hour >= 20,
     },
     Factor {
+        name: "drifted",
+        points: 20,
+        counts: |h| h.drifts_hour >= 1,
+    },
+    Factor {
         name: "many_running",
         points: 10,
         counts: |h| h.running >= 64,
@@ -41,7 +46,29 @@ const FACTORS: &[Factor] = &[
         points: 5,
         counts: |h| !h.seen_resource,
     },
+    Factor {
+        name: "refusals_hour",
+        points: 15,
+        counts: |h| refusals(h) >= 50,
+    },
+    Factor {
+        name: "tripped",
+        points: 25,
+        counts: |h| h.trips_hour >= 1,
+    },
 ];
+
+/// What the kernel and the gateway refused to what it had running.
+fn refusals(history: &History) -> u64 {
+    [
+        history.refused_connects_hour,
+        history.refused_execs_hour,
+        history.refused_reads_hour,
+        history.refused_writes_hour,
+    ]
+    .into_iter()
+    .fold(0, u64::saturating_add)
+}
 
 pub(crate) fn score(history: &History) -> Risk {
     let counting = || FACTORS.iter().filter(|factor| (factor.counts)(history));
@@ -80,5 +107,24 @@ mod tests {
             ]
         );
         assert!(risk.factors.is_sorted());
+    }
+
+    #[test]
+    fn behaviour_of_what_ran_counts_and_every_factor_is_in_order() {
+        let seen = History {
+            seen_resource: true,
+            ..History::default()
+        };
+        let watched = History {
+            drifts_hour: 1,
+            refused_connects_hour: 20,
+            refused_reads_hour: 30,
+            trips_hour: 2,
+            ..seen
+        };
+        let risk = score(&watched);
+        assert_eq!(risk.score, 60);
+        assert_eq!(risk.factors, ["drifted", "refusals_hour", "tripped"]);
+        assert!(FACTORS.is_sorted_by_key(|factor| factor.name));
     }
 }

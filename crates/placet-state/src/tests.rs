@@ -425,7 +425,9 @@ fn notes_about_the_past_end_nothing() {
             ends: false,
             exec: exec(1),
             intent: log.state.execution(&exec(1)).unwrap().intent.digest(),
+            kind: None,
             time,
+            trip: None,
         }),
         Record::Erased(Erased {
             by: who("root"),
@@ -456,7 +458,9 @@ fn a_signal_that_ends_authority_ends_this_execution_once() {
             ends: true,
             exec: exec(1),
             intent: log.state.execution(&exec(1)).unwrap().intent.digest(),
+            kind: None,
             time: log.now,
+            trip: None,
         })
     };
     let record = signal(&log);

@@ -20,6 +20,7 @@ pub mod peer;
 pub mod scope;
 pub mod tier;
 pub mod time;
+pub mod trips;
 
 pub use commitment::{Commitment, Salt};
 pub use credential::{Credential, CredentialForm, Credentials};
@@ -37,3 +38,4 @@ pub use peer::{AddressRule, HostName, NameRule, PeerRule};
 pub use scope::{ExecCheck, Limits, Network, Scope, Writes};
 pub use tier::{Tier, Weakness};
 pub use time::{Millis, Seconds};
+pub use trips::{Trip, Trips};

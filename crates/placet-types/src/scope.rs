@@ -9,6 +9,7 @@ use crate::id::SecretName;
 use crate::path::{AbsPath, PathSet};
 use crate::peer::{self, PeerRule};
 use crate::tier::Tier;
+use crate::trips::{Trip, Trips};
 
 /// What an execution may touch. Everything that is not named is refused.
 ///
@@ -32,6 +33,9 @@ pub struct Scope {
     pub limits: Limits,
     /// Which network peers may be reached.
     pub network: Network,
+    /// Files that must not change while it runs, nor come into being: measured before the start.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub pinned: BTreeSet<AbsPath>,
     /// Trees that may be read.
     pub read: PathSet,
     /// Services of the host that may be connected to, by the paths of their sockets.
@@ -40,6 +44,9 @@ pub struct Scope {
     /// The weakest enforcement that will do.
     #[serde(default, skip_serializing_if = "Tier::is_default")]
     pub tier: Tier,
+    /// How far its behaviour may go before all of it is ended.
+    #[serde(default, skip_serializing_if = "Trips::is_empty")]
+    pub trips: Trips,
     /// Trees that may be written.
     pub write: PathSet,
     /// Where what is written goes.
@@ -222,6 +229,10 @@ pub enum Excess {
     Limit(&'static str),
     /// Weaker enforcement than is demanded.
     Tier(Tier),
+    /// A file that nobody would watch.
+    Pinned(AbsPath),
+    /// A trip limit that is too high, or missing.
+    Trip(Trip),
 }
 
 impl Scope {
@@ -243,9 +254,12 @@ impl Scope {
             exec_in_writable: self.exec_in_writable && other.exec_in_writable,
             limits: self.limits.intersect(&other.limits),
             network: self.network.intersect(&other.network),
+            // Each file that is watched is one thing more that ends the work.
+            pinned: self.pinned.union(&other.pinned).cloned().collect(),
             read: self.read.intersect(&other.read),
             sockets: self.sockets.intersection(&other.sockets).cloned().collect(),
             tier: self.tier.max(other.tier),
+            trips: self.trips.intersect(&other.trips),
             write: self.write.intersect(&other.write),
             writes: self.writes.max(other.writes),
         }
@@ -289,6 +303,11 @@ impl Scope {
             })
             .or_else(|| self.limits.excess_over(&outer.limits).map(Excess::Limit))
             .or_else(|| (self.tier < outer.tier).then_some(Excess::Tier(self.tier)))
+            .or_else(|| {
+                let unwatched = outer.pinned.difference(&self.pinned).next();
+                unwatched.cloned().map(Excess::Pinned)
+            })
+            .or_else(|| self.trips.excess_over(&outer.trips).map(Excess::Trip))
     }
 
     /// Whether `program` may be started: it stands in an exec tree, or in a writable one where
@@ -417,6 +436,16 @@ mod tests {
             .prop_map(|texts| texts.iter().map(|t| AbsPath::parse(t).unwrap()).collect())
     }
 
+    fn trips() -> impl Strategy<Value = Trips> {
+        let one = (prop::sample::select(Trip::ALL.to_vec()), 0_u64..4);
+        prop::collection::vec(one, 0..5).prop_map(Trips::from_iter)
+    }
+
+    fn pinned() -> impl Strategy<Value = BTreeSet<AbsPath>> {
+        let path = "/[a-c]".prop_map(|text| AbsPath::parse(&text).unwrap());
+        prop::collection::btree_set(path, 0..3)
+    }
+
     fn scope() -> impl Strategy<Value = Scope> {
         let env = (
             credentials(),
@@ -427,17 +456,12 @@ mod tests {
         let exec = (paths(), check, any::<bool>());
         let tier = prop::sample::select(Tier::ALL.to_vec());
         let writes = prop::sample::select(vec![Writes::Direct, Writes::Kept, Writes::Discarded]);
-        let written = (paths(), writes);
-        (env, exec, limits(), network(), paths(), tier, written).prop_map(
-            |(
-                (credentials, env, sockets),
-                (exec, exec_check, exec_in_writable),
-                limits,
-                network,
-                read,
-                tier,
-                (write, writes),
-            )| {
+        let ends = (pinned(), tier, trips());
+        let trees = (paths(), paths(), writes);
+        (env, exec, limits(), network(), trees, ends).prop_map(
+            |(env, exec, limits, network, (read, write, writes), (pinned, tier, trips))| {
+                let (credentials, env, sockets) = env;
+                let (exec, exec_check, exec_in_writable) = exec;
                 Scope {
                     credentials,
                     env,
@@ -446,9 +470,11 @@ mod tests {
                     exec_in_writable,
                     limits,
                     network,
+                    pinned,
                     read,
                     sockets,
                     tier,
+                    trips,
                     write,
                     writes,
                 }

@@ -35,10 +35,6 @@ impl Tier {
         }
     }
 
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde hands out references"
-    )]
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -65,10 +61,6 @@ pub mod reached {
     /// # Errors
     ///
     /// The serializer's.
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde hands out references"
-    )]
     pub fn serialize<S: Serializer>(tier: &Option<Tier>, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(name(*tier))
     }

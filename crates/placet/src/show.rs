@@ -8,7 +8,7 @@ use placet_evidence::{
     Connections, Decided, Ended, Exit, NetworkUsage, PrincipalStatus, Record, RunEnd, SecretChange,
 };
 use placet_lineage::Charset;
-use placet_types::{Digest, Millis};
+use placet_types::{DenialCode, Digest, Millis};
 use serde_json::{Value, json};
 
 use crate::out::{BAD, DIM, GOOD, WARN};
@@ -102,6 +102,54 @@ pub(crate) fn list(texts: impl IntoIterator<Item = impl ToString>) -> String {
         "none".to_owned()
     } else {
         texts.join(", ")
+    }
+}
+
+/// What it means that an execution was ended for this cause, and what to do about it: the table of
+/// `spec/causes.md`.
+pub(crate) const fn cause(cause: DenialCode) -> (&'static str, &'static str) {
+    match cause {
+        DenialCode::Revoked => (
+            "an operator revoked its authority, or that of its principal, policy or an ancestor",
+            "ask the operator; `placet log tail` shows who revoked what, and why",
+        ),
+        DenialCode::Expired => (
+            "its window is over",
+            "start it again; ask for more time with --lifetime, within what the policy allows",
+        ),
+        DenialCode::Halted => (
+            "an operator halted the domain",
+            "start it again once the domain continues (`placet resume`)",
+        ),
+        DenialCode::LineageFragmented => (
+            "the execution that started it has ended",
+            "start it from something that lives as long as it needs to",
+        ),
+        DenialCode::AuthorizationDiscontinuity => (
+            "its lease was not renewed: the node was not reached in time, or its supervisor was stopped",
+            "start it again; `placet node status` tells whether there is a node",
+        ),
+        DenialCode::GovernanceDiscontinuity => (
+            "the node could not vouch for its view of the log",
+            "look at the log's disk and at `placet log fsck`, then start it again",
+        ),
+        DenialCode::PolicyMismatch => (
+            "the policy in force permits it no longer",
+            "start it again to see what denies it, or ask whoever keeps the bundle",
+        ),
+        DenialCode::RuntimeIntegrity => (
+            "the program or a pinned file changed while it ran, or its tree was killed from outside",
+            "start it again: what is there now is decided about anew",
+        ),
+        DenialCode::EnvironmentUntrusted => (
+            "the machine or the gateway is not what was decided about any more",
+            "start it again: the machine is appraised anew (`placet doctor` shows it)",
+        ),
+        DenialCode::Anomaly => (
+            "it went beyond a trip limit of its profile",
+            "see `placet explain`; if it was right to do so, raise the limit in the profile's [trips]",
+        ),
+        _ => ("its authority ended", cause.remedy()),
     }
 }
 
@@ -300,6 +348,35 @@ pub(crate) fn predicate(record: &Record) -> serde_json::Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_about_a_cause_is_what_its_page_says() {
+        let page = include_str!("../../../spec/causes.md").replace('`', "");
+        let causes = [
+            DenialCode::Revoked,
+            DenialCode::Expired,
+            DenialCode::Halted,
+            DenialCode::LineageFragmented,
+            DenialCode::PolicyMismatch,
+            DenialCode::AuthorizationDiscontinuity,
+            DenialCode::GovernanceDiscontinuity,
+            DenialCode::RuntimeIntegrity,
+            DenialCode::EnvironmentUntrusted,
+            DenialCode::Anomaly,
+        ];
+        for code in causes {
+            let (meaning, remedy) = cause(code);
+            let row = format!("| {code} | {meaning} | {remedy} |").replace('`', "");
+            assert!(page.contains(&row), "{row}");
+        }
+        // No other cause has a page of its own, and none is left without words.
+        for code in DenialCode::ALL {
+            let (meaning, remedy) = cause(*code);
+            assert!(!meaning.is_empty() && !remedy.is_empty(), "{code}");
+            let listed = page.contains(&format!("\n| {code} |"));
+            assert_eq!(listed, causes.contains(code), "{code}");
+        }
+    }
 
     #[test]
     fn a_command_line_cannot_pretend_to_be_several() {

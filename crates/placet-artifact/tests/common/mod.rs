@@ -109,9 +109,11 @@ pub(crate) fn scope() -> Scope {
             wall_secs: 120,
         },
         network: Network::None,
+        pinned: BTreeSet::new(),
         read: paths(&["/usr", "/w"]),
         sockets: std::collections::BTreeSet::new(),
         tier: Tier::default(),
+        trips: placet_types::Trips::none(),
         write: paths(&["/w"]),
     }
 }

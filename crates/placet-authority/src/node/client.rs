@@ -31,7 +31,10 @@ pub type Asked = (Response, Vec<(SecretName, Secret)>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
     /// The conditions hold; leases are renewed.
-    Beat,
+    Beat {
+        /// How long ago the node saw that its log can be read and written.
+        age: Duration,
+    },
     /// This execution must end.
     Ending {
         /// Which one.
@@ -252,7 +255,9 @@ impl AsFd for Connection {
 
 fn push_of(response: &Response) -> Option<Pushed> {
     match response {
-        Response::Beat { .. } => Some(Pushed::Beat),
+        Response::Beat { age_ms, .. } => Some(Pushed::Beat {
+            age: Duration::from_millis(*age_ms),
+        }),
         Response::Ending { cause, exec } => Some(Pushed::Ending {
             exec: *exec,
             cause: *cause,

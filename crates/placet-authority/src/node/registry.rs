@@ -113,13 +113,19 @@ impl Registry {
     }
 
     /// Renews every lease whose gateway listens.
-    pub(super) fn beat(&self, size: Index) {
+    pub(super) fn beat(&self, size: Index, age: Duration) {
+        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         let mut outlets: Vec<Arc<Outlet>> = self.carried().values().cloned().collect();
         outlets.sort_by_key(|outlet| Arc::as_ptr(outlet) as usize);
         outlets.dedup_by(|a, b| Arc::ptr_eq(a, b));
         for outlet in outlets {
-            drop(outlet.send(&Response::Beat { size }));
+            drop(outlet.send(&Response::Beat { age_ms, size }));
         }
+    }
+
+    /// Whether any gateway waits for beats.
+    pub(super) fn is_carrying(&self) -> bool {
+        !self.carried().is_empty()
     }
 
     /// Whether nobody has carried this execution for as long as a gateway takes to come back.

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use placet_decision::Params;
 use placet_secrets::{Change, Secret};
 use placet_types::{DenialCode, Digest, ExecutionId, GatewayName, SecretName};
 
@@ -44,8 +45,12 @@ impl Node {
                 artifact,
                 exec,
                 gateway,
+                pinned,
                 takes_secrets: true,
-            } => self.start_with_secrets(exec, artifact, gateway, peer, outlet),
+            } => {
+                let pinned = pinned.map(|body| Params::new(body.measured.into_bytes(), body.salt));
+                self.start_with_secrets((exec, artifact), gateway, pinned, peer, outlet)
+            }
             request => (self.handle(request, peer, outlet), Vec::new()),
         })
     }
@@ -77,9 +82,9 @@ impl Node {
     /// the permit, and on no other.
     pub(super) fn start_with_secrets(
         &self,
-        exec: ExecutionId,
-        artifact: Digest,
+        (exec, artifact): (ExecutionId, Digest),
         gateway: GatewayName,
+        pinned: Option<Params>,
         peer: &Peer,
         outlet: &Arc<Outlet>,
     ) -> (Response, Vec<Secret>) {
@@ -89,7 +94,7 @@ impl Node {
         }
         let started = self
             .authority
-            .start_with_secrets(exec, artifact, gateway, peer.uid);
+            .start_with_secrets(exec, artifact, gateway, peer.uid, pinned);
         match started {
             Ok(Ok(Handed { index, secrets })) => {
                 let following = secrets.iter().map(|(name, secret)| FollowingBody {

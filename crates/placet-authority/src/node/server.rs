@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use placet_decision::Params;
 use placet_evidence::RunEnd;
 use placet_secrets::Change;
 use placet_state::Phase;
@@ -16,9 +17,12 @@ use placet_types::{Denial, DenialCode, ExecutionId, Index};
 use super::answer::{
     connections, denied_response, recorded, refuse, submission, unavailable_response,
 };
+use super::pulse::Pulse;
 use super::registry::{ORPHAN_MARGIN, Outlet, Registry};
 use super::scrub::scrub;
-use super::wire::{self, PermittedBody, Request, Response, SubmitBody, VERSION, Welcome};
+use super::wire::{
+    self, PermittedBody, Request, Response, SignalBody, SubmitBody, VERSION, Welcome,
+};
 use crate::authority::{Authority, OpenError, Running};
 use crate::clock::Clock;
 use crate::dir::DomainDir;
@@ -71,6 +75,7 @@ pub enum ServeError {
 pub(super) struct Node {
     pub(super) authority: Authority,
     pub(super) registry: Arc<Registry>,
+    pulse: Arc<Pulse>,
     clock: Arc<dyn Clock>,
     connections: AtomicUsize,
     stopping: AtomicBool,
@@ -103,9 +108,12 @@ pub fn serve(
         .reader()
         .entry(Index::default())
         .map_err(OpenError::from)?;
+    let pulse = Pulse::start(dir, Arc::clone(&clock), Arc::clone(&registry));
+    let pulse = pulse.map_err(|error| ServeError::Scrub(error.to_string()))?;
     let node = Arc::new(Node {
         authority,
         registry,
+        pulse,
         clock,
         connections: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
@@ -217,7 +225,8 @@ impl Node {
         if !self.authority.is_writing() || self.damage.get().is_some() {
             return false;
         }
-        self.registry.beat(self.authority.reader().size());
+        let age = self.pulse.age(now);
+        self.registry.beat(self.authority.reader().size(), age);
         for report in self.overdue(now) {
             let exec = report.exec;
             if matches!(self.authority.end(report), Ok(Ok(_))) {
@@ -332,11 +341,15 @@ impl Node {
                 artifact,
                 exec,
                 gateway,
+                pinned,
                 takes_secrets: _,
             } => {
+                let pinned = pinned.map(|body| Params::new(body.measured.into_bytes(), body.salt));
                 // Attached first: a revocation right after the start record must find its way.
                 self.registry.attach(exec, outlet);
-                let started = self.authority.start(exec, artifact, gateway, peer.uid);
+                let started = self
+                    .authority
+                    .start(exec, artifact, gateway, peer.uid, pinned);
                 if !matches!(started, Ok(Ok(_))) {
                     self.registry.forget(exec);
                 }
@@ -349,18 +362,22 @@ impl Node {
             Request::RotateSecretsKey => self.change_secrets(Change::Rekey, peer),
             Request::Secrets => Response::Secrets(Box::new(self.authority.secrets())),
             Request::Attach { exec } => self.attach(exec, outlet),
-            Request::Signal {
+            Request::Signal(SignalBody {
                 code,
                 count,
                 detail,
                 ends,
                 exec,
-            } => recorded(self.authority.signal(SignalReport {
+                kind,
+                trip,
+            }) => recorded(self.authority.signal(SignalReport {
                 exec,
                 code,
                 count,
                 detail,
                 ends,
+                kind,
+                trip,
             })),
             Request::Connections(body) => connections(&self.authority, body),
             Request::End(body) => {

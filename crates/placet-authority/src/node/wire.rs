@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use placet_evidence::{
     CheckedDenial, Environment, Exit, Grant, NetworkUsage, PrincipalStatus, RunEnd, Selector,
-    Stage, Usage,
+    SignalKind, Stage, Usage,
 };
 use placet_types::canonical::{self, Bounds};
 use placet_types::{
     Denial, DenialCode, Digest, DomainName, ExecutionId, Fixed, FixedIntent, FixedScope,
-    GatewayName, Index, Millis, PrincipalId, ProfileName, PublicKey, Salt, SecretName,
+    GatewayName, Index, Millis, PrincipalId, ProfileName, PublicKey, Salt, SecretName, Trip,
 };
 
 use placet_secrets::Secret;
@@ -51,6 +51,9 @@ pub enum Request {
         exec: ExecutionId,
         /// By whom.
         gateway: GatewayName,
+        /// The files that its scope pins, as they are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pinned: Option<PinnedBody>,
         /// Whether it takes the values of the credentials in the scope: only for a cell of its own.
         takes_secrets: bool,
     },
@@ -76,18 +79,7 @@ pub enum Request {
         exec: ExecutionId,
     },
     /// Records something notable.
-    Signal {
-        /// What it points to.
-        code: DenialCode,
-        /// How often.
-        count: u64,
-        /// What happened.
-        detail: String,
-        /// Whether it ends the execution's authority.
-        ends: bool,
-        /// Which execution.
-        exec: ExecutionId,
-    },
+    Signal(SignalBody),
     /// Records what an execution did on the network.
     Connections(ConnectionsBody),
     /// Records that an execution is over.
@@ -147,6 +139,38 @@ pub struct ConnectionsBody {
     pub omitted: u64,
     /// Numbers.
     pub usage: NetworkUsage,
+}
+
+/// Measurements of pinned files, to be committed to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedBody {
+    /// Canonical JSON: an object with a digest, or null for no file, for each path.
+    pub measured: String,
+    /// What hides it.
+    pub salt: Salt,
+}
+
+/// Something notable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignalBody {
+    /// What it points to.
+    pub code: DenialCode,
+    /// How often.
+    pub count: u64,
+    /// What happened.
+    pub detail: String,
+    /// Whether it ends the execution's authority.
+    pub ends: bool,
+    /// Which execution.
+    pub exec: ExecutionId,
+    /// What it counts as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<SignalKind>,
+    /// The limit that was passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trip: Option<Trip>,
 }
 
 /// How an execution ended.
@@ -278,6 +302,8 @@ pub enum Response {
     Error(Denial),
     /// Pushed: the conditions hold, the log is written, the lease is renewed.
     Beat {
+        /// How long ago the log was last seen to be readable and writable, in milliseconds.
+        age_ms: u64,
         /// Number of records.
         size: Index,
     },

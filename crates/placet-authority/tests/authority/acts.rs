@@ -38,7 +38,7 @@ fn a_revoked_execution_is_told_to_end_and_a_revoked_artifact_does_not_start() {
     act(&authority, revoke(Selector::Artifact(waits.exec))).unwrap();
     let gateway = crate::support::gateway();
     let start = authority
-        .start(waits.exec, waits.artifact.digest(), gateway, 0)
+        .start(waits.exec, waits.artifact.digest(), gateway, 0, None)
         .unwrap();
     assert_eq!(start.unwrap_err().denial.code, DenialCode::Revoked);
 }
@@ -137,7 +137,7 @@ fn a_permit_under_a_bundle_that_was_replaced_does_not_start() {
     act(&authority, Act::Activate { archive, bundle }).unwrap();
     let gateway = crate::support::gateway();
     let start = authority
-        .start(waits.exec, waits.artifact.digest(), gateway, 0)
+        .start(waits.exec, waits.artifact.digest(), gateway, 0, None)
         .unwrap();
     assert_eq!(start.unwrap_err().denial.code, DenialCode::PolicyMismatch);
 }

@@ -71,7 +71,7 @@ fn an_artifact_starts_one_execution_once() {
     let permitted = started(&authority, &["ls"]);
     let digest = permitted.artifact.digest();
     let again = authority
-        .start(permitted.exec, digest, gateway(), UID)
+        .start(permitted.exec, digest, gateway(), UID, None)
         .unwrap()
         .unwrap_err();
     assert_eq!(again.denial.code, DenialCode::Replayed);
@@ -88,7 +88,7 @@ fn an_artifact_starts_one_execution_once() {
     };
     authority.end(end.clone()).unwrap().unwrap();
     let after = authority
-        .start(permitted.exec, digest, gateway(), UID)
+        .start(permitted.exec, digest, gateway(), UID, None)
         .unwrap()
         .unwrap_err();
     assert_eq!(after.denial.code, DenialCode::Replayed);
@@ -108,7 +108,7 @@ fn an_artifact_of_another_execution_does_not_start_this_one() {
     );
     let digest = other.artifact.digest();
     let denied = authority
-        .start(one.exec, digest, gateway(), UID)
+        .start(one.exec, digest, gateway(), UID, None)
         .unwrap()
         .unwrap_err();
     assert_eq!(denied.denial.code, DenialCode::IntentMismatch);
@@ -122,7 +122,7 @@ fn a_start_after_the_window_is_denied() {
     world.clock.set(permitted.grant.not_after.get());
     let digest = permitted.artifact.digest();
     let denied = authority
-        .start(permitted.exec, digest, gateway(), UID)
+        .start(permitted.exec, digest, gateway(), UID, None)
         .unwrap()
         .unwrap_err();
     assert_eq!(denied.denial.code, DenialCode::Expired);
@@ -191,7 +191,7 @@ fn a_child_lies_within_its_parent_and_ends_with_it() {
     assert_eq!(child.scope.excess_over(&parent.scope), None);
     assert_eq!((child.grant.depth, child.grant.root), (1, parent.exec));
     authority
-        .start(child.exec, child.artifact.digest(), gateway(), UID)
+        .start(child.exec, child.artifact.digest(), gateway(), UID, None)
         .unwrap()
         .unwrap();
     let end = EndReport {

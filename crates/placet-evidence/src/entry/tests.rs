@@ -146,6 +146,7 @@ fn every_kind() -> Vec<Record> {
             exec,
             gateway: GatewayName::parse("process").unwrap(),
             intent,
+            pinned: None,
             time,
         }),
         Record::Signal(Signal {
@@ -155,7 +156,9 @@ fn every_kind() -> Vec<Record> {
             ends: false,
             exec,
             intent,
+            kind: None,
             time,
+            trip: None,
         }),
         Record::Connections(Connections {
             count: 1,

@@ -167,6 +167,7 @@ impl Log {
             exec: exec(number),
             gateway: GatewayName::parse("process").unwrap(),
             intent: Digest::of(b"intent"),
+            pinned: None,
             time: self.now,
         }));
     }
@@ -209,7 +210,9 @@ impl Log {
             ends: false,
             exec: exec(number),
             intent: Digest::of(b"intent"),
+            kind: None,
             time: self.now,
+            trip: None,
         }));
     }
 

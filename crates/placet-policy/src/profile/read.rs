@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use placet_types::{
     AbsPath, Credential, CredentialForm, CredentialPath, Credentials, ExecCheck, Limits, PeerRule,
-    ProfileName, Seconds, SecretName, Tier, VariableName, Writes,
+    ProfileName, Seconds, SecretName, Tier, Trip, Trips, VariableName, Writes,
 };
 use serde::Deserialize;
 
@@ -40,9 +40,13 @@ struct FileProfile {
     limits: FileLimits,
     #[serde(default)]
     network: BTreeSet<PeerRule>,
+    #[serde(default)]
+    pinned: Vec<String>,
     lease: FileLease,
     #[serde(default)]
     tier: Tier,
+    #[serde(default)]
+    trips: FileTrips,
     #[serde(default)]
     writes: Writes,
 }
@@ -85,6 +89,21 @@ struct FileLease {
     staleness: Duration,
 }
 
+/// Every limit is optional; 0 ends the tree at the first.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileTrips {
+    cpu_total: Option<Duration>,
+    execs_per_minute: Option<u64>,
+    network_bytes: Option<Size>,
+    programs: Option<u64>,
+    refused_connects: Option<u64>,
+    refused_execs: Option<u64>,
+    refused_reads: Option<u64>,
+    refused_writes: Option<u64>,
+    signals: Option<u64>,
+}
+
 /// Reads the profile `name` from its member of the bundle.
 pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile, Vec<Problem>> {
     let parsed: FileProfile = strict::read(file, text).map_err(|problem| vec![problem])?;
@@ -93,6 +112,8 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
     let read = templates(&parsed.read, &mut bad);
     let write = templates(&parsed.write, &mut bad);
     let exec = templates(&parsed.exec, &mut bad);
+    let pinned = templates(&parsed.pinned, &mut bad);
+    check_trips(&parsed.trips, &mut bad);
     check_write(&write, &mut bad);
     check_exec(&parsed, &write, &exec, &mut bad);
     let env = environment(&parsed.env, &mut bad);
@@ -126,6 +147,8 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
         exec_in_writable: parsed.exec_in_writable,
         limits: limits(&parsed.limits),
         network: parsed.network,
+        pinned,
+        trips: trips(&parsed.trips),
         lifetime: Seconds::new(parsed.lifetime.0),
         lease_secs: Seconds::new(parsed.lease.interval.0),
         staleness_secs: Seconds::new(parsed.lease.staleness.0),
@@ -155,6 +178,36 @@ fn limits(file: &FileLimits) -> Limits {
         tree_cpu_percent: file.tree_cpu_percent,
         tree_memory_bytes: file.tree_memory.map(|size| size.0),
         wall_secs: file.wall.0,
+    }
+}
+
+fn trips(file: &FileTrips) -> Trips {
+    let limits = [
+        (Trip::CpuTotalSecs, file.cpu_total.map(|it| it.0)),
+        (Trip::ExecsPerMinute, file.execs_per_minute),
+        (Trip::NetworkBytes, file.network_bytes.map(|it| it.0)),
+        (Trip::Programs, file.programs),
+        (Trip::RefusedConnects, file.refused_connects),
+        (Trip::RefusedExecs, file.refused_execs),
+        (Trip::RefusedReads, file.refused_reads),
+        (Trip::RefusedWrites, file.refused_writes),
+        (Trip::Signals, file.signals),
+    ];
+    limits
+        .into_iter()
+        .filter_map(|(trip, limit)| Some((trip, limit?)))
+        .collect()
+}
+
+/// The command itself is a program that is started.
+fn check_trips(file: &FileTrips, bad: &mut impl FnMut(String)) {
+    for (what, value) in [
+        ("programs", file.programs),
+        ("execs_per_minute", file.execs_per_minute),
+    ] {
+        if value == Some(0) {
+            bad(format!("trips.{what} is 0: nothing could start"));
+        }
     }
 }
 

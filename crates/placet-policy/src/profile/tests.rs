@@ -150,6 +150,13 @@ fn profiles_that_would_let_code_out_are_refused() {
         ("\"/usr\"", "\"relative\"", "is no path"),
         ("\"/usr\"", "\"${home}/\"", "is no path"),
         ("processes = 256", "processes = 0", "nothing could start"),
+        (
+            "[lease]",
+            "[trips]\nprograms = 0\n[lease]",
+            "nothing could start",
+        ),
+        ("[lease]", "[trips]\nrefused = 1\n[lease]", "unknown field"),
+        ("env =", "pinned = [\"Makefile\"]\nenv =", "is no path"),
         ("\"15s\"", "\"4s\"", "stale before"),
         ("\"4GiB\"", "\"4GB\"", "no size"),
         ("env =", "envs =", "unknown field"),
@@ -173,4 +180,28 @@ fn programs_in_writable_trees_need_their_own_word() {
             .unwrap()
             .exec_in_writable
     );
+}
+
+#[test]
+fn trip_limits_and_pinned_files_go_into_the_scope() {
+    let text = TEXT.replace(
+        "[lease]",
+        "[trips]\nrefused_connects = 0\ncpu_total = \"10m\"\nnetwork_bytes = \"1GiB\"\n[lease]",
+    );
+    let text = text.replace("env =", "pinned = [\"${workspace}/Makefile\"]\nenv =");
+    let scope = parse(&text)
+        .unwrap()
+        .scope(&vars("/srv/app", "/home/a"))
+        .unwrap();
+    let trips: Vec<_> = scope.trips.iter().collect();
+    assert_eq!(
+        trips,
+        [
+            (placet_types::Trip::CpuTotalSecs, 600),
+            (placet_types::Trip::NetworkBytes, 1 << 30),
+            (placet_types::Trip::RefusedConnects, 0),
+        ]
+    );
+    let pinned: Vec<_> = scope.pinned.iter().map(ToString::to_string).collect();
+    assert_eq!(pinned, ["/srv/app/Makefile"]);
 }

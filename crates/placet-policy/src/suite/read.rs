@@ -61,10 +61,17 @@ struct FileCase {
 struct FileHistory {
     denial_streak: u64,
     denials_hour: u64,
+    drifts_hour: u64,
     permits_hour: u64,
+    refused_connects_hour: u64,
+    refused_execs_hour: u64,
+    refused_reads_hour: u64,
+    refused_writes_hour: u64,
     running: u64,
     seen_resource: bool,
     since_last_permit_secs: Option<u64>,
+    signals_hour: u64,
+    trips_hour: u64,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -239,10 +246,17 @@ impl FileCase {
             history: History {
                 denial_streak: history.denial_streak,
                 denials_hour: history.denials_hour,
+                drifts_hour: history.drifts_hour,
                 permits_hour: history.permits_hour,
+                refused_connects_hour: history.refused_connects_hour,
+                refused_execs_hour: history.refused_execs_hour,
+                refused_reads_hour: history.refused_reads_hour,
+                refused_writes_hour: history.refused_writes_hour,
                 running: history.running,
                 seen_resource: history.seen_resource,
                 since_last_permit_secs: history.since_last_permit_secs,
+                signals_hour: history.signals_hour,
+                trips_hour: history.trips_hour,
             },
             risk: Risk {
                 factors: risk.factors,

@@ -50,6 +50,7 @@
 //! looked at.
 
 mod call;
+mod ends;
 mod facts;
 mod judge;
 mod stack;
@@ -68,7 +69,9 @@ use crate::spec::FileIdentity;
 pub(crate) use judge::Known;
 pub(crate) use tracer::{Tracer, Traces, start};
 
+use self::ends::Ends;
 use crate::queue::Queue;
+use crate::tree::Status;
 
 /// What is done about the programs that a tree starts.
 #[derive(Clone, Debug)]
@@ -246,6 +249,16 @@ pub enum ExecReport {
 #[derive(Clone)]
 pub struct Gate {
     queue: Arc<Queue<ExecReport, ExecVerdict>>,
+    ends: Arc<Ends>,
+}
+
+/// How the process ended that an exec was called by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecEnd {
+    /// Which exec.
+    pub id: ExecId,
+    /// How.
+    pub status: Status,
 }
 
 impl Gate {
@@ -253,6 +266,14 @@ impl Gate {
     #[must_use]
     pub fn reports(&self) -> Vec<ExecReport> {
         self.queue.take()
+    }
+
+    /// Takes the ends of processes that have come in since the last time. An exec that the same
+    /// process followed by another one ends with the process. Nothing wakes anybody for them, and
+    /// beyond 65,536 that nobody took the oldest are dropped.
+    #[must_use]
+    pub fn ends(&self) -> Vec<ExecEnd> {
+        self.ends.take()
     }
 
     /// Answers one [`ExecReport::Asked`]. `false` when it does not wait any more: it was answered,

@@ -15,6 +15,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::call;
+use super::ends::Ends;
 use super::judge::{Judge, Judged, Judgement, Known};
 use super::stack::{Arguments, Stack};
 use super::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
@@ -24,7 +25,7 @@ use crate::opens::Traced as TracedTasks;
 use crate::process::{Process, pid_of};
 use crate::queue::{Queue, Urgency};
 use crate::sys::{self, Errno, Traced};
-use crate::tree::{deadline_after, failed};
+use crate::tree::{Status, deadline_after, failed};
 
 /// The supervisor's hold on the thread.
 #[derive(Debug)]
@@ -43,10 +44,12 @@ pub(crate) struct Traces {
 }
 
 /// One process or thread of the tree.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Task {
     /// The exec whose image it runs.
     image: Option<ExecId>,
+    /// The execs that it has called itself, the last [`OWN_MAX`] of them: its end is theirs.
+    own: Vec<ExecId>,
     made_by: Option<u32>,
     /// Whether the stop of its maker has been heard. It comes before or after its own first one.
     born: bool,
@@ -72,6 +75,7 @@ struct Trace {
     patience: Duration,
     refused: OnRefusal,
     queue: Arc<Queue<ExecReport, ExecVerdict>>,
+    ends: Arc<Ends>,
     ended_tree: Arc<AtomicBool>,
     pid1: OwnedFd,
     traced: TracedTasks,
@@ -87,6 +91,8 @@ struct Trace {
 /// Makers that were killed at their stop leave one behind; nothing worse than a wrong
 /// [`ExecCall::made_by`] follows from forgetting.
 const ENDED_UNBORN_MAX: usize = 1024;
+/// A process that calls exec again and again is one end for so many.
+const OWN_MAX: usize = 64;
 const PAUSE_MIN: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_millis(4);
 const STACK_BYTES: usize = 256 << 10;
@@ -98,6 +104,7 @@ const STACK_BYTES: usize = 256 << 10;
 pub(crate) fn start(gate: &ExecGate, known: Known, traces: Traces) -> Result<Tracer, SandboxError> {
     let queue = Queue::new().map_err(|errno| failed("gate execs", Errno(errno.raw_os_error())))?;
     let queue = Arc::new(queue);
+    let ends = Arc::new(Ends::default());
     let ended_tree = Arc::new(AtomicBool::new(false));
     let patience = match gate.rule {
         ExecRule::Ask { patience } => patience,
@@ -108,6 +115,7 @@ pub(crate) fn start(gate: &ExecGate, known: Known, traces: Traces) -> Result<Tra
         patience,
         refused: gate.refused,
         queue: Arc::clone(&queue),
+        ends: Arc::clone(&ends),
         ended_tree: Arc::clone(&ended_tree),
         pid1: traces.pid1,
         traced: traces.traced,
@@ -129,7 +137,7 @@ pub(crate) fn start(gate: &ExecGate, known: Known, traces: Traces) -> Result<Tra
     match told.recv() {
         Ok(Ok(())) => Ok(Tracer {
             thread: Some(thread),
-            gate: Gate { queue },
+            gate: Gate { queue, ends },
             ended_tree,
         }),
         Ok(Err(errno)) => Err(SandboxError::Untraceable(errno.into())),
@@ -216,7 +224,7 @@ impl Trace {
 
     fn hear(&mut self, pid: i32, event: Traced) {
         // Before it goes on, and before its number can be another's.
-        if event == Traced::Ended {
+        if matches!(event, Traced::Ended { .. }) {
             self.traced.remove(pid);
         } else {
             self.traced.add(pid);
@@ -231,7 +239,10 @@ impl Trace {
             Traced::GroupStop => sys::stay_stopped(pid).unwrap_or(()),
             Traced::Trap => sys::go_on(pid, 0).unwrap_or(()),
             Traced::Signal(signal) => sys::go_on(pid, signal).unwrap_or(()),
-            Traced::Ended => self.at_end(pid),
+            Traced::Ended { code, signal } => {
+                let status = code.map_or(Status::Signaled(signal), Status::Exited);
+                self.at_end(pid, status);
+            }
         }
     }
 
@@ -247,13 +258,17 @@ impl Trace {
         let already = task.image.filter(|_| !task.born);
         *task = Task {
             image: already.or(image),
+            own: std::mem::take(&mut task.own),
             made_by: Some(maker.unsigned_abs()),
             born: true,
         };
     }
 
-    fn at_end(&mut self, pid: i32) {
+    fn at_end(&mut self, pid: i32, status: Status) {
         let known = self.tasks.remove(&pid);
+        if let Some(task) = &known {
+            self.ends.put(&task.own, status);
+        }
         if known.is_none_or(|task| !task.born) {
             if self.ended_unborn.len() >= ENDED_UNBORN_MAX {
                 self.ended_unborn.clear();
@@ -289,7 +304,7 @@ impl Trace {
     }
 
     fn call(&self, pid: i32, process: &Process, judged: Judged) -> ExecCall {
-        let task = self.tasks.get(&pid).copied();
+        let task = self.tasks.get(&pid).cloned();
         let (by, made_by) = match task.filter(|task| task.born || task.image.is_some()) {
             Some(task) => (task.image, task.made_by),
             None if self.execs == 1 => (None, None),
@@ -340,7 +355,12 @@ impl Trace {
         }
         match judgement {
             Judgement::Start => {
-                self.tasks.entry(pid).or_default().image = Some(id);
+                let task = self.tasks.entry(pid).or_default();
+                task.image = Some(id);
+                if task.own.len() >= OWN_MAX {
+                    task.own.remove(0);
+                }
+                task.own.push(id);
                 sys::go_on(pid, 0).unwrap_or(());
             }
             Judgement::Ask => {

@@ -20,8 +20,14 @@ pub(crate) enum Traced {
     Trap,
     /// A signal is about to be delivered.
     Signal(c_int),
-    /// It is gone, and reaped as far as the tracer is concerned.
-    Ended,
+    /// It is gone, and reaped as far as the tracer is concerned. With its exit code, or with the
+    /// signal that killed it.
+    Ended {
+        /// The code, unless it was killed.
+        code: Option<c_int>,
+        /// The signal, if it was killed.
+        signal: c_int,
+    },
 }
 
 /// Traces the process and all that it will make. They are killed when the calling thread ends.
@@ -87,7 +93,10 @@ pub(crate) fn next_traced(block: bool) -> Sys<Option<(c_int, Traced)>> {
 
 fn read_status(status: c_int) -> Traced {
     if !libc::WIFSTOPPED(status) {
-        return Traced::Ended;
+        return Traced::Ended {
+            code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+            signal: libc::WTERMSIG(status),
+        };
     }
     let signal = libc::WSTOPSIG(status);
     let job_control = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];

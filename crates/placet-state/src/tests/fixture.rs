@@ -3,7 +3,7 @@
 use placet_evidence::{
     Caller, CheckedDenial, Decided, Ended, Environment, Facts, Genesis, Grant, Halt, Keys,
     Operators, Outcome, PolicyActivated, PolicyRef, PrincipalRecord, PrincipalStatus, Record,
-    Revoked, Risk, RunEnd, Selector, Started,
+    Revoked, Risk, RunEnd, Selector, Signal, SignalKind, Started,
 };
 use placet_types::{
     ActionName, Asked, Commitment, DenialCode, Digest, DomainName, ExecutionId, Fixed, FixedIntent,
@@ -268,7 +268,22 @@ pub(super) fn started(number: u64, time: Millis) -> Record {
         exec: exec(number),
         gateway: GatewayName::parse("process").unwrap(),
         intent: intent("a").digest(),
+        pinned: None,
         time,
+    })
+}
+
+pub(super) fn signal(number: u64, kind: Option<SignalKind>, count: u64, time: Millis) -> Record {
+    Record::Signal(Signal {
+        code: DenialCode::Anomaly,
+        count,
+        detail: "seen".into(),
+        ends: false,
+        exec: exec(number),
+        intent: intent("a").digest(),
+        kind,
+        time,
+        trip: None,
     })
 }
 

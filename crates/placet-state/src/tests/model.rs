@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_evidence::{Decided, History, Outcome, PrincipalStatus, Record, Selector};
+use placet_evidence::{Decided, History, Outcome, PrincipalStatus, Record, Selector, SignalKind};
 use placet_types::{DenialCode, ExecutionId, Millis, PrincipalId, ResourceRef};
 use proptest::prelude::*;
 use proptest::sample::Index as Pick;
@@ -204,6 +204,16 @@ impl Model {
                 })
             )
         });
+        let signals = |kinds: &[SignalKind]| {
+            let counted = self.0.iter().filter_map(|record| match record {
+                Record::Signal(it) if step(it.time) + 12 > step(now) => {
+                    let by = &self.permit_of(it.exec)?.intent.principal;
+                    (by == id && kinds.contains(&it.kind?)).then_some(it.count)
+                }
+                _ => None,
+            });
+            counted.sum()
+        };
         History {
             denial_streak: decisions
                 .iter()
@@ -211,12 +221,19 @@ impl Model {
                 .take_while(|d| d.outcome == Outcome::Deny)
                 .count() as u64,
             denials_hour: count(Outcome::Deny),
+            drifts_hour: signals(&[SignalKind::Drift]),
             permits_hour: count(Outcome::Permit),
+            refused_connects_hour: signals(&[SignalKind::RefusedConnect]),
+            refused_execs_hour: signals(&[SignalKind::RefusedExec]),
+            refused_reads_hour: signals(&[SignalKind::RefusedRead]),
+            refused_writes_hour: signals(&[SignalKind::RefusedWrite]),
             running: running.count() as u64,
             seen_resource: permits().any(|d| d.intent.resource == *resource),
             since_last_permit_secs: permits()
                 .next_back()
                 .map(|d| (now.get() - d.facts.time.get()) / 1000),
+            signals_hour: signals(&KINDS),
+            trips_hour: signals(&[SignalKind::Trip]),
         }
     }
 }
@@ -234,6 +251,12 @@ enum Step {
         name: usize,
     },
     Start(Pick),
+    /// The last kind is none at all, as records of an earlier version have it.
+    Signal {
+        kind: usize,
+        count: u64,
+        about: Pick,
+    },
     End(Pick),
     Revoke {
         kind: usize,
@@ -253,6 +276,15 @@ enum Step {
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const TOOLS: [&str; 3] = ["git", "curl", "make"];
 const POLICIES: [&str; 2] = ["p", "q"];
+const KINDS: [SignalKind; 7] = [
+    SignalKind::Drift,
+    SignalKind::Limit,
+    SignalKind::RefusedConnect,
+    SignalKind::RefusedExec,
+    SignalKind::RefusedRead,
+    SignalKind::RefusedWrite,
+    SignalKind::Trip,
+];
 
 fn any_step() -> impl Strategy<Value = Step> {
     let name = 0..NAMES.len();
@@ -262,6 +294,8 @@ fn any_step() -> impl Strategy<Value = Step> {
             .prop_map(|(name, below, tool, policy)| Step::Permit { name, below, tool, policy }),
         2 => name.clone().prop_map(|name| Step::Deny { name }),
         8 => any::<Pick>().prop_map(Step::Start),
+        4 => (0..=KINDS.len(), 1..9_u64, any::<Pick>())
+            .prop_map(|(kind, count, about)| Step::Signal { kind, count, about }),
         3 => any::<Pick>().prop_map(Step::End),
         3 => (0..5_usize, any::<Pick>(), name.clone())
             .prop_map(|(kind, pick, name)| Step::Revoke { kind, pick, name }),
@@ -310,6 +344,10 @@ impl Step {
                 pick(of, those(|seen| seen.phase == Phase::Authorized))?,
                 now,
             ),
+            Self::Signal { kind, count, about } => {
+                let about = pick(about, those(|seen| matches!(seen.phase, Phase::Running(_))))?;
+                signal(about, KINDS.get(*kind).copied(), *count, now)
+            }
             Self::End(of) => ended(pick(of, those(|_| true))?, now),
             Self::Revoke { kind, pick, name } => {
                 // Any number that was ever drawn, alive or not.

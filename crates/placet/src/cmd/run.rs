@@ -12,7 +12,7 @@ use crate::cmd::decide::rerouted_to;
 use crate::context::{Domain, PRINCIPAL_VARIABLE, environment, user_principal};
 use crate::exit::{Failure, Status};
 use crate::out::{BAD, BOLD, DIM, Out, WARN, paint};
-use crate::show::many;
+use crate::show::{self, many};
 
 pub(crate) fn run(global: &Global, args: &Run, out: Out) -> Result<Status, Failure> {
     if door::is_inside() && global.domain.is_none() {
@@ -184,35 +184,26 @@ fn report(outcome: &Outcome, out: Out) -> Status {
             }
             Status::Denied
         }
-        Outcome::Terminated { exec, cause } => {
+        Outcome::Terminated { exec, cause, why } => {
+            let (meaning, remedy) = show::cause(*cause);
             if out.is_json() {
-                out.note(serde_json::json!({ "terminated": exec, "cause": cause.as_str() }));
+                out.note(serde_json::json!({
+                    "terminated": exec, "cause": cause.as_str(), "why": why, "meaning": meaning,
+                    "remedy": remedy,
+                }));
             } else {
                 let what = paint(BAD, "placet: terminated,");
-                out.note(format!("{what} {}: {}", paint(BOLD, cause), why(*cause)));
+                let happened = why.as_deref().unwrap_or(meaning);
+                let happened = show::shown(happened);
+                out.note(format!("{what} {}: {happened}", paint(BOLD, cause)));
+                out.note(format!("  {} {remedy}", paint(DIM, "to change that:")));
                 out.note(format!(
-                    "  {} {}",
-                    paint(DIM, "to change that:"),
-                    cause.remedy()
+                    "  {} placet explain {exec}",
+                    paint(DIM, "the record:")
                 ));
             }
             Status::Terminated
         }
-    }
-}
-
-fn why(cause: DenialCode) -> &'static str {
-    match cause {
-        DenialCode::Revoked => "its authority was revoked",
-        DenialCode::Expired => "its window is over",
-        DenialCode::Halted => "the domain was halted",
-        DenialCode::LineageFragmented => "the execution that started it has ended",
-        DenialCode::AuthorizationDiscontinuity => {
-            "the node could not be reached to renew its lease"
-        }
-        DenialCode::GovernanceDiscontinuity => "the node could not vouch for its view of the log",
-        DenialCode::PolicyMismatch => "the policy in force permits it no longer",
-        _ => "its authority ended",
     }
 }
 
@@ -248,7 +239,7 @@ pub(crate) fn failure(error: RunError, call: &Call) -> Failure {
                  directory on ext4, xfs, btrfs or tmpfs, and no mounts in the write trees",
             )
         },
-        RunError::Sandbox(_) => Failure {
+        RunError::Sandbox(_) | RunError::Pinned(_) | RunError::Uncounted(..) => Failure {
             status: Status::Denied,
             code: Some(DenialCode::Unenforceable),
             ..Failure::new(message).hint(format!(

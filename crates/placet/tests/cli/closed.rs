@@ -109,7 +109,134 @@ fn a_supervisor_that_hangs_does_not_keep_the_tree_beyond_the_lease() {
     let exec = job.exec.clone();
     let ran = job.end();
     assert_eq!(ran.code, TERMINATED, "{ran:?}");
+    // The node vouched for its view all the time: it was the supervisor that did not renew.
+    assert_over(&domain, &exec, "authorization_discontinuity");
+}
+
+/// A domain whose operators' leases allow a view of the log that is three seconds old.
+fn impatient() -> Domain {
+    let domain = Domain::new();
+    domain.activate_changed(&[(
+        "profiles/operator.toml",
+        "staleness = \"10s\"",
+        "staleness = \"3s\"",
+    )]);
+    domain
+}
+
+#[test]
+fn a_node_that_beats_without_its_log_keeps_nothing_alive_beyond_the_bound() {
+    let domain = impatient();
+    let job = Job::begin(&domain, &[]);
+    let (log, aside) = (domain.dir().join("log"), domain.path("aside"));
+    std::fs::rename(&log, &aside).unwrap();
+    let took = job.await_gone();
+    std::fs::rename(&aside, &log).unwrap();
+    let bound = Duration::from_secs(3);
+    assert!(took <= bound + SLACK, "{took:?}");
+    // Not by the lease, which the node went on renewing.
+    assert!(took >= LEASE, "{took:?}");
+    let exec = job.exec.clone();
+    let ran = job.end();
+    assert_eq!(ran.code, TERMINATED, "{ran:?}");
+    assert!(ran.stderr.contains("governance_discontinuity"), "{ran:?}");
     assert_over(&domain, &exec, "governance_discontinuity");
+}
+
+#[test]
+fn an_end_is_recorded_only_when_nothing_of_the_tree_is_left() {
+    let domain = Domain::new();
+    let head = domain.dir().join("log/head");
+    for _ in 0..3 {
+        let job = Job::begin(&domain, &[]);
+        domain.await_no_open_permit_but(1);
+        let family = job.tree();
+        let lives = |pid: &u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline"));
+            line.is_ok_and(|line| !line.is_empty())
+        };
+        assert!(family.iter().all(lives));
+        // Each batch changes the head: the first one is the revocation, the second the end.
+        let mut heads = vec![std::fs::read(&head).unwrap()];
+        let mut revoke = domain.start(&["revoke", &job.exec, "--reason", "enough"]);
+        let began = std::time::Instant::now();
+        while heads.len() < 3 && began.elapsed() < Duration::from_secs(20) {
+            let now = std::fs::read(&head).unwrap();
+            if heads.last() != Some(&now) {
+                heads.push(now);
+            }
+        }
+        assert!(!family.iter().any(lives), "it was recorded too early");
+        assert_eq!(heads.len(), 3, "no end was recorded");
+        revoke.wait().unwrap();
+        let exec = job.exec.clone();
+        job.end();
+        assert_eq!(domain.outcome(&exec)["ended"]["cause"], "revoked");
+    }
+}
+
+/// A control group whose processes get no more memory. Removed with it.
+struct Starved(std::path::PathBuf);
+
+impl Starved {
+    fn new() -> Self {
+        let name = format!("placet-test-{}", std::process::id());
+        let v1 = std::path::Path::new("/sys/fs/cgroup/memory");
+        let (root, limit) = if v1.is_dir() {
+            (v1, "memory.limit_in_bytes")
+        } else {
+            (std::path::Path::new("/sys/fs/cgroup"), "memory.max")
+        };
+        let group = Self(root.join(name));
+        std::fs::create_dir(&group.0).unwrap();
+        std::fs::write(group.0.join(limit), "4096").unwrap();
+        group
+    }
+
+    fn take(&self, pid: u32) {
+        std::fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+}
+
+impl Drop for Starved {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir(&self.0));
+    }
+}
+
+#[test]
+fn a_supervisor_that_runs_out_of_memory_takes_the_tree_along() {
+    if !rustix::process::geteuid().is_root() {
+        // Control groups are root's; so is CI.
+        println!("not tested without root");
+        return;
+    }
+    let domain = Domain::new();
+    let mark = crate::job::mark();
+    // What comes through the door is a process more of the supervisor's.
+    let script = format!(
+        "sleep {mark} & while :; do [ -e go ] && /run/placet/placet run -- true; sleep 0.1; done"
+    );
+    let mut job = domain.start(&["run", "--", "sh", "-c", &script]);
+    await_some("the job", || {
+        (crate::job::living(&mark).len() >= 3).then_some(())
+    });
+    let exec = domain.json(&["executions", "--running"])[0]["exec"].clone();
+    let group = Starved::new();
+    group.take(job.id());
+    std::fs::write(domain.work().join("go"), "").unwrap();
+    let status = await_some("the end of the supervisor", || job.try_wait().unwrap());
+    assert_eq!(status.code(), None, "it was killed: {status}");
+    let began = std::time::Instant::now();
+    await_some("the end of the tree", || {
+        crate::job::living(&mark).is_empty().then_some(())
+    });
+    assert!(began.elapsed() <= SLACK, "{:?}", began.elapsed());
+    assert_over(
+        &domain,
+        exec.as_str().unwrap(),
+        "authorization_discontinuity",
+    );
 }
 
 #[test]

@@ -57,9 +57,9 @@ fn each_program_inside_is_decided_and_the_same_policy_forbids_it() {
     // The second `cat` is the same one again.
     let expected = [
         pair("dash", "completed"),
-        pair("cat", "unseen"),
+        pair("cat", "completed"),
         pair("git", "denied"),
-        pair("ls", "unseen"),
+        pair("ls", "completed"),
     ];
     assert_eq!(became(&domain), expected);
     let git = &domain.executions()[2];
@@ -70,6 +70,27 @@ fn each_program_inside_is_decided_and_the_same_policy_forbids_it() {
         assert!(!line.starts_with("exec_"), "{program} is no child: {tree}");
     }
     assert_eq!(domain.json(&["log", "replay"])["holds"], true);
+}
+
+#[test]
+fn each_program_inside_ends_as_it_ended() {
+    let domain = deciding();
+    domain.ok(&agent(
+        "ls nothing; cat /dev/null; sh -c 'kill -9 $$'; true",
+    ));
+    let expected = [
+        pair("dash", "completed"),
+        pair("ls", "failed"),
+        pair("cat", "completed"),
+        pair("dash", "failed"),
+    ];
+    assert_eq!(became(&domain), expected);
+    let exits: Vec<Value> = domain.executions()[1..]
+        .iter()
+        .map(|one| one["ended"]["exit"].clone())
+        .collect();
+    assert_eq!(exits[0]["code"], 2, "{exits:?}");
+    assert_eq!(exits[2]["signal"], 9, "{exits:?}");
 }
 
 #[test]

@@ -308,6 +308,7 @@ fn records(artifact: &Artifact) -> Vec<Record> {
             exec: exec(),
             gateway: gateway(),
             intent,
+            pinned: None,
             time,
         }),
         Record::Signal(Signal {
@@ -317,7 +318,9 @@ fn records(artifact: &Artifact) -> Vec<Record> {
             ends: false,
             exec: exec(),
             intent,
+            kind: None,
             time,
+            trip: None,
         }),
         Record::Ended(Ended {
             cause: Some(DenialCode::Revoked),

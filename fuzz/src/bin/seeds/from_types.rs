@@ -53,9 +53,11 @@ pub(crate) fn scope() -> Scope {
             wall_secs: 120,
         },
         network: Network::None,
+        pinned: BTreeSet::new(),
         read: paths(&["/usr", "/w"]),
         sockets: std::collections::BTreeSet::new(),
         tier: placet_types::Tier::U0,
+        trips: placet_types::Trips::none(),
         write: paths(&["/w"]),
     }
 }

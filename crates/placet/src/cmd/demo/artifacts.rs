@@ -348,6 +348,7 @@ fn start(bench: &mut Bench, exec: ExecutionId, artifact: Digest) -> Result<Respo
         artifact,
         exec,
         gateway,
+        pinned: None,
     })?)
 }
 

@@ -1,6 +1,6 @@
 //! An explanation, for people.
 
-use placet_evidence::{Caller, Grant};
+use placet_evidence::{Caller, Ended, Grant, Record};
 use placet_types::DenialCode;
 
 use super::{Known, Params, check_name};
@@ -222,6 +222,14 @@ fn later(known: &Known, out: Out) {
             format!("{kind} {} {place}", paint(words.style, words.what)),
             out,
         );
+        if let Record::Ended(Ended {
+            cause: Some(code), ..
+        }) = record
+        {
+            let (meaning, remedy) = show::cause(*code);
+            row("because", meaning, out);
+            row("to change", remedy, out);
+        }
     }
     known.talked.print(out);
 }
