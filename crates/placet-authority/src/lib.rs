@@ -32,6 +32,7 @@ mod scopes;
 pub mod secrets;
 mod sequence;
 mod snapshot;
+mod standing;
 mod starts;
 pub mod submission;
 mod work;
