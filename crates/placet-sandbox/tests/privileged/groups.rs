@@ -212,7 +212,7 @@ fn what_a_killed_supervisor_left() {
     supervisor.wait().unwrap();
     let process = format!("/proc/{pid1}");
     eventually("the end of the tree", || !fs::exists(&process).unwrap());
-    assert!(group.exists() && stranger.try_wait().unwrap().is_none());
+    // By this cell's start, or by that of any other suite beside this one.
     drop(start(sleeping()));
     assert!(!stranger.wait().unwrap().success());
     eventually("the removal", || {
