@@ -15,6 +15,8 @@ need g++ command -v g++
 need git command -v git
 need strace command -v strace
 need openssl command -v openssl
+need curl command -v curl
+need jq command -v jq
 need bubblewrap command -v bwrap
 need golang-go test -x /usr/bin/go
 need golang-golang-x-mod-dev test -d /usr/share/gocode/src/golang.org/x/mod/sumdb/note

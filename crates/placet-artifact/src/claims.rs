@@ -6,12 +6,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use placet_types::{
     ActionName, Commitment, Digest, DomainName, ExecutionId, FixedScope, GatewayName, Millis,
-    PrincipalId, ProfileName, PublicKey, ResourceRef,
+    PrincipalId, ProfileName, ResourceRef,
 };
+pub use placet_types::{Thumbprint, ThumbprintSyntax};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod check;
@@ -141,15 +140,6 @@ pub struct NumericDate(u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArtifactId(ExecutionId);
 
-/// Thumbprint of a key: SHA-256 over its required JWK members (RFC 7638, RFC 8037).
-#[derive(Clone, PartialEq, Eq)]
-pub struct Thumbprint(String);
-
-/// A text that is not the base64url of 32 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a thumbprint is 32 bytes in base64url")]
-pub struct ThumbprintSyntax;
-
 impl Claims {
     /// The canonical JSON: what is signed.
     ///
@@ -237,32 +227,6 @@ impl ArtifactId {
     }
 }
 
-impl Thumbprint {
-    /// Thumbprint of a key.
-    #[must_use]
-    pub fn of(key: &PublicKey) -> Self {
-        Self(key.thumbprint())
-    }
-
-    /// Reads the base64url of 32 bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`ThumbprintSyntax`] for any other text.
-    pub fn parse(text: &str) -> Result<Self, ThumbprintSyntax> {
-        match URL_SAFE_NO_PAD.decode(text) {
-            Ok(bytes) if bytes.len() == 32 => Ok(Self(text.to_owned())),
-            Ok(_) | Err(_) => Err(ThumbprintSyntax),
-        }
-    }
-
-    /// The base64url.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl fmt::Display for ArtifactId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0.artifact_id())
@@ -272,12 +236,6 @@ impl fmt::Display for ArtifactId {
 impl fmt::Debug for ArtifactId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Debug for Thumbprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Thumbprint({})", self.0)
     }
 }
 
@@ -294,17 +252,5 @@ impl<'de> Deserialize<'de> for ArtifactId {
             .ok_or_else(|| {
                 serde::de::Error::custom("an artifact is named art_ and 32 lower-case hex digits")
             })
-    }
-}
-
-impl Serialize for Thumbprint {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Thumbprint {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }

@@ -1,10 +1,10 @@
 //! The handle that callers hold.
 
 use std::fmt;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use placet_evidence::{EntryError, Stage};
+use placet_evidence::{Caller, EntryError, Stage};
 use placet_log::{AppendError, LogReader, ReadError, Sequencer};
 use placet_secrets::Store;
 use placet_state::{FoldError, State};
@@ -18,6 +18,7 @@ use crate::control::{Act, ActError};
 use crate::dir::DomainDir;
 use crate::draft::Drafter;
 use crate::keys::{KeyFileError, NodeKeys};
+use crate::meters::Meters;
 use crate::opening::{check_keys, fold};
 use crate::prepare::{prepare, principal_record};
 use crate::preview::{self, Preview};
@@ -38,7 +39,7 @@ pub const REASON_BYTES_MAX: usize = 1024;
 ///
 /// There is no way to build one without a log. Methods block until what they did is durable.
 pub struct Authority {
-    queue: Arc<Queue<Work>>,
+    pub(crate) queue: Arc<Queue<Work>>,
     durable: Arc<RwLock<State>>,
     reader: LogReader,
     bundles: Bundles,
@@ -50,6 +51,7 @@ pub struct Authority {
     /// Changes of the secrets, and starts that get them, take turns.
     pub(crate) turns: RwLock<()>,
     sequencer: Mutex<Option<Sequencing>>,
+    meters: Arc<Meters>,
 }
 
 /// What an authority runs on. Made by [`Running::open`] for a directory, or by hand for another
@@ -179,8 +181,11 @@ impl Authority {
             Arc::clone(&clock),
             keys.artifact.public(),
         );
+        let meters = Arc::new(Meters::default());
         let writer = Writer {
             broken: false,
+            clock: Arc::clone(&clock),
+            meters: Arc::clone(&meters),
             queue: Arc::clone(&queue),
             log,
             durable: Arc::clone(&durable),
@@ -203,6 +208,7 @@ impl Authority {
             secrets,
             turns: RwLock::new(()),
             sequencer,
+            meters,
         };
         authority.settle_secrets();
         // A node may have been lost between an activation and what follows from it.
@@ -216,24 +222,7 @@ impl Authority {
     ///
     /// [`Unavailable`] when nothing could be recorded; then nothing may run.
     pub fn submit(&self, submission: Submission) -> Result<Answer, Unavailable> {
-        match prepare(&submission) {
-            Ok(prepared) => {
-                let (reply, answer) = sync_channel(1);
-                self.queue.push(Work::Intent(Box::new(prepared), reply))?;
-                receive(&answer)
-            }
-            Err(denial) => {
-                let attempt = Attempt {
-                    presented: submission.intent,
-                    salt: random::salt().map_err(|_| Unavailable::Evidence)?,
-                    caller_uid: submission.caller_uid,
-                    denial,
-                    exec: None,
-                    stage: Stage::Intent,
-                };
-                self.refuse(attempt).map(Answer::Denied)
-            }
-        }
+        wait(|reply| self.queue_submission(submission, reply))
     }
 
     /// Says what would be decided now, and why. Nothing is recorded, nothing is released.
@@ -271,24 +260,18 @@ impl Authority {
         presented: Vec<u8>,
         exec: Option<ExecutionId>,
         denial: Denial,
-        caller_uid: u32,
+        caller: Caller,
         stage: Stage,
     ) -> Result<Denied, Unavailable> {
-        let salt = random::salt().map_err(|_| Unavailable::Evidence)?;
-        self.refuse(Attempt {
+        let attempt = Attempt {
             presented,
-            salt,
-            caller_uid,
+            salt: random::salt().map_err(|_| Unavailable::Evidence)?,
+            caller,
             denial,
             exec,
             stage,
-        })
-    }
-
-    fn refuse(&self, attempt: Attempt) -> Result<Denied, Unavailable> {
-        let (reply, answer) = sync_channel(1);
-        self.queue.push(Work::Refuse(attempt, reply))?;
-        receive(&answer)
+        };
+        wait(|reply| self.queue.push(Work::Refuse(attempt, reply)))
     }
 
     /// Records something notable about a running execution.
@@ -297,9 +280,7 @@ impl Authority {
     ///
     /// [`Unavailable`] when nothing could be recorded.
     pub fn signal(&self, report: SignalReport) -> Result<Result<Index, Denied>, Unavailable> {
-        let mut report = report;
-        report.detail = report.detail.chars().take(REASON_BYTES_MAX / 4).collect();
-        self.urgent(|reply| Work::Signal(report, reply))
+        wait(|reply| self.queue_signal(report, reply))
     }
 
     /// Records what a running execution did on the network.
@@ -321,7 +302,7 @@ impl Authority {
     ///
     /// [`Unavailable`] when nothing could be recorded.
     pub fn end(&self, report: EndReport) -> Result<Result<Index, Denied>, Unavailable> {
-        self.urgent(|reply| Work::End(report, reply))
+        wait(|reply| self.queue_end(report, reply))
     }
 
     /// Does an operator's act.
@@ -361,10 +342,11 @@ impl Authority {
         Ok(())
     }
 
-    pub(crate) fn urgent<T>(&self, work: impl FnOnce(Reply<T>) -> Work) -> Result<T, Unavailable> {
-        let (reply, answer) = sync_channel(1);
-        self.queue.push_urgent(work(reply))?;
-        receive(&answer)
+    pub(crate) fn urgent<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Reply<T>) -> Work,
+    ) -> Result<T, Unavailable> {
+        wait(|reply| self.queue.push_urgent(work(reply)))
     }
 
     /// Looks at the durable state.
@@ -406,6 +388,18 @@ impl Authority {
     #[must_use]
     pub fn bundles(&self) -> &Bundles {
         &self.bundles
+    }
+
+    /// What it counts while it works.
+    #[must_use]
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// Works that wait for the sequencer: intents, and what must not wait behind them.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        self.queue.depths()
     }
 
     /// Whether the sequencer still writes.
@@ -451,11 +445,12 @@ impl Authority {
             Act::Principal {
                 id,
                 groups,
+                keys,
                 uids,
                 acts_for,
                 status,
             } => {
-                let record = principal_record(id, groups, uids, acts_for, status, by.clone());
+                let record = principal_record(id, groups, keys, uids, acts_for, status, by.clone());
                 ReadyAct::Principal(record?)
             }
             Act::Activate { archive, bundle } => {
@@ -507,6 +502,12 @@ impl Drop for Authority {
     }
 }
 
-fn receive<T>(answer: &Receiver<Result<T, Unavailable>>) -> Result<T, Unavailable> {
-    answer.recv().unwrap_or(Err(Unavailable::Evidence))
+/// Queues work and waits for its answer.
+pub(crate) fn wait<T: Send + 'static>(
+    queue: impl FnOnce(Reply<T>) -> Result<(), Unavailable>,
+) -> Result<T, Unavailable> {
+    let (sender, receiver) = sync_channel(1);
+    // Nobody waits any more: then nobody is left to be told.
+    queue(Reply::new(move |answer| drop(sender.send(answer))))?;
+    receiver.recv().unwrap_or(Err(Unavailable::Evidence))
 }

@@ -2,7 +2,7 @@
 
 use placet_evidence::{ChangesAct, PrincipalStatus, Selector};
 use placet_state::State;
-use placet_types::{DenialCode, Digest, ExecutionId, Index, PrincipalId};
+use placet_types::{DenialCode, Digest, ExecutionId, Index, PrincipalId, Thumbprint};
 use serde::{Deserialize, Serialize};
 
 /// What an operator does. Each becomes a record; one that is refused is recorded as refused.
@@ -31,6 +31,8 @@ pub enum Act {
         id: PrincipalId,
         /// Groups that it is in.
         groups: Vec<String>,
+        /// Keys whose holders may act as it.
+        keys: Vec<Thumbprint>,
         /// Unix users that may act as it.
         uids: Vec<u32>,
         /// Principals whose executions may start a child as this one.

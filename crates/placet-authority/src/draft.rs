@@ -10,9 +10,9 @@ use placet_artifact::Unsigned;
 use placet_artifact::jws::Algorithm;
 use placet_decision::{Decision, Input, Params, claims, decide};
 use placet_evidence::{
-    ChangesReviewed, CheckedDenial, Connections, Ended, Erased, Facts, Grant, Halt,
-    PolicyActivated, PrincipalRecord, Record, Refused, Revoked, SecretRecord, Signal, Stage,
-    Started,
+    Caller, ChangesReviewed, CheckedDenial, Connections, Ended, Erased, Facts, Grant, Halt,
+    NETWORK_UID, PolicyActivated, PrincipalRecord, Record, Refused, Revoked, SecretRecord, Signal,
+    Stage, Started,
 };
 use placet_policy::Policy;
 use placet_state::State;
@@ -136,7 +136,7 @@ impl Drafter {
             }
             // The scope could not be kept, so its permit could not be explained later: no permit.
             Err(Unavailable::Evidence | Unavailable::Overloaded) => {
-                answer(&reply, Err(Unavailable::Evidence));
+                answer(reply, Err(Unavailable::Evidence));
                 return None;
             }
         };
@@ -175,7 +175,7 @@ impl Drafter {
             exec,
             artifact,
             gateway,
-            caller_uid,
+            caller,
             salt,
             credentials,
             pinned,
@@ -207,7 +207,7 @@ impl Drafter {
                 let attempt = Attempt {
                     presented,
                     salt,
-                    caller_uid,
+                    caller,
                     denial,
                     exec: Some(exec),
                     stage,
@@ -233,7 +233,7 @@ impl Drafter {
             trip,
         } = report;
         let Some(intent) = running(&self.state, exec) else {
-            answer(&reply, Ok(Err(unknown_execution(self.state.next(), exec))));
+            answer(reply, Ok(Err(unknown_execution(self.state.next(), exec))));
             return None;
         };
         let record = Record::Signal(Signal {
@@ -270,7 +270,7 @@ impl Drafter {
             usage,
         } = report;
         let Some(intent) = running(&self.state, exec) else {
-            answer(&reply, Ok(Err(unknown_execution(self.state.next(), exec))));
+            answer(reply, Ok(Err(unknown_execution(self.state.next(), exec))));
             return None;
         };
         let record = Record::Connections(Connections {
@@ -305,7 +305,7 @@ impl Drafter {
         // Ending what has ended already is answered and not recorded: a gateway that lost the
         // first answer asks again.
         let Some(execution) = self.state.execution(&exec) else {
-            answer(&reply, Ok(Err(unknown_execution(self.state.next(), exec))));
+            answer(reply, Ok(Err(unknown_execution(self.state.next(), exec))));
             return None;
         };
         let intent = execution.intent.digest();
@@ -349,7 +349,7 @@ impl Drafter {
                 then: Then::Acted { reply, erase },
             }),
             Err(error) => {
-                answer(&reply, Ok(Err(error)));
+                answer(reply, Ok(Err(error)));
                 None
             }
         }
@@ -454,11 +454,15 @@ fn refuse(attempt: Attempt, now: Millis, then: impl FnOnce(Denied) -> Then) -> D
     let Attempt {
         presented,
         salt,
-        caller_uid,
+        caller,
         denial,
         exec,
         stage,
     } = attempt;
+    let (caller_uid, caller) = match caller {
+        Caller::Unix(uid) => (uid, None),
+        Caller::Execution(_) | Caller::Key(_) => (NETWORK_UID, Some(caller)),
+    };
     let commitment = Commitment::to("attempt", &presented, &salt);
     let denied = Denied {
         index: Index::default(),
@@ -471,6 +475,7 @@ fn refuse(attempt: Attempt, now: Millis, then: impl FnOnce(Denied) -> Then) -> D
     };
     let refused = Refused {
         attempt: commitment,
+        caller,
         caller_uid,
         denial,
         exec,

@@ -135,6 +135,7 @@ fn register(authority: &Authority, beginning: &Beginning<'_>) -> Result<(), Init
         let act = Act::Principal {
             id: id.clone(),
             groups: groups.clone(),
+            keys: Vec::new(),
             uids: vec![beginning.uid],
             // An operator's command may start agents: the chain then shows for whom they act.
             acts_for: if *id == first.0 {

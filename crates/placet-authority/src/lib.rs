@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod activate;
 mod again;
 mod authority;
@@ -20,6 +21,8 @@ pub mod dir;
 mod draft;
 pub mod init;
 pub mod keys;
+mod later;
+pub mod meters;
 pub mod node;
 mod opening;
 mod prepare;

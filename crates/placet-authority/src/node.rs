@@ -11,15 +11,18 @@
 mod acts;
 mod answer;
 pub mod client;
+mod leave;
 mod pulse;
 mod registry;
 mod scrub;
 mod secrets;
 mod server;
+mod service;
 mod start;
 mod views;
 pub mod wire;
 
 pub use client::{Asked, Connection, LinkError, Pushed};
-pub use server::{ServeError, ServeOptions, serve};
+pub use server::{Host, ServeError, ServeOptions, serve};
+pub use service::{Renewal, Service};
 pub use start::{READY, StartError, connect, connect_or_start};

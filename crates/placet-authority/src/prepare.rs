@@ -1,7 +1,7 @@
 //! Checks that need no state, made before anything waits for the sequencer.
 
 use placet_evidence::{PrincipalRecord, PrincipalStatus};
-use placet_types::{Denial, DenialCode, FixedIntent, Millis, PrincipalId};
+use placet_types::{Denial, DenialCode, FixedIntent, Millis, PrincipalId, Thumbprint};
 
 use crate::control::ActError;
 use crate::random;
@@ -45,14 +45,16 @@ fn check_environment(environment: &placet_evidence::Environment) -> Result<(), S
 pub(crate) fn principal_record(
     id: PrincipalId,
     groups: Vec<String>,
+    keys: Vec<Thumbprint>,
     uids: Vec<u32>,
     acts_for: Vec<PrincipalId>,
     status: PrincipalStatus,
     by: PrincipalId,
 ) -> Result<PrincipalRecord, ActError> {
     let short = |text: &String| !text.is_empty() && text.len() <= 128;
-    if !groups.iter().all(short) || groups.len() + uids.len() + acts_for.len() > 256 {
-        let reason = "a principal has at most 256 groups, users and delegates, with short names";
+    if !groups.iter().all(short) || groups.len() + keys.len() + uids.len() + acts_for.len() > 256 {
+        let reason =
+            "a principal has at most 256 groups, keys, users and delegates, with short names";
         return Err(ActError::new(DenialCode::Malformed, reason));
     }
     Ok(PrincipalRecord {
@@ -60,6 +62,7 @@ pub(crate) fn principal_record(
         by,
         groups,
         id,
+        keys,
         status,
         time: Millis::default(),
         uids,

@@ -110,6 +110,12 @@ impl<T> Queue<T> {
         Batch::Items(items)
     }
 
+    /// How many intents wait, and how many of what must not wait behind them.
+    pub(crate) fn depths(&self) -> (usize, usize) {
+        let lanes = self.lock();
+        (lanes.waiting.len(), lanes.urgent.len())
+    }
+
     /// Whether it takes no more.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use placet_decision::Params;
-use placet_evidence::{SecretChange, Stage};
+use placet_evidence::{Caller, SecretChange, Stage};
 use placet_secrets::{Change, Pending, Secret, Store, StoreError, StorePaths};
 use placet_state::State;
 use placet_types::{
@@ -106,12 +106,14 @@ impl Authority {
             Err(denial) => {
                 let presented = exec.to_string().into_bytes();
                 let stage = Stage::Artifact;
-                let denied = self.refused(presented, Some(exec), denial, caller_uid, stage)?;
+                let caller = Caller::Unix(caller_uid);
+                let denied = self.refused(presented, Some(exec), denial, caller, stage)?;
                 return Ok(Err(denied));
             }
         };
         let names = secrets.iter().map(|(name, _)| name.clone()).collect();
-        let started = self.record_start(exec, artifact, gateway, caller_uid, (names, pinned))?;
+        let caller = Caller::Unix(caller_uid);
+        let started = self.record_start(exec, artifact, gateway, caller, (names, pinned))?;
         Ok(started.map(|index| Handed { index, secrets }))
     }
 

@@ -27,8 +27,10 @@ use placet_state::{Changes, State};
 use placet_tlog::proof::LogProof;
 use placet_types::{DenialCode, ExecutionId, Index};
 
+use crate::clock::Clock;
 use crate::draft::Drafter;
 use crate::keys::NodeKeys;
+use crate::meters::Meters;
 use crate::queue::{Batch, Queue};
 use crate::snapshot::Saver;
 use crate::submission::{Answer, Denied, Permitted};
@@ -70,6 +72,8 @@ pub(crate) struct Writer {
     pub(crate) durable: Arc<RwLock<State>>,
     pub(crate) on_ending: OnEnding,
     pub(crate) saver: Saver,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) meters: Arc<Meters>,
 }
 
 /// A draft whose entry is signed.
@@ -229,9 +233,11 @@ impl Writer {
     }
 
     fn write(&mut self, items: Vec<Item>, batch: Vec<Sealed>) -> Result<(), AppendError> {
+        let began = self.clock.monotonic();
         match self.log.append(self.log.size(), &items) {
             Ok(appended) => {
-                self.publish(items, batch, &appended);
+                let took = self.clock.monotonic().saturating_sub(began);
+                self.publish(items, batch, &appended, took);
                 Ok(())
             }
             Err(error) => {
@@ -243,13 +249,22 @@ impl Writer {
         }
     }
 
-    fn publish(&mut self, items: Vec<Item>, batch: Vec<Sealed>, appended: &Appended) {
+    fn publish(
+        &mut self,
+        items: Vec<Item>,
+        batch: Vec<Sealed>,
+        appended: &Appended,
+        took: Duration,
+    ) {
         let before = appended.first().get();
         let changes = self.fold(&batch, appended.first());
         // Endings first: whoever waits for an answer can wait a little longer.
         for (exec, cause) in changes.into_iter().flat_map(|changes| changes.ending) {
             (self.on_ending)(exec, cause);
         }
+        let records = batch.iter().map(|one| &one.draft.record);
+        let size = Index::new(appended.head().claim().size());
+        self.meters.written(records, took, size);
         let mut index = appended.first();
         for (item, one) in items.into_iter().zip(batch) {
             self.release(item, one, index, appended);
@@ -299,7 +314,7 @@ impl Writer {
                 });
                 let answered = permitted.map(|permitted| Answer::Permitted(Box::new(permitted)));
                 answer(
-                    &reply,
+                    reply,
                     answered.ok_or(crate::submission::Unavailable::Evidence),
                 );
             }
@@ -309,7 +324,7 @@ impl Writer {
                 denial,
             } => {
                 answer(
-                    &reply,
+                    reply,
                     Ok(Answer::Denied(Denied {
                         index,
                         exec: Some(exec),
@@ -317,18 +332,18 @@ impl Writer {
                     })),
                 );
             }
-            Then::Refused { reply, denied } => answer(&reply, Ok(Denied { index, ..denied })),
+            Then::Refused { reply, denied } => answer(reply, Ok(Denied { index, ..denied })),
             Then::NotDone { reply, denied } => {
-                answer(&reply, Ok(Err(Denied { index, ..denied })));
+                answer(reply, Ok(Err(Denied { index, ..denied })));
             }
-            Then::Done { reply } => answer(&reply, Ok(Ok(index))),
+            Then::Done { reply } => answer(reply, Ok(Ok(index))),
             Then::Acted { reply, erase } => {
                 let erased = erase.is_none_or(|target| self.log.erase(target).is_ok());
                 let failed = || {
                     let reason = "the payload was not erased; run the command again";
                     crate::control::ActError::new(DenialCode::EvidenceUnavailable, reason)
                 };
-                answer(&reply, Ok(if erased { Ok(index) } else { Err(failed()) }));
+                answer(reply, Ok(if erased { Ok(index) } else { Err(failed()) }));
             }
         }
     }

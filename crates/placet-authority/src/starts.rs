@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use placet_decision::Params;
+use placet_evidence::Caller;
 use placet_types::{Digest, ExecutionId, GatewayName, Index, SecretName};
 
-use crate::authority::Authority;
-use crate::random;
+use crate::authority::{Authority, wait};
 use crate::submission::{Denied, Unavailable};
-use crate::work::{StartRequest, Work};
 
 impl Authority {
     /// Records that an execution starts, and commits to the files that its scope pins as they are
@@ -22,16 +21,10 @@ impl Authority {
         exec: ExecutionId,
         artifact: Digest,
         gateway: GatewayName,
-        caller_uid: u32,
+        caller: Caller,
         pinned: Option<Params>,
     ) -> Result<Result<Index, Denied>, Unavailable> {
-        self.record_start(
-            exec,
-            artifact,
-            gateway,
-            caller_uid,
-            (BTreeSet::new(), pinned),
-        )
+        self.record_start(exec, artifact, gateway, caller, (BTreeSet::new(), pinned))
     }
 
     pub(crate) fn record_start(
@@ -39,19 +32,9 @@ impl Authority {
         exec: ExecutionId,
         artifact: Digest,
         gateway: GatewayName,
-        caller_uid: u32,
-        (credentials, pinned): (BTreeSet<SecretName>, Option<Params>),
+        caller: Caller,
+        with: (BTreeSet<SecretName>, Option<Params>),
     ) -> Result<Result<Index, Denied>, Unavailable> {
-        let salt = random::salt().map_err(|_| Unavailable::Evidence)?;
-        let request = StartRequest {
-            exec,
-            artifact,
-            gateway,
-            caller_uid,
-            salt,
-            credentials,
-            pinned,
-        };
-        self.urgent(|reply| Work::Start(request, reply))
+        wait(|reply| self.queue_start(exec, artifact, gateway, caller, with, reply))
     }
 }

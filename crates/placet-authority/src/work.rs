@@ -1,7 +1,8 @@
 //! What waits for its record, and what happens once that record is durable.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::SyncSender;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use placet_artifact::Unsigned;
 use placet_decision::Params;
@@ -18,8 +19,13 @@ use crate::activate::Activation;
 use crate::control::{ActError, ChangesReview};
 use crate::submission::{Answer, ConnectionsReport, Denied, EndReport, SignalReport, Unavailable};
 
-/// Where an answer goes. The receiver may be gone; the record stands all the same.
-pub(crate) type Reply<T> = SyncSender<Result<T, Unavailable>>;
+/// Where an answer goes. Whoever asked may be gone; the record stands all the same. One that is
+/// dropped says that there is no evidence.
+pub(crate) struct Reply<T>(Mutex<Called<T>>);
+
+/// What an answer is handed to. Behind a lock that is never waited for: drafts are shared while they
+/// are signed, and what is called once cannot be.
+type Called<T> = Box<dyn FnOnce(Result<T, Unavailable>) + Send>;
 
 /// One thing that waits for its record.
 #[derive(Debug)]
@@ -56,7 +62,7 @@ pub(crate) struct Prepared {
 pub(crate) struct Attempt {
     pub(crate) presented: Vec<u8>,
     pub(crate) salt: Salt,
-    pub(crate) caller_uid: u32,
+    pub(crate) caller: Caller,
     pub(crate) denial: Denial,
     pub(crate) exec: Option<ExecutionId>,
     pub(crate) stage: Stage,
@@ -68,7 +74,7 @@ pub(crate) struct StartRequest {
     pub(crate) exec: ExecutionId,
     pub(crate) artifact: Digest,
     pub(crate) gateway: GatewayName,
-    pub(crate) caller_uid: u32,
+    pub(crate) caller: Caller,
     pub(crate) salt: Salt,
     /// Secrets of which it gets the values.
     pub(crate) credentials: BTreeSet<SecretName>,
@@ -130,10 +136,23 @@ pub(crate) enum Then {
     },
 }
 
-/// Sends an answer. Whoever asked may be gone: then nobody is left to be told.
-pub(crate) fn answer<T>(reply: &Reply<T>, answer: Result<T, Unavailable>) {
-    if reply.send(answer).is_err() {
-        // The record stands; a permit that nobody took lapses.
+/// Sends an answer. Whoever asked may be gone: then nobody is left to be told, the record stands, and
+/// a permit that nobody took lapses.
+pub(crate) fn answer<T>(reply: Reply<T>, answer: Result<T, Unavailable>) {
+    let called = reply.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+    called(answer);
+}
+
+impl<T> Reply<T> {
+    /// An answer that is handed to `then`, on a thread of the sequencer: it must not wait there.
+    pub(crate) fn new(then: impl FnOnce(Result<T, Unavailable>) + Send + 'static) -> Self {
+        Self(Mutex::new(Box::new(then)))
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply(..)")
     }
 }
 
@@ -142,10 +161,10 @@ impl Then {
     pub(crate) fn fail(self) {
         let gone = Unavailable::Evidence;
         match self {
-            Self::Permit { reply, .. } | Self::Deny { reply, .. } => answer(&reply, Err(gone)),
-            Self::Refused { reply, .. } => answer(&reply, Err(gone)),
-            Self::NotDone { reply, .. } | Self::Done { reply } => answer(&reply, Err(gone)),
-            Self::Acted { reply, .. } => answer(&reply, Err(gone)),
+            Self::Permit { reply, .. } | Self::Deny { reply, .. } => answer(reply, Err(gone)),
+            Self::Refused { reply, .. } => answer(reply, Err(gone)),
+            Self::NotDone { reply, .. } | Self::Done { reply } => answer(reply, Err(gone)),
+            Self::Acted { reply, .. } => answer(reply, Err(gone)),
         }
     }
 }
@@ -155,15 +174,15 @@ impl Work {
     pub(crate) fn fail(self) {
         let gone = Unavailable::Evidence;
         match self {
-            Self::Intent(_, reply) => answer(&reply, Err(gone)),
-            Self::Refuse(_, reply) => answer(&reply, Err(gone)),
+            Self::Intent(_, reply) => answer(reply, Err(gone)),
+            Self::Refuse(_, reply) => answer(reply, Err(gone)),
             Self::Start(_, reply)
             | Self::Signal(_, reply)
             | Self::Connections(_, _, reply)
             | Self::End(_, reply) => {
-                answer(&reply, Err(gone));
+                answer(reply, Err(gone));
             }
-            Self::Act(_, _, reply) => answer(&reply, Err(gone)),
+            Self::Act(_, _, reply) => answer(reply, Err(gone)),
         }
     }
 }

@@ -140,7 +140,7 @@ fn bytes_at_rest() {
             permitted.exec,
             permitted.artifact.digest(),
             gateway.clone(),
-            0,
+            placet_evidence::Caller::Unix(0),
             None,
         );
         started.expect("the log is written").expect("it starts");

@@ -15,6 +15,7 @@
 mod decisions;
 mod domain;
 mod ends;
+mod http;
 mod policies;
 mod runs;
 mod stats;
@@ -28,6 +29,9 @@ fn main() {
     }
     if wanted("decisions") {
         decisions::durable();
+    }
+    if wanted("http") {
+        http::intents();
     }
     if wanted("runs") {
         runs::start();

@@ -169,6 +169,7 @@ fn principal<'a>(input: &Input<'a>) -> Result<&'a Principal, Denied> {
         }
     }
     let may_act = match &input.facts.caller {
+        Caller::Key(key) => principal.keys.contains(key),
         Caller::Unix(uid) => principal.uids.contains(uid),
         Caller::Execution(exec) => may_act_for(input, *exec, id, principal),
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use placet_types::{Digest, ExecutionId, Fixed, Millis, Tier, Weakness, tier};
+use placet_types::{Digest, ExecutionId, Fixed, Millis, Thumbprint, Tier, Weakness, tier};
 
 /// What the world said, apart from the log and the intent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct Facts {
 pub enum Caller {
     /// A governed execution, through the door of its own cell.
     Execution(ExecutionId),
+    /// Whoever holds the key with this thumbprint, by a proof for this very request (RFC 9449).
+    Key(Thumbprint),
     /// A process of this Unix user, by the kernel's word (`SO_PEERCRED`).
     Unix(u32),
 }

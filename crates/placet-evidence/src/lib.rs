@@ -13,6 +13,7 @@ mod connections;
 mod entry;
 mod facts;
 mod payloads;
+mod principal;
 pub mod proof_bundle;
 mod record;
 mod secret;
@@ -23,10 +24,11 @@ pub use connections::{CONNECTIONS_MAX, Connection, ConnectionOutcome, Connection
 pub use entry::{Entry, EntryError, Glance, Opened, PREDICATE_PREFIX};
 pub use facts::{Caller, Environment, Facts, History, Risk};
 pub use payloads::{ChangesAct, ChangesReviewed, Erased};
+pub use principal::{PrincipalRecord, PrincipalStatus};
 pub use record::{
-    CheckedDenial, Decided, Ended, Exit, Genesis, Grant, Halt, Keys, KindName, Operators, Outcome,
-    PolicyActivated, PolicyRef, PrincipalRecord, PrincipalStatus, Record, Refused, Revoked, RunEnd,
-    Selector, Stage, Started,
+    CheckedDenial, Decided, Ended, Exit, Genesis, Grant, Halt, Keys, KindName, NETWORK_UID,
+    Operators, Outcome, PolicyActivated, PolicyRef, Record, Refused, Revoked, RunEnd, Selector,
+    Stage, Started,
 };
 pub use secret::{SecretChange, SecretRecord};
 pub use signal::{Signal, SignalKind};

@@ -10,8 +10,9 @@ use placet_types::{
 };
 
 use crate::connections::Connections;
-use crate::facts::{Facts, Risk};
+use crate::facts::{Caller, Facts, Risk};
 use crate::payloads::{ChangesReviewed, Erased};
+use crate::principal::PrincipalRecord;
 use crate::secret::SecretRecord;
 use crate::signal::Signal;
 use crate::usage::Usage;
@@ -126,36 +127,6 @@ pub struct Operators {
     pub needed: u32,
 }
 
-/// A principal as it stands from this record on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PrincipalRecord {
-    /// Principals whose executions may start a child as this one.
-    pub acts_for: Vec<PrincipalId>,
-    /// Who changed it.
-    pub by: PrincipalId,
-    /// Groups it is in, as policies name them.
-    pub groups: Vec<String>,
-    /// Its name.
-    pub id: PrincipalId,
-    /// Whether it may act.
-    pub status: PrincipalStatus,
-    /// When.
-    pub time: Millis,
-    /// Unix users that may act as it.
-    pub uids: Vec<u32>,
-}
-
-/// Whether a principal may act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PrincipalStatus {
-    /// It may act.
-    Active,
-    /// It may not, until it is active again.
-    Suspended,
-}
-
 /// A bundle came into force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -259,13 +230,19 @@ pub struct PolicyRef {
     pub determining: Vec<String>,
 }
 
+/// Stands for the Unix user of a caller that has none here: it came over the network.
+pub const NETWORK_UID: u32 = u32::MAX;
+
 /// An attempt that never became a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refused {
     /// SHA-256 of what was presented, or a commitment to it where it could be guessed.
     pub attempt: Commitment,
-    /// Unix user of the caller.
+    /// Who it was, where more is known than a Unix user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Caller>,
+    /// Unix user of the caller; [`NETWORK_UID`] for one that has none.
     pub caller_uid: u32,
     /// Why.
     pub denial: Denial,

@@ -157,7 +157,7 @@ impl NetworkWatch {
                     ConnectRefusal::NotTcp => "not_tcp",
                     ConnectRefusal::Denied => "denied",
                     ConnectRefusal::Unanswered => "unanswered",
-                    _ => "unlisted_address",
+                    ConnectRefusal::Unlisted | _ => "unlisted_address",
                 };
                 let mut entry = self.about(&call.to, ConnectionOutcome::Refused, now);
                 entry.why = Some(why.to_owned());

@@ -151,6 +151,7 @@ impl State {
         let principal = Principal {
             acts_for: record.acts_for.iter().cloned().collect(),
             groups: record.groups.iter().cloned().collect(),
+            keys: record.keys.iter().cloned().collect(),
             status: record.status,
             uids: record.uids.iter().copied().collect(),
         };

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use placet_evidence::{Genesis, History, PrincipalStatus, Risk};
-use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId};
+use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId, Thumbprint};
 
 pub use apply::{FoldError, resource_digest};
 pub use execution::{Execution, Phase};
@@ -67,6 +67,9 @@ pub struct Principal {
     pub acts_for: BTreeSet<PrincipalId>,
     /// Groups it is in.
     pub groups: BTreeSet<String>,
+    /// Keys whose holders may act as it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub keys: BTreeSet<Thumbprint>,
     /// Whether it may act.
     pub status: PrincipalStatus,
     /// Unix users that may act as it.

@@ -412,6 +412,7 @@ fn notes_about_the_past_end_nothing() {
     let notes = [
         Record::Refused(Refused {
             attempt: Commitment::to("attempt", b"x", &Salt::new([2; 32])),
+            caller: None,
             caller_uid: 0,
             denial: Denial::new(DenialCode::Replayed, "presented again"),
             exec: Some(exec(1)),

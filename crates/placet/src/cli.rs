@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use placet_types::{ExecutionId, Index, PrincipalId, ProfileName, SecretName};
+use placet_types::{ExecutionId, Index, PrincipalId, ProfileName, SecretName, Thumbprint};
 
 const EXIT_STATUSES: &str = "\
 Exit statuses:
@@ -119,6 +119,24 @@ Examples:
     /// The node that serves a domain; it starts by itself
     #[command(subcommand)]
     Node(Node),
+    /// Serve a domain over HTTP, beside its own socket, until it is told to stop
+    #[command(after_help = "\
+On SIGTERM it takes no new intents, lets running executions finish for `grace_secs`, ends the rest,
+and goes once every end is recorded.
+
+Without a configuration it listens on `http.sock` in the domain directory only. Environment variables
+override the file: PLACET_LISTEN, PLACET_HTTP_SOCKET, PLACET_HTTP_SOCKET_MODE, PLACET_PUBLIC,
+PLACET_METRICS_PUBLIC, PLACET_TLS_CERT, PLACET_TLS_KEY, PLACET_LOG_LEVEL, PLACET_LOG_FORMAT,
+PLACET_GRACE_SECS.
+
+Examples:
+  placet up
+  placet up --listen 127.0.0.1:8790
+  curl --unix-socket ~/.placet/http.sock http://placet/v1/policy")]
+    Up(Up),
+    /// The configuration of `placet up`
+    #[command(subcommand)]
+    Config(Config),
     /// What this machine can enforce, and what stands in the way
     Doctor,
     /// Write a completion script for a shell
@@ -258,9 +276,12 @@ pub(crate) enum Principal {
         /// A group it is in (again for more)
         #[arg(long = "group", value_name = "GROUP")]
         groups: Vec<String>,
-        /// A Unix user that may act as it (again for more) (default: you)
+        /// A Unix user that may act as it (again for more) (default: you, unless a key is named)
         #[arg(long = "uid", value_name = "UID")]
         uids: Vec<u32>,
+        /// JWK thumbprint of an Ed25519 key whose holder may act as it (again for more)
+        #[arg(long = "key", value_name = "THUMBPRINT", allow_hyphen_values = true)]
+        keys: Vec<Thumbprint>,
         /// A principal whose executions may start a child as this one (again for more)
         #[arg(long = "acts-for", value_name = "PRINCIPAL")]
         acts_for: Vec<PrincipalId>,
@@ -451,6 +472,27 @@ pub(crate) struct Demo {
     /// Keep the demo's directory and say where it is
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// The configuration (default: placet.toml in the domain directory, if it is there)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Listen on this address and port too
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Read a configuration, with what the environment overrides, and say what it means
+    Check {
+        /// The file (default: placet.toml in the domain directory, if it is there)
+        file: Option<PathBuf>,
+    },
+    /// Print the OpenAPI document of the HTTP interface
+    Openapi,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod changes;
+mod config;
 mod decide;
 mod demo;
 mod doctor;
@@ -16,6 +17,7 @@ mod principal;
 mod revoke;
 mod run;
 mod secret;
+mod up;
 mod verify;
 
 use clap::CommandFactory as _;
@@ -45,6 +47,8 @@ pub(crate) fn dispatch(cli: &Cli, out: &Out) -> Result<Status, Failure> {
         Command::Verify(args) => verify::verify(global, args, out),
         Command::Demo(args) => demo::demo(args, out),
         Command::Node(command) => node::node(global, command, out),
+        Command::Up(args) => up::up(global, args, out),
+        Command::Config(command) => config::config(global, command, out),
         Command::Doctor => doctor::doctor(out),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -5,7 +5,8 @@
 
 use anstyle::Style;
 use placet_evidence::{
-    Connections, Decided, Ended, Exit, NetworkUsage, PrincipalStatus, Record, RunEnd, SecretChange,
+    Caller, Connections, Decided, Ended, Exit, NetworkUsage, PrincipalStatus, Record, Refused,
+    RunEnd, SecretChange,
 };
 use placet_lineage::Charset;
 use placet_types::{DenialCode, Digest, Millis};
@@ -182,7 +183,7 @@ pub(crate) fn words(record: &Record) -> Words {
         Record::Decided(it) => decided(it),
         Record::Refused(it) => {
             let what = format!("refused {}: {}", it.denial.code, shown(&it.denial.reason));
-            words(&format!("uid {}", it.caller_uid), what, BAD)
+            words(&caller(it), what, BAD)
         }
         Record::Started(it) => {
             let handed = if it.credentials.is_empty() {
@@ -311,6 +312,15 @@ fn ended(it: &Ended) -> Words {
         who: String::new(),
         what: format!("{word}{details}"),
         style,
+    }
+}
+
+/// Who made an attempt that was refused.
+pub(crate) fn caller(refused: &Refused) -> String {
+    match &refused.caller {
+        Some(Caller::Key(key)) => format!("key {key}"),
+        Some(Caller::Execution(exec)) => exec.short(),
+        Some(Caller::Unix(_)) | None => format!("uid {}", refused.caller_uid),
     }
 }
 

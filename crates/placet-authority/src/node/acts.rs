@@ -1,18 +1,20 @@
-//! Operators' acts at the node: who may, and what is recorded of one that was refused.
+//! Operators' acts: who may do them, and what becomes of those that are refused.
 
-use placet_evidence::{PrincipalStatus, Stage};
-use placet_types::{Denial, DenialCode, PrincipalId};
+use placet_evidence::Stage;
+use placet_types::{Denial, DenialCode, Index, PrincipalId};
 
-use super::answer::{act, refuse, unavailable_response};
-use super::server::{Node, Peer};
-use super::wire::{ActBody, Response};
+use super::answer::act;
+use super::server::Node;
+use super::wire::ActBody;
+use crate::access::Identity;
 use crate::authority::REASON_BYTES_MAX;
 use crate::control::ActError;
 
 impl Node {
-    pub(super) fn act(&self, body: ActBody, peer: &Peer) -> Response {
+    /// Does an act for an operator. One that is refused is an attempt, and recorded as one.
+    pub(super) fn act(&self, body: ActBody, identity: &Identity) -> Result<Index, Denial> {
         let presented = serde_json::to_vec(&body).unwrap_or_default();
-        let done = match self.operator(peer.uid) {
+        let done = match self.operator(identity) {
             Some(by) => self.authority.act(act(body), by),
             None => Ok(Err(ActError::new(
                 DenialCode::IdentityUnverified,
@@ -20,42 +22,36 @@ impl Node {
             ))),
         };
         match done {
-            Ok(Ok(index)) => Response::Recorded { index },
-            Ok(Err(ActError { code, reason })) => self.refuse_act(presented, code, reason, peer),
-            Err(unavailable) => unavailable_response(unavailable),
+            Ok(Ok(index)) => Ok(index),
+            Ok(Err(error)) => Err(self.refuse_act(presented, error, identity)),
+            Err(unavailable) => Err(Denial::new(unavailable.code(), unavailable.to_string())),
         }
     }
 
-    /// An act that was refused is an attempt, and recorded as one.
+    /// The operator that a caller is.
+    pub(super) fn operator(&self, identity: &Identity) -> Option<PrincipalId> {
+        self.authority.with_state(|state| identity.operator(state))
+    }
+
+    /// Records an act that was refused, and says why it was.
     pub(super) fn refuse_act(
         &self,
         presented: Vec<u8>,
-        code: DenialCode,
-        reason: String,
-        peer: &Peer,
-    ) -> Response {
-        let short: String = reason.chars().take(REASON_BYTES_MAX / 4).collect();
-        let denial = Denial::new(code, short);
-        match self
-            .authority
-            .refused(presented, None, denial, peer.uid, Stage::Control)
-        {
-            Ok(_) => refuse(code, reason),
-            Err(unavailable) => unavailable_response(unavailable),
+        error: ActError,
+        identity: &Identity,
+    ) -> Denial {
+        let ActError { code, reason } = error;
+        // The public has no caller to record, and is turned away before it gets here.
+        if let Some(caller) = identity.caller() {
+            let short: String = reason.chars().take(REASON_BYTES_MAX / 4).collect();
+            let denial = Denial::new(code, short);
+            let recorded = self
+                .authority
+                .refused(presented, None, denial, caller, Stage::Control);
+            if let Err(unavailable) = recorded {
+                return Denial::new(unavailable.code(), unavailable.to_string());
+            }
         }
-    }
-
-    /// The operator that a Unix user is.
-    pub(super) fn operator(&self, uid: u32) -> Option<PrincipalId> {
-        self.authority.with_state(|state| {
-            state
-                .principals()
-                .find(|(_, principal)| {
-                    principal.status == PrincipalStatus::Active
-                        && principal.groups.contains("operators")
-                        && principal.uids.contains(&uid)
-                })
-                .map(|(id, _)| id.clone())
-        })
+        Denial::new(code, reason)
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn act(body: ActBody) -> Act {
         ActBody::Principal(body) => Act::Principal {
             id: body.id,
             groups: body.groups,
+            keys: body.keys,
             uids: body.uids,
             acts_for: body.acts_for,
             status: body.status,

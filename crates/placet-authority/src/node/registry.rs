@@ -24,6 +24,8 @@ pub(super) struct Outlet {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     carried: Mutex<BTreeMap<ExecutionId, Arc<Outlet>>>,
+    /// Executions whose gateways hold them by renewing, and when they last did on the monotonic clock.
+    held: Mutex<BTreeMap<ExecutionId, Duration>>,
     /// Executions that no connection carries, and since when on the monotonic clock.
     orphans: Mutex<BTreeMap<ExecutionId, Duration>>,
 }
@@ -79,7 +81,26 @@ impl Registry {
         self.orphans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn held(&self) -> MutexGuard<'_, BTreeMap<ExecutionId, Duration>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A gateway without a connection of its own says that it is there. Where a connection carries the
+    /// execution, that connection counts.
+    pub(super) fn hold(&self, exec: ExecutionId, now: Duration) {
+        if !self.carried().contains_key(&exec) {
+            self.held().insert(exec, now);
+            self.orphans().remove(&exec);
+        }
+    }
+
+    /// Forgets holds of what is over.
+    pub(super) fn keep_held(&self, is_open: impl Fn(&ExecutionId) -> bool) {
+        self.held().retain(|exec, _| is_open(exec));
+    }
+
     pub(super) fn attach(&self, exec: ExecutionId, outlet: &Arc<Outlet>) {
+        self.held().remove(&exec);
         self.orphans().remove(&exec);
         self.carried().insert(exec, Arc::clone(outlet));
     }
@@ -87,6 +108,7 @@ impl Registry {
     /// The execution is over.
     pub(super) fn forget(&self, exec: ExecutionId) {
         self.carried().remove(&exec);
+        self.held().remove(&exec);
         self.orphans().remove(&exec);
     }
 
@@ -123,21 +145,31 @@ impl Registry {
         }
     }
 
-    /// Whether any gateway waits for beats.
+    /// Whether any gateway waits for beats, or renews.
     pub(super) fn is_carrying(&self) -> bool {
-        !self.carried().is_empty()
+        !self.carried().is_empty() || !self.held().is_empty()
     }
 
-    /// Whether nobody has carried this execution for as long as a gateway takes to come back.
-    pub(super) fn is_abandoned(&self, exec: ExecutionId, now: Duration) -> bool {
+    /// Whether nobody has carried this execution for as long as a gateway takes to come back, or to
+    /// renew.
+    pub(super) fn is_abandoned(&self, exec: ExecutionId, lease: Duration, now: Duration) -> bool {
+        let patience = if self.held().contains_key(&exec) {
+            lease + ORPHAN_MARGIN
+        } else {
+            ORPHAN_MARGIN
+        };
         self.orphaned_since(exec, now)
-            .is_some_and(|since| now.saturating_sub(since) >= ORPHAN_MARGIN)
+            .is_some_and(|since| now.saturating_sub(since) >= patience)
     }
 
-    /// Since when nobody carries this execution; counts from now when it was not known.
+    /// Since when nobody carries this execution: since its last renewal, where it is held by renewing;
+    /// counts from now when it was not known.
     pub(super) fn orphaned_since(&self, exec: ExecutionId, now: Duration) -> Option<Duration> {
         if self.carried().contains_key(&exec) {
             return None;
+        }
+        if let Some(renewed) = self.held().get(&exec) {
+            return Some(*renewed);
         }
         Some(*self.orphans().entry(exec).or_insert(now))
     }

@@ -13,6 +13,7 @@ use super::answer::{denied_response, refuse, unavailable_response};
 use super::registry::Outlet;
 use super::server::{Node, Peer};
 use super::wire::{self, FollowingBody, Request, Response, SecretBody, SecretsBody};
+use crate::access::Identity;
 use crate::authority::Authority;
 use crate::control::ActError;
 use crate::secrets::Handed;
@@ -62,7 +63,8 @@ impl Node {
             Change::Remove(name) => format!("remove the secret {name}"),
             Change::Rekey => "rotate the key of the secrets".to_owned(),
         };
-        let done = match self.operator(peer.uid) {
+        let identity = Identity::Unix(peer.uid);
+        let done = match self.operator(&identity) {
             Some(by) => self.authority.change_secrets(change, by),
             None => Ok(Err(ActError::new(
                 DenialCode::IdentityUnverified,
@@ -71,8 +73,8 @@ impl Node {
         };
         match done {
             Ok(Ok(index)) => Response::Recorded { index },
-            Ok(Err(ActError { code, reason })) => {
-                self.refuse_act(presented.into_bytes(), code, reason, peer)
+            Ok(Err(error)) => {
+                Response::Error(self.refuse_act(presented.into_bytes(), error, &identity))
             }
             Err(unavailable) => unavailable_response(unavailable),
         }

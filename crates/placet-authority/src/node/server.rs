@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use placet_decision::Params;
-use placet_evidence::RunEnd;
+use placet_evidence::{Caller, RunEnd};
 use placet_secrets::Change;
 use placet_state::Phase;
 use placet_types::{Denial, DenialCode, ExecutionId, Index};
@@ -17,12 +17,15 @@ use placet_types::{Denial, DenialCode, ExecutionId, Index};
 use super::answer::{
     connections, denied_response, recorded, refuse, submission, unavailable_response,
 };
+use super::leave::{Leave, leaving};
 use super::pulse::Pulse;
 use super::registry::{ORPHAN_MARGIN, Outlet, Registry};
-use super::scrub::scrub;
+use super::scrub::scrub_first_or_beside;
+use super::service::Service;
 use super::wire::{
     self, PermittedBody, Request, Response, SignalBody, SubmitBody, VERSION, Welcome,
 };
+use crate::access::Identity;
 use crate::authority::{Authority, OpenError, Running};
 use crate::clock::Clock;
 use crate::dir::DomainDir;
@@ -30,8 +33,6 @@ use crate::submission::{Answer, EndReport, SignalReport};
 
 /// Connections at a time. Past that, a new one is told that there is too much.
 const CONNECTIONS_MAX: usize = 2048;
-/// Records up to which the whole log is read before the node serves: about a second's work.
-const SCRUB_FIRST_MAX: u64 = 500_000;
 /// Stack of a connection's thread.
 const STACK_BYTES: usize = 512 << 10;
 /// How often leases are renewed and orphans are looked for.
@@ -75,13 +76,21 @@ pub enum ServeError {
 pub(super) struct Node {
     pub(super) authority: Authority,
     pub(super) registry: Arc<Registry>,
-    pulse: Arc<Pulse>,
-    clock: Arc<dyn Clock>,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) clock: Arc<dyn Clock>,
     connections: AtomicUsize,
-    stopping: AtomicBool,
-    genesis: String,
+    pub(super) stopping: AtomicBool,
+    pub(super) leave: Leave,
+    pub(super) genesis: String,
     /// What the scrub found, once it is through with bad news.
-    damage: OnceLock<ServeError>,
+    pub(super) damage: OnceLock<ServeError>,
+}
+
+/// A domain that was opened and read through, and that listens. Nobody is served before it runs.
+pub struct Host {
+    node: Arc<Node>,
+    listener: UnixListener,
+    path: std::path::PathBuf,
 }
 
 /// Opens the domain, listens, calls `ready`, and serves until it is idle, stopped, or the log
@@ -96,38 +105,70 @@ pub fn serve(
     options: ServeOptions,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
-    let registry = Arc::new(Registry::default());
-    let authority = Authority::open(open(dir, &clock, &registry)?)?;
-    // The lock on the log is ours, so a socket that lies here belongs to a node that is gone.
-    let path = dir.socket();
-    let socket_error = |error| ServeError::Socket(path.clone(), error);
-    drop(std::fs::remove_file(&path));
-    let listener = UnixListener::bind(&path).map_err(socket_error)?;
-    listener.set_nonblocking(true).map_err(socket_error)?;
-    let genesis = authority
-        .reader()
-        .entry(Index::default())
-        .map_err(OpenError::from)?;
-    let pulse = Pulse::start(dir, Arc::clone(&clock), Arc::clone(&registry));
-    let pulse = pulse.map_err(|error| ServeError::Scrub(error.to_string()))?;
-    let node = Arc::new(Node {
-        authority,
-        registry,
-        pulse,
-        clock,
-        connections: AtomicUsize::new(0),
-        stopping: AtomicBool::new(false),
-        genesis: String::from_utf8_lossy(&genesis).into_owned(),
-        damage: OnceLock::new(),
-    });
-    scrub_first_or_beside(&node, dir)?;
+    let host = Host::open(dir, clock)?;
     ready();
-    node.run(&listener, options);
-    // New clients find no socket and start a node of their own, which waits for our lock.
-    drop(std::fs::remove_file(&path));
-    drop(listener);
-    node.authority.close().map_err(ServeError::Log)?;
-    node.take_damage()
+    host.run(options)
+}
+
+impl Host {
+    /// Opens the domain and listens on its socket.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`]
+    pub fn open(dir: &DomainDir, clock: Arc<dyn Clock>) -> Result<Self, ServeError> {
+        let registry = Arc::new(Registry::default());
+        let authority = Authority::open(open(dir, &clock, &registry)?)?;
+        // The lock on the log is ours, so a socket that lies here belongs to a node that is gone.
+        let path = dir.socket();
+        let socket_error = |error| ServeError::Socket(path.clone(), error);
+        drop(std::fs::remove_file(&path));
+        let listener = UnixListener::bind(&path).map_err(socket_error)?;
+        listener.set_nonblocking(true).map_err(socket_error)?;
+        let genesis = authority
+            .reader()
+            .entry(Index::default())
+            .map_err(OpenError::from)?;
+        let pulse = Pulse::start(dir, Arc::clone(&clock), Arc::clone(&registry));
+        let pulse = pulse.map_err(|error| ServeError::Scrub(error.to_string()))?;
+        let node = Arc::new(Node {
+            authority,
+            registry,
+            pulse,
+            clock,
+            connections: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            leave: Leave::default(),
+            genesis: String::from_utf8_lossy(&genesis).into_owned(),
+            damage: OnceLock::new(),
+        });
+        scrub_first_or_beside(&node, dir)?;
+        Ok(Self {
+            node,
+            listener,
+            path,
+        })
+    }
+
+    /// A handle for whatever else serves this node: the same authority, the same leases.
+    #[must_use]
+    pub fn service(&self) -> Service {
+        Service::new(Arc::clone(&self.node))
+    }
+
+    /// Serves until the node is idle, stopped, has left in good order, or the log fails.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`]
+    pub fn run(self, options: ServeOptions) -> Result<(), ServeError> {
+        self.node.run(&self.listener, options);
+        // New clients find no socket and start a node of their own, which waits for our lock.
+        drop(std::fs::remove_file(&self.path));
+        drop(self.listener);
+        self.node.authority.close().map_err(ServeError::Log)?;
+        self.node.take_damage()
+    }
 }
 
 /// Opens the domain as its only writer. A node that leaves takes its socket away first and lets go of
@@ -151,29 +192,6 @@ fn open(
     }
 }
 
-/// Reads the whole log through, hash by hash: opening it only reads what no saved fold covers.
-///
-/// A log of usual size is read before anything is served. A very long one is read beside the
-/// service, which ends as soon as damage is found.
-fn scrub_first_or_beside(node: &Arc<Node>, dir: &DomainDir) -> Result<(), ServeError> {
-    if node.authority.reader().size().get() <= SCRUB_FIRST_MAX {
-        return scrub(dir);
-    }
-    let (node, dir) = (Arc::clone(node), dir.clone());
-    let read_through = move || {
-        if let Err(error) = scrub(&dir) {
-            // Only this thread sets it.
-            drop(node.damage.set(error));
-        }
-    };
-    let thread = thread::Builder::new()
-        .name("scrub".into())
-        .spawn(read_through);
-    thread
-        .map(drop)
-        .map_err(|error| ServeError::Scrub(error.to_string()))
-}
-
 impl Node {
     /// Accepts connections; between them, beats and looks for orphans.
     fn run(self: &Arc<Self>, listener: &UnixListener, options: ServeOptions) {
@@ -188,7 +206,7 @@ impl Node {
             let now = self.clock.monotonic();
             if now.saturating_sub(last_beat) >= BEAT {
                 last_beat = now;
-                if !self.tick(now) {
+                if !self.tick(now) || self.has_left(now) {
                     return;
                 }
             }
@@ -225,8 +243,10 @@ impl Node {
         if !self.authority.is_writing() || self.damage.get().is_some() {
             return false;
         }
-        let age = self.pulse.age(now);
-        self.registry.beat(self.authority.reader().size(), age);
+        if !self.leave.is_ending() {
+            let age = self.pulse.age(now);
+            self.registry.beat(self.authority.reader().size(), age);
+        }
         for report in self.overdue(now) {
             let exec = report.exec;
             if matches!(self.authority.end(report), Ok(Ok(_))) {
@@ -247,13 +267,16 @@ impl Node {
             usage: None,
         };
         self.authority.with_state(|state| {
+            self.registry
+                .keep_held(|exec| state.execution(exec).is_some());
             state
                 .executions()
                 .filter_map(|(exec, execution)| match execution.phase {
                     Phase::Authorized => {
+                        let lease = Duration::from_millis(execution.grant.lease_ms);
                         let lapsed = wall >= execution.grant.not_after
                             || execution.ending.is_some()
-                            || self.registry.is_abandoned(*exec, now);
+                            || self.registry.is_abandoned(*exec, lease, now);
                         lapsed.then(|| report(*exec, RunEnd::Lapsed, execution.ending))
                     }
                     Phase::Running(_) => {
@@ -347,9 +370,10 @@ impl Node {
                 let pinned = pinned.map(|body| Params::new(body.measured.into_bytes(), body.salt));
                 // Attached first: a revocation right after the start record must find its way.
                 self.registry.attach(exec, outlet);
+                let caller = Caller::Unix(peer.uid);
                 let started = self
                     .authority
-                    .start(exec, artifact, gateway, peer.uid, pinned);
+                    .start(exec, artifact, gateway, caller, pinned);
                 if !matches!(started, Ok(Ok(_))) {
                     self.registry.forget(exec);
                 }
@@ -401,9 +425,10 @@ impl Node {
                 stage,
             } => {
                 let presented = presented.into_bytes();
+                let caller = Caller::Unix(peer.uid);
                 match self
                     .authority
-                    .refused(presented, exec, denial, peer.uid, stage)
+                    .refused(presented, exec, denial, caller, stage)
                 {
                     Ok(denied) => Response::Recorded {
                         index: denied.index,
@@ -411,7 +436,10 @@ impl Node {
                     Err(unavailable) => unavailable_response(unavailable),
                 }
             }
-            Request::Act(body) => self.act(body, peer),
+            Request::Act(body) => match self.act(body, &Identity::Unix(peer.uid)) {
+                Ok(index) => Response::Recorded { index },
+                Err(denial) => Response::Error(denial),
+            },
             Request::Status => Response::Status(Box::new(self.authority.status())),
             Request::Executions => Response::Executions(self.authority.executions()),
             Request::Principals => Response::Principals(self.authority.principals()),
@@ -443,6 +471,9 @@ impl Node {
     }
 
     fn submit(&self, body: SubmitBody, peer: &Peer, outlet: &Arc<Outlet>) -> Response {
+        if self.leave.is_asked() {
+            return Response::Error(leaving());
+        }
         match self.authority.submit(submission(body, peer.uid)) {
             Ok(Answer::Permitted(permitted)) => {
                 // Lapses soon after this connection is gone, unless it has started by then.

@@ -59,6 +59,7 @@ impl Authority {
                     acts_for: principal.acts_for.iter().cloned().collect(),
                     groups: principal.groups.iter().cloned().collect(),
                     id: id.clone(),
+                    keys: principal.keys.iter().cloned().collect(),
                     status: principal.status,
                     uids: principal.uids.iter().copied().collect(),
                 })

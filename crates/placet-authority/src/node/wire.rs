@@ -16,7 +16,8 @@ use placet_evidence::{
 use placet_types::canonical::{self, Bounds};
 use placet_types::{
     Denial, DenialCode, Digest, DomainName, ExecutionId, Fixed, FixedIntent, FixedScope,
-    GatewayName, Index, Millis, PrincipalId, ProfileName, PublicKey, Salt, SecretName, Trip,
+    GatewayName, Index, Millis, PrincipalId, ProfileName, PublicKey, Salt, SecretName, Thumbprint,
+    Trip,
 };
 
 use placet_secrets::Secret;
@@ -243,6 +244,9 @@ pub struct PrincipalBody {
     pub groups: Vec<String>,
     /// Its name.
     pub id: PrincipalId,
+    /// Keys whose holders may act as it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<Thumbprint>,
     /// Whether it may act.
     pub status: PrincipalStatus,
     /// Unix users that may act as it.

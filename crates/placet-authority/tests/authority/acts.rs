@@ -38,7 +38,13 @@ fn a_revoked_execution_is_told_to_end_and_a_revoked_artifact_does_not_start() {
     act(&authority, revoke(Selector::Artifact(waits.exec))).unwrap();
     let gateway = crate::support::gateway();
     let start = authority
-        .start(waits.exec, waits.artifact.digest(), gateway, 0, None)
+        .start(
+            waits.exec,
+            waits.artifact.digest(),
+            gateway,
+            placet_evidence::Caller::Unix(0),
+            None,
+        )
         .unwrap();
     assert_eq!(start.unwrap_err().denial.code, DenialCode::Revoked);
 }
@@ -60,6 +66,7 @@ fn a_revoked_principal_is_ended_and_denied_until_it_is_restored() {
     let restored = Act::Principal {
         id: principal(AGENT),
         groups: vec!["agents".into()],
+        keys: vec![],
         uids: vec![crate::support::UID],
         acts_for: vec![],
         status: placet_evidence::PrincipalStatus::Active,
@@ -137,7 +144,13 @@ fn a_permit_under_a_bundle_that_was_replaced_does_not_start() {
     act(&authority, Act::Activate { archive, bundle }).unwrap();
     let gateway = crate::support::gateway();
     let start = authority
-        .start(waits.exec, waits.artifact.digest(), gateway, 0, None)
+        .start(
+            waits.exec,
+            waits.artifact.digest(),
+            gateway,
+            placet_evidence::Caller::Unix(0),
+            None,
+        )
         .unwrap();
     assert_eq!(start.unwrap_err().denial.code, DenialCode::PolicyMismatch);
 }

@@ -4,7 +4,7 @@ use placet_artifact::MemoryGuard;
 use placet_artifact::holder::HolderProof;
 use placet_artifact::verify::{ActualParams, Expected, Pins, Presented, Skew, Standing, Verifier};
 use placet_authority::{Answer, EndReport};
-use placet_evidence::{Exit, Outcome, Record, RunEnd};
+use placet_evidence::{Caller, Exit, Outcome, Record, RunEnd};
 use placet_types::{DenialCode, Digest, Intent, Millis};
 
 use crate::support::{
@@ -71,7 +71,7 @@ fn an_artifact_starts_one_execution_once() {
     let permitted = started(&authority, &["ls"]);
     let digest = permitted.artifact.digest();
     let again = authority
-        .start(permitted.exec, digest, gateway(), UID, None)
+        .start(permitted.exec, digest, gateway(), Caller::Unix(UID), None)
         .unwrap()
         .unwrap_err();
     assert_eq!(again.denial.code, DenialCode::Replayed);
@@ -88,7 +88,7 @@ fn an_artifact_starts_one_execution_once() {
     };
     authority.end(end.clone()).unwrap().unwrap();
     let after = authority
-        .start(permitted.exec, digest, gateway(), UID, None)
+        .start(permitted.exec, digest, gateway(), Caller::Unix(UID), None)
         .unwrap()
         .unwrap_err();
     assert_eq!(after.denial.code, DenialCode::Replayed);
@@ -108,7 +108,7 @@ fn an_artifact_of_another_execution_does_not_start_this_one() {
     );
     let digest = other.artifact.digest();
     let denied = authority
-        .start(one.exec, digest, gateway(), UID, None)
+        .start(one.exec, digest, gateway(), Caller::Unix(UID), None)
         .unwrap()
         .unwrap_err();
     assert_eq!(denied.denial.code, DenialCode::IntentMismatch);
@@ -122,7 +122,7 @@ fn a_start_after_the_window_is_denied() {
     world.clock.set(permitted.grant.not_after.get());
     let digest = permitted.artifact.digest();
     let denied = authority
-        .start(permitted.exec, digest, gateway(), UID, None)
+        .start(permitted.exec, digest, gateway(), Caller::Unix(UID), None)
         .unwrap()
         .unwrap_err();
     assert_eq!(denied.denial.code, DenialCode::Expired);
@@ -158,7 +158,7 @@ fn who_may_not_act_as_a_principal_is_denied() {
     let world = World::new();
     let authority = world.open();
     let mut foreign = submission(&["ls"], None);
-    foreign.caller = placet_evidence::Caller::Unix(UID + 1);
+    foreign.caller = Caller::Unix(UID + 1);
     assert_eq!(
         denied(&authority, foreign).code,
         DenialCode::IdentityUnverified
@@ -191,7 +191,13 @@ fn a_child_lies_within_its_parent_and_ends_with_it() {
     assert_eq!(child.scope.excess_over(&parent.scope), None);
     assert_eq!((child.grant.depth, child.grant.root), (1, parent.exec));
     authority
-        .start(child.exec, child.artifact.digest(), gateway(), UID, None)
+        .start(
+            child.exec,
+            child.artifact.digest(),
+            gateway(),
+            Caller::Unix(UID),
+            None,
+        )
         .unwrap()
         .unwrap();
     let end = EndReport {

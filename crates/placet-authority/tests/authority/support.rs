@@ -235,7 +235,7 @@ pub(crate) fn started(authority: &Authority, argv: &[&str]) -> Permitted {
     let permitted = permitted(authority, argv);
     let digest = permitted.artifact.digest();
     authority
-        .start(permitted.exec, digest, gateway(), UID, None)
+        .start(permitted.exec, digest, gateway(), Caller::Unix(UID), None)
         .unwrap()
         .unwrap();
     permitted

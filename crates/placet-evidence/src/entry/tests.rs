@@ -119,6 +119,7 @@ fn every_kind() -> Vec<Record> {
             by: principal(),
             groups: vec!["agents".into()],
             id: principal(),
+            keys: vec![],
             status: PrincipalStatus::Active,
             time,
             uids: vec![1000],
@@ -135,6 +136,7 @@ fn every_kind() -> Vec<Record> {
         Record::Decided(Box::new(denied)),
         Record::Refused(Refused {
             attempt: Commitment::to("attempt", b"x", &Salt::new([2; 32])),
+            caller: None,
             caller_uid: 0,
             denial: Denial::new(DenialCode::Malformed, "not JSON"),
             exec: Some(exec),

@@ -219,6 +219,7 @@ impl Log {
     pub(super) fn refuse(&mut self, number: u8) {
         self.push(Record::Refused(Refused {
             attempt: Commitment::to("attempt", b"x", &Salt::new([2; 32])),
+            caller: None,
             caller_uid: 1000,
             denial: Denial::new(DenialCode::Replayed, "presented again"),
             exec: Some(exec(number)),

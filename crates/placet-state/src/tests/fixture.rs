@@ -58,6 +58,7 @@ pub(super) fn principal(name: &str, status: PrincipalStatus, time: Millis) -> Re
         by: who("root"),
         groups: vec!["agents".into()],
         id: who(name),
+        keys: vec![],
         status,
         time,
         uids: vec![1000],

@@ -240,10 +240,7 @@ fn print_refused(index: Index, refused: &Refused, out: Out) -> Status {
         placet_evidence::Stage::Artifact => "an artifact that was presented",
         placet_evidence::Stage::Control => "an operator's act",
     };
-    out.line(format!(
-        "  what     {stage}, by Unix user {}",
-        refused.caller_uid
-    ));
+    out.line(format!("  what     {stage}, by {}", show::caller(refused)));
     if let Some(exec) = refused.exec {
         out.line(format!("  about    {exec}"));
     }

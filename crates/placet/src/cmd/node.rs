@@ -108,7 +108,7 @@ fn serve_here(domain: &Domain, idle: Option<Duration>, out: Out) -> Result<Statu
 
 /// Tries whether the log's directory takes what is written. A node that cannot write must not begin:
 /// it would renew leases until its first append fails, and so would the one after it.
-fn has_room(log: &Path) -> Result<(), Failure> {
+pub(super) fn has_room(log: &Path) -> Result<(), Failure> {
     let path = log.join(".room");
     let written = fill(&path);
     // What could not be made need not be removed.

@@ -18,13 +18,16 @@ pub(crate) fn principal(global: &Global, command: &Principal, out: Out) -> Resul
             id,
             groups,
             uids,
+            keys,
             acts_for,
         } => PrincipalBody {
             acts_for: acts_for.clone(),
             groups: groups.clone(),
             id: id.clone(),
+            keys: keys.clone(),
             status: PrincipalStatus::Active,
-            uids: if uids.is_empty() {
+            // One that is known by its key need not be anybody on this machine.
+            uids: if uids.is_empty() && keys.is_empty() {
                 vec![rustix::process::getuid().as_raw()]
             } else {
                 uids.clone()
@@ -80,12 +83,13 @@ fn list(domain: &Domain, out: Out) -> Result<Status, Failure> {
             word(principal.status).to_owned(),
             principal.groups.join(","),
             uids.join(","),
+            principal.keys.len().to_string(),
             acts_for.join(","),
         ]
     };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
     out.table(
-        &["PRINCIPAL", "STATUS", "GROUPS", "UIDS", "ACTS FOR"],
+        &["PRINCIPAL", "STATUS", "GROUPS", "UIDS", "KEYS", "ACTS FOR"],
         &rows,
     );
     Ok(Status::Ok)

@@ -289,6 +289,7 @@ fn records(artifact: &Artifact) -> Vec<Record> {
             by: by.clone(),
             groups: vec!["agents".into()],
             id: principal("agent:coder"),
+            keys: vec![],
             status: PrincipalStatus::Active,
             time,
             uids: vec![1000],
@@ -373,6 +374,7 @@ fn genesis() -> Record {
 fn refused() -> Record {
     Record::Refused(Refused {
         attempt: Commitment::to("attempt", b"{", &salt()),
+        caller: None,
         caller_uid: 1000,
         denial: Denial::new(DenialCode::Malformed, "not JSON"),
         exec: None,

@@ -157,6 +157,7 @@ pub(crate) fn frames(corpus: &Corpus) {
         acts_for: vec![],
         groups: vec!["agents".into()],
         id: intent().principal,
+        keys: vec![],
         status: PrincipalStatus::Active,
         uids: vec![1000],
     };

@@ -39,9 +39,10 @@ fn headline(known: &Known, out: Out) {
 }
 
 fn who(known: &Known, out: Out) {
-    let caller = match known.decided.facts.caller {
+    let caller = match &known.decided.facts.caller {
         Caller::Unix(uid) => format!("Unix user {uid}, by the kernel's word"),
         Caller::Execution(exec) => format!("through the door of {exec}"),
+        Caller::Key(key) => format!("by proof of the key {key}"),
     };
     row(
         "who",

@@ -1,0 +1,405 @@
+//! Configuration: one TOML file, environment variables above it, the command line above those.
+//!
+//! Strict: an unknown key is an error, so that a mistyped limit is not a limit that is missing.
+//! [`Config`] is what was written; [`Settings`] is what it means, and cannot be had without the checks.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::log::{Format, Level};
+
+/// What can be written in the file. Every key may be left out.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Seconds that running executions get to finish when the service stops.
+    pub grace_secs: Option<u64>,
+    /// Names, with port where it is not the usual one, that the listener answers to beside loopback.
+    #[serde(default)]
+    pub hosts: BTreeSet<String>,
+    /// Address and port to listen on; absent for no TCP listener.
+    pub listen: Option<SocketAddr>,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What is logged, and how.
+    #[serde(default)]
+    pub log: Log,
+    /// Whether anybody may read `/metrics`.
+    #[serde(default)]
+    pub metrics_public: bool,
+    /// Whether anybody may read the log: checkpoint, tiles, proofs.
+    #[serde(default)]
+    pub public: bool,
+    /// Unix socket for HTTP (default: `http.sock` in the domain directory).
+    pub socket: Option<PathBuf>,
+    /// Permissions of that socket, in octal (default: 0600).
+    pub socket_mode: Option<String>,
+    /// Certificate and key.
+    pub tls: Option<Tls>,
+}
+
+/// Certificate chain and private key, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The chain, the server's own certificate first.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: Format,
+    /// `error`, `warn`, `info` or `debug`.
+    pub level: Level,
+}
+
+/// Bounds that every caller is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Longest body of an intent or a bundle, in bytes. Other bodies are held to 64 KiB.
+    pub body_bytes: usize,
+    /// Bodies that are held in memory at a time, in bytes, all together.
+    pub bodies_bytes: usize,
+    /// How long a body may take, in seconds.
+    pub body_secs: u64,
+    /// Connections at a time, on each listener.
+    pub connections: usize,
+    /// Longest head of a request, in bytes.
+    pub header_bytes: usize,
+    /// How long a head may take, and a connection may idle, in seconds.
+    pub header_secs: u64,
+    /// Most header fields.
+    pub headers: usize,
+    /// Intents that wait at a time.
+    pub intents: usize,
+    /// Event streams at a time.
+    pub streams: usize,
+    /// How long a client may take to read what is written to it, in seconds.
+    pub write_secs: u64,
+}
+
+/// What the configuration means, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long running executions get to finish.
+    pub grace: Duration,
+    /// Names that the listener answers to.
+    pub hosts: BTreeSet<String>,
+    /// Where to listen for TCP.
+    pub listen: Option<SocketAddr>,
+    /// Bounds.
+    pub limits: Limits,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Whether anybody may read `/metrics`.
+    pub metrics_public: bool,
+    /// Whether anybody may read the log.
+    pub public: bool,
+    /// The Unix socket.
+    pub socket: PathBuf,
+    /// Its permissions.
+    pub socket_mode: u32,
+    /// Certificate and key.
+    pub tls: Option<Tls>,
+}
+
+/// Why a configuration does not stand.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{0}: {1}")]
+    Read(PathBuf, std::io::Error),
+    /// The file does not parse.
+    #[error("{0}: {1}")]
+    Syntax(PathBuf, String),
+    /// An environment variable has a value that is none.
+    #[error("{0}: `{1}` is not {2}")]
+    Variable(&'static str, String, &'static str),
+    /// A listener that anybody could overhear.
+    #[error(
+        "listen = \"{0}\" is reachable from other machines and needs TLS: set tls.cert and tls.key, or listen on 127.0.0.1"
+    )]
+    Plain(SocketAddr),
+    /// A listener that knows no name of its own.
+    #[error(
+        "listen = \"{0}\" is reachable from other machines: set `hosts` to the names that it answers to"
+    )]
+    Nameless(SocketAddr),
+    /// Permissions that are none.
+    #[error("socket_mode = \"{0}\" is not three octal digits such as 0660")]
+    Mode(String),
+    /// A bound that would bound nothing, or everything.
+    #[error("limits.{0} is out of range: {1}")]
+    Limit(&'static str, &'static str),
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 2 << 20,
+            bodies_bytes: 64 << 20,
+            body_secs: 10,
+            connections: 4096,
+            header_bytes: 16 << 10,
+            header_secs: 15,
+            headers: 64,
+            intents: 1024,
+            streams: 2048,
+            write_secs: 10,
+        }
+    }
+}
+
+/// Environment variables that count, with what each overrides.
+pub const VARIABLES: [(&str, &str); 10] = [
+    ("PLACET_LISTEN", "listen"),
+    ("PLACET_HTTP_SOCKET", "socket"),
+    ("PLACET_HTTP_SOCKET_MODE", "socket_mode"),
+    ("PLACET_PUBLIC", "public"),
+    ("PLACET_METRICS_PUBLIC", "metrics_public"),
+    ("PLACET_TLS_CERT", "tls.cert"),
+    ("PLACET_TLS_KEY", "tls.key"),
+    ("PLACET_LOG_LEVEL", "log.level"),
+    ("PLACET_LOG_FORMAT", "log.format"),
+    ("PLACET_GRACE_SECS", "grace_secs"),
+];
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with the place in the file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read(path.to_owned(), error))?;
+        Self::parse(&text).map_err(|error| ConfigError::Syntax(path.to_owned(), error))
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    ///
+    /// What does not parse, and where.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// Lets environment variables override what the file says. `variable` looks one up.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Variable`]
+    pub fn overridden(
+        mut self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let given = |name: &str| variable(name).filter(|value| !value.is_empty());
+        if let Some(value) = given("PLACET_LISTEN") {
+            self.listen = Some(parsed("PLACET_LISTEN", value, "an address with a port")?);
+        }
+        if let Some(value) = given("PLACET_HTTP_SOCKET") {
+            self.socket = Some(value.into());
+        }
+        if let Some(value) = given("PLACET_HTTP_SOCKET_MODE") {
+            self.socket_mode = Some(value);
+        }
+        if let Some(value) = given("PLACET_PUBLIC") {
+            self.public = parsed("PLACET_PUBLIC", value, "true or false")?;
+        }
+        if let Some(value) = given("PLACET_METRICS_PUBLIC") {
+            self.metrics_public = parsed("PLACET_METRICS_PUBLIC", value, "true or false")?;
+        }
+        if let Some(value) = given("PLACET_GRACE_SECS") {
+            self.grace_secs = Some(parsed("PLACET_GRACE_SECS", value, "a number of seconds")?);
+        }
+        if let Some(value) = given("PLACET_LOG_LEVEL") {
+            self.log.level = parsed("PLACET_LOG_LEVEL", value, "error, warn, info or debug")?;
+        }
+        if let Some(value) = given("PLACET_LOG_FORMAT") {
+            self.log.format = parsed("PLACET_LOG_FORMAT", value, "text or json")?;
+        }
+        match (given("PLACET_TLS_CERT"), given("PLACET_TLS_KEY")) {
+            (Some(cert), Some(key)) => {
+                self.tls = Some(Tls {
+                    cert: cert.into(),
+                    key: key.into(),
+                });
+            }
+            (None, None) => {}
+            (Some(cert), None) => {
+                let what = "enough: PLACET_TLS_KEY is missing";
+                return Err(ConfigError::Variable("PLACET_TLS_CERT", cert, what));
+            }
+            (None, Some(key)) => {
+                let what = "enough: PLACET_TLS_CERT is missing";
+                return Err(ConfigError::Variable("PLACET_TLS_KEY", key, what));
+            }
+        }
+        Ok(self)
+    }
+
+    /// What it means, for the domain in this directory.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names what does not stand.
+    pub fn settle(self, domain: &Path) -> Result<Settings, ConfigError> {
+        if let Some(address) = self.listen
+            && !address.ip().is_loopback()
+        {
+            if self.tls.is_none() {
+                return Err(ConfigError::Plain(address));
+            }
+            if self.hosts.is_empty() {
+                return Err(ConfigError::Nameless(address));
+            }
+        }
+        self.limits.check()?;
+        let mode = self.socket_mode.unwrap_or_else(|| "0600".to_owned());
+        let socket_mode = u32::from_str_radix(&mode, 8)
+            .ok()
+            .filter(|bits| *bits <= 0o777)
+            .ok_or(ConfigError::Mode(mode))?;
+        Ok(Settings {
+            grace: Duration::from_secs(self.grace_secs.unwrap_or(10)),
+            hosts: self.hosts.iter().map(|name| name.to_lowercase()).collect(),
+            listen: self.listen,
+            limits: self.limits,
+            log: self.log,
+            metrics_public: self.metrics_public,
+            public: self.public,
+            socket: self.socket.unwrap_or_else(|| domain.join("http.sock")),
+            socket_mode,
+            tls: self.tls,
+        })
+    }
+}
+
+impl Limits {
+    fn check(&self) -> Result<(), ConfigError> {
+        let limit = |name, what| Err(ConfigError::Limit(name, what));
+        if !(1024..=8 << 20).contains(&self.body_bytes) {
+            return limit("body_bytes", "1 KiB to 8 MiB");
+        }
+        if self.bodies_bytes < self.body_bytes || self.bodies_bytes > 4 << 30 {
+            return limit("bodies_bytes", "at least body_bytes, at most 4 GiB");
+        }
+        if !(8192..=256 << 10).contains(&self.header_bytes) {
+            return limit("header_bytes", "8 KiB to 256 KiB");
+        }
+        if !(8..=1024).contains(&self.headers) {
+            return limit("headers", "8 to 1024");
+        }
+        for (name, count) in [
+            ("connections", self.connections),
+            ("intents", self.intents),
+            ("streams", self.streams),
+        ] {
+            if !(1..=65_536).contains(&count) {
+                return limit(name, "1 to 65536");
+            }
+        }
+        for (name, secs) in [
+            ("body_secs", self.body_secs),
+            ("header_secs", self.header_secs),
+            ("write_secs", self.write_secs),
+        ] {
+            if !(1..=600).contains(&secs) {
+                return limit(name, "1 to 600");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parsed<T: std::str::FromStr>(
+    name: &'static str,
+    value: String,
+    what: &'static str,
+) -> Result<T, ConfigError> {
+    value
+        .parse()
+        .map_err(|_| ConfigError::Variable(name, value, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(text: &str) -> Result<Settings, ConfigError> {
+        Config::parse(text).unwrap().settle(Path::new("/d"))
+    }
+
+    #[test]
+    fn an_empty_file_means_a_private_unix_socket_and_no_listener() {
+        let settings = settled("").unwrap();
+        assert_eq!(settings.socket, Path::new("/d/http.sock"));
+        assert_eq!((settings.socket_mode, settings.listen), (0o600, None));
+        assert!(!settings.public && !settings.metrics_public);
+    }
+
+    #[test]
+    fn beyond_loopback_there_is_no_listener_without_tls_and_a_name() {
+        let beyond = "listen = \"0.0.0.0:8790\"\n";
+        assert!(matches!(settled(beyond), Err(ConfigError::Plain(_))));
+        let tls = "[tls]\ncert = \"c.pem\"\nkey = \"k.pem\"\n";
+        let nameless = settled(&format!("{beyond}{tls}"));
+        assert!(matches!(nameless, Err(ConfigError::Nameless(_))));
+        let named = format!("{beyond}hosts = [\"node.example:8790\"]\n{tls}");
+        assert!(settled(&named).is_ok());
+        assert!(settled("listen = \"[::1]:8790\"").is_ok());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_at_any_depth() {
+        for text in [
+            "lisen = \"127.0.0.1:1\"",
+            "[limits]\nbody_byte = 1",
+            "[log]\nlevl = \"info\"",
+        ] {
+            assert!(Config::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_variable_overrides_the_file_and_a_bad_one_is_named() {
+        let config = Config::parse("public = false\n[log]\nformat = \"json\"").unwrap();
+        let over = config.overridden(|name| match name {
+            "PLACET_PUBLIC" => Some("true".into()),
+            "PLACET_LISTEN" => Some("127.0.0.1:9".into()),
+            _ => None,
+        });
+        let settings = over.unwrap().settle(Path::new("/d")).unwrap();
+        assert!(settings.public && settings.listen.is_some());
+        assert_eq!(settings.log.format, Format::Json);
+        let bad = Config::default()
+            .overridden(|name| (name == "PLACET_LOG_LEVEL").then(|| "loud".into()));
+        assert!(bad.unwrap_err().to_string().contains("PLACET_LOG_LEVEL"));
+    }
+
+    #[test]
+    fn a_limit_that_bounds_nothing_is_refused() {
+        for text in [
+            "body_bytes = 0",
+            "headers = 100000",
+            "connections = 0",
+            "body_secs = 0",
+        ] {
+            let error = settled(&format!("[limits]\n{text}"));
+            assert!(matches!(error, Err(ConfigError::Limit(..))), "{text}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The seam where a caller's identity is proven.
+//!
+//! An [`Authenticator`] looks at one kind of credential. It says who the caller is, that its kind is
+//! not there, or that it is there and does not hold: then the request is refused, and no other kind
+//! is asked. What the identity may do is not decided here, but by the principal records
+//! ([`placet_authority::access`]). Bearer tokens and client certificates are further authenticators
+//! with further variants of [`Identity`]; nothing else changes for them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hyper::HeaderMap;
+use placet_authority::clock::Clock;
+use placet_types::{Denial, DenialCode, Millis};
+
+use crate::dpop::{self, Proof};
+use crate::seen::Seen;
+
+pub use placet_authority::access::Identity;
+
+/// What is known of the way that a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Over the Unix socket, from a process of this user, by the kernel's word.
+    Unix {
+        /// The user.
+        uid: u32,
+    },
+    /// Over TCP.
+    Tcp {
+        /// The other end.
+        peer: SocketAddr,
+        /// Whether it is encrypted.
+        tls: bool,
+    },
+}
+
+/// What an authenticator sees of a request: never its body.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path, without a query.
+    pub path: &'a str,
+    /// The host that the request names, with its port.
+    pub host: &'a str,
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+    /// The way that it came.
+    pub channel: Channel,
+}
+
+/// Proves identities by one kind of credential.
+pub trait Authenticator: Send + Sync {
+    /// Who the caller is, or `None` when the request has no credential of this kind.
+    ///
+    /// # Errors
+    ///
+    /// The credential is there and does not hold.
+    fn authenticate(&self, head: &Head<'_>, now: Millis) -> Result<Option<Identity>, Denial>;
+}
+
+/// The peer credentials of a Unix socket.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerCredentials;
+
+/// Ed25519 request proofs (DPoP, RFC 9449), without an access token: the key itself is registered.
+pub struct RequestProofs {
+    seen: Seen,
+    /// Whether a thumbprint is registered: nothing is remembered of keys that are not.
+    is_registered: Box<dyn Fn(&Identity) -> bool + Send + Sync>,
+}
+
+/// Every kind, in the order in which they are asked.
+pub(crate) struct Authenticators(Vec<Box<dyn Authenticator>>);
+
+impl Channel {
+    /// The scheme that the client sees.
+    #[must_use]
+    pub const fn scheme(self) -> &'static str {
+        match self {
+            Self::Unix { .. } | Self::Tcp { tls: false, .. } => "http",
+            Self::Tcp { tls: true, .. } => "https",
+        }
+    }
+
+    /// Whether the caller is on this machine.
+    #[must_use]
+    pub fn is_local(self) -> bool {
+        match self {
+            Self::Unix { .. } => true,
+            Self::Tcp { peer, .. } => peer.ip().is_loopback(),
+        }
+    }
+}
+
+impl Authenticators {
+    /// The kinds of this version.
+    pub(crate) fn new(
+        clock: &dyn Clock,
+        is_registered: Box<dyn Fn(&Identity) -> bool + Send + Sync>,
+    ) -> Self {
+        let proofs = RequestProofs {
+            seen: Seen::new(clock.wall()),
+            is_registered,
+        };
+        Self(vec![Box::new(proofs), Box::new(PeerCredentials)])
+    }
+
+    /// Who the caller is: the public, when it says nothing.
+    pub(crate) fn identify(&self, head: &Head<'_>, now: Millis) -> Result<Identity, Denial> {
+        // A credential of a kind that nobody here knows must not pass as none.
+        if head.headers.contains_key(hyper::header::AUTHORIZATION) {
+            let reason = "the Authorization header is of no kind that this node takes; send a DPoP proof alone, or use the Unix socket";
+            return Err(unverified(reason));
+        }
+        for kind in &self.0 {
+            if let Some(identity) = kind.authenticate(head, now)? {
+                return Ok(identity);
+            }
+        }
+        Ok(Identity::Public)
+    }
+}
+
+impl Authenticator for PeerCredentials {
+    fn authenticate(&self, head: &Head<'_>, _: Millis) -> Result<Option<Identity>, Denial> {
+        Ok(match head.channel {
+            Channel::Unix { uid } => Some(Identity::Unix(uid)),
+            Channel::Tcp { .. } => None,
+        })
+    }
+}
+
+impl Authenticator for RequestProofs {
+    fn authenticate(&self, head: &Head<'_>, now: Millis) -> Result<Option<Identity>, Denial> {
+        let mut proofs = head.headers.get_all("dpop").iter();
+        let Some(proof) = proofs.next() else {
+            return Ok(None);
+        };
+        if proofs.next().is_some() {
+            return Err(unverified("more than one DPoP proof"));
+        }
+        let proof = Proof::verify(proof.as_bytes()).map_err(|error| error.denial())?;
+        proof.check(head, now).map_err(|error| error.denial())?;
+        let identity = Identity::Key(proof.thumbprint.clone());
+        if !(self.is_registered)(&identity) {
+            let reason = "the key of the DPoP proof is not registered with an active principal";
+            return Err(unverified(reason));
+        }
+        self.seen
+            .once(&proof, now)
+            .map_err(|error| error.denial())?;
+        Ok(Some(identity))
+    }
+}
+
+pub(crate) fn unverified(reason: &str) -> Denial {
+    Denial::new(DenialCode::IdentityUnverified, reason)
+}
+
+/// What is needed to ask the principal records.
+pub(crate) fn registered(
+    service: placet_authority::node::Service,
+) -> Box<dyn Fn(&Identity) -> bool + Send + Sync> {
+    Box::new(move |identity| {
+        service.authority().with_state(|state| {
+            let mut principals = state.principals();
+            principals.any(|(_, principal)| identity.is(principal))
+        })
+    })
+}
+
+/// Shared by every request.
+pub(crate) type SharedAuthenticators = Arc<Authenticators>;
+
+pub(crate) use dpop::ALGORITHMS;

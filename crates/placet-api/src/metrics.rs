@@ -1,0 +1,217 @@
+//! Meters in the text format that Prometheus reads.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use placet_authority::meters::Histogram;
+use placet_authority::node::Service;
+
+use crate::route::Lane;
+
+/// What is counted of requests.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    lanes: [Histogram; Lane::ALL.len()],
+    /// By route and status. Both come from tables of this program, so there are only so many.
+    by_route: Mutex<BTreeMap<(&'static str, u16), u64>>,
+    pub(crate) connections: AtomicU64,
+    pub(crate) streams: AtomicU64,
+    pub(crate) refused_connections: AtomicU64,
+}
+
+impl Requests {
+    pub(crate) fn count(&self, route: &'static str, lane: Lane, status: u16, took: Duration) {
+        let lanes = Lane::ALL.iter().zip(&self.lanes);
+        for (_, histogram) in lanes.filter(|(own, _)| **own == lane) {
+            histogram.count(took);
+        }
+        let mut by_route = self.by_route.lock().unwrap_or_else(PoisonError::into_inner);
+        *by_route.entry((route, status)).or_default() += 1;
+    }
+
+    /// Everything that is counted, as text.
+    pub(crate) fn render(&self, service: &Service) -> String {
+        let mut text = Text::default();
+        self.node(service, &mut text);
+        text.head(
+            "placet_http_requests_total",
+            "counter",
+            "Requests by route and status.",
+        );
+        let by_route = self
+            .by_route
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for ((route, status), count) in by_route {
+            let labels = format!("{{route=\"{route}\",status=\"{status}\"}}");
+            text.put("placet_http_requests_total", &labels, count);
+        }
+        let name = "placet_http_request_seconds";
+        text.head(
+            name,
+            "histogram",
+            "Time from a request's head to its answer.",
+        );
+        for (lane, histogram) in Lane::ALL.iter().zip(&self.lanes) {
+            text.histogram(name, &format!("lane=\"{}\",", lane.as_str()), histogram);
+        }
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        text.gauge(
+            "placet_http_connections",
+            "Open connections.",
+            load(&self.connections),
+        );
+        text.gauge(
+            "placet_http_streams",
+            "Open event streams.",
+            load(&self.streams),
+        );
+        text.head(
+            "placet_http_connections_refused_total",
+            "counter",
+            "Connections that were refused because there were too many.",
+        );
+        let refused = load(&self.refused_connections);
+        text.put("placet_http_connections_refused_total", "", refused);
+        text.0
+    }
+
+    fn node(&self, service: &Service, text: &mut Text) {
+        let (authority, status) = (service.authority(), service.status());
+        let meters = authority.meters();
+        text.head(
+            "placet_decisions_total",
+            "counter",
+            "Decisions by outcome and denial code.",
+        );
+        for (code, count) in meters.decisions() {
+            let labels = match code {
+                None => "{outcome=\"permit\",code=\"\"}".to_owned(),
+                Some(code) => format!("{{outcome=\"deny\",code=\"{code}\"}}"),
+            };
+            text.put("placet_decisions_total", &labels, count);
+        }
+        text.gauge(
+            "placet_log_records",
+            "Records in the log.",
+            status.size.get(),
+        );
+        let (intents, urgent) = authority.waiting();
+        text.head(
+            "placet_queue_waiting",
+            "gauge",
+            "Work that waits for the sequencer.",
+        );
+        text.put("placet_queue_waiting", "{lane=\"intent\"}", intents as u64);
+        text.put("placet_queue_waiting", "{lane=\"urgent\"}", urgent as u64);
+        text.head(
+            "placet_executions",
+            "gauge",
+            "Executions that hold a lease, by phase.",
+        );
+        text.put(
+            "placet_executions",
+            "{phase=\"authorized\"}",
+            status.authorized,
+        );
+        text.put("placet_executions", "{phase=\"running\"}", status.running);
+        text.gauge(
+            "placet_writing",
+            "1 while the log is written.",
+            status.writing.into(),
+        );
+        text.gauge(
+            "placet_halted",
+            "1 while the domain is halted.",
+            status.halted.into(),
+        );
+        text.gauge(
+            "placet_ready",
+            "1 while intents are decided.",
+            service.ready().is_ok().into(),
+        );
+        text.head(
+            "placet_batches_total",
+            "counter",
+            "Batches that became durable.",
+        );
+        text.put(
+            "placet_batches_total",
+            "",
+            meters.batches.load(Ordering::Relaxed),
+        );
+        text.head(
+            "placet_records_total",
+            "counter",
+            "Records that became durable.",
+        );
+        text.put(
+            "placet_records_total",
+            "",
+            meters.records.load(Ordering::Relaxed),
+        );
+        let name = "placet_append_seconds";
+        text.head(
+            name,
+            "histogram",
+            "Time until a batch is durable: write, sync, sign.",
+        );
+        text.histogram(name, "", &meters.append);
+    }
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a text does not fail.
+        self.0.write_fmt(line).unwrap_or(());
+        self.0.push('\n');
+    }
+
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} {kind}"));
+    }
+
+    fn put(&mut self, name: &str, labels: &str, value: u64) {
+        self.line(format_args!("{name}{labels} {value}"));
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, "gauge", help);
+        self.put(name, "", value);
+    }
+
+    fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) {
+        for (end_us, count) in histogram.cumulative() {
+            let end = seconds(end_us);
+            self.line(format_args!(
+                "{name}_bucket{{{labels}le=\"{end}\"}} {count}"
+            ));
+        }
+        let total = histogram.total();
+        self.line(format_args!("{name}_bucket{{{labels}le=\"+Inf\"}} {total}"));
+        let labels = labels.strip_suffix(',').unwrap_or(labels);
+        let labels = if labels.is_empty() {
+            String::new()
+        } else {
+            format!("{{{labels}}}")
+        };
+        self.line(format_args!(
+            "{name}_sum{labels} {}",
+            seconds(histogram.sum_us())
+        ));
+        self.line(format_args!("{name}_count{labels} {total}"));
+    }
+}
+
+fn seconds(us: u64) -> String {
+    let text = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}

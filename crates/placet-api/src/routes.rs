@@ -1,0 +1,400 @@
+//! Every route of the interface.
+
+mod acts;
+mod decisions;
+mod docs;
+mod events;
+mod executions;
+mod health;
+mod intents;
+mod lineage;
+mod log;
+mod principals;
+
+use crate::call::{Answer, Call};
+use crate::route::{Access, Doc, Lane, Route};
+use crate::schemas::{self, Schema};
+
+const JSON: &str = "application/json";
+
+/// The filters of executions.
+const FILTERS: &[(&str, &str)] = &[
+    ("action", "only this action, such as process:run"),
+    ("code", "only what was denied or terminated with this code"),
+    ("cursor", "go on from the `next` of the page before"),
+    ("from", "not finished before this time, in milliseconds"),
+    ("limit", "at most this many, 1 to 500 (default 50)"),
+    ("on_behalf_of", "only what acts for this principal"),
+    ("principal", "only what this principal asked for itself"),
+    ("resource", "only this resource, or what is below it"),
+    ("resource_kind", "only resources of this kind"),
+    (
+        "status",
+        "denied, authorized, running, completed, failed, terminated, lapsed or unseen",
+    ),
+    ("until", "decided before this time, in milliseconds"),
+    ("within", "only this execution and what is below it"),
+];
+
+const PAGE: &[(&str, &str)] = &[
+    ("cursor", "go on from the `next` of the page before"),
+    ("limit", "at most this many, 1 to 500 (default 50)"),
+];
+
+/// All of them.
+pub(crate) fn table() -> Vec<Route> {
+    let mut all = vec![
+        get(
+            "/healthz",
+            Access::Anyone,
+            health::alive,
+            "healthz",
+            "The process serves",
+            schemas::HEALTH,
+        ),
+        get(
+            "/readyz",
+            Access::Anyone,
+            health::ready,
+            "readyz",
+            "The log is written and intents are decided",
+            schemas::HEALTH,
+        ),
+        text(
+            "/metrics",
+            Access::Meters,
+            health::metrics,
+            "metrics",
+            "Meters, for Prometheus",
+            "text/plain; version=0.0.4",
+        ),
+        text(
+            "/docs",
+            Access::Anyone,
+            docs::page,
+            "docs",
+            "This interface, for people",
+            "text/html; charset=utf-8",
+        ),
+        get(
+            "/openapi.json",
+            Access::Anyone,
+            docs::document,
+            "openapi",
+            "This interface, for programs",
+            schemas::ANY,
+        ),
+        post(
+            "/v1/intents",
+            Access::Member,
+            Lane::Intent,
+            intents::submit,
+            "submit",
+            "Decide an intent. Denied is 403 with the code",
+            schemas::INTENT,
+            (201, schemas::PERMIT),
+        ),
+        filtered(
+            get(
+                "/v1/executions",
+                Access::Member,
+                executions::list,
+                "listExecutions",
+                "Executions, the latest first",
+                schemas::PAGE_OF_NODES,
+            ),
+            FILTERS,
+        ),
+        get(
+            "/v1/executions/{exec}",
+            Access::Member,
+            executions::read,
+            "readExecution",
+            "One execution",
+            schemas::EXECUTION,
+        ),
+        post(
+            "/v1/executions/{exec}/start",
+            Access::Member,
+            Lane::Urgent,
+            executions::start,
+            "startExecution",
+            "Record that an execution starts; its lease is renewed over HTTP from then on",
+            schemas::START,
+            (200, schemas::RECORDED),
+        ),
+        post(
+            "/v1/executions/{exec}/renew",
+            Access::Member,
+            Lane::Urgent,
+            executions::renew,
+            "renewLease",
+            "Renew the lease. What is not renewed is recorded as terminated",
+            schemas::NOTHING,
+            (200, schemas::RENEWAL),
+        ),
+        post(
+            "/v1/executions/{exec}/signal",
+            Access::Member,
+            Lane::Urgent,
+            executions::signal,
+            "signalExecution",
+            "Record something notable",
+            schemas::SIGNAL,
+            (200, schemas::RECORDED),
+        ),
+        post(
+            "/v1/executions/{exec}/end",
+            Access::Member,
+            Lane::Urgent,
+            executions::end,
+            "endExecution",
+            "Record that an execution is over",
+            schemas::END,
+            (200, schemas::RECORDED),
+        ),
+        filtered(
+            get(
+                "/v1/executions/{exec}/ancestors",
+                Access::Member,
+                lineage::ancestors,
+                "ancestors",
+                "The parent, its parent, and so on",
+                schemas::PAGE_OF_NODES,
+            ),
+            &[],
+        ),
+        filtered(
+            get(
+                "/v1/executions/{exec}/descendants",
+                Access::Member,
+                lineage::descendants,
+                "descendants",
+                "Everything below an execution, in log order",
+                schemas::PAGE_OF_NODES,
+            ),
+            PAGE,
+        ),
+        filtered(
+            get(
+                "/v1/decisions/{index}",
+                Access::Member,
+                decisions::read,
+                "readDecision",
+                "A recorded decision, in words too",
+                schemas::DECISION,
+            ),
+            &[(
+                "disclose",
+                "true: with the private parameters, as far as they were not erased",
+            )],
+        ),
+        get(
+            "/v1/principals",
+            Access::Member,
+            principals::list,
+            "listPrincipals",
+            "Who may act: everybody for operators, oneself for others",
+            schemas::PRINCIPALS,
+        ),
+        get(
+            "/v1/policy",
+            Access::Member,
+            principals::policy,
+            "policyStatus",
+            "The bundle in force, and the state of the domain",
+            schemas::STATUS,
+        ),
+        post(
+            "/v1/revocations",
+            Access::Operator,
+            Lane::Urgent,
+            acts::revoke,
+            "revoke",
+            "End authority early",
+            schemas::REVOCATION,
+            (201, schemas::RECORDED),
+        ),
+        post(
+            "/v1/halt",
+            Access::Operator,
+            Lane::Urgent,
+            acts::halt,
+            "halt",
+            "Halt the whole domain",
+            schemas::REASON,
+            (201, schemas::RECORDED),
+        ),
+        post(
+            "/v1/resume",
+            Access::Operator,
+            Lane::Urgent,
+            acts::resume,
+            "resume",
+            "Let a halted domain continue",
+            schemas::REASON,
+            (201, schemas::RECORDED),
+        ),
+        filtered(
+            text(
+                "/v1/events",
+                Access::Member,
+                events::stream,
+                "events",
+                "Records as they become durable; resumes after Last-Event-ID",
+                "text/event-stream",
+            ),
+            &[(
+                "from",
+                "begin with the record of this index (default: with the next one)",
+            )],
+        ),
+        text(
+            "/log/checkpoint",
+            Access::Public,
+            log::checkpoint,
+            "checkpoint",
+            "The latest signed checkpoint (C2SP)",
+            "text/plain; charset=utf-8",
+        ),
+        text(
+            "/log/policy",
+            Access::Public,
+            log::policy,
+            "logPolicy",
+            "The domain's public policy file (C2SP)",
+            "text/plain; charset=utf-8",
+        ),
+        text(
+            "/log/proof/{index}",
+            Access::Public,
+            log::proof,
+            "proof",
+            "The proof that a record is in the log (C2SP tlog-proof)",
+            "text/plain; charset=utf-8",
+        ),
+    ];
+    // Tiles: the level, then the index in groups of three digits, then perhaps a width.
+    all.push(text(
+        "/log/tile/{*tile}",
+        Access::Public,
+        log::tile,
+        "tile",
+        "A hash tile or an entry bundle (C2SP tlog-tiles)",
+        "application/octet-stream",
+    ));
+    all
+}
+
+fn get(
+    path: &'static str,
+    access: Access,
+    handler: fn(Call) -> Answer,
+    id: &'static str,
+    summary: &'static str,
+    reply: Schema,
+) -> Route {
+    Route {
+        method: "GET",
+        path,
+        access,
+        lane: Lane::Read,
+        doc: Doc {
+            id,
+            summary,
+            query: &[],
+            body: None,
+            status: 200,
+            kind: JSON,
+            reply: Some(reply),
+        },
+        handler,
+    }
+}
+
+fn text(
+    path: &'static str,
+    access: Access,
+    handler: fn(Call) -> Answer,
+    id: &'static str,
+    summary: &'static str,
+    kind: &'static str,
+) -> Route {
+    let route = get(path, access, handler, id, summary, schemas::ANY);
+    Route {
+        doc: Doc {
+            kind,
+            reply: None,
+            ..route.doc
+        },
+        ..route
+    }
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a line of a table; each has its place in it"
+)]
+fn post(
+    path: &'static str,
+    access: Access,
+    lane: Lane,
+    handler: fn(Call) -> Answer,
+    id: &'static str,
+    summary: &'static str,
+    body: Schema,
+    reply: (u16, Schema),
+) -> Route {
+    let route = get(path, access, handler, id, summary, reply.1);
+    Route {
+        method: "POST",
+        lane,
+        doc: Doc {
+            body: Some(body),
+            status: reply.0,
+            ..route.doc
+        },
+        ..route
+    }
+}
+
+fn filtered(route: Route, query: &'static [(&'static str, &'static str)]) -> Route {
+    Route {
+        doc: Doc { query, ..route.doc },
+        ..route
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Method;
+
+    use super::*;
+    use crate::route::Routes;
+
+    #[test]
+    fn the_table_does_not_contradict_itself() {
+        assert!(Routes::new(&table()).is_ok());
+        let ids: std::collections::BTreeSet<_> = table().iter().map(|route| route.doc.id).collect();
+        assert_eq!(ids.len(), table().len());
+    }
+
+    #[test]
+    fn one_resource_has_one_path() {
+        let routes = Routes::new(&table()).unwrap();
+        let is = |path: &str| routes.find(&Method::GET, path).is_ok();
+        assert!(is("/v1/executions") && is("/log/tile/0/x001/234.p/5"));
+        for odd in [
+            "/v1/executions/",
+            "//v1/executions",
+            "/v1/./executions",
+            "/v1/%65xecutions",
+            "/V1/executions",
+            "/log/tile/",
+        ] {
+            assert!(!is(odd), "{odd}");
+        }
+        assert!(routes.find(&Method::DELETE, "/v1/executions").is_err());
+        assert!(routes.find(&Method::HEAD, "/log/checkpoint").is_ok());
+    }
+}

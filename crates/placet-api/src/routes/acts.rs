@@ -1,0 +1,62 @@
+//! Operators' acts. Who may do them is checked where an attempt is recorded: in the node.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use placet_authority::node::wire::ActBody;
+use placet_evidence::Selector;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::call::{Answer, Call};
+use crate::problem::Problem;
+use crate::reply::{self, Reply};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevocationBody {
+    reason: String,
+    selector: Selector,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReasonBody {
+    reason: String,
+}
+
+pub(super) fn revoke(call: Call) -> Answer {
+    Box::pin(async move {
+        let RevocationBody { reason, selector } = call.body.json()?;
+        act(call, ActBody::Revoke { reason, selector }).await
+    })
+}
+
+pub(super) fn halt(call: Call) -> Answer {
+    Box::pin(async move {
+        let ReasonBody { reason } = call.body.json()?;
+        act(call, ActBody::Halt { reason }).await
+    })
+}
+
+pub(super) fn resume(call: Call) -> Answer {
+    Box::pin(async move {
+        let ReasonBody { reason } = call.body.json()?;
+        act(call, ActBody::Resume { reason }).await
+    })
+}
+
+/// Acts have room of their own, so that no crowd of readers is in their way.
+async fn act(call: Call, act: ActBody) -> Result<Reply, Problem> {
+    let shared = Arc::clone(&call.shared);
+    let full = || Problem::overloaded("too many acts at once");
+    let room = shared.room.acts.try_acquire().map_err(|_| full())?;
+    let (service, identity) = (call.service().clone(), call.identity);
+    let done = tokio::task::spawn_blocking(move || service.act(act, &identity)).await;
+    drop(room);
+    match done {
+        Ok(Ok(index)) => reply::json(StatusCode::CREATED, &json!({ "index": index })),
+        Ok(Err(denial)) => Err(Problem::of(&denial)),
+        Err(_) => Err(Problem::internal()),
+    }
+}

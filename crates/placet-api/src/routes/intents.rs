@@ -1,0 +1,157 @@
+//! Submitting intents.
+
+use hyper::StatusCode;
+use placet_authority::{Answer as Decided, Permitted, Submission};
+use placet_decision::Params;
+use placet_evidence::{Caller, Environment, Grant, NETWORK_UID};
+use placet_types::{
+    ActionName, Asked, Commitment, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index,
+    Intent, PrincipalId, PublicKey, ResourceRef, Salt,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use crate::call::{Answer, Call, answered};
+use crate::identity::Identity;
+use crate::problem::Problem;
+use crate::reply::{self, Reply};
+
+/// An intent as a caller writes it. The node commits to the parameters, unless the caller has done
+/// so with a salt of its own.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IntentBody {
+    action: ActionName,
+    #[serde(default)]
+    asked: Asked,
+    /// The machine that is to carry it out; absent for the one that the node runs on.
+    #[serde(default)]
+    environment: Option<Fixed<Environment>>,
+    gateway: GatewayName,
+    /// The gateway's key, which the artifact is bound to.
+    holder: PublicKey,
+    params: Box<RawValue>,
+    #[serde(default)]
+    parent: Option<ExecutionId>,
+    principal: PrincipalId,
+    resource: ResourceRef,
+    #[serde(default)]
+    salt: Option<Salt>,
+}
+
+/// What is permitted.
+#[derive(Serialize)]
+struct PermitReply {
+    decision: &'static str,
+    exec: ExecutionId,
+    index: Index,
+    artifact: String,
+    receipt: ReceiptReply,
+    grant: Grant,
+    scope: FixedScope,
+    intent: FixedIntent,
+    salt: Salt,
+}
+
+/// The proof that the decision is in the log.
+#[derive(Serialize)]
+struct ReceiptReply {
+    entry: String,
+    proof: String,
+}
+
+/// Decides an intent, for real.
+pub(super) fn submit(call: Call) -> Answer {
+    Box::pin(async move {
+        let busy = || Problem::overloaded("too many intents are waiting");
+        let shared = std::sync::Arc::clone(&call.shared);
+        let waiting = shared.room.intents.try_acquire().map_err(|_| busy())?;
+        let (submission, intent, salt) = submission(&call)?;
+        let (sender, receiver) = oneshot::channel();
+        let then = move |answer| drop(sender.send(answer));
+        call.service().submit_then(submission, then)?;
+        let answer = answered(receiver).await?;
+        drop(waiting);
+        match answer {
+            Decided::Permitted(permitted) => permit(*permitted, intent, salt),
+            Decided::Denied(denied) => Err(denied.into()),
+        }
+    })
+}
+
+fn submission(call: &Call) -> Result<(Submission, FixedIntent, Salt), Problem> {
+    let body: IntentBody = call.body.json()?;
+    let caller = call
+        .identity
+        .caller()
+        .ok_or_else(Problem::unauthenticated)?;
+    let environment = match body.environment {
+        Some(environment) => environment,
+        None if call.channel.is_local() => call.shared.environment.clone(),
+        None => {
+            let detail = "environment: say which machine is to carry it out; only for callers on the node's own machine is it known";
+            return Err(Problem::malformed(detail));
+        }
+    };
+    let salt = match body.salt {
+        Some(salt) => salt,
+        None => draw()?,
+    };
+    // The strict reader has written the body anew, so this is its canonical spelling.
+    let params = body.params.get().as_bytes().to_vec();
+    let intent = Intent {
+        params: Commitment::to(body.action.as_str(), &params, &salt),
+        action: body.action,
+        asked: body.asked,
+        gateway: body.gateway,
+        parent: body.parent,
+        principal: body.principal,
+        resource: body.resource,
+    };
+    let bytes = intent.to_canonical()?;
+    let fixed = Fixed::new(intent).map_err(|_| Problem::internal())?;
+    let caller_uid = match &call.identity {
+        Identity::Unix(uid) => *uid,
+        Identity::Key(_) | Identity::Public => NETWORK_UID,
+    };
+    let submission = Submission {
+        intent: bytes,
+        params: Params::new(params, salt.clone()),
+        holder: body.holder,
+        environment,
+        caller,
+        caller_uid,
+    };
+    Ok((submission, fixed, salt))
+}
+
+fn draw() -> Result<Salt, Problem> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| Problem::internal())?;
+    Ok(Salt::new(bytes))
+}
+
+fn permit(permitted: Permitted, intent: FixedIntent, salt: Salt) -> Result<Reply, Problem> {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let permit = PermitReply {
+        decision: "permit",
+        exec: permitted.exec,
+        index: permitted.index,
+        artifact: permitted.artifact.as_str().to_owned(),
+        receipt: ReceiptReply {
+            entry: text(permitted.receipt.entry),
+            proof: text(permitted.receipt.proof),
+        },
+        grant: permitted.grant,
+        scope: permitted.scope,
+        intent,
+        salt,
+    };
+    reply::json(StatusCode::CREATED, &permit)
+}
+
+/// How a caller stands in records.
+pub(super) fn caller(call: &Call) -> Result<Caller, Problem> {
+    call.identity.caller().ok_or_else(Problem::unauthenticated)
+}

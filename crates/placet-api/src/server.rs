@@ -1,0 +1,205 @@
+//! The server: a runtime of its own beside the node, and its listeners.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use placet_authority::node::Service;
+use placet_evidence::Environment;
+use placet_types::Fixed;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, watch};
+
+use crate::call::{Room, Shared};
+use crate::config::Settings;
+use crate::connection::Handler;
+use crate::identity::{Authenticators, registered};
+use crate::index::LineageIndex;
+use crate::listen::{self, Socket};
+use crate::log::Logger;
+use crate::metrics::Requests;
+use crate::route::Routes;
+use crate::routes;
+use crate::tls::{self, TlsError};
+
+/// How long connections get to finish when the server stops.
+const LEAVING: Duration = Duration::from_secs(2);
+/// Threads that may wait for the disk.
+const BLOCKING_MAX: usize = 64;
+/// Reads that may wait for such a thread.
+const READS_MAX: usize = 1024;
+/// Operators' acts that may wait.
+const ACTS_MAX: usize = 256;
+
+/// A server that listens.
+pub struct Server {
+    runtime: Option<Runtime>,
+    stop: watch::Sender<bool>,
+    address: Option<SocketAddr>,
+    socket: PathBuf,
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address could not be listened on.
+    #[error("listen = \"{0}\": {1}")]
+    Listen(SocketAddr, io::Error),
+    /// The Unix socket could not be made.
+    #[error("socket = \"{0}\": {1}")]
+    Socket(PathBuf, io::Error),
+    /// Certificate or key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// No threads.
+    #[error("no threads for the server: {0}")]
+    Runtime(io::Error),
+    /// The table of routes contradicts itself.
+    #[error("the routes: {0}")]
+    Routes(String),
+}
+
+impl Server {
+    /// Listens and serves. `policy` is the domain's public policy file, `environment` the machine of
+    /// the node.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]
+    pub fn start(
+        settings: Settings,
+        service: Service,
+        policy: String,
+        environment: Fixed<Environment>,
+    ) -> Result<Self, StartError> {
+        let acceptor = settings.tls.as_ref().map(tls::acceptor).transpose()?;
+        let runtime = Builder::new_multi_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(BLOCKING_MAX)
+            .thread_name("http")
+            .build()
+            .map_err(StartError::Runtime)?;
+        let (stop, stopping) = watch::channel(false);
+        let size = grown(&service);
+        let (listen, socket) = (settings.listen, settings.socket.clone());
+        let mode = settings.socket_mode;
+        let shared = shared(settings, service, policy, environment, size, stopping);
+        let routes = Routes::new(&routes::table());
+        let routes = routes.map_err(|error| StartError::Routes(error.to_string()))?;
+        let handler = Arc::new(Handler {
+            shared: Arc::new(shared),
+            routes,
+        });
+        // Listeners belong to a runtime from the moment that they are made.
+        let inside = runtime.enter();
+        let bound = Socket::bind(&socket, mode);
+        let bound = bound.map_err(|error| StartError::Socket(socket.clone(), error))?;
+        let mut address = None;
+        if let Some(wanted) = listen {
+            let failed = |error| StartError::Listen(wanted, error);
+            let listener = std::net::TcpListener::bind(wanted).map_err(failed)?;
+            listener.set_nonblocking(true).map_err(failed)?;
+            address = Some(listener.local_addr().map_err(failed)?);
+            let listener = TcpListener::from_std(listener).map_err(failed)?;
+            runtime.spawn(listen::tcp(listener, acceptor, Arc::clone(&handler)));
+        }
+        runtime.spawn(listen::unix(bound, handler));
+        drop(inside);
+        Ok(Self {
+            runtime: Some(runtime),
+            stop,
+            address,
+            socket,
+        })
+    }
+
+    /// The address that it listens on.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The Unix socket that it listens on.
+    #[must_use]
+    pub fn socket(&self) -> &std::path::Path {
+        &self.socket
+    }
+
+    /// Takes no more, finishes what it has begun, within bounds.
+    pub fn stop(mut self) {
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.block_on(async {
+                // Every task holds a receiver; when all are gone, all is done.
+                let done = self.stop.closed();
+                drop(tokio::time::timeout(LEAVING, done).await);
+            });
+            runtime.shutdown_timeout(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+/// The log's size, as batches become durable.
+fn grown(service: &Service) -> watch::Receiver<u64> {
+    let (sender, size) = watch::channel(service.authority().reader().size().get());
+    let told = move |size: placet_types::Index| {
+        sender.send_replace(size.get());
+    };
+    service.authority().meters().listen(Box::new(told));
+    size
+}
+
+fn shared(
+    settings: Settings,
+    service: Service,
+    policy: String,
+    environment: Fixed<Environment>,
+    size: watch::Receiver<u64>,
+    stopping: watch::Receiver<bool>,
+) -> Shared {
+    let limits = settings.limits;
+    let authenticators = Authenticators::new(service.clock(), registered(service.clone()));
+    Shared {
+        logger: Logger::new(settings.log.level, settings.log.format),
+        authenticators: Arc::new(authenticators),
+        lineage: LineageIndex::new(),
+        requests: Requests::default(),
+        policy,
+        environment,
+        size,
+        stopping,
+        room: Room {
+            bodies: Arc::new(Semaphore::new(limits.bodies_bytes.div_ceil(1024))),
+            intents: Semaphore::new(limits.intents),
+            reads: Semaphore::new(READS_MAX),
+            acts: Semaphore::new(ACTS_MAX),
+            streams: Arc::new(Semaphore::new(limits.streams)),
+        },
+        settings,
+        service,
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,129 @@
+//! `placet up`: the node as a service that stays, with HTTP beside its own socket.
+
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::thread;
+use std::time::Duration;
+
+use placet_api::Server;
+use placet_api::config::Settings;
+use placet_api::log::{Level, Logger, Value};
+use placet_authority::node::wire::{Request, Response};
+use placet_authority::node::{Host, ServeOptions, Service};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cli::{Global, Up};
+use crate::cmd::config::settings;
+use crate::cmd::node::has_room;
+use crate::context::{Domain, clock};
+use crate::exit::{Failure, Status};
+use crate::out::Out;
+
+/// How long a node that was started on demand may take to leave, and how often it is looked at.
+const LEAVING_LOOKS: usize = 100;
+const LEAVING_LOOK: Duration = Duration::from_millis(50);
+
+pub(crate) fn up(global: &Global, args: &Up, out: Out) -> Result<Status, Failure> {
+    let domain = Domain::open(global)?;
+    let settings = settings(domain.dir.root(), args.config.as_deref(), args.listen)?;
+    take_over(&domain)?;
+    has_room(&domain.dir.log())?;
+    raise_descriptors();
+    let environment = placet_process::attest::environment(&domain.name).map_err(Failure::new)?;
+    let policy = std::fs::read_to_string(domain.dir.policy_file())?;
+    let host = Host::open(&domain.dir, clock()).map_err(Failure::unverified)?;
+    let service = host.service();
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let handle = signals.handle();
+    let server = Server::start(settings.clone(), service.clone(), policy, environment)
+        .map_err(Failure::new)?;
+    say_where(&domain, &server, &settings, &service);
+    out.note(format!("serving {}", domain.name));
+    let grace = settings.grace;
+    let leaver = service.clone();
+    let waiting = thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            let mut grace = grace;
+            for _ in signals.forever() {
+                notify("STOPPING=1");
+                leaver.leave(grace);
+                // Asked a second time, it does not wait for what runs.
+                grace = Duration::ZERO;
+            }
+        })?;
+    notify("READY=1");
+    let served = host.run(ServeOptions { idle: None });
+    server.stop();
+    handle.close();
+    // It has nothing to say.
+    drop(waiting.join());
+    served.map_err(Failure::unverified)?;
+    Ok(Status::Ok)
+}
+
+fn say_where(domain: &Domain, server: &Server, settings: &Settings, service: &Service) {
+    let address = server
+        .address()
+        .map(|it| it.to_string())
+        .unwrap_or_default();
+    let socket = server.socket().display().to_string();
+    let fields = [
+        ("domain", Value::Text(domain.name.as_str())),
+        ("listen", Value::Text(&address)),
+        ("socket", Value::Text(&socket)),
+        ("pid", Value::Number(std::process::id().into())),
+    ];
+    let logger = Logger::new(settings.log.level, settings.log.format);
+    logger.say(Level::Info, service.clock().wall(), "serving", &fields);
+}
+
+/// A node that was started on demand makes room, unless something runs under it.
+fn take_over(domain: &Domain) -> Result<(), Failure> {
+    let Some(mut link) = domain.running_node()? else {
+        return Ok(());
+    };
+    let status = link.ask(&Request::Status)?;
+    let busy = matches!(&status, Response::Status(status) if status.running > 0);
+    if !busy && matches!(link.ask(&Request::Stop)?, Response::Stopping) {
+        drop(link);
+        for _ in 0..LEAVING_LOOKS {
+            if domain.running_node()?.is_none() {
+                return Ok(());
+            }
+            thread::sleep(LEAVING_LOOK);
+        }
+    }
+    Err(Failure::new("a node serves this domain already")
+        .hint("there is one at a time; `placet node stop` ends it once nothing runs under it"))
+}
+
+/// As many descriptors as may be had: each connection takes one.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: now.maximum,
+        maximum: now.maximum,
+    };
+    // Without it there are fewer connections, and one too many is turned away.
+    setrlimit(Resource::Nofile, most).unwrap_or(());
+}
+
+/// Tells systemd, where it asked to be told (sd_notify(3)).
+fn notify(word: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let path = path.to_string_lossy();
+    let address = match path.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name.as_bytes()),
+        None => SocketAddr::from_pathname(path.as_ref()),
+    };
+    let (Ok(address), Ok(socket)) = (address, UnixDatagram::unbound()) else {
+        return;
+    };
+    // Whoever does not listen need not know.
+    drop(socket.send_to_addr(word.as_bytes(), &address));
+}

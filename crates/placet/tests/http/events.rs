@@ -1,0 +1,87 @@
+//! The event stream.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+
+use serde_json::{Value, json};
+
+use crate::client;
+use crate::place::{Node, Place};
+
+/// Opens a stream and gives its events, as they come.
+fn events(
+    node: &Node<'_>,
+    query: &str,
+    last: Option<u64>,
+) -> impl Iterator<Item = (u64, Value)> + use<> {
+    let mut stream = client::unix(&node.place.socket());
+    let last = last
+        .map(|last| format!("last-event-id: {last}\r\n"))
+        .unwrap_or_default();
+    let request = format!("GET /v1/events{query} HTTP/1.1\r\nhost: placet\r\n{last}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert_eq!(lines.next().as_deref(), Some("HTTP/1.1 200 OK"));
+    let mut id = None;
+    lines.filter_map(move |line| {
+        if let Some(text) = line.strip_prefix("id: ") {
+            id = Some(text.parse().unwrap());
+        }
+        let data = line.strip_prefix("data: ")?;
+        Some((id.take().unwrap(), serde_json::from_str(data).unwrap()))
+    })
+}
+
+#[test]
+fn records_stream_in_order_and_a_stream_resumes_where_it_was() {
+    let place = Place::new();
+    let node = place.up();
+    let mut all = events(&node, "?from=0", None);
+    let (first, genesis) = all.next().unwrap();
+    assert_eq!((first, &genesis["kind"]), (0, &json!("genesis")));
+    let mut from_now = events(&node, "", None);
+    let exec = node.started(&["true"]);
+    let (index, decided) = from_now.next().unwrap();
+    assert_eq!(
+        (&decided["kind"], &decided["exec"]),
+        (&json!("decided"), &json!(exec))
+    );
+    assert_eq!(decided["record"]["outcome"], "permit");
+    let (next, started) = from_now.next().unwrap();
+    assert_eq!((next, &started["kind"]), (index + 1, &json!("started")));
+    // Another stream goes on after what the client saw last.
+    let mut resumed = events(&node, "", Some(index));
+    assert_eq!(resumed.next().unwrap(), (next, started));
+    let seen: Vec<u64> = all
+        .by_ref()
+        .take(usize::try_from(next).unwrap())
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(seen, (1..=next).collect::<Vec<_>>());
+    assert_eq!(node.get("/v1/events?from=100000").status, 400);
+}
+
+#[test]
+fn others_than_operators_see_what_is_about_their_own_executions() {
+    use crate::client::Key;
+    let place = Place::new();
+    let node = place.up();
+    let key = Key::new(7);
+    place.register("agent:remote", &["agents"], &key);
+    let size = node.get("/v1/policy").expect(200)["size"].as_u64().unwrap();
+    node.started(&["true"]);
+    let own = place.intent("agent:remote", &["true"]);
+    let own = node
+        .ask_as(&key, "POST", "/v1/intents", Some(&own))
+        .expect(201);
+    let proof = key.proof("GET", &format!("http://{}/v1/events", node.host()));
+    let mut stream = client::tcp(node.address);
+    let request = format!(
+        "GET /v1/events?from={size} HTTP/1.1\r\nhost: {}\r\ndpop: {proof}\r\n\r\n",
+        node.host()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let mut data = lines.filter_map(|line| line.strip_prefix("data: ").map(ToOwned::to_owned));
+    let first: Value = serde_json::from_str(&data.next().unwrap()).unwrap();
+    assert_eq!(first["exec"], own["exec"]);
+}

@@ -1,0 +1,22 @@
+//! The HTTP interface, driven as its users drive it: a real server process on loopback, `curl`, and
+//! sockets where the bytes matter.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "test code: it starts programs, and a failed set-up fails the test"
+)]
+
+mod client;
+mod place;
+
+mod api;
+mod events;
+mod hostile;
+mod identity;
+mod lives;
+mod log;
+mod readme;
+mod serving;

@@ -1,0 +1,253 @@
+//! A domain of a test's own, and the server process that serves it.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use placet_types::Digest;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::client::{self, Answer, Key, exchange, request};
+
+/// How often something is looked at again that happens within seconds.
+const LOOKS: usize = 600;
+
+pub(crate) struct Place {
+    root: TempDir,
+}
+
+/// A server process. It ends with this value.
+pub(crate) struct Node<'a> {
+    pub(crate) place: &'a Place,
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+pub(crate) fn binary() -> PathBuf {
+    env!("CARGO_BIN_EXE_placet").into()
+}
+
+impl Place {
+    /// A domain with an operator (this user) and an agent.
+    pub(crate) fn new() -> Self {
+        let place = Self {
+            root: TempDir::new().unwrap(),
+        };
+        fs::create_dir(place.work()).unwrap();
+        place.ok(&[
+            "init",
+            "--name",
+            "placet.test/http",
+            "--operator",
+            "user:op",
+        ]);
+        // The node that `init` or a command started makes room for the service.
+        place
+    }
+
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.root.path().join("domain")
+    }
+
+    pub(crate) fn work(&self) -> PathBuf {
+        self.root.path().join("work")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir().join("http.sock")
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .args(args)
+            .current_dir(self.work())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.root.path())
+            .env("PLACET_DOMAIN", self.dir())
+            .env("PLACET_PRINCIPAL", "user:op");
+        command
+    }
+
+    /// Runs a command that must succeed; gives what it printed.
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        let output = self.command(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Writes the configuration that the next server begins with.
+    pub(crate) fn configure(&self, text: &str) {
+        fs::write(self.dir().join("placet.toml"), text).unwrap();
+    }
+
+    /// Starts the service on a free port of loopback, and waits until it serves.
+    pub(crate) fn up(&self) -> Node<'_> {
+        let mut command = self.command(&["up", "--listen", "127.0.0.1:0"]);
+        let mut child = command
+            .env("PLACET_LOG_FORMAT", "json")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = Vec::new();
+        let address = loop {
+            let line = lines
+                .next()
+                .unwrap_or_else(|| panic!("it does not serve: {said:?}"));
+            let line = line.unwrap();
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            if event["event"] == "serving" {
+                break event["listen"].as_str().unwrap().parse().unwrap();
+            }
+            said.push(line);
+        };
+        // Whatever it says further is read, so that it never waits for a reader.
+        thread::spawn(move || lines.for_each(drop));
+        Node {
+            place: self,
+            child,
+            address,
+        }
+    }
+
+    /// Registers a key with a principal.
+    pub(crate) fn register(&self, principal: &str, groups: &[&str], key: &Key) {
+        let thumbprint = key.thumbprint();
+        let mut args = vec!["principal", "set", principal, "--key", &thumbprint];
+        for group in groups {
+            args.extend(["--group", group]);
+        }
+        self.ok(&args);
+    }
+
+    /// An intent of the agent to run a program of this machine in the working directory.
+    pub(crate) fn intent(&self, principal: &str, argv: &[&str]) -> Value {
+        let program = format!("/usr/bin/{}", argv[0]);
+        let program = fs::canonicalize(program).unwrap();
+        let digest = Digest::of(&fs::read(&program).unwrap());
+        json!({
+            "action": "process:run",
+            "gateway": "http",
+            "holder": Key::new(99).base64(),
+            "params": {
+                "argv": argv, "cwd": self.work(), "env": {}, "home": self.root.path(),
+                "workspace": self.work(),
+            },
+            "principal": principal,
+            "resource": { "digest": digest, "id": program, "kind": "Program" },
+        })
+    }
+}
+
+impl Node<'_> {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Over the Unix socket: as the user that the test runs as, who is the operator.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let body = body.map(Value::to_string);
+        let text = request(method, path, "placet", &[], body.as_deref());
+        exchange(client::unix(&self.place.socket()), text.as_bytes())
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, None)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask("POST", path, Some(body))
+    }
+
+    /// Over TCP, with these headers.
+    pub(crate) fn ask_tcp(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let body = body.map(Value::to_string);
+        let text = request(method, path, &self.host(), headers, body.as_deref());
+        exchange(client::tcp(self.address), text.as_bytes())
+    }
+
+    /// Over TCP, proven by a key.
+    pub(crate) fn ask_as(
+        &self,
+        key: &Key,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Answer {
+        let bare = path.split('?').next().unwrap();
+        let proof = key.proof(method, &format!("http://{}{bare}", self.host()));
+        self.ask_tcp(method, path, &[("dpop", &proof)], body)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the process to end.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        for _ in 0..LOOKS {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the server does not end");
+    }
+
+    /// Permits an intent and starts it; gives the execution and the artifact.
+    pub(crate) fn started(&self, argv: &[&str]) -> String {
+        let intent = self.place.intent("agent:coder", argv);
+        let permit = self.post("/v1/intents", &intent).expect(201);
+        let exec = permit["exec"].as_str().unwrap().to_owned();
+        let start = json!({ "artifact": permit["artifact"], "gateway": "http" });
+        self.post(&format!("/v1/executions/{exec}/start"), &start)
+            .expect(200);
+        exec
+    }
+}
+
+impl Drop for Node<'_> {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Looks again until it is so.
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..LOOKS {
+        if let Some(found) = look() {
+            return found;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("never: {what}");
+}
+
+pub(crate) fn exists(program: &str) -> bool {
+    Path::new("/usr/bin").join(program).exists()
+}
