@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use placet_egress::{Proxy, Reach, Sockets};
 use placet_enforce::Permit;
+use placet_evidence::Environment;
 use placet_sandbox::{
     CellSpec, Copied, Egress, EgressRules, ExecGate, ExecRule, Limits, Network, OnRefusal, Others,
-    OwnFile, PROXY_PORT, Paths, Peers, Program as CellProgram, Resolved, WaitingCell,
+    OwnFile, PROXY_PORT, Paths, Peers, Program as CellProgram, Resolved, SandboxError, Tier,
+    WaitingCell,
 };
 use placet_types::{AbsPath, ExecCheck, PathSet, PeerRule, ProcessParams, Scope, Writes};
 
@@ -24,6 +26,8 @@ const DECISION_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Setting<'a> {
     /// The call that was admitted.
     pub(crate) params: &'a ProcessParams,
+    /// What the machine reaches, as it was attested.
+    pub(crate) tier: Tier,
     /// The program that was measured.
     pub(crate) program: &'a Program,
     /// The write trees that are changed as copies; absent where they are changed themselves.
@@ -48,6 +52,7 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
         Some(copied) => (Vec::new(), copied),
     };
     CellSpec {
+        tier: setting.tier,
         program: CellProgram {
             path: PathBuf::from(setting.program.path.as_str()),
             identity: setting.program.identity,
@@ -122,6 +127,22 @@ fn own_files() -> Vec<OwnFile> {
             "nameserver 127.0.0.1\noptions timeout:10 attempts:2\n",
         ),
     ]
+}
+
+/// The tier that the cell is built with: what the machine reaches, if that is what the scope demands.
+///
+/// # Errors
+///
+/// [`SandboxError::Unsupported`] when it is less; the node denies that before.
+pub(crate) fn tier(permit: &Permit, environment: &Environment) -> Result<Tier, SandboxError> {
+    let enough = |tier: &placet_types::Tier| *tier >= permit.scope().tier;
+    let lacking = SandboxError::Unsupported("the tier of enforcement that the scope demands");
+    let tier = environment.tier.filter(enough).ok_or(lacking)?;
+    Ok(match tier {
+        placet_types::Tier::U0 => Tier::U0,
+        placet_types::Tier::U1 => Tier::U1,
+        placet_types::Tier::P => Tier::P,
+    })
 }
 
 /// Whom the supervisor connects the tree to. Without any peer nobody has to look at connects: the

@@ -22,8 +22,9 @@ use std::time::Duration;
 
 use placet_authority::node::wire;
 use placet_sandbox::DOOR_PATH;
-use placet_types::{ExecutionId, PrincipalId, ProfileName, Seconds};
+use placet_types::{ExecutionId, PrincipalId, ProfileName, Seconds, Tier};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -125,7 +126,37 @@ impl Drop for Door {
 /// Whether this process stands in a cell with a door.
 #[must_use]
 pub fn is_inside() -> bool {
-    Path::new(DOOR_PATH).exists()
+    // Where a cell has no file tree of its own there is no such file, and the supervisor connects.
+    Path::new(DOOR_PATH).exists() || UnixStream::connect(DOOR_PATH).is_ok()
+}
+
+/// How a process of the cell gets to its door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Over a file that only the cell has: whoever connects is inside.
+    OwnFile,
+    /// By the hand of this process, which connects nobody but processes of the tree: whoever comes
+    /// with another number does not come from the cell.
+    Broker,
+}
+
+impl Way {
+    pub(crate) fn of(tier: Option<Tier>) -> Self {
+        if tier == Some(Tier::U0) {
+            Self::Broker
+        } else {
+            Self::OwnFile
+        }
+    }
+
+    fn is_inside(self, stream: &UnixStream) -> bool {
+        match self {
+            Self::OwnFile => true,
+            Self::Broker => {
+                socket_peercred(stream).is_ok_and(|peer| peer.pid == rustix::process::getpid())
+            }
+        }
+    }
 }
 
 /// What one door serves.
@@ -145,6 +176,7 @@ struct Server {
 /// Opens the door of a cell.
 pub(crate) fn serve(
     listener: OwnedFd,
+    way: Way,
     exec: ExecutionId,
     principal: &PrincipalId,
     kept: BTreeSet<String>,
@@ -164,20 +196,23 @@ pub(crate) fn serve(
     listener.set_nonblocking(true)?;
     let thread = thread::Builder::new()
         .name("door".into())
-        .spawn(move || accept(&server, &listener))?;
+        .spawn(move || accept(&server, &listener, way))?;
     Ok(Door {
         closing: Some(outside),
         thread: Some(thread),
     })
 }
 
-fn accept(server: &Arc<Server>, listener: &UnixListener) {
+fn accept(server: &Arc<Server>, listener: &UnixListener, way: Way) {
     let mut visits = Vec::new();
     while !wait(&[listener.as_fd(), server.closing.as_fd()], None)
         .get(1)
         .is_some_and(|r| *r)
     {
         while let Ok((stream, _)) = listener.accept() {
+            if !way.is_inside(&stream) {
+                continue;
+            }
             if server.children.fetch_add(1, Ordering::Relaxed) >= CHILDREN_MAX {
                 server.children.fetch_sub(1, Ordering::Relaxed);
                 drop(stream);

@@ -176,7 +176,7 @@ impl Gateway {
         let mut signals = Signals::take_over().map_err(RunError::Signals)?;
         let built = self
             .copies(&mut link, permit)
-            .and_then(|copies| self.prepare(permit, call, copies));
+            .and_then(|copies| self.prepare(admitted, call, copies));
         let (mut waiting, proxy, pinned, copies) = match built {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -251,13 +251,13 @@ impl Gateway {
     /// does not come to use go when they are dropped.
     fn prepare(
         &self,
-        permit: &Permit,
+        admitted: &Admitted,
         call: &Call,
         copies: Option<Copies>,
     ) -> Result<Prepared, RunError> {
-        let scope = permit.scope();
+        let scope = admitted.permit.scope();
         let pinned = Pinned::measure(&scope.pinned)?;
-        let (waiting, proxy) = self.build(permit, call, copies.as_ref())?;
+        let (waiting, proxy) = self.build(admitted, call, copies.as_ref())?;
         match conduct::uncounted(&scope.trips, waiting.denials().is_some()) {
             Some((trip, why)) => Err(RunError::Uncounted(trip, why)),
             None => Ok((waiting, proxy, pinned, copies)),
@@ -267,14 +267,16 @@ impl Gateway {
     /// The cell, and what serves it where its scope names hosts.
     fn build(
         &self,
-        permit: &Permit,
+        admitted: &Admitted,
         call: &Call,
         copies: Option<&Copies>,
     ) -> Result<(WaitingCell, Option<Proxy>), SandboxError> {
+        let permit = &admitted.permit;
         let resolved = Resolved::default();
         let spec = cell::spec(
-            permit,
+            &admitted.permit,
             Setting {
+                tier: cell::tier(&admitted.permit, &admitted.environment)?,
                 params: &call.params,
                 program: &call.program,
                 copied: copies.map(Copies::copied),
@@ -310,7 +312,16 @@ impl Gateway {
                 // The actor: in a delegation, `sub` is the one it is done for.
                 let actor = permit.claims().actor();
                 let kept = credentials::variables(&permit.scope().credentials);
-                door::serve(door, exec, actor, kept, (&self.program, self.dir.root())).ok()
+                let way = door::Way::of(admitted.environment.tier);
+                door::serve(
+                    door,
+                    way,
+                    exec,
+                    actor,
+                    kept,
+                    (&self.program, self.dir.root()),
+                )
+                .ok()
             });
         let began = self.clock.monotonic();
         let supervisor = Supervisor {

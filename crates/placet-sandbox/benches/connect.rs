@@ -115,6 +115,7 @@ fn spec(egress: &str, to: &str) -> Outcome<CellSpec> {
     let libraries = ["/usr/lib", "/usr/lib64", "/etc/ld.so.cache"];
     let peers = to.parse::<SocketAddr>().map(Peers::one);
     Ok(CellSpec {
+        tier: placet_sandbox::Tier::default(),
         program: Program {
             identity: FileIdentity::of_path(&own)?,
             path: own.clone(),

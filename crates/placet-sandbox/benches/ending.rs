@@ -129,6 +129,7 @@ fn start(argv: Vec<std::ffi::OsString>, gated: bool) -> Outcome<RunningCell> {
         .iter()
         .filter_map(|path| std::fs::canonicalize(path).ok());
     let spec = CellSpec {
+        tier: placet_sandbox::Tier::default(),
         program: Program {
             identity: FileIdentity::of_path(&own)?,
             path: own.clone(),

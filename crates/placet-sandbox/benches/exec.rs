@@ -141,6 +141,7 @@ fn spec(name: &str, what: &str) -> Outcome<CellSpec> {
     let interpreter = elf_interpreter(&own)?.ok_or("linked statically")?;
     let libraries = ["/usr/lib", "/usr/lib64", "/etc/ld.so.cache"];
     Ok(CellSpec {
+        tier: placet_sandbox::Tier::default(),
         program: Program {
             identity: FileIdentity::of_path(&own)?,
             path: own.clone(),

@@ -92,6 +92,7 @@ fn spec() -> Result<CellSpec, Box<dyn Error>> {
     let libraries = ["/usr/lib", "/usr/lib64"].map(Path::new);
     let read = libraries.iter().flat_map(std::fs::canonicalize).collect();
     Ok(CellSpec {
+        tier: placet_sandbox::Tier::default(),
         program: Program {
             path,
             identity,

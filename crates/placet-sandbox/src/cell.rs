@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::broker::{self, Broker, Egress, Server, Setting};
+use crate::broker::{self, Broker, OnHost, Server, Setting};
 use crate::credentials::{self, Given};
 use crate::denials::{self, Audit, Denials};
 use crate::error::{SandboxError, Step};
@@ -25,7 +25,7 @@ use crate::spec::CellSpec;
 use crate::sys::{self, Errno};
 use crate::tree::{Change, Exit, Handed, Tree, await_any, deadline_after, failed};
 use crate::wire::{Failure, Order, Report};
-use crate::{launcher, prepare};
+use crate::{host, launcher, prepare};
 
 /// The entry point; a cell itself is a [`WaitingCell`] or a [`RunningCell`].
 #[derive(Debug)]
@@ -86,7 +86,8 @@ impl Prepared {
         let group = group.map_err(|why| prepare::unbounded(&self.plan.bounds, why))?;
         let plan = Arc::clone(&self.plan);
         // Where each program is decided about, what a second gate costs is little.
-        let opens = if matches!(self.plan.exec.rule, ExecRule::Ask { .. }) {
+        let own_mounts = self.plan.host.is_none();
+        let opens = if own_mounts && matches!(self.plan.exec.rule, ExecRule::Ask { .. }) {
             Opens::new()?
         } else {
             None
@@ -95,16 +96,28 @@ impl Prepared {
         let launched = launcher::launch(plan, control_inside, gate_inside, kept, &group, lease)?;
         let mut tree = Tree::new(launched, control, group);
         let deadline = deadline_after(Duration::from_secs(SETUP_SECS_MAX));
-        let handed = self.await_fork(&tree, deadline)?;
+        tree.stand_on(self.plan.host.clone());
+        let mut handed = self.await_fork(&tree, deadline)?;
+        let door = self.door_on_host()?;
+        let door_file = door
+            .as_ref()
+            .map(|door| host::another(&door.file))
+            .transpose()?;
+        if let Some(door) = door {
+            handed.door = Some(door.listener);
+        }
         tree.hand(handed);
         let listener = self.await_ready(gate.as_fd(), deadline)?;
-        if let (Some(listener), Egress::Brokered(rules)) = (listener, &self.plan.egress) {
+        if let Some(listener) = listener {
             let own_devices = own_devices(&tree, &self.plan)?;
-            let rules = rules.clone();
             tree.serve(broker::start(Setting {
                 listener,
-                rules,
+                rules: self.plan.egress.rules(),
                 own_devices,
+                on_host: self.plan.host.as_ref().map(|host| OnHost {
+                    host: Arc::clone(host),
+                    door: door_file,
+                }),
             })?);
         }
         let traced = Traced::default();
@@ -122,6 +135,12 @@ impl Prepared {
         })
     }
 
+    /// The door of a cell that has no `/run` of its own.
+    fn door_on_host(&self) -> Result<Option<host::Door>, SandboxError> {
+        let wanted = self.plan.door && self.plan.host.is_some();
+        wanted.then(host::open_door).transpose()
+    }
+
     fn await_fork(&self, tree: &Tree, deadline: u64) -> Result<Handed, SandboxError> {
         if !await_any(&[tree.control()], Some(deadline))? {
             return Err(SandboxError::SetupTimedOut(SETUP_SECS_MAX));
@@ -129,14 +148,16 @@ impl Prepared {
         let (report, mut fds) = receive_with_fds(tree.control())?;
         match (report, fds.next()) {
             (Some(Report::Forked), Some(worker)) => {
-                let door = if self.plan.door { fds.next() } else { None };
+                // On the host's tree the supervisor opens it itself.
+                let with_door = self.plan.door && self.plan.host.is_none();
+                let door = if with_door { fds.next() } else { None };
                 let proxied = if self.plan.proxied {
                     fds.next().zip(fds.next())
                 } else {
                     None
                 };
                 let proxied = proxied.map(|(proxy, dns)| [proxy, dns]);
-                if (door.is_some(), proxied.is_some()) == (self.plan.door, self.plan.proxied) {
+                if (door.is_some(), proxied.is_some()) == (with_door, self.plan.proxied) {
                     Ok(Handed {
                         worker,
                         door,
@@ -214,7 +235,12 @@ impl Prepared {
             pid1: cloned(tree.pidfd())?,
             traced,
         };
-        gate::start(&self.plan.exec, self.plan.known, traces)
+        gate::start(
+            &self.plan.exec,
+            self.plan.known,
+            traces,
+            self.plan.host.clone(),
+        )
     }
 
     fn failure(&self, failure: Failure) -> SandboxError {
@@ -310,7 +336,7 @@ impl WaitingCell {
     /// The exec gate, unless the spec has none.
     #[must_use]
     pub fn gate(&self) -> Option<&Gate> {
-        self.tree.tracer().map(Tracer::gate)
+        self.tree.tracer().and_then(Tracer::gate)
     }
 
     /// What Landlock refuses the tree, while the host's audit is on, and what the second exec gate
@@ -401,7 +427,7 @@ impl RunningCell {
     /// The exec gate, unless the spec has none. All its reports are there once the end is.
     #[must_use]
     pub fn gate(&self) -> Option<&Gate> {
-        self.tree.tracer().map(Tracer::gate)
+        self.tree.tracer().and_then(Tracer::gate)
     }
 
     /// The pidfd of pid 1: readable when no process of the tree is left.

@@ -51,6 +51,18 @@ pub enum SandboxError {
         /// Why.
         why: NotCopyable,
     },
+    /// Tier U0: a hidden path lies in a tree that the scope grants.
+    #[error(
+        "{} cannot be hidden below {}: without user namespaces a granted tree is granted whole; grant \
+         less than it, or run where `placet doctor` shows tier U1",
+        hidden.display(), granted.display()
+    )]
+    HiddenInsideGranted {
+        /// The path to be hidden.
+        hidden: PathBuf,
+        /// The tree that it lies in.
+        granted: PathBuf,
+    },
     /// The program is not in an executable path.
     #[error("program {} is in no executable path of the scope", .0.display())]
     ProgramOutsideExec(PathBuf),
@@ -249,6 +261,8 @@ steps! {
     Capabilities,
     /// Setting no_new_privs.
     NoNewPrivs,
+    /// Becoming the reaper of what the tree leaves behind.
+    Subreaper,
     /// Making pid 1 unreadable for others.
     NotDumpable,
     /// Preparing to notice children and the lease's end.

@@ -98,6 +98,13 @@ impl Place {
         Ok(Self { branches })
     }
 
+    /// No groups at all.
+    pub(crate) fn none() -> Self {
+        Self {
+            branches: Vec::new(),
+        }
+    }
+
     /// The directory of the groups of version 2.
     pub(crate) fn version_two(&self) -> Option<&Path> {
         let two = |branch: &&Branch| branch.version == Version::Two;

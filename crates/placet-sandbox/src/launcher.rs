@@ -126,9 +126,14 @@ fn clone_cell(job: &Job) -> Result<Launched, sys::Errno> {
         gate: job.gate.as_raw_fd(),
         opens: job.opens.unwrap_or(-1),
     };
+    let namespaces = if job.plan.host.is_some() {
+        0
+    } else {
+        NAMESPACES
+    };
     // SAFETY: the child branch only calls pid1::run, which makes system calls on what was prepared,
     // does not allocate or lock, and does not return or unwind.
-    match unsafe { sys::fork_into(NAMESPACES | CLEAR_HANDLERS, 0, job.birthplace) }? {
+    match unsafe { sys::fork_into(namespaces | CLEAR_HANDLERS, 0, job.birthplace) }? {
         Forked::Child => pid1::run(&job.plan, sockets, job.entries, job.deadline_ns),
         Forked::Parent { pid, pidfd } => {
             // SAFETY: clone3 has just made this descriptor for us alone.

@@ -3,7 +3,8 @@
 //! A [`Cell`] is a set of namespaces with its own file system, an empty network, a Landlock domain
 //! and a system call filter, in which one program and its descendants run until the program ends,
 //! the lease is not renewed, or the supervisor ends it or dies. Works as root and as any user that
-//! may create user namespaces; [`probe`] tells.
+//! may create user namespaces; [`probe`] tells. Without them there is a weaker tier ([`Tier::U0`]), never taken
+//! unasked: the same trace, filter and broker on the host's own tree and network.
 //!
 //! It enforces what it is told and decides nothing: no policy, no artifact, no log is known here.
 //! It gates which files can be named, changed and executed; with an [`ExecGate`] also which program
@@ -36,6 +37,7 @@ mod error;
 mod gate;
 mod group;
 mod hear;
+mod host;
 mod landlock;
 mod launcher;
 mod layout;
@@ -47,6 +49,7 @@ mod privileged;
 mod probe;
 mod process;
 mod queue;
+mod reaper;
 mod seccomp;
 mod spec;
 mod sys;
@@ -66,7 +69,7 @@ pub use elf::elf_interpreter;
 pub use error::{NoControlGroup, NotCopyable, SandboxError, Step};
 pub use gate::{ExecCall, ExecEnd, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 pub use gate::{ImageDigest, ImageFile, OnRefusal, Refusal, Script};
-pub use probe::{Capabilities, Feature, State, probe};
+pub use probe::{Capabilities, Feature, State, examine, probe};
 pub use spec::{
     CLIENT_PATH, CellSpec, Copied, DNS_PORT, DOOR_PATH, FileIdentity, Limits, Network, OwnFile,
     PROXY_PORT, Paths, Program,

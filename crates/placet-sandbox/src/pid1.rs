@@ -9,6 +9,7 @@ use std::ffi::{CStr, c_int, c_ulong};
 
 use crate::error::Step;
 use crate::plan::{Bind, Mount, Overlay, Plan};
+use crate::reaper;
 use crate::spec::{DNS_PORT, DOOR_PATH, PROXY_PORT};
 use crate::sys::{self, Errno, Forked};
 use crate::wire::{Failure, NO_INDEX, Order, Report};
@@ -81,7 +82,12 @@ pub(crate) extern "C" fn run(
     groups: Entries,
     deadline_ns: u64,
 ) -> ! {
-    match build(plan, sockets, groups) {
+    let built = if plan.host.is_some() {
+        build_on_host(plan, sockets, groups)
+    } else {
+        build(plan, sockets, groups)
+    };
+    match built {
         Ok(built) => hold(sockets.control, &built, deadline_ns),
         Err(failure) => {
             // The supervisor that cannot be told sees the end of the socket instead.
@@ -93,6 +99,8 @@ pub(crate) extern "C" fn run(
 
 /// What is left to hold when the worker has been forked.
 struct Built {
+    /// Whether its end ends the rest by itself.
+    is_pid1: bool,
     worker: c_int,
     children: c_int,
     lease: c_int,
@@ -119,12 +127,7 @@ impl Inlets {
 fn build(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built> {
     let kill = libc::SIGKILL.unsigned_abs().into();
     sys::prctl(libc::PR_SET_PDEATHSIG, kill, 0).at(Step::ParentDeathSignal)?;
-    for entry in groups.0 {
-        if entry >= 0 {
-            // 0 is the writer: moving oneself spares version 1 a lock that stops every fork.
-            sys::write_all(entry, b"0").at(Step::ControlGroup)?;
-        }
-    }
+    enter(groups)?;
     close_descriptors(sockets).at(Step::CloseDescriptors)?;
     map_ids(plan)?;
     if plan.memfd_noexec {
@@ -145,11 +148,46 @@ fn build(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built> {
         read_only(c"/run/placet")?;
     }
     read_only(c"/")?;
-    drop_privileges()?;
+    drop_privileges(Bounding::Required)?;
     let children = sys::child_signal_fd().at(Step::Events)?;
     let lease = sys::lease_timer().at(Step::Events)?;
     let worker = fork_worker(plan, sockets, &inlets)?;
     Ok(Built {
+        is_pid1: true,
+        worker,
+        children,
+        lease,
+    })
+}
+
+fn enter(groups: Entries) -> Setup<()> {
+    for entry in groups.0 {
+        if entry >= 0 {
+            // 0 is the writer: moving oneself spares version 1 a lock that stops every fork.
+            sys::write_all(entry, b"0").at(Step::ControlGroup)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where there are no namespaces: a reaper of everything that the worker leaves behind.
+fn build_on_host(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built> {
+    let kill = libc::SIGKILL.unsigned_abs().into();
+    sys::prctl(libc::PR_SET_PDEATHSIG, kill, 0).at(Step::ParentDeathSignal)?;
+    enter(groups)?;
+    close_descriptors(sockets).at(Step::CloseDescriptors)?;
+    sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0).at(Step::Subreaper)?;
+    drop_privileges(Bounding::IfAllowed)?;
+    let children = sys::child_signal_fd().at(Step::Events)?;
+    let lease = sys::lease_timer().at(Step::Events)?;
+    let inlets = Inlets {
+        door: None,
+        proxied: None,
+        credentials: None,
+    };
+    let worker = fork_worker(plan, sockets, &inlets)?;
+    Ok(Built {
+        is_pid1: false,
         worker,
         children,
         lease,
@@ -305,8 +343,32 @@ fn read_only(path: &CStr) -> Setup<()> {
     sys::mount(c"", path, flags, c"").at(Step::ReadOnly)
 }
 
+/// Whether the bounding set and the secure bits must be given up as well.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bounding {
+    Required,
+    /// It takes a capability that an ordinary user does not have. Nothing comes back without them
+    /// either: under no_new_privs execve never gives more than there was, to root neither.
+    IfAllowed,
+}
+
 /// Gives up everything the user namespace handed out, for pid 1 and so for the worker.
-fn drop_privileges() -> Setup<()> {
+fn drop_privileges(bounding: Bounding) -> Setup<()> {
+    match drop_bounding() {
+        Err(failure) if bounding == Bounding::Required || failure.errno != Errno(libc::EPERM) => {
+            return Err(failure);
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let clear_ambient = libc::PR_CAP_AMBIENT_CLEAR_ALL.unsigned_abs().into();
+    sys::prctl(libc::PR_CAP_AMBIENT, clear_ambient, 0).at(Step::Capabilities)?;
+    sys::drop_capability_sets().at(Step::Capabilities)?;
+    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).at(Step::NoNewPrivs)?;
+    // Its memory is a copy of the supervisor's.
+    sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::NotDumpable)
+}
+
+fn drop_bounding() -> Setup<()> {
     for capability in 0..=CAPABILITIES_MAX {
         match sys::prctl(libc::PR_CAPBSET_DROP, capability, 0) {
             Ok(()) => {}
@@ -314,13 +376,7 @@ fn drop_privileges() -> Setup<()> {
             Err(errno) => return Err(Failure::new(Step::BoundingSet, errno)),
         }
     }
-    sys::prctl(libc::PR_SET_SECUREBITS, SECURE_BITS, 0).at(Step::SecureBits)?;
-    let clear_ambient = libc::PR_CAP_AMBIENT_CLEAR_ALL.unsigned_abs().into();
-    sys::prctl(libc::PR_CAP_AMBIENT, clear_ambient, 0).at(Step::Capabilities)?;
-    sys::drop_capability_sets().at(Step::Capabilities)?;
-    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).at(Step::NoNewPrivs)?;
-    // Its memory is a copy of the supervisor's.
-    sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::NotDumpable)
+    sys::prctl(libc::PR_SET_SECUREBITS, SECURE_BITS, 0).at(Step::SecureBits)
 }
 
 fn fork_worker(plan: &Plan, sockets: Sockets, inlets: &Inlets) -> Setup<c_int> {
@@ -354,46 +410,54 @@ fn hand_over(sockets: Sockets, pidfd: c_int, inlets: &Inlets) -> sys::Sys<()> {
 /// Waits for the worker's end, the supervisor's, or the lease's: whichever is first ends the tree.
 fn hold(control: c_int, built: &Built, deadline_ns: u64) -> ! {
     if sys::arm(built.lease, deadline_ns).is_err() {
-        sys::exit_now(1);
+        end(built, 1);
     }
     loop {
         let Ok([ordered, lapsed, changed]) = sys::poll3([control, built.lease, built.children])
         else {
-            sys::exit_now(1);
+            end(built, 1);
         };
         if ordered {
-            obey(control, built.lease);
+            obey(control, built);
         } else if lapsed {
             let _told = sys::send(control, &Report::LeaseLapsed.encode(), &[]);
-            sys::exit_now(0);
+            end(built, 0);
         }
         if changed {
             sys::drain(built.children);
-            reap(control, built.worker);
+            reap(control, built);
         }
     }
 }
 
+/// Ends the tree: with its pid namespace, or process by process.
+fn end(built: &Built, code: c_int) -> ! {
+    if !built.is_pid1 {
+        reaper::end_all(built.worker);
+    }
+    sys::exit_now(code)
+}
+
 /// Takes one order. The end of the socket, and anything that is no renewal, ends the tree.
-fn obey(control: c_int, lease: c_int) {
+fn obey(control: c_int, built: &Built) {
     let order = match sys::receive(control, libc::MSG_DONTWAIT) {
         Err(Errno(libc::EAGAIN)) => return,
         received => received.ok().flatten().and_then(Order::decode),
     };
     let renewed = match order {
-        Some(Order::RenewUntil(deadline)) => sys::arm(lease, deadline).is_ok(),
+        Some(Order::RenewUntil(deadline)) => sys::arm(built.lease, deadline).is_ok(),
         Some(Order::Release) | None => false,
     };
     if !renewed {
-        sys::exit_now(1);
+        end(built, 1);
     }
 }
 
 /// Reaps all that ended. The worker's end is reported and is the end of everything.
-fn reap(control: c_int, worker: c_int) {
+fn reap(control: c_int, built: &Built) {
     while let Some(changed) = sys::next_changed_child() {
         let status = changed.status;
-        if changed.pid != worker {
+        if changed.pid != built.worker {
             continue;
         }
         if libc::WIFSTOPPED(status) {
@@ -406,7 +470,7 @@ fn reap(control: c_int, worker: c_int) {
                 max_rss_kib: changed.max_rss_kib,
             };
             let _told = sys::send(control, &ended.encode(), &[]);
-            sys::exit_now(0);
+            end(built, 0);
         }
     }
 }

@@ -6,12 +6,14 @@
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::broker::Egress;
 use crate::credentials::{CredentialSlots, Variables};
 use crate::error::Step;
 use crate::gate::{ExecGate, Known};
 use crate::group::{Bounds, Place};
+use crate::host::Host;
 use crate::landlock;
 use crate::spec::FileIdentity;
 use crate::sys::{Inode, StringArray};
@@ -46,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) executable: Vec<PathBuf>,
     /// Where the file systems that only the cell has are mounted.
     pub(crate) own_places: Vec<PathBuf>,
+    /// What it has of its own where it stands on the host's tree, without namespaces.
+    pub(crate) host: Option<Arc<Host>>,
     pub(crate) worker: WorkerPlan,
 }
 
@@ -57,6 +61,8 @@ pub(crate) struct WorkerPlan {
     pub(crate) rules: Vec<landlock::Rule>,
     pub(crate) landlock_flags: u32,
     pub(crate) filter: &'static [libc::sock_filter],
+    /// Whether the worker dies with its parent, which is no pid 1.
+    pub(crate) on_host: bool,
     /// Whether the supervisor is to trace the worker.
     pub(crate) gated: bool,
     /// Whether the filter traps, and the supervisor gets its listener.

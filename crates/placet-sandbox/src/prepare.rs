@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Stat};
 
@@ -17,11 +18,13 @@ use crate::credentials::{self, Variables};
 use crate::error::{NoControlGroup, SandboxError};
 use crate::gate::{ExecRule, Known};
 use crate::group::{Bounds, Place};
+use crate::host::{self, Host, Scratch};
 use crate::landlock::{self, Right};
 use crate::layout::{self, Found, Grant, Own, Parts, c_string};
 use crate::plan::{Limit, Plan, WorkerPlan};
 use crate::spec::{CLIENT_PATH, CellSpec, FileIdentity, Limits, Network, OwnFile, Program};
 use crate::sys::{self, Inode, StringArray};
+use crate::tier::Tier;
 use crate::{devices, privileged, seccomp};
 
 /// A page: written in one piece.
@@ -29,13 +32,14 @@ const OWN_BYTES_MAX: usize = 4096;
 
 /// Checks the spec and computes the plan. `told_denials`: somebody reads what Landlock refuses.
 pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxError> {
-    let abi = landlock_abi()?;
+    let on_host = spec.tier == Tier::U0;
+    let abi = landlock_abi(on_host)?;
     let copies = copies::find_all(&spec.paths.copied)?;
     let grants = grants(spec, &copies)?;
     let in_copy = is_in_copy(&copies, &spec.program.path);
     let program = check_program(&spec.program, &grants)?;
     let devices = devices::devices()?;
-    let ruleset = landlock::ruleset(abi, spec.network == Network::Loopback);
+    let ruleset = landlock::ruleset(abi, spec.network == Network::Loopback && !on_host);
     let client = spec.client.as_deref().map(find_client).transpose()?;
     let known = Known {
         program: spec.program.identity,
@@ -43,20 +47,31 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         client: client.as_ref().map(|client| client.inode),
     };
     let files = &spec.credentials.files;
+    if on_host {
+        check_host(spec)?;
+    }
     files
         .iter()
         .try_for_each(|path| credentials::check_file(path))?;
     let meeting_place = spec.door || client.is_some() || !files.is_empty();
     let variables = Variables::new(&spec.credentials.variables)?;
     let slots = variables.iter().flat_map(Variables::pointers);
-    let env = env(&spec.env)?.and(slots);
     let own_files = own_files(&spec.own_files, &grants)?;
     let own = Ours {
         devices: &devices,
         client: client.as_ref(),
         files: &own_files,
     };
-    let rules = rules(&ruleset, &grants, &copies, &own)?;
+    let host = on_host.then(|| host_of(spec, &grants)).transpose()?;
+    let rules = match &host {
+        Some(host) => host_rules(&ruleset, &grants, &devices, client.as_ref(), host)?,
+        None => rules(&ruleset, &grants, &copies, &own)?,
+    };
+    let scratch = host.as_ref().and_then(|host| host.scratch.as_ref());
+    let env = match scratch {
+        Some(scratch) => env(&with_tmpdir(&spec.env, scratch.path()))?.and(slots),
+        None => env(&spec.env)?.and(slots),
+    };
     let parts = Parts {
         hidden: hidden(&spec.paths.hidden)?,
         root_links: devices::root_links()?,
@@ -71,21 +86,33 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         devices,
     };
     check_absolute(&spec.cwd)?;
-    let bounds = bounds(&spec.limits);
-    let place = Place::find(bounds).map_err(|why| unbounded(&bounds, why))?;
-    privileged::set_up(&place)?;
+    // The same contradictions are refused where nothing is mounted.
+    let mounts = layout::lay_out(&parts)?;
+    if on_host {
+        host::check_hidden(&parts.hidden, &parts.grants)?;
+    }
+    let limits_of_kernel = countable(&spec.limits, on_host);
+    let bounds = bounds(&limits_of_kernel);
+    let place = if on_host && bounds == Bounds::default() {
+        Place::none()
+    } else {
+        Place::find(bounds).map_err(|why| unbounded(&bounds, why))?
+    };
+    if !on_host {
+        privileged::set_up(&place)?;
+    }
     let brokered = matches!(spec.egress, Egress::Brokered(_));
     Ok(Plan {
         uid_map: id_map(rustix::process::geteuid().as_raw()),
         gid_map: id_map(rustix::process::getegid().as_raw()),
-        mounts: layout::lay_out(&parts)?,
+        mounts: if on_host { Vec::new() } else { mounts },
         loopback: spec.network == Network::Loopback,
         door: spec.door,
         proxied: spec.proxied,
         meeting_place,
         place,
         bounds,
-        memfd_noexec: privileged::can_forbid_executable_memory(),
+        memfd_noexec: !on_host && privileged::can_forbid_executable_memory(),
         credentials_view: (!files.is_empty())
             .then(layout::credentials_view)
             .transpose()?,
@@ -95,10 +122,14 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         known,
         egress: spec.egress.clone(),
         executable: executable(&parts),
-        own_places: own_places(&parts),
+        own_places: if on_host {
+            Vec::new()
+        } else {
+            own_places(&parts)
+        },
         worker: WorkerPlan {
             cwd: c_string(spec.cwd.as_os_str().as_bytes(), "the working directory")?,
-            limits: limits(&spec.limits)?,
+            limits: limits(&limits_of_kernel)?,
             ruleset,
             rules,
             landlock_flags: if told_denials && abi >= landlock::ABI_OF_AUDIT {
@@ -106,13 +137,16 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
             } else {
                 0
             },
-            filter: if brokered {
+            on_host,
+            filter: if on_host {
+                seccomp::host_filter(brokered)
+            } else if brokered {
                 seccomp::brokered_filter()
             } else {
                 seccomp::filter()
             },
-            brokered,
-            gated: !matches!(spec.exec.rule, ExecRule::Ungated),
+            brokered: brokered || on_host,
+            gated: on_host || !matches!(spec.exec.rule, ExecRule::Ungated),
             is_script: program.is_script,
             program: program.path,
             identity: spec.program.identity,
@@ -120,15 +154,115 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
             argv: argv(&spec.program.argv)?,
             env,
         },
+        host: host.map(Arc::new),
     })
 }
 
-fn landlock_abi() -> Result<i32, SandboxError> {
+fn landlock_abi(on_host: bool) -> Result<i32, SandboxError> {
     match sys::landlock_abi() {
+        Ok(abi) if on_host && abi < host::ABI_REQUIRED => {
+            Err(SandboxError::Unsupported("Landlock ABI 6 (Linux 6.12)"))
+        }
         Ok(abi) if abi >= landlock::ABI_REQUIRED => Ok(abi),
         Ok(_) => Err(SandboxError::Unsupported("Landlock ABI 3 (Linux 6.2)")),
         Err(_) => Err(SandboxError::Unsupported("Landlock")),
     }
+}
+
+/// What takes a file tree or a network of the cell's own.
+fn check_host(spec: &CellSpec) -> Result<(), SandboxError> {
+    let lacking = [
+        (
+            !spec.paths.copied.is_empty(),
+            "a file tree of the cell's own for work on a copy (tier U1)",
+        ),
+        (
+            !spec.credentials.files.is_empty(),
+            "a file tree of the cell's own for credentials in files (tier U1)",
+        ),
+        (
+            !spec.own_files.is_empty(),
+            "a file tree of the cell's own for files of its own (tier U1)",
+        ),
+        (
+            spec.proxied,
+            "a loopback of the cell's own for a proxy, as names of hosts need it (tier U1)",
+        ),
+    ];
+    match lacking.into_iter().find(|(wanted, _)| *wanted) {
+        Some((_, what)) => Err(SandboxError::Unsupported(what)),
+        None => Ok(()),
+    }
+}
+
+/// What a cell without namespaces has of its own.
+fn host_of(spec: &CellSpec, grants: &[Grant]) -> Result<Host, SandboxError> {
+    let tmp = std::fs::canonicalize("/tmp").ok();
+    let granted = |grant: &Grant| Some(&grant.found.path) == tmp.as_ref();
+    let scratch = if grants.iter().any(granted) {
+        None
+    } else {
+        Some(Scratch::new()?)
+    };
+    let may_write = |grant: &&Grant| matches!(grant.right, Right::Write | Right::WriteAndExecute);
+    let granted = grants.iter().filter(may_write);
+    let own = scratch.as_ref().map(|scratch| scratch.path().to_path_buf());
+    Ok(Host {
+        writable: granted
+            .map(|grant| grant.found.path.clone())
+            .chain(own)
+            .collect(),
+        scratch,
+        tasks_max: spec.limits.processes,
+    })
+}
+
+/// What no limit of one process can bound, the tracer does: RLIMIT_NPROC counts all that the user
+/// has on the machine, and without a namespace of its own the tree is counted among them.
+fn countable(limits: &Limits, on_host: bool) -> Limits {
+    Limits {
+        processes: limits.processes.filter(|_| !on_host),
+        ..*limits
+    }
+}
+
+fn with_tmpdir(env: &[(OsString, OsString)], path: &Path) -> Vec<(OsString, OsString)> {
+    let others = env.iter().filter(|(name, _)| name != "TMPDIR").cloned();
+    let own = ("TMPDIR".into(), path.as_os_str().to_owned());
+    others.chain(std::iter::once(own)).collect()
+}
+
+/// Landlock rules on the host's own tree: the scope, and what every program needs.
+fn host_rules(
+    ruleset: &sys::LandlockRuleset,
+    grants: &[Grant],
+    devices: &[(Found, &'static str)],
+    client: Option<&Found>,
+    host: &Host,
+) -> Result<Vec<landlock::Rule>, SandboxError> {
+    let scratch = host
+        .scratch
+        .as_ref()
+        .map(|own| find(own.path()))
+        .transpose()?;
+    let own = devices.iter().map(|(found, _)| (found, Right::Device));
+    let own = own
+        .chain(client.map(|found| (found, Right::Execute)))
+        .chain(scratch.as_ref().map(|found| (found, Right::Write)));
+    let scope = grants.iter().map(|grant| (&grant.found, grant.right));
+    let mut rules = Vec::new();
+    for (found, right) in scope.chain(own) {
+        let path = c_string(found.path.as_os_str().as_bytes(), "a path")?;
+        let rule = landlock::Rule::new(ruleset, path, right, found.is_dir);
+        rules.push(rule.pinned(found.inode));
+    }
+    rules.push(landlock::Rule::new(
+        ruleset,
+        c"/proc".to_owned(),
+        Right::Read,
+        true,
+    ));
+    Ok(rules)
 }
 
 /// One id, mapped to itself.

@@ -3,6 +3,7 @@
 //! A kernel that has user namespaces may still refuse them by sysctl, AppArmor or a container's
 //! filter, so a child really makes one and mounts in it.
 
+mod host;
 mod privileged;
 
 use std::path::Path;
@@ -62,7 +63,7 @@ impl Capabilities {
     #[must_use]
     pub fn tier(&self) -> Option<Tier> {
         let reached = |tier: &Tier| self.is_offered(*tier) && self.missing(*tier).next().is_none();
-        [Tier::U1, Tier::P].into_iter().rev().find(reached)
+        Tier::ALL.into_iter().rev().find(reached)
     }
 
     /// What stands in the way of a tier.
@@ -74,19 +75,35 @@ impl Capabilities {
             .filter(|feature| !feature.is_present())
     }
 
-    /// Whether a tier has anything of its own here.
+    /// Whether it was looked for what a tier alone needs.
     fn is_offered(&self, tier: Tier) -> bool {
-        tier != Tier::P || self.features.iter().any(|one| one.needed_by == [Tier::P])
+        tier == Tier::U1 || self.features.iter().any(|one| one.needed_by == [tier])
     }
 }
 
 const ALL: &[Tier] = &Tier::ALL;
 
-/// Tries what cells need. Costs about one process.
+/// Tries what cells need: costs about one process. What only tier U0 needs is left out where there
+/// are user namespaces.
 #[must_use]
 pub fn probe() -> Capabilities {
+    look(false)
+}
+
+/// As [`probe`], with everything that any tier needs.
+#[must_use]
+pub fn examine() -> Capabilities {
+    look(true)
+}
+
+fn look(everything: bool) -> Capabilities {
     let landlock_abi = sys::landlock_abi().map_or(0, i32::unsigned_abs);
-    let mut features = vec![landlock(landlock_abi), seccomp(), user_namespaces()];
+    let namespaces = user_namespaces();
+    let mut features = vec![landlock(landlock_abi), seccomp()];
+    if everything || !namespaces.is_present() {
+        features.extend(host::features(landlock_abi));
+    }
+    features.push(namespaces);
     features.extend(privileged::features());
     Capabilities {
         kernel_release: rustix::system::uname()

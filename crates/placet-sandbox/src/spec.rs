@@ -11,10 +11,14 @@ use std::time::Duration;
 use crate::broker::Egress;
 use crate::credentials::CredentialSlots;
 use crate::gate::ExecGate;
+use crate::tier::Tier;
 
 /// One confined process tree, in full.
 #[derive(Clone, Debug)]
 pub struct CellSpec {
+    /// What it is built with: [`Tier::U0`] stands on the host's own tree and network, every other in
+    /// namespaces of its own. A weaker one is never taken instead.
+    pub tier: Tier,
     /// The first program image.
     pub program: Program,
     /// The whole environment; nothing is inherited.

@@ -45,6 +45,32 @@ impl fmt::Display for Tier {
     }
 }
 
+impl Weakness {
+    /// Its stable word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::CodeFromWritable => "code_from_writable",
+            Self::SharedNetwork => "shared_network",
+            Self::SharedProcesses => "shared_processes",
+            Self::UnboundedTmp => "unbounded_tmp",
+            Self::VisibleMetadata => "visible_metadata",
+        }
+    }
+
+    /// What it means, in one sentence.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::CodeFromWritable => "libraries can be loaded from what the tree has written",
+            Self::SharedNetwork => "the host's interfaces show, and nothing inside can listen",
+            Self::SharedProcesses => "processes outside show, with their command lines",
+            Self::UnboundedTmp => "temporary storage is bounded by file, not as a whole",
+            Self::VisibleMetadata => "names, owners and sizes of files elsewhere can be asked for",
+        }
+    }
+}
+
 /// Something that a tier does not give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Weakness {

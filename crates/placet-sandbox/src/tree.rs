@@ -3,6 +3,7 @@
 //! Knows nothing of what runs inside. Whatever happens to the value, the tree does not outlive it.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,10 +13,14 @@ use crate::denials::{Denials, Reader};
 use crate::error::SandboxError;
 use crate::gate::Tracer;
 use crate::group::Group;
+use crate::host::Host;
 use crate::launcher::Launched;
 use crate::opens::Watch;
 use crate::sys::{self, Errno, Reaped, Words};
 use crate::wire::{Order, Report};
+
+/// How long the dead may take to be reaped by whose children they have become.
+const REAP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What happened in a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +90,8 @@ pub(crate) struct Tree {
     opens: Option<Watch>,
     /// Removed when the last process is reaped.
     group: Option<Group>,
+    /// Where there is no pid 1, but a reaper on the host's tree; its directory goes with the tree.
+    host: Option<Arc<Host>>,
 }
 
 /// The descriptors that came with the worker's fork.
@@ -123,7 +130,12 @@ impl Tree {
             reader: None,
             opens: None,
             group: Some(group),
+            host: None,
         }
+    }
+
+    pub(crate) fn stand_on(&mut self, host: Option<Arc<Host>>) {
+        self.host = host;
     }
 
     pub(crate) fn hand(&mut self, handed: Handed) {
@@ -206,6 +218,9 @@ impl Tree {
             // All at once; the end of pid 1 would do the same, one after the other.
             group.kill();
         }
+        if self.host.is_some() {
+            self.end_by_tracer()?;
+        }
         match sys::signal(self.pidfd.as_raw_fd(), libc::SIGKILL) {
             // Nothing to kill: it has ended and waits to be reaped.
             Ok(()) | Err(Errno(libc::ESRCH)) => {}
@@ -215,6 +230,25 @@ impl Tree {
         match reaped.map_err(|errno| failed("wait for the cell", errno))? {
             Some(reaped) => Ok(self.finish(&reaped)),
             None => Err(failed("wait for the cell", Errno(libc::ECHILD))),
+        }
+    }
+
+    /// Without a pid namespace: kills the worker, with whose end the tracer kills all the others, and
+    /// gives the reaper a moment to reap them.
+    fn end_by_tracer(&mut self) -> Result<(), SandboxError> {
+        self.kill_worker();
+        if let Some(tracer) = &mut self.tracer {
+            let ended_tree = tracer.finish();
+            self.heard.terminated |= ended_tree;
+            await_any(&[self.pidfd.as_fd()], Some(deadline_after(REAP_PATIENCE)))?;
+        }
+        Ok(())
+    }
+
+    fn kill_worker(&self) {
+        if let Some(handed) = &self.handed {
+            // One that is gone needs no signal.
+            sys::signal(handed.worker.as_raw_fd(), libc::SIGKILL).unwrap_or(());
         }
     }
 
@@ -271,6 +305,10 @@ impl Tree {
 
     fn finish(&mut self, reaped: &Reaped) -> Exit {
         while self.hear().is_some() {}
+        if self.host.is_some() {
+            // The reaper may have been killed under it.
+            self.kill_worker();
+        }
         self.heard.terminated |= self.tracer.as_mut().is_some_and(Tracer::finish);
         if let Some(server) = &mut self.server {
             server.finish();
@@ -286,6 +324,12 @@ impl Tree {
             lease_lapsed,
             terminated,
         } = self.heard;
+        // Where there is no pid 1, the worker is what is killed to end the tree.
+        let by_itself = |end: &(i32, u64)| {
+            !(self.host.is_some() && terminated)
+                || status_of(end.0) != Status::Signaled(libc::SIGKILL)
+        };
+        let worker_end = worker_end.filter(by_itself);
         let ended_by = match worker_end {
             Some(_) => EndedBy::Worker,
             None if lease_lapsed => EndedBy::Lease,
@@ -302,6 +346,7 @@ impl Tree {
         };
         self.ended = Some(exit);
         self.group = None;
+        self.host = None;
         exit
     }
 }

@@ -28,6 +28,10 @@ pub(crate) fn run(plan: &Plan, sockets: Sockets) -> ! {
 }
 
 fn become_program(plan: &WorkerPlan, gate: c_int) -> Result<std::convert::Infallible, Failure> {
+    if plan.on_host {
+        let kill = libc::SIGKILL.unsigned_abs().into();
+        sys::prctl(libc::PR_SET_PDEATHSIG, kill, 0).at(Step::ParentDeathSignal)?;
+    }
     sys::change_dir(&plan.cwd).at_index(Step::ChangeDir, 0)?;
     restrict_paths(plan)?;
     for limit in &plan.limits {

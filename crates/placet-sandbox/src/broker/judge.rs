@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
@@ -11,7 +12,9 @@ use super::address::{self, ADDRESS_BYTES_MAX, Address};
 use super::attempt::{Attempt, Caller, On};
 use super::rules::{is_own_host, plain};
 use super::{ConnectRefusal, EgressRules, Others, Peer};
+use crate::host::Host;
 use crate::process::{self, Process};
+use crate::spec::DOOR_PATH;
 use crate::sys::{self, Errno, Sys, Trapped};
 
 /// What is to be done about a connect that leads out of the cell.
@@ -93,17 +96,41 @@ fn low_half(word: u64) -> [u8; 4] {
     [a, b, c, d]
 }
 
+/// What a cell that stands on the host's tree has of its own. Its network and its abstract names are
+/// the host's, so that only the first two of these are inside.
+#[derive(Debug)]
+pub(crate) struct OnHost {
+    pub(crate) host: Arc<Host>,
+    /// The socket's file that [`DOOR_PATH`] stands for: it has no name, and is reached through this.
+    pub(crate) door: Option<OwnedFd>,
+}
+
 /// What an address is judged by.
 #[derive(Debug)]
 pub(crate) struct Ground {
     pub(crate) rules: EgressRules,
     /// Devices of the file systems that only the cell has.
     pub(crate) own_devices: Vec<u64>,
+    /// For a cell without namespaces.
+    pub(crate) on_host: Option<OnHost>,
     /// The supervisor's network, in which the sockets that were handed out live on.
     pub(crate) network: u64,
 }
 
 impl Ground {
+    /// The door that a path means where there is no such file.
+    fn door_at(&self, path: &Path) -> Option<&OwnedFd> {
+        let door = self.on_host.as_ref()?.door.as_ref();
+        door.filter(|_| path == Path::new(DOOR_PATH))
+    }
+
+    /// Whether a path lies in the directory that only this cell has.
+    fn is_in_scratch(&self, path: &Path) -> bool {
+        let host = self.on_host.as_ref().map(|on_host| &on_host.host);
+        let scratch = host.and_then(|host| host.scratch.as_ref());
+        scratch.is_some_and(|scratch| path.starts_with(scratch.path()))
+    }
+
     /// Whether a socket was made by the broker. Such a one must not be let loose again: what is
     /// inside for a socket of the cell is the host's own for this one.
     pub(super) fn is_handed_out(&self, socket: &OwnedFd) -> Sys<bool> {
@@ -138,6 +165,8 @@ pub(super) fn judge(
     match (family, address::read(&address)) {
         // It would be a socket of the host's that is free to be used again.
         (_, Address::None) if handed_out => Err(Errno(libc::EACCES)),
+        // They are the host's: whoever listens there may be anybody.
+        (libc::AF_UNIX, Address::Abstract) if ground.on_host.is_some() => Err(Errno(libc::EACCES)),
         (_, Address::None) | (libc::AF_UNIX, Address::Abstract) => Ok(inside(caller, address)),
         (libc::AF_UNIX, Address::Path(path)) => {
             let process = open(thread, still_waits)?;
@@ -228,11 +257,15 @@ fn by_list(listed: bool, others: Others) -> Judgement {
 /// The path is followed once, and the connect goes to what was found.
 fn unix(caller: Caller, process: &Process, path: &Path, ground: &Ground) -> Sys<Judged> {
     let bare = |errno: rustix::io::Errno| Errno(errno.raw_os_error());
+    if let Some(door) = ground.door_at(path) {
+        let address = address_of(door);
+        return Ok(inside(caller, address));
+    }
     let found = process.resolve(path).map_err(bare)?;
     let stat = process::stat(&found).map_err(bare)?;
     let address = address_of(&found);
-    let is_own = ground.own_devices.contains(&stat.st_dev);
     let path = process::path_of(&found).map_err(bare)?;
+    let is_own = ground.own_devices.contains(&stat.st_dev) || ground.is_in_scratch(&path);
     let rules = &ground.rules;
     let listed = rules.sockets.iter().any(|listed| path.starts_with(listed));
     let on = On::Own {

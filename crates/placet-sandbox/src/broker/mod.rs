@@ -53,6 +53,7 @@
 mod address;
 mod attempt;
 mod judge;
+mod metadata;
 mod meter;
 mod options;
 mod resolved;
@@ -68,6 +69,7 @@ use std::time::Duration;
 
 use crate::queue::Queue;
 
+pub(crate) use judge::OnHost;
 pub use resolved::Resolved;
 pub use rules::{Peers, is_special};
 pub(crate) use server::{Server, Setting, start};
@@ -80,6 +82,22 @@ pub enum Egress {
     Unbrokered,
     /// By the broker. AF_UNIX sockets, too, are only reached as it says.
     Brokered(EgressRules),
+}
+
+impl Egress {
+    /// What the broker goes by; without one, where connects are trapped all the same, nobody is
+    /// reached.
+    pub(crate) fn rules(&self) -> EgressRules {
+        match self {
+            Self::Unbrokered => EgressRules {
+                peers: Vec::new(),
+                sockets: Vec::new(),
+                others: Others::Refuse,
+                resolved: Resolved::default(),
+            },
+            Self::Brokered(rules) => rules.clone(),
+        }
+    }
 }
 
 /// Who is reached through a broker.

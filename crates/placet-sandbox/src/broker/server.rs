@@ -10,7 +10,8 @@ use std::thread::{self, JoinHandle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::attempt::{Attempt, Progress};
-use super::judge::{self, Ground, Judged, Judgement, Subject};
+use super::judge::{self, Ground, Judged, Judgement, OnHost, Subject};
+use super::metadata;
 use super::meter::Meter;
 use super::options::Fresh;
 use super::{
@@ -28,6 +29,8 @@ pub(crate) struct Setting {
     pub(crate) rules: EgressRules,
     /// Devices of the file systems that only the cell has.
     pub(crate) own_devices: Vec<u64>,
+    /// For a cell without namespaces.
+    pub(crate) on_host: Option<OnHost>,
 }
 
 /// The supervisor's hold on the thread.
@@ -102,6 +105,7 @@ pub(crate) fn start(setting: Setting) -> Result<Server, SandboxError> {
         listener,
         rules,
         own_devices,
+        on_host,
     } = setting;
     let meter = Meter::new().map_err(|errno| failed(what, errno))?;
     let network =
@@ -112,6 +116,7 @@ pub(crate) fn start(setting: Setting) -> Result<Server, SandboxError> {
         ground: Ground {
             rules,
             own_devices,
+            on_host,
             network,
         },
         queue: Arc::clone(&queue),
@@ -230,15 +235,21 @@ impl Serving {
         let Ok(Some(call)) = sys::next_trapped(listener) else {
             return;
         };
-        let understood = if i64::from(call.call) == libc::SYS_listen {
-            self.listen(&call)
-        } else {
-            self.understand(&call)
+        let understood = match (i64::from(call.call), &self.ground.on_host) {
+            (libc::SYS_listen, _) => self.listen(&call),
+            (libc::SYS_connect, _) | (_, None) => self.understand(&call),
+            (_, Some(on_host)) => self.change_metadata(&call, on_host),
         };
         if let Err(Errno(errno)) = understood {
             // One that is gone needs no answer.
             sys::answer(listener, call.id, errno).unwrap_or(());
         }
+    }
+
+    fn change_metadata(&self, call: &Trapped, on_host: &OnHost) -> Result<(), Errno> {
+        let still_waits = || sys::still_waits(self.listener(), call.id);
+        metadata::serve(call, &on_host.host.writable, &still_waits)?;
+        sys::answer(self.listener(), call.id, 0).or(Ok(()))
     }
 
     fn listen(&self, call: &Trapped) -> Result<(), Errno> {

@@ -1,6 +1,7 @@
 //! What the gate says about an image, before anybody is asked.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use super::call::{self, Image};
 use super::facts::{self, Facts};
@@ -45,6 +46,8 @@ pub(super) struct Judged {
 pub(super) struct Judge {
     rule: ExecRule,
     known: Known,
+    /// Where a cell can write, if it stands on mounts that are all writable.
+    writable: Option<Vec<PathBuf>>,
     /// Program interpreters that images of the read-only scope have named.
     interpreters: HashSet<Inode>,
     /// Images whose interpreter is in that set.
@@ -55,10 +58,11 @@ pub(super) struct Judge {
 const LEARNED_MAX: usize = 4096;
 
 impl Judge {
-    pub(super) fn new(rule: ExecRule, known: Known) -> Self {
+    pub(super) fn new(rule: ExecRule, known: Known, writable: Option<Vec<PathBuf>>) -> Self {
         Self {
             rule,
             known,
+            writable,
             interpreters: HashSet::new(),
             learned: HashSet::new(),
         }
@@ -71,12 +75,15 @@ impl Judge {
         first: bool,
         alive: &dyn Fn() -> bool,
     ) -> Judged {
-        let Ok(image) = call::image(process) else {
+        let Ok(mut image) = call::image(process) else {
             return Judged {
                 image: None,
                 judgement: Judgement::Refuse(Refusal::Unreadable),
             };
         };
+        if let Some(trees) = &self.writable {
+            image.writable = trees.iter().any(|tree| image.path.starts_with(tree));
+        }
         let (digest, judgement) = match self.identify(process, &image, alive) {
             Ok(digest) => (Some(digest), self.by_rule(&image, digest, first)),
             Err(Denied { digest, why }) => (digest, Judgement::Refuse(why)),

@@ -21,6 +21,7 @@ use super::stack::{Arguments, Stack};
 use super::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 use super::{OnRefusal, Refusal};
 use crate::error::SandboxError;
+use crate::host::Host;
 use crate::opens::Traced as TracedTasks;
 use crate::process::{Process, pid_of};
 use crate::queue::{Queue, Urgency};
@@ -31,7 +32,7 @@ use crate::tree::{Status, deadline_after, failed};
 #[derive(Debug)]
 pub(crate) struct Tracer {
     thread: Option<JoinHandle<()>>,
-    gate: Gate,
+    gate: Option<Gate>,
     ended_tree: Arc<AtomicBool>,
 }
 
@@ -72,6 +73,12 @@ enum Waits {
 
 struct Trace {
     judge: Judge,
+    /// Whether it looks at execs. Else it only follows, to end the tree.
+    is_gate: bool,
+    /// Where there is no pid namespace: this thread is what ends the tree, with its worker.
+    host: Option<Arc<Host>>,
+    worker: i32,
+    ending: bool,
     patience: Duration,
     refused: OnRefusal,
     queue: Arc<Queue<ExecReport, ExecVerdict>>,
@@ -93,6 +100,8 @@ struct Trace {
 const ENDED_UNBORN_MAX: usize = 1024;
 /// A process that calls exec again and again is one end for so many.
 const OWN_MAX: usize = 64;
+/// The reaper and the worker.
+const TASKS_MIN: u64 = 2;
 const PAUSE_MIN: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_millis(4);
 const STACK_BYTES: usize = 256 << 10;
@@ -101,7 +110,12 @@ const STACK_BYTES: usize = 256 << 10;
 ///
 /// # Errors
 /// [`SandboxError::Untraceable`], and when there can be no thread.
-pub(crate) fn start(gate: &ExecGate, known: Known, traces: Traces) -> Result<Tracer, SandboxError> {
+pub(crate) fn start(
+    gate: &ExecGate,
+    known: Known,
+    traces: Traces,
+    host: Option<Arc<Host>>,
+) -> Result<Tracer, SandboxError> {
     let queue = Queue::new().map_err(|errno| failed("gate execs", Errno(errno.raw_os_error())))?;
     let queue = Arc::new(queue);
     let ends = Arc::new(Ends::default());
@@ -110,8 +124,14 @@ pub(crate) fn start(gate: &ExecGate, known: Known, traces: Traces) -> Result<Tra
         ExecRule::Ask { patience } => patience,
         ExecRule::Ungated | ExecRule::Any | ExecRule::Listed(_) => Duration::ZERO,
     };
+    let is_gate = !matches!(gate.rule, ExecRule::Ungated);
+    let writable = host.as_ref().map(|host| host.writable.clone());
     let trace = Trace {
-        judge: Judge::new(gate.rule.clone(), known),
+        judge: Judge::new(gate.rule.clone(), known, writable),
+        is_gate,
+        host,
+        worker: 0,
+        ending: false,
         patience,
         refused: gate.refused,
         queue: Arc::clone(&queue),
@@ -137,7 +157,7 @@ pub(crate) fn start(gate: &ExecGate, known: Known, traces: Traces) -> Result<Tra
     match told.recv() {
         Ok(Ok(())) => Ok(Tracer {
             thread: Some(thread),
-            gate: Gate { queue, ends },
+            gate: is_gate.then_some(Gate { queue, ends }),
             ended_tree,
         }),
         Ok(Err(errno)) => Err(SandboxError::Untraceable(errno.into())),
@@ -146,8 +166,9 @@ pub(crate) fn start(gate: &ExecGate, known: Known, traces: Traces) -> Result<Tra
 }
 
 impl Tracer {
-    pub(crate) fn gate(&self) -> &Gate {
-        &self.gate
+    /// `None` where it only holds the tree together.
+    pub(crate) fn gate(&self) -> Option<&Gate> {
+        self.gate.as_ref()
     }
 
     /// Waits for the thread, which ends with the last process of the tree, so that all it had to
@@ -178,6 +199,7 @@ impl Trace {
     fn run(mut self, worker: &OwnedFd, tell: &SyncSender<Result<(), Errno>>) {
         let traced = sys::block_signals().and_then(|()| trace_process(worker));
         let started = traced.map(|pid| {
+            self.worker = pid;
             self.tasks.insert(pid, Task::default());
             self.traced.add(pid);
         });
@@ -196,6 +218,9 @@ impl Trace {
                 Ok(Some((pid, event))) => {
                     self.pause = PAUSE_MIN;
                     self.hear(pid, event);
+                    if self.ending {
+                        return self.end_all();
+                    }
                 }
                 Ok(None) if unheard => self.queue.call_supervisor(),
                 Ok(None) => self.look_away(),
@@ -207,7 +232,39 @@ impl Trace {
             if !self.held.is_empty() {
                 self.settle();
             }
+            if self.ending {
+                return self.end_all();
+            }
         }
+    }
+
+    /// Kills every task until none is left. Nobody is let go on any more, so nothing is made but what
+    /// is being made, and that stops at its birth and is killed there.
+    fn end_all(&mut self) {
+        self.tasks.keys().copied().for_each(sys::kill_traced);
+        while let Ok(Some((pid, event))) = sys::next_traced(true) {
+            if matches!(event, Traced::Ended { .. }) {
+                self.hear(pid, event);
+            } else {
+                sys::kill_traced(pid);
+            }
+        }
+        self.queue.call_supervisor();
+    }
+
+    /// Counts a task that is seen for the first time, and kills one too many where it was born.
+    fn is_one_too_many(&mut self, pid: i32) -> bool {
+        let Some(max) = self.host.as_ref().and_then(|host| host.tasks_max) else {
+            return false;
+        };
+        self.tasks.entry(pid).or_default();
+        // The reaper is one of them.
+        let tasks = u64::try_from(self.tasks.len()).unwrap_or(u64::MAX);
+        let too_many = pid != self.worker && tasks.saturating_add(1) > max.max(TASKS_MIN);
+        if too_many {
+            sys::kill_traced(pid);
+        }
+        too_many
     }
 
     /// Waits a moment, or for the supervisor.
@@ -223,6 +280,9 @@ impl Trace {
     }
 
     fn hear(&mut self, pid: i32, event: Traced) {
+        if event == Traced::Trap && !self.tasks.contains_key(&pid) && self.is_one_too_many(pid) {
+            return;
+        }
         // Before it goes on, and before its number can be another's.
         if matches!(event, Traced::Ended { .. }) {
             self.traced.remove(pid);
@@ -253,6 +313,9 @@ impl Trace {
         if self.ended_unborn.remove(&pid) {
             return;
         }
+        if !self.tasks.contains_key(&pid) && self.is_one_too_many(pid) {
+            return;
+        }
         let image = self.tasks.get(&maker).and_then(|task| task.image);
         let task = self.tasks.entry(pid).or_default();
         let already = task.image.filter(|_| !task.born);
@@ -265,6 +328,8 @@ impl Trace {
     }
 
     fn at_end(&mut self, pid: i32, status: Status) {
+        // Where there is no pid 1, it ends with its worker all the same.
+        self.ending |= self.host.is_some() && pid == self.worker;
         let known = self.tasks.remove(&pid);
         if let Some(task) = &known {
             self.ends.put(&task.own, status);
@@ -287,6 +352,9 @@ impl Trace {
         {
             self.tasks.remove(&former);
             self.traced.remove(former);
+        }
+        if !self.is_gate {
+            return sys::go_on(pid, 0).unwrap_or(());
         }
         self.execs = self.execs.saturating_add(1);
         let Ok(process) = Process::open(pid) else {
@@ -380,6 +448,10 @@ impl Trace {
         sys::kill_traced(pid);
         if self.refused == OnRefusal::EndTree {
             self.ended_tree.store(true, Ordering::SeqCst);
+            if self.host.is_some() {
+                self.ending = true;
+                return;
+            }
             // One that has ended already has ended its tree.
             sys::signal(self.pid1.as_raw_fd(), libc::SIGKILL).unwrap_or(());
         }

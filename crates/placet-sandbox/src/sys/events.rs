@@ -85,6 +85,12 @@ pub(crate) fn poll3(fds: [c_int; 3]) -> Sys<[bool; 3]> {
     }
 }
 
+/// Waits a moment.
+pub(crate) fn pause_ms(millis: c_int) {
+    // SAFETY: no descriptors are polled.
+    unsafe { libc::poll(std::ptr::null_mut(), 0, millis) };
+}
+
 /// CLOCK_REALTIME in nanoseconds since the epoch: what files are stamped with.
 pub(crate) fn real_time_ns() -> i64 {
     let mut now = libc::timespec {

@@ -61,6 +61,24 @@ pub(crate) fn open_write(path: &CStr) -> Sys<c_int> {
     number(ret.into())
 }
 
+/// Reads the beginning of a file; gives how much.
+pub(crate) fn read_file(path: &CStr, buffer: &mut [u8]) -> Sys<usize> {
+    // SAFETY: path is NUL terminated.
+    let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    let fd = number(fd.into())?;
+    let mut filled = 0usize;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        // SAFETY: rest is live and writable for its length.
+        let read = unsafe { libc::read(fd, rest.as_mut_ptr().cast(), rest.len()) };
+        match usize::try_from(read) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => filled = filled.saturating_add(count),
+        }
+    }
+    close(fd);
+    Ok(filled)
+}
+
 /// Creates a regular file under the working directory: an empty one is there to mount another on.
 pub(crate) fn create_file(path: &CStr, mode: c_uint, contents: &[u8]) -> Sys<()> {
     let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW;

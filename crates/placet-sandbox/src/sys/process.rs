@@ -65,10 +65,32 @@ pub(crate) unsafe fn fork_into(
     // SAFETY: args is a live clone_args of the stated size, its pidfd points to a live c_int, and
     // with no CLONE_VM the child runs on its own copy of this stack.
     let ret = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
-    match number(ret)? {
+    let forked = match number(ret) {
+        // As a container's filter answers, which cannot look at flags that lie in memory.
+        // SAFETY: the caller keeps the rules of this function.
+        Err(Errno(libc::ENOSYS)) if group.is_none() => unsafe {
+            fork_the_old_way(flags, exit_signal, &raw mut pidfd)
+        },
+        forked => forked,
+    };
+    match forked? {
         0 => Ok(Forked::Child),
         pid => Ok(Forked::Parent { pid, pidfd }),
     }
+}
+
+/// clone(2), which has no flags above the 32nd bit: handlers stay, and a child that keeps all signals
+/// blocked does not run them.
+///
+/// # Safety
+/// As [`fork`]; `pidfd` is live and writable.
+unsafe fn fork_the_old_way(flags: u64, exit_signal: c_int, pidfd: *mut c_int) -> Sys<c_int> {
+    let flags = (flags & 0xffff_ff00) | libc::CLONE_PIDFD as u64;
+    let flags = flags | u64::from(exit_signal.unsigned_abs());
+    let none: *mut c_void = std::ptr::null_mut();
+    // SAFETY: without a stack and without CLONE_VM the child runs on its own copy of this one; the
+    // pidfd is stored where the third argument points.
+    number(unsafe { libc::syscall(libc::SYS_clone, flags, none, pidfd, none, none) })
 }
 
 /// Ends this process at once, running no destructor.
@@ -146,6 +168,15 @@ pub(crate) fn next_changed_child() -> Option<Changed> {
         status,
         max_rss_kib,
     })
+}
+
+/// Whether a wait would find nothing at all.
+pub(crate) fn has_no_children() -> bool {
+    // SAFETY: an all-zero siginfo_t is a valid value of that plain C struct.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: info is live and writable.
+    unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) < 0 }
 }
 
 /// How a whole tree ended, as the supervisor's wait for pid 1 tells it.

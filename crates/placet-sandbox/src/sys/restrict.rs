@@ -130,7 +130,15 @@ pub(crate) fn install_filter(filter: &[libc::sock_filter]) -> Sys<()> {
 
 /// Whether this kernel can answer seccomp filters with an errno and kill a whole process.
 pub(crate) fn seccomp_kills_processes() -> bool {
-    let action: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+    filters_can(libc::SECCOMP_RET_KILL_PROCESS)
+}
+
+/// Whether seccomp filters can ask a supervisor.
+pub(crate) fn seccomp_notifies() -> bool {
+    filters_can(libc::SECCOMP_RET_USER_NOTIF)
+}
+
+fn filters_can(action: u32) -> bool {
     let ask = libc::SECCOMP_GET_ACTION_AVAIL;
     // SAFETY: the call reads one u32.
     done(unsafe { libc::syscall(libc::SYS_seccomp, ask, 0 as c_uint, &raw const action) }).is_ok()

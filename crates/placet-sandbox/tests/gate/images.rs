@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use placet_sandbox::{CLIENT_PATH, ExecRule, OnRefusal, Refusal, Status, elf_interpreter};
+use crate::host::shown;
+use placet_sandbox::{ExecRule, OnRefusal, Refusal, Status, elf_interpreter};
 
 use crate::programs::{below, tiny, with_programs, with_workspace};
 use crate::support::{ACT, Test, acting_spec, command, is_root, own_executable, scratch};
@@ -249,7 +250,7 @@ fn a_program_born_inside() {
 fn the_client_starts() {
     let dir = scratch();
     let client = tiny(dir.path(), "client", 0);
-    let mut spec = acting_spec("spawn", &[CLIENT_PATH]);
+    let mut spec = acting_spec("spawn", &[shown(&client)]);
     spec.client = Some(client);
     let (status, _) = run(gated(spec, listed(&[&own_executable()])));
     assert_eq!(status, SUCCESS);

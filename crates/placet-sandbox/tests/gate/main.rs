@@ -15,6 +15,8 @@
     reason = "test code, which may look at the clock and start processes"
 )]
 
+#[path = "../support/host.rs"]
+mod host;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -31,12 +33,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use host::main_on_both;
 use placet_sandbox::{
     Cell, CellSpec, ExecCall, ExecReport, ExecRule, Exit, Gate, ImageDigest, Refusal, RunningCell,
     Status,
 };
 use sha2::{Digest, Sha256};
-use support::{gate, main_of};
+use support::gate;
 
 fn main() -> ExitCode {
     let tests = [
@@ -48,7 +51,7 @@ fn main() -> ExitCode {
     ]
     .concat();
     let acts = [programs::ACTS, races::ACTS, trees::ACTS].concat();
-    main_of(&tests, &acts, false)
+    main_on_both(&tests, &acts, false, &[])
 }
 
 const SUCCESS: Status = Status::Exited(0);

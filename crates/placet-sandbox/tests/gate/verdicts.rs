@@ -4,9 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use placet_sandbox::{
-    CLIENT_PATH, ExecReport, ExecRule, ExecVerdict, Gate, Refusal, RunningCell, Status,
-};
+use placet_sandbox::{ExecReport, ExecRule, ExecVerdict, Gate, Refusal, RunningCell, Status};
 
 use crate::programs::{shell, tiny, with_programs};
 use crate::support::{Test, scratch};
@@ -39,8 +37,9 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     ("the_client_is_not_asked_about", || {
         let dir = scratch();
-        let mut spec = crate::support::acting_spec("spawn", &[CLIENT_PATH]);
-        spec.client = Some(tiny(dir.path(), "client", 0));
+        let client = tiny(dir.path(), "client", 0);
+        let mut spec = crate::support::acting_spec("spawn", &[crate::host::shown(&client)]);
+        spec.client = Some(client);
         let (status, reports) = run(gated(spec, ask(Duration::ZERO)));
         assert_eq!((status, reports.len()), (SUCCESS, 2));
     }),

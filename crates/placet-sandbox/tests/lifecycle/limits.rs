@@ -34,7 +34,7 @@ pub(crate) const ACTS: &[Act] = &[
             .unwrap_or(0)
     }),
     ("write_mebibytes", |a| {
-        let mut file = std::fs::File::create("/tmp/file").unwrap();
+        let mut file = std::fs::File::create(std::env::temp_dir().join("file")).unwrap();
         let count: usize = a[0].parse().unwrap();
         let written = file.write_all(&vec![0; count << 20]);
         written.map_or_else(|error| error.raw_os_error().unwrap(), |()| 0)

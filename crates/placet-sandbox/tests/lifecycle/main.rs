@@ -15,6 +15,8 @@
     reason = "test code, which may look at the clock"
 )]
 
+#[path = "../support/host.rs"]
+mod host;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -23,12 +25,14 @@ mod groups;
 mod limits;
 mod refusals;
 mod running;
+mod standing;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use host::main_on_both;
 use placet_sandbox::{Cell, CellSpec, RunningCell};
-use support::main_of;
+use support::NotGiven;
 
 fn main() -> ExitCode {
     let tests = [
@@ -37,11 +41,50 @@ fn main() -> ExitCode {
         groups::TESTS,
         limits::TESTS,
         refusals::TESTS,
+        standing::TESTS,
     ]
     .concat();
-    let acts = [running::ACTS, ending::ACTS, groups::ACTS, limits::ACTS].concat();
-    main_of(&tests, &acts, true)
+    let acts = [
+        running::ACTS,
+        ending::ACTS,
+        groups::ACTS,
+        limits::ACTS,
+        standing::ACTS,
+    ]
+    .concat();
+    main_on_both(&tests, &acts, true, NOT_GIVEN_BY_U0)
 }
+
+/// What tier U0 does not give, by the word that decisions have for it.
+const NOT_GIVEN_BY_U0: &[NotGiven] = &[
+    (
+        "the_callers_terminal_has_a_name",
+        "the terminal keeps its name on the host; there is no /dev/console of its own",
+    ),
+    (
+        "private_file_systems_are_limited",
+        "unbounded_tmp: temporary storage is a directory of the host",
+    ),
+    ("processes_are_limited", COUNTED_BY_TRACER),
+    ("threads_count_as_processes", COUNTED_BY_TRACER),
+    ("the_worker_runs_under_any_limit", COUNTED_BY_TRACER),
+    ("a_waiting_cell_is_all_in_its_group", NO_GROUP),
+    ("no_group_outlives_its_cell", NO_GROUP),
+    ("a_failed_spawn_or_release_leaves_no_group", NO_GROUP),
+    ("the_group_of_a_killed_supervisor_is_swept", NO_GROUP),
+    (
+        "without_a_hierarchy_the_limit_is_refused_for_root",
+        NO_GROUP,
+    ),
+    (
+        "a_working_directory_outside_the_scope",
+        "visible_metadata: a directory outside of the scope can be entered, and not read",
+    ),
+];
+/// The limit itself is tested by the attack suite's fork bomb, and below.
+const COUNTED_BY_TRACER: &str =
+    "one process too many is killed at its birth by the tracer: fork does not answer EAGAIN";
+const NO_GROUP: &str = "the tracer counts processes: it takes no control group, of root neither";
 
 fn start(spec: CellSpec) -> RunningCell {
     Cell::prepare(spec)

@@ -11,12 +11,13 @@ use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use placet_sandbox::{
     CellSpec, Egress, ExecGate, ExecRule, FileIdentity, Limits, Network, OnRefusal, Paths, Program,
-    elf_interpreter,
+    Tier, elf_interpreter, probe,
 };
 
 /// First argument of a process that is to be an attacker or another actor, not the suite.
@@ -24,7 +25,7 @@ pub(crate) const ACT: &str = "--act";
 /// Tells the run as an unprivileged user of a copy of the suite that is setuid root.
 pub(crate) const SETUID_COPY: &str = "PLACET_TEST_SETUID_COPY";
 /// Tells that this process runs in a group of its own.
-const OWN_GROUP: &str = "PLACET_TEST_OWN_GROUP";
+pub(crate) const OWN_GROUP: &str = "PLACET_TEST_OWN_GROUP";
 /// An id that owns nothing here and needs no name.
 const USER: u32 = 54_321;
 
@@ -35,8 +36,34 @@ pub(crate) type Act = (&'static str, fn(&[String]) -> i32);
 /// Whether the cells of [`spec`] have an exec gate.
 static GATED: AtomicBool = AtomicBool::new(false);
 
+/// A test whose guarantee a weaker tier does not give, and why.
+pub(crate) type NotGiven = (&'static str, &'static str);
+
+/// What a suite consists of.
+pub(crate) struct Suite<'a> {
+    pub(crate) tests: &'a [Test],
+    pub(crate) acts: &'a [Act],
+    pub(crate) gated_too: bool,
+    pub(crate) not_given: &'static [NotGiven],
+}
+
 /// The suite's `main`; runs every test a second time behind an exec gate where that is asked for.
 pub(crate) fn main_of(tests: &[Test], acts: &[Act], gated_too: bool) -> ExitCode {
+    main_with(&Suite {
+        tests,
+        acts,
+        gated_too,
+        not_given: &[],
+    })
+}
+
+pub(crate) fn main_with(suite: &Suite<'_>) -> ExitCode {
+    let Suite {
+        tests,
+        acts,
+        gated_too,
+        not_given,
+    } = *suite;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == ACT) {
         let name = arguments.get(1).map_or("", String::as_str);
@@ -57,6 +84,12 @@ pub(crate) fn main_of(tests: &[Test], acts: &[Act], gated_too: bool) -> ExitCode
     if std::env::var_os(OWN_GROUP).is_none() {
         return in_own_group(&arguments);
     }
+    for (name, why) in not_given {
+        assert!(tests.iter().any(|(test, _)| test == name), "no test {name}");
+        println!("test {name} ({}) ... not given: {why}", tier());
+    }
+    let given = |(name, _): &&&Test| not_given.iter().all(|(not, _)| not != name);
+    let chosen: Vec<&Test> = chosen.iter().filter(given).copied().collect();
     let mut failed = run(&chosen);
     if gated_too {
         GATED.store(true, Ordering::SeqCst);
@@ -95,6 +128,7 @@ fn run(tests: &[&Test]) -> usize {
         (false, false) => "user",
         (false, true) => "user, gated",
     };
+    let who = format!("{who}, tier {}", tier());
     let mut failed = Vec::new();
     for (name, test) in tests {
         let passed = catch_unwind(AssertUnwindSafe(test)).is_ok();
@@ -165,6 +199,12 @@ pub(crate) fn acting(act: &str, arguments: &[&str]) -> Vec<OsString> {
     argv
 }
 
+/// The tier that this machine reaches for this process, found as a gateway finds it.
+pub(crate) fn tier() -> Tier {
+    static TIER: OnceLock<Tier> = OnceLock::new();
+    *TIER.get_or_init(|| probe().tier().unwrap())
+}
+
 /// A spec for a program with what any dynamically linked one needs to start.
 pub(crate) fn spec(program: &Path, argv: Vec<OsString>) -> CellSpec {
     let program = fs::canonicalize(program).unwrap();
@@ -173,6 +213,7 @@ pub(crate) fn spec(program: &Path, argv: Vec<OsString>) -> CellSpec {
         exec.push(fs::canonicalize(interpreter).unwrap());
     }
     CellSpec {
+        tier: tier(),
         program: Program {
             identity: FileIdentity::of_path(&program).unwrap(),
             path: program,

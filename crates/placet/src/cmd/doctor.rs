@@ -7,7 +7,7 @@ use crate::exit::{Failure, Status};
 use crate::out::{BAD, BOLD, DIM, GOOD, Out, WARN, paint};
 
 pub(crate) fn doctor(out: Out) -> Result<Status, Failure> {
-    let found = placet_sandbox::probe();
+    let found = placet_sandbox::examine();
     out.value(&as_value(&found));
     print(&found, out);
     Ok(if found.tier() >= Some(Tier::U1) {
@@ -17,14 +17,30 @@ pub(crate) fn doctor(out: Out) -> Result<Status, Failure> {
     })
 }
 
+/// What stands in the way of the next tier, each with what would change it.
+pub(crate) fn obstacles() -> Vec<String> {
+    let found = placet_sandbox::examine();
+    let next = Tier::ALL
+        .into_iter()
+        .find(|tier| Some(*tier) > found.tier());
+    let missing = next.into_iter().flat_map(|tier| found.missing(tier));
+    let lines = missing.filter_map(|feature| match &feature.state {
+        State::Present => None,
+        State::Absent { why, remedy } => Some(format!("{} ({why}): {remedy}", feature.name)),
+    });
+    lines.collect()
+}
+
 fn name(tier: Option<Tier>) -> String {
     tier.map_or_else(|| "none".to_owned(), |tier| tier.to_string())
 }
 
 fn as_value(found: &Capabilities) -> Value {
     let features: Vec<Value> = found.features.iter().map(feature_value).collect();
+    let weaker = found.tier().map_or(&[] as &[_], Tier::weaker);
+    let weaker: Vec<&str> = weaker.iter().map(|one| one.word()).collect();
     json!({
-        "tier": name(found.tier()), "kernel": found.kernel_release,
+        "tier": name(found.tier()), "weaker": weaker, "kernel": found.kernel_release,
         "landlock_abi": found.landlock_abi, "features": features,
     })
 }
@@ -48,6 +64,15 @@ fn print(found: &Capabilities, out: Out) {
         "enforcement tier  {}",
         paint(BOLD, name(found.tier()))
     ));
+    let weaker = found.tier().map_or(&[] as &[_], Tier::weaker);
+    for one in weaker {
+        out.line(format!(
+            "  {} {}: {}",
+            paint(WARN, "not given:"),
+            one.word(),
+            one.meaning()
+        ));
+    }
     out.line(format!("  kernel          {}", found.kernel_release));
     out.line(format!("  Landlock        ABI {}", found.landlock_abi));
     for feature in &found.features {

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::cli::{Call, Global, Run};
 use crate::cmd::decide::rerouted_to;
+use crate::cmd::doctor;
 use crate::context::{Domain, PRINCIPAL_VARIABLE, environment, user_principal};
 use crate::exit::{Failure, Status};
 use crate::out::{BAD, BOLD, DIM, Out, WARN, paint};
@@ -177,6 +178,11 @@ fn report(outcome: &Outcome, out: Out) -> Status {
                     paint(DIM, "to change that:"),
                     denial.code.remedy()
                 ));
+                if denial.code == DenialCode::Unenforceable {
+                    for line in doctor::obstacles() {
+                        out.note(format!("  {} {line}", paint(DIM, "missing here:")));
+                    }
+                }
                 out.note(format!(
                     "  {} placet explain {index}",
                     paint(DIM, "the record:")
