@@ -4,10 +4,11 @@
 //! with the cell. So hidden paths inside a grant are refused, temporary storage is a directory that
 //! is removed with the cell, and the door is a socket without a name, to which only the broker leads.
 
-use std::fs;
-use std::io::Read;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -36,10 +37,12 @@ pub(crate) struct Host {
     pub(crate) tasks_max: Option<u64>,
 }
 
-/// A directory of one cell, removed with this value.
+/// A directory of one cell, removed with this value. A supervisor that was killed leaves its own
+/// behind, without the lock on it: whoever makes the next one removes it.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     path: PathBuf,
+    _lock: File,
 }
 
 impl Scratch {
@@ -49,16 +52,14 @@ impl Scratch {
             source,
         };
         let base = fs::canonicalize(TEMPORARY).map_err(failed)?;
+        sweep(&base);
         let mut last = std::io::ErrorKind::AlreadyExists.into();
         for _ in 0..TRIES {
             let path = base.join(format!("{PREFIX}{}", random_name()?));
-            match fs::create_dir(&path) {
-                Ok(()) => {
-                    let scratch = Self { path };
-                    let private = fs::Permissions::from_mode(0o700);
-                    fs::set_permissions(&scratch.path, private).map_err(failed)?;
-                    return Ok(scratch);
-                }
+            match make(&path) {
+                Ok(Some(lock)) => return Ok(Self { path, _lock: lock }),
+                // A sweeper was faster.
+                Ok(None) => {}
                 Err(error) => last = error,
             }
         }
@@ -74,6 +75,47 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed stays, as what a program leaves in /tmp does.
         fs::remove_dir_all(&self.path).unwrap_or(());
+    }
+}
+
+/// Makes a directory of this user alone and locks it; `None` when a sweeper has removed it.
+fn make(path: &Path) -> io::Result<Option<File>> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    let Some(lock) = lock(path)? else {
+        return Ok(None);
+    };
+    let is_there = fs::symlink_metadata(path).is_ok_and(|found| {
+        lock.metadata()
+            .is_ok_and(|locked| (found.dev(), found.ino()) == (locked.dev(), locked.ino()))
+    });
+    Ok(is_there.then_some(lock))
+}
+
+/// The lock on a directory; `None` when somebody has it, or it is gone.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    match opened {
+        Ok(dir) => Ok(dir.try_lock().is_ok().then_some(dir)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the directories of this user that no supervisor holds any more.
+fn sweep(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else {
+        return;
+    };
+    let user = rustix::process::geteuid().as_raw();
+    for entry in entries.flatten() {
+        let is_ours = entry.file_name().as_bytes().starts_with(PREFIX.as_bytes())
+            && entry
+                .metadata()
+                .is_ok_and(|data| data.is_dir() && data.uid() == user);
+        if is_ours && let Ok(Some(_lock)) = lock(&entry.path()) {
+            fs::remove_dir_all(entry.path()).unwrap_or(());
+        }
     }
 }
 

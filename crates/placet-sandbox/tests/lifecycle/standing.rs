@@ -41,10 +41,10 @@ pub(crate) const ACTS: &[Act] = &[
     ("say_at_the_door", |_| say_at_the_door()),
     ("leave_daemons", |a| leave_daemons(&a[0])),
     ("daemon", |_| crate::pause_for_ever()),
-    ("write_temporary", |_| {
+    ("write_temporary", |a| {
         let dir = std::env::temp_dir();
         fs::write(dir.join("left"), "behind").unwrap();
-        println!("{}", dir.display());
+        fs::write(&a[0], dir.to_str().unwrap()).unwrap();
         0
     }),
 ];
@@ -153,27 +153,22 @@ fn what_a_worker_leaves_behind() {
 }
 
 fn temporary_files_go() {
-    let before = own_directories();
-    let spec = acting_spec("write_temporary", &[]);
-    let mut cell = start(spec.clone());
-    assert_eq!(cell.wait().unwrap().status, Status::Exited(0));
-    drop(Cell::prepare(spec).unwrap());
-    assert_eq!(own_directories(), before);
-}
-
-/// The directories of cells on the host's tree that belong to this process's user.
-fn own_directories() -> usize {
-    let user = rustix::process::geteuid().as_raw();
-    let entries = fs::read_dir("/tmp").unwrap().flatten();
-    let of_cells = |entry: &fs::DirEntry| {
-        let name = entry.file_name();
-        let is_ours = entry.metadata().is_ok_and(|data| data.uid() == user);
-        is_ours
-            && name
-                .to_str()
-                .is_some_and(|name| name.starts_with("placet-u0-"))
-    };
-    entries.filter(of_cells).count()
+    let dir = scratch();
+    let told = dir.path().join("told");
+    let mut spec = acting_spec("write_temporary", &[told.to_str().unwrap()]);
+    spec.paths.write.push(dir.path().to_path_buf());
+    assert_eq!(start(spec).wait().unwrap().status, Status::Exited(0));
+    let own = fs::read_to_string(&told).unwrap();
+    assert!(!Path::new(&own).join("left").exists());
+    if on_host() {
+        assert!(own.contains("placet-u0-") && !Path::new(&own).exists());
+        // A supervisor that was killed has left one behind, and holds no lock on it.
+        let stale = format!("/tmp/placet-u0-stale-{}", std::process::id());
+        fs::create_dir(&stale).unwrap();
+        fs::write(Path::new(&stale).join("left"), "behind").unwrap();
+        drop(Cell::prepare(acting_spec("exit", &["0"])).unwrap());
+        assert!(!Path::new(&stale).exists());
+    }
 }
 
 fn a_hidden_path() {
