@@ -3,6 +3,9 @@
 //! Opens each path once to learn what it is; the child opens it again in its own mount namespace,
 //! where alone it can be bound, and compares.
 
+mod bounded;
+mod standing;
+
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -15,17 +18,21 @@ use rustix::fs::{FileType, Stat};
 use crate::broker::Egress;
 use crate::copies::{self, Copy};
 use crate::credentials::{self, Variables};
-use crate::error::{NoControlGroup, SandboxError};
+use crate::error::SandboxError;
 use crate::gate::{ExecRule, Known};
 use crate::group::{Bounds, Place};
-use crate::host::{self, Host, Scratch};
+use crate::host;
 use crate::landlock::{self, Right};
 use crate::layout::{self, Found, Grant, Own, Parts, c_string};
-use crate::plan::{Limit, Plan, WorkerPlan};
-use crate::spec::{CLIENT_PATH, CellSpec, FileIdentity, Limits, Network, OwnFile, Program};
+use crate::plan::{Plan, WorkerPlan};
+use crate::spec::{CLIENT_PATH, CellSpec, FileIdentity, Network, OwnFile, Program};
 use crate::sys::{self, Inode, StringArray};
 use crate::tier::Tier;
 use crate::{devices, privileged, seccomp};
+
+pub(crate) use bounded::unbounded;
+use bounded::{bounds, limits};
+use standing::{check_host, countable, host_of, host_rules, with_tmpdir};
 
 /// A page: written in one piece.
 const OWN_BYTES_MAX: usize = 4096;
@@ -167,102 +174,6 @@ fn landlock_abi(on_host: bool) -> Result<i32, SandboxError> {
         Ok(_) => Err(SandboxError::Unsupported("Landlock ABI 3 (Linux 6.2)")),
         Err(_) => Err(SandboxError::Unsupported("Landlock")),
     }
-}
-
-/// What takes a file tree or a network of the cell's own.
-fn check_host(spec: &CellSpec) -> Result<(), SandboxError> {
-    let lacking = [
-        (
-            !spec.paths.copied.is_empty(),
-            "a file tree of the cell's own for work on a copy (tier U1)",
-        ),
-        (
-            !spec.credentials.files.is_empty(),
-            "a file tree of the cell's own for credentials in files (tier U1)",
-        ),
-        (
-            !spec.own_files.is_empty(),
-            "a file tree of the cell's own for files of its own (tier U1)",
-        ),
-        (
-            spec.proxied,
-            "a loopback of the cell's own for a proxy, as names of hosts need it (tier U1)",
-        ),
-    ];
-    match lacking.into_iter().find(|(wanted, _)| *wanted) {
-        Some((_, what)) => Err(SandboxError::Unsupported(what)),
-        None => Ok(()),
-    }
-}
-
-/// What a cell without namespaces has of its own.
-fn host_of(spec: &CellSpec, grants: &[Grant]) -> Result<Host, SandboxError> {
-    let tmp = std::fs::canonicalize("/tmp").ok();
-    let granted = |grant: &Grant| Some(&grant.found.path) == tmp.as_ref();
-    let scratch = if grants.iter().any(granted) {
-        None
-    } else {
-        Some(Scratch::new()?)
-    };
-    let may_write = |grant: &&Grant| matches!(grant.right, Right::Write | Right::WriteAndExecute);
-    let granted = grants.iter().filter(may_write);
-    let own = scratch.as_ref().map(|scratch| scratch.path().to_path_buf());
-    Ok(Host {
-        writable: granted
-            .map(|grant| grant.found.path.clone())
-            .chain(own)
-            .collect(),
-        scratch,
-        tasks_max: spec.limits.processes,
-    })
-}
-
-/// What no limit of one process can bound, the tracer does: RLIMIT_NPROC counts all that the user
-/// has on the machine, and without a namespace of its own the tree is counted among them.
-fn countable(limits: &Limits, on_host: bool) -> Limits {
-    Limits {
-        processes: limits.processes.filter(|_| !on_host),
-        ..*limits
-    }
-}
-
-fn with_tmpdir(env: &[(OsString, OsString)], path: &Path) -> Vec<(OsString, OsString)> {
-    let others = env.iter().filter(|(name, _)| name != "TMPDIR").cloned();
-    let own = ("TMPDIR".into(), path.as_os_str().to_owned());
-    others.chain(std::iter::once(own)).collect()
-}
-
-/// Landlock rules on the host's own tree: the scope, and what every program needs.
-fn host_rules(
-    ruleset: &sys::LandlockRuleset,
-    grants: &[Grant],
-    devices: &[(Found, &'static str)],
-    client: Option<&Found>,
-    host: &Host,
-) -> Result<Vec<landlock::Rule>, SandboxError> {
-    let scratch = host
-        .scratch
-        .as_ref()
-        .map(|own| find(own.path()))
-        .transpose()?;
-    let own = devices.iter().map(|(found, _)| (found, Right::Device));
-    let own = own
-        .chain(client.map(|found| (found, Right::Execute)))
-        .chain(scratch.as_ref().map(|found| (found, Right::Write)));
-    let scope = grants.iter().map(|grant| (&grant.found, grant.right));
-    let mut rules = Vec::new();
-    for (found, right) in scope.chain(own) {
-        let path = c_string(found.path.as_os_str().as_bytes(), "a path")?;
-        let rule = landlock::Rule::new(ruleset, path, right, found.is_dir);
-        rules.push(rule.pinned(found.inode));
-    }
-    rules.push(landlock::Rule::new(
-        ruleset,
-        c"/proc".to_owned(),
-        Right::Read,
-        true,
-    ));
-    Ok(rules)
 }
 
 /// One id, mapped to itself.
@@ -589,65 +500,6 @@ fn rules(
         rules.push(rule.pinned(found.inode));
     }
     Ok(rules)
-}
-
-/// What only groups can bound. The number of processes is one for root; one who is root only in a
-/// container's user namespace is bound by the resource limit as well.
-fn bounds(limits: &Limits) -> Bounds {
-    Bounds {
-        processes: limits
-            .processes
-            .filter(|_| rustix::process::getuid().is_root()),
-        memory_bytes: limits.tree_memory_bytes,
-        cpu_percent: limits.tree_cpu_percent,
-    }
-}
-
-/// Which of the bounds could not be had.
-pub(crate) fn unbounded(bounds: &Bounds, why: NoControlGroup) -> SandboxError {
-    if bounds.memory_bytes.is_some() || bounds.cpu_percent.is_some() {
-        SandboxError::TreeUnbounded(why)
-    } else if bounds.processes.is_some() {
-        SandboxError::ProcessLimitAsRoot(why)
-    } else {
-        SandboxError::NoGroup(why)
-    }
-}
-
-fn limits(limits: &Limits) -> Result<Vec<Limit>, SandboxError> {
-    // A second between soft and hard, so that the worker ends by SIGXCPU and not by SIGKILL.
-    let cpu_hard = limits.cpu_secs.map(|secs| secs.saturating_add(1));
-    let wanted = [
-        (libc::RLIMIT_CORE, Some(0), Some(0)),
-        (libc::RLIMIT_CPU, limits.cpu_secs, cpu_hard),
-        (
-            libc::RLIMIT_AS,
-            limits.address_space_bytes,
-            limits.address_space_bytes,
-        ),
-        (libc::RLIMIT_NPROC, limits.processes, limits.processes),
-        (libc::RLIMIT_NOFILE, limits.open_files, limits.open_files),
-        (
-            libc::RLIMIT_FSIZE,
-            limits.file_size_bytes,
-            limits.file_size_bytes,
-        ),
-    ];
-    let mut list = Vec::new();
-    for (resource, soft, hard) in wanted {
-        if let (Some(soft), Some(hard)) = (soft, hard) {
-            let max = sys::hard_limit(resource).map_err(|errno| SandboxError::Supervisor {
-                what: "read a resource limit",
-                source: errno.into(),
-            })?;
-            list.push(Limit {
-                resource,
-                soft: soft.min(max),
-                hard: hard.min(max),
-            });
-        }
-    }
-    Ok(list)
 }
 
 fn argv(arguments: &[OsString]) -> Result<StringArray, SandboxError> {
