@@ -8,7 +8,7 @@
 
 mod targets;
 
-use targets::{artifact, authority, evidence, log, policy, secrets, types};
+use targets::{artifact, authority, egress, evidence, log, policy, secrets, types};
 
 /// A target: whether the decoder accepted the bytes.
 pub type Target = fn(&[u8]) -> bool;
@@ -20,6 +20,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("process_params", types::process_params),
     ("scope", types::scope),
     ("path_set", types::path_set),
+    ("peer_rule", types::peer_rule),
     ("public_key", types::public_key),
     ("note", log::note),
     ("vkey", log::vkey),
@@ -37,11 +38,16 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("thumbprint", artifact::thumbprint),
     ("receipt", artifact::receipt),
     ("entry", evidence::entry),
+    ("connections", evidence::connections),
     ("proof_bundle", evidence::proof_bundle),
     ("verify_bundle", evidence::verify_bundle),
     ("wire_request", authority::wire_request),
     ("wire_response", authority::wire_response),
     ("secrets_store", secrets::store),
+    ("http_head", egress::http_head),
+    ("chunked_body", egress::chunked_body),
+    ("socks", egress::socks),
+    ("dns_question", egress::dns_question),
     ("policy_archive", policy::archive),
     ("policy_member", policy::member),
 ];

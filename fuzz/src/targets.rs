@@ -2,6 +2,7 @@
 
 pub(crate) mod artifact;
 pub(crate) mod authority;
+pub(crate) mod egress;
 pub(crate) mod evidence;
 pub(crate) mod log;
 pub(crate) mod policy;

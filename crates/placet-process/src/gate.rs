@@ -269,8 +269,11 @@ impl<'a> Keeper<'a> {
                 omitted: batch.omitted,
                 usage: batch.usage,
             });
-            // What could not be recorded happened within the scope all the same.
-            drop(self.ask(&request));
+            match self.ask(&request) {
+                // Denied: the execution is over for the node, which recorded its end.
+                Ok(Response::Recorded { .. } | Response::Denied { .. }) => {}
+                Ok(_) | Err(_) => return self.network.put_back(batch),
+            }
         }
     }
 

@@ -123,6 +123,19 @@ impl NetworkWatch {
         })
     }
 
+    /// A batch that could not be recorded, for the next time.
+    pub(crate) fn put_back(&mut self, batch: Batch) {
+        let later = std::mem::replace(&mut self.list, batch.list);
+        self.omitted = self.omitted.saturating_add(batch.omitted);
+        later.into_iter().for_each(|entry| self.add(entry));
+        let (recent, usage) = (&mut self.recent, batch.usage);
+        recent.failed = recent.failed.saturating_add(usage.failed);
+        recent.opened = recent.opened.saturating_add(usage.opened);
+        recent.refused = recent.refused.saturating_add(usage.refused);
+        recent.sent_bytes = recent.sent_bytes.saturating_add(usage.sent_bytes);
+        recent.received_bytes = recent.received_bytes.saturating_add(usage.received_bytes);
+    }
+
     /// Whether a list is full.
     pub(crate) fn is_full(&self) -> bool {
         self.list.len() >= CONNECTIONS_MAX

@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use placet_artifact::Envelope;
-use placet_evidence::Entry;
 use placet_evidence::proof_bundle::{self, ProofBundle};
-use placet_types::SigningKey;
+use placet_evidence::{Connections, Entry};
+use placet_types::{SigningKey, canonical};
 use zeroize::Zeroizing;
 
 /// The log that signed the seeds of [`verify_bundle`], and those seeds.
@@ -32,6 +32,15 @@ pub(crate) fn entry(data: &[u8]) -> bool {
             .to_vec()
     };
     assert_eq!(payload(sealed.as_bytes()), payload(data));
+    true
+}
+
+/// A list of connections is canonical.
+pub(crate) fn connections(data: &[u8]) -> bool {
+    let Ok(list) = Connections::read_list(data) else {
+        return false;
+    };
+    assert_eq!(canonical::to_bytes(&list).as_deref(), Ok(data));
     true
 }
 

@@ -1,7 +1,9 @@
 //! `placet-types`: canonical JSON and what is written in it.
 
 use placet_types::canonical::{self, Bounds, Json};
-use placet_types::{AbsPath, Intent, PathSet, ProcessParams, PublicKey, Scope, Signature};
+use placet_types::{
+    AbsPath, Intent, PathSet, PeerRule, ProcessParams, PublicKey, Scope, Signature,
+};
 
 /// What is accepted has one canonical spelling, which reads back, and serde accepts the text too.
 pub(crate) fn json(data: &[u8]) -> bool {
@@ -44,6 +46,20 @@ fn alike(ours: &Json, theirs: &serde_json::Value) -> bool {
         }
         _ => false,
     }
+}
+
+/// A peer is written as it was read, and covers itself and no more than it meets.
+pub(crate) fn peer_rule(data: &[u8]) -> bool {
+    let Some(rule) = std::str::from_utf8(data)
+        .ok()
+        .and_then(|text| text.parse::<PeerRule>().ok())
+    else {
+        return false;
+    };
+    assert_eq!(rule.to_string().as_bytes(), data);
+    assert!(rule.covers(&rule));
+    assert_eq!(rule.intersect(&rule).as_ref(), Some(&rule));
+    true
 }
 
 pub(crate) fn intent(data: &[u8]) -> bool {

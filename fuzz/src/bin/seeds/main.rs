@@ -4,6 +4,7 @@
 //! each target, accepted ones and refused ones, each small.
 
 mod domain;
+mod egress;
 mod from_types;
 mod from_vectors;
 
@@ -40,5 +41,6 @@ fn main() {
     from_types::types(&corpus);
     from_types::frames(&corpus);
     from_types::policy(&corpus, &here.join("../bundles/starter"));
+    egress::write(&corpus);
     domain::write(&corpus);
 }
