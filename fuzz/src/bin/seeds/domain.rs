@@ -219,6 +219,7 @@ fn claims() -> Claims {
             determining: BTreeSet::from(["agents".to_owned()]),
         },
         profile: ProfileName::parse("agent").expect("a profile's name"),
+        rerouted: BTreeSet::new(),
         sub: intent.principal.clone(),
         txn: exec(),
         uses: 1,
@@ -238,6 +239,7 @@ fn permit(artifact: &Artifact) -> Decided {
             not_after: Millis::new(TIME.get() + 300_000),
             not_before: TIME,
             profile: ProfileName::parse("agent").expect("a profile's name"),
+            rerouted: vec![],
             root: exec(),
             scope: Digest::of(&scope),
             staleness_ms: 15_000,
@@ -331,6 +333,7 @@ fn records(artifact: &Artifact) -> Vec<Record> {
             outcome: RunEnd::Terminated,
             time,
             usage: Some(Usage {
+                changes: None,
                 cpu_ms: 1,
                 network: None,
                 rss_kib_max: 2,

@@ -59,6 +59,7 @@ pub(crate) fn scope() -> Scope {
         tier: placet_types::Tier::U0,
         trips: placet_types::Trips::none(),
         write: paths(&["/w"]),
+        writes: placet_types::Writes::default(),
     }
 }
 
