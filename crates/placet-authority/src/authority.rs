@@ -12,6 +12,7 @@ use placet_types::{Denial, DenialCode, Digest, ExecutionId, Index, Millis, Princ
 
 use crate::activate::{self, Bundles};
 use crate::again::Again;
+use crate::approvals;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::control::{Act, ActError};
@@ -460,6 +461,23 @@ impl Authority {
             }
             Act::Changes(review) => {
                 ReadyAct::Changes(self.with_state(|state| review.when_over(state))?)
+            }
+            Act::Approve {
+                exec,
+                key,
+                reason,
+                signature,
+                verdict,
+            } => {
+                let said = approvals::Said {
+                    exec,
+                    key,
+                    reason: checked(reason)?,
+                    signature,
+                    verdict,
+                };
+                let approval = self.with_state(|state| approvals::ready(state, said, by))?;
+                ReadyAct::Approve(Box::new(approval))
             }
             Act::Erase { index, reason } => {
                 if index >= self.reader.size() {

@@ -1,8 +1,10 @@
 //! Operators' acts.
 
-use placet_evidence::{ChangesAct, PrincipalStatus, Selector};
+use placet_evidence::{ChangesAct, PrincipalStatus, Selector, Verdict};
 use placet_state::State;
-use placet_types::{DenialCode, Digest, ExecutionId, Index, PrincipalId, Thumbprint};
+use placet_types::{
+    DenialCode, Digest, ExecutionId, Index, PrincipalId, PublicKey, Signature, Thumbprint,
+};
 use serde::{Deserialize, Serialize};
 
 /// What an operator does. Each becomes a record; one that is refused is recorded as refused.
@@ -49,6 +51,19 @@ pub enum Act {
     },
     /// Reviews what an execution changed in the copy of its write trees.
     Changes(ChangesReview),
+    /// Says of an intent that waits whether it may happen, signed by the approver's own key.
+    Approve {
+        /// The execution that it would be.
+        exec: ExecutionId,
+        /// The key, registered with the principal that acts.
+        key: PublicKey,
+        /// Why.
+        reason: String,
+        /// Over the [`placet_evidence::ApprovalStatement`].
+        signature: Signature,
+        /// What.
+        verdict: Verdict,
+    },
     /// Destroys the private payload of a record.
     Erase {
         /// Which record.

@@ -10,9 +10,9 @@ use placet_artifact::Unsigned;
 use placet_artifact::jws::Algorithm;
 use placet_decision::{Decision, Input, Params, claims, decide};
 use placet_evidence::{
-    Caller, ChangesReviewed, CheckedDenial, Connections, Ended, Erased, Facts, Grant, Halt,
-    NETWORK_UID, PolicyActivated, PrincipalRecord, Record, Refused, Revoked, SecretRecord, Signal,
-    Stage, Started,
+    Approval, Caller, ChangesReviewed, CheckedDenial, Connections, Ended, Erased, Facts, Grant,
+    Halt, NETWORK_UID, PolicyActivated, PrincipalRecord, Record, Refused, Revoked, SecretRecord,
+    Signal, Stage, Started,
 };
 use placet_policy::Policy;
 use placet_state::State;
@@ -21,11 +21,14 @@ use placet_types::{
 };
 
 use crate::activate::Activation;
+use crate::approvals;
 use crate::clock::Clock;
 use crate::control::ActError;
 use crate::scopes::Scopes;
 use crate::standing::{may_start, running, unknown_execution};
-use crate::submission::{Answer, ConnectionsReport, Denied, EndReport, SignalReport, Unavailable};
+use crate::submission::{
+    Answer, ConnectionsReport, Deferred, Denied, EndReport, SignalReport, Unavailable,
+};
 use crate::work::{Attempt, Draft, Prepared, ReadyAct, Reply, StartRequest, Then, Work, answer};
 
 /// Makes drafts.
@@ -64,7 +67,7 @@ impl Drafter {
                 reply,
                 denied,
             })),
-            Work::Start(request, reply) => Some(self.start(*request, now, reply)),
+            Work::Start(request, reply) => Some(self.start(request, now, reply)),
             Work::Signal(report, reply) => self.signal(report, now, reply),
             Work::Connections(report, salt, reply) => self.connections(report, &salt, now, reply),
             Work::End(report, reply) => self.end(&report, now, reply),
@@ -89,6 +92,11 @@ impl Drafter {
             caller,
             exec,
         } = prepared;
+        // What waits keeps the id that it was deferred with.
+        let waits = self.state.waits(&intent.digest());
+        let waits = waits.filter(|waits| now < waits.waiting.until);
+        let exec = waits.map_or(exec, |waits| waits.exec);
+        let asked_before = waits.map(|waits| waits.decided);
         let facts = Facts {
             caller,
             environment,
@@ -124,15 +132,30 @@ impl Drafter {
                 )
             }
             Ok(None) => {
-                let denial = decision.denial().cloned()?;
-                (
-                    decision.into_record(intent, facts, None),
+                let then = if let Some(waiting) = decision.deferral().cloned() {
+                    if let Some(index) = asked_before {
+                        // It is recorded already; asking again changes nothing.
+                        let deferred = Deferred {
+                            index,
+                            exec,
+                            waiting,
+                        };
+                        answer(reply, Ok(Answer::Deferred(Box::new(deferred))));
+                        return None;
+                    }
+                    Then::Defer {
+                        reply,
+                        exec,
+                        waiting,
+                    }
+                } else {
                     Then::Deny {
                         reply,
                         exec,
-                        denial,
-                    },
-                )
+                        denial: decision.denial().cloned()?,
+                    }
+                };
+                (decision.into_record(intent, facts, None), then)
             }
             // The scope could not be kept, so its permit could not be explained later: no permit.
             Err(Unavailable::Evidence | Unavailable::Overloaded) => {
@@ -340,6 +363,7 @@ impl Drafter {
             | ReadyAct::Principal(_)
             | ReadyAct::Changes(_)
             | ReadyAct::Activate(_)
+            | ReadyAct::Approve(_)
             | ReadyAct::Secret(..) => None,
         };
         match self.act_record(act, by, now) {
@@ -392,6 +416,10 @@ impl Drafter {
                 selection: review.selection,
                 time,
             }),
+            ReadyAct::Approve(approval) => {
+                approvals::still_waits(&self.state, &approval, time)?;
+                Record::Approval(Approval { time, ..*approval })
+            }
             ReadyAct::Erase(index, reason) => Record::Erased(Erased {
                 by,
                 index,

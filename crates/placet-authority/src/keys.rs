@@ -25,6 +25,8 @@ pub enum Role {
     Log,
     /// Policy bundles.
     Operator,
+    /// A person's own acts, such as approvals. Not a key of the domain: its file is the person's.
+    Person,
     /// Records.
     Record,
 }
@@ -81,6 +83,7 @@ impl Role {
             Self::Artifact => "artifact",
             Self::Log => "log",
             Self::Operator => "operator",
+            Self::Person => "person",
             Self::Record => "record",
         }
     }
@@ -124,7 +127,19 @@ impl NodeKeys {
 ///
 /// [`KeyFileError`] names the file.
 pub fn load(dir: &DomainDir, role: Role) -> Result<SigningKey, KeyFileError> {
-    let path = role.path(dir);
+    load_file(role.path(dir), role)
+}
+
+/// Loads a person's key.
+///
+/// # Errors
+///
+/// [`KeyFileError`] names the file.
+pub fn load_from(path: &Path) -> Result<SigningKey, KeyFileError> {
+    load_file(path.to_owned(), Role::Person)
+}
+
+fn load_file(path: PathBuf, role: Role) -> Result<SigningKey, KeyFileError> {
     let io = |error| KeyFileError::Io {
         path: path.clone(),
         error,
@@ -143,7 +158,19 @@ pub fn load(dir: &DomainDir, role: Role) -> Result<SigningKey, KeyFileError> {
 ///
 /// [`KeyFileError`] names the file; an existing one is never overwritten.
 pub fn create(dir: &DomainDir, role: Role) -> Result<SigningKey, KeyFileError> {
-    let path = role.path(dir);
+    create_file(role.path(dir), role)
+}
+
+/// Draws a new key for a person and stores it.
+///
+/// # Errors
+///
+/// [`KeyFileError`] names the file; an existing one is never overwritten.
+pub fn create_at(path: &Path) -> Result<SigningKey, KeyFileError> {
+    create_file(path.to_owned(), Role::Person)
+}
+
+fn create_file(path: PathBuf, role: Role) -> Result<SigningKey, KeyFileError> {
     let key = SigningKey::from_seed(&random::seed()?);
     store(&path, role, &key).map_err(|error| KeyFileError::Io { path, error })?;
     Ok(key)

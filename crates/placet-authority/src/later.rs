@@ -62,8 +62,7 @@ impl Authority {
             credentials,
             pinned,
         };
-        self.queue
-            .push_urgent(Work::Start(Box::new(request), reply))
+        self.queue.push_urgent(Work::Start(request, reply))
     }
 
     pub(crate) fn queue_signal(

@@ -13,6 +13,7 @@
 pub mod access;
 pub mod activate;
 mod again;
+mod approvals;
 mod authority;
 pub mod blobs;
 pub mod clock;

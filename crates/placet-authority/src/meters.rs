@@ -77,6 +77,7 @@ impl Meters {
             if let Record::Decided(decided) = record {
                 let code = match decided.outcome {
                     Outcome::Permit => None,
+                    Outcome::Defer => Some(DenialCode::ApprovalRequired),
                     Outcome::Deny => decided.denial.as_ref().map(|denial| denial.code),
                 };
                 *decisions.entry(code).or_default() += 1;

@@ -11,6 +11,7 @@
 mod acts;
 mod answer;
 pub mod client;
+mod intents;
 mod leave;
 mod pulse;
 mod registry;

@@ -33,7 +33,7 @@ use crate::keys::NodeKeys;
 use crate::meters::Meters;
 use crate::queue::{Batch, Queue};
 use crate::snapshot::Saver;
-use crate::submission::{Answer, Denied, Permitted};
+use crate::submission::{Answer, Deferred, Denied, Permitted};
 use crate::work::{Draft, Then, Work, answer};
 
 /// Threads that draft and write in turn: one for each stage.
@@ -332,6 +332,18 @@ impl Writer {
                     })),
                 );
             }
+            Then::Defer {
+                reply,
+                exec,
+                waiting,
+            } => {
+                let deferred = Deferred {
+                    index,
+                    exec,
+                    waiting,
+                };
+                answer(reply, Ok(Answer::Deferred(Box::new(deferred))));
+            }
             Then::Refused { reply, denied } => answer(reply, Ok(Denied { index, ..denied })),
             Then::NotDone { reply, denied } => {
                 answer(reply, Ok(Err(Denied { index, ..denied })));
@@ -387,6 +399,7 @@ fn sign_one(keys: &NodeKeys, draft: &Draft) -> Option<Signed> {
     let artifact = match &draft.then {
         Then::Permit { unsigned, .. } => Some(unsigned.sign(&keys.artifact).ok()?),
         Then::Deny { .. }
+        | Then::Defer { .. }
         | Then::Refused { .. }
         | Then::NotDone { .. }
         | Then::Done { .. }

@@ -5,6 +5,7 @@ use placet_artifact::receipt::Receipt;
 use placet_decision::Params;
 use placet_evidence::{
     Caller, CheckedDenial, Environment, Exit, Grant, NetworkUsage, RunEnd, SignalKind, Usage,
+    Waiting,
 };
 use placet_types::{DenialCode, ExecutionId, Fixed, FixedScope, Index, PublicKey, Trip};
 
@@ -32,6 +33,19 @@ pub enum Answer {
     Permitted(Box<Permitted>),
     /// It may not.
     Denied(Denied),
+    /// It waits for approvals. Submitted again, the same intent is decided by what was said of it.
+    Deferred(Box<Deferred>),
+}
+
+/// An intent that waits for approvals, recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deferred {
+    /// The record that says so.
+    pub index: Index,
+    /// The execution that it would be.
+    pub exec: ExecutionId,
+    /// What it waits for.
+    pub waiting: Waiting,
 }
 
 /// A permit, durable and effective.

@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use placet_artifact::Unsigned;
 use placet_decision::Params;
 use placet_evidence::{
-    Caller, CheckedDenial, Environment, Grant, PrincipalRecord, Record, SecretChange, Selector,
-    Stage,
+    Approval, Caller, CheckedDenial, Environment, Grant, PrincipalRecord, Record, SecretChange,
+    Selector, Stage, Waiting,
 };
 use placet_types::{
     Denial, Digest, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index, PrincipalId,
@@ -35,7 +35,7 @@ pub(crate) enum Work {
     /// An attempt that will be refused whatever the state says.
     Refuse(Attempt, Reply<Denied>),
     /// A gateway is about to start an execution.
-    Start(Box<StartRequest>, Reply<Result<Index, Denied>>),
+    Start(StartRequest, Reply<Result<Index, Denied>>),
     /// Something notable happened.
     Signal(SignalReport, Reply<Result<Index, Denied>>),
     /// What an execution did on the network, and what hides it.
@@ -94,6 +94,7 @@ pub(crate) enum ReadyAct {
     /// What changed, and the version of the store that follows.
     Secret(SecretChange, u64),
     Changes(ChangesReview),
+    Approve(Box<Approval>),
 }
 
 /// A record that is on its way, and what happens once it is durable.
@@ -117,6 +118,11 @@ pub(crate) enum Then {
         reply: Reply<Answer>,
         exec: ExecutionId,
         denial: CheckedDenial,
+    },
+    Defer {
+        reply: Reply<Answer>,
+        exec: ExecutionId,
+        waiting: Waiting,
     },
     Refused {
         reply: Reply<Denied>,
@@ -161,7 +167,9 @@ impl Then {
     pub(crate) fn fail(self) {
         let gone = Unavailable::Evidence;
         match self {
-            Self::Permit { reply, .. } | Self::Deny { reply, .. } => answer(reply, Err(gone)),
+            Self::Permit { reply, .. } | Self::Deny { reply, .. } | Self::Defer { reply, .. } => {
+                answer(reply, Err(gone));
+            }
             Self::Refused { reply, .. } => answer(reply, Err(gone)),
             Self::NotDone { reply, .. } | Self::Done { reply } => answer(reply, Err(gone)),
             Self::Acted { reply, .. } => answer(reply, Err(gone)),

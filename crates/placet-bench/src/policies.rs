@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use placet_evidence::{History, Risk};
-use placet_policy::{Bundle, BundleFiles, Effect, Policy, Request};
+use placet_policy::{Bundle, BundleFiles, Effect, Given, Policy, Request};
 use placet_types::canonical::{Bounds, Json};
 use placet_types::{ActionName, Digest, Millis, PrincipalId, ResourceRef};
 
@@ -45,7 +45,7 @@ fn measure(count: usize) -> Samples {
         groups: &["agents".to_owned()],
         action: &action,
         resource: &resource,
-        params: &params,
+        params: Given::Process(&params),
         delegation: &[],
         depth: 0,
         profile_asked: None,

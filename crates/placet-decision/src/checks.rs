@@ -6,14 +6,14 @@
 //! cannot be written yields no record, so no permit.
 
 use placet_evidence::{Caller, CheckedDenial, Grant, History, PolicyRef, PrincipalStatus, Risk};
-use placet_policy::{Effect, Evaluation, Policy, Profile, Request, Vars};
+use placet_policy::{Effect, Evaluation, Policy, Profile, Request};
 use placet_state::{Execution, Principal, resource_digest};
-use placet_types::canonical::Json;
 use placet_types::{
     DenialCode, ExecutionId, FixedScope, Millis, PrincipalId, ProcessParams, ProfileName, Seconds,
 };
 
-use crate::holds::{credentials, enforceable, holds};
+use crate::approvals::{self, Consent};
+use crate::holds::{credentials, enforceable, scope};
 use crate::params::Read;
 use crate::{Answer, Decision, Input};
 
@@ -28,7 +28,7 @@ pub const CHECKS: [&str; 10] = [
     "history and risk are known",
     "policy permits it",
     "the obligations resolve and the scope holds",
-    "the outcome is recorded",
+    "everybody who must has approved",
 ];
 
 /// Deepest lineage: an execution has at most this many ancestors.
@@ -60,7 +60,21 @@ enum Turn {
 pub(crate) fn run(input: &Input<'_>) -> Decision {
     let mut found = Found::new(input);
     let answer = match checks(input, Turn::First, &mut found) {
-        Ok((grant, scope)) => Answer::Permit { grant, scope },
+        Ok(Reached {
+            grant,
+            scope,
+            consent: Consent::Given(approved_by),
+        }) => Answer::Permit {
+            grant: Grant {
+                approved_by,
+                ..grant
+            },
+            scope,
+        },
+        Ok(Reached {
+            consent: Consent::Missing(waiting),
+            ..
+        }) => Answer::Defer(waiting),
         Err(denial) => Answer::Deny(denial),
     };
     Decision {
@@ -72,7 +86,7 @@ pub(crate) fn run(input: &Input<'_>) -> Decision {
 
 /// Runs the checks again for an execution that was permitted with `scope`.
 pub(crate) fn run_again(input: &Input<'_>, scope: &FixedScope) -> Result<(), Denied> {
-    let (_, now) = checks(input, Turn::Again, &mut Found::new(input))?;
+    let now = checks(input, Turn::Again, &mut Found::new(input))?.scope;
     match scope.excess_over(&now) {
         None => Ok(()),
         Some(_) => Err(deny(
@@ -95,21 +109,40 @@ impl Found {
     }
 }
 
-fn checks(input: &Input<'_>, turn: Turn, found: &mut Found) -> Result<(Grant, FixedScope), Denied> {
-    let Read { params, json } = parse_params(input)?;
+/// What is granted once everybody who must has approved.
+struct Reached {
+    grant: Grant,
+    scope: FixedScope,
+    consent: Consent,
+}
+
+fn checks(input: &Input<'_>, turn: Turn, found: &mut Found) -> Result<Reached, Denied> {
+    let read = parse_params(input)?;
     not_halted(input)?;
     let principal = principal(input)?;
     let ancestry = lineage(input)?;
     let policy = policy_in_force(input)?;
     environment(input, policy)?;
     let history = history_and_risk(input, turn, found);
-    let evaluation = evaluate(input, policy, principal, &ancestry, json, &history, found)?;
-    let granted = resolve(input, policy, &evaluation, params)?;
+    let evaluation = evaluate(input, policy, principal, &ancestry, read, &history, found)?;
+    let granted = resolve(input, policy, &evaluation, read)?;
     if turn == Turn::First {
         // What runs has its secrets already.
         credentials(input, &granted.scope)?;
     }
-    Ok((grant(input, policy, &granted, ancestry)?, granted.scope))
+    let obligations = &evaluation.obligations;
+    let consent = match turn {
+        Turn::First => approvals::consent(input, policy, obligations, &ancestry.delegation)?,
+        Turn::Again => {
+            approvals::consent_again(input, policy, obligations)?;
+            Consent::Given(Vec::new())
+        }
+    };
+    Ok(Reached {
+        grant: grant(input, policy, &granted, ancestry)?,
+        scope: granted.scope,
+        consent,
+    })
 }
 
 // 1 --------------------------------------------------------------------------------------------
@@ -117,11 +150,6 @@ fn checks(input: &Input<'_>, turn: Turn, found: &mut Found) -> Result<(Grant, Fi
 fn parse_params<'a>(input: &Input<'a>) -> Result<&'a Read, Denied> {
     let malformed = |reason: String| deny(1, DenialCode::Malformed, reason);
     let action = input.intent.action.as_str();
-    if action != ProcessParams::ACTION {
-        return Err(malformed(format!(
-            "this version knows no action `{action}`"
-        )));
-    }
     if !input
         .intent
         .params
@@ -135,8 +163,14 @@ fn parse_params<'a>(input: &Input<'a>) -> Result<&'a Read, Denied> {
         .params
         .read()
         .map_err(|error| malformed(format!("parameters: {error}")))?;
+    let of_process = matches!(read, Read::Process { .. });
+    if of_process != (action == ProcessParams::ACTION) {
+        return Err(malformed(format!(
+            "the parameters are those of another action than `{action}`"
+        )));
+    }
     let resource = &input.intent.resource;
-    if resource.kind != "Program" || resource.digest.is_none() {
+    if of_process && (resource.kind != "Program" || resource.digest.is_none()) {
         return Err(malformed(
             "a process needs a program with its digest as resource".into(),
         ));
@@ -336,7 +370,7 @@ fn evaluate(
     policy: &Policy,
     principal: &Principal,
     ancestry: &Ancestry,
-    params: &Json,
+    read: &Read,
     history: &History,
     found: &mut Found,
 ) -> Result<Evaluation, Denied> {
@@ -346,7 +380,7 @@ fn evaluate(
         groups: &groups,
         action: &input.intent.action,
         resource: &input.intent.resource,
-        params,
+        params: read.given(),
         delegation: &ancestry.delegation,
         depth: ancestry.depth,
         profile_asked: input.intent.asked.profile.as_ref(),
@@ -395,21 +429,13 @@ fn resolve<'a>(
     input: &Input<'_>,
     policy: &'a Policy,
     evaluation: &Evaluation,
-    params: &ProcessParams,
+    read: &Read,
 ) -> Result<Granted<'a>, Denied> {
-    let vars = Vars {
-        workspace: params.workspace.clone(),
-        home: params.home.clone(),
-    };
     let profiles = profiles(input, policy, evaluation)?;
     let Some(profile) = profiles.last().copied() else {
         return Err(deny(9, DenialCode::PolicyError, "no profile applies"));
     };
-    let within = input.parent_scope.filter(|_| input.intent.parent.is_some());
-    let scope = policy
-        .scope(&profiles, vars, within)
-        .map_err(|denial| deny(9, denial.code, denial.reason))?;
-    holds(input, &scope, params)?;
+    let scope = scope(input, policy, &profiles, read)?;
     enforceable(input, &scope)?;
     let asked = input.intent.asked.lifetime_secs;
     let lifetimes = [
@@ -487,6 +513,7 @@ fn grant(
         ));
     }
     Ok(Grant {
+        approved_by: Vec::new(),
         delegation: ancestry.delegation,
         depth: ancestry.depth,
         lease_ms: granted.profile.lease_ms(),

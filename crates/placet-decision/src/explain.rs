@@ -12,6 +12,13 @@ pub fn explain(input: &Input<'_>) -> String {
     if let Some((grant, _)) = decision.permit() {
         return format!("permitted by {} with profile {}", policies(), grant.profile);
     }
+    if let Some(waiting) = decision.deferral() {
+        return format!(
+            "deferred by {}: it waits for the approval of {}",
+            policies(),
+            waiting.in_words()
+        );
+    }
     let Some(denial) = decision.denial() else {
         return String::new();
     };

@@ -1,18 +1,40 @@
-//! Whether the scope that is granted holds: it covers what the intent needs, this machine can enforce it,
+//! The scope that is granted, and whether it holds: it covers what the intent needs, this machine can enforce it,
 //! and what it hands over is there.
 
 use placet_evidence::CheckedDenial as Denied;
-use placet_types::{DenialCode, ProcessParams, Scope, tier};
+use placet_policy::{Policy, Profile, Vars};
+use placet_types::{DenialCode, FixedScope, ProcessParams, Scope, tier};
 
 use crate::Input;
 use crate::checks::deny;
+use crate::params::Read;
+
+/// What the profiles allow together, within the parent's scope. A process gets the files and programs
+/// in it; any other action touches nothing by itself: its gateway carries it out.
+pub(crate) fn scope(
+    input: &Input<'_>,
+    policy: &Policy,
+    profiles: &[&Profile],
+    read: &Read,
+) -> Result<FixedScope, Denied> {
+    let within = input.parent_scope.filter(|_| input.intent.parent.is_some());
+    let denied = |denial: placet_types::Denial| deny(9, denial.code, denial.reason);
+    match read {
+        Read::Process { params, .. } => {
+            let vars = Vars {
+                workspace: params.workspace.clone(),
+                home: params.home.clone(),
+            };
+            let scope = policy.scope(profiles, vars, within).map_err(denied)?;
+            holds(input, &scope, params)?;
+            Ok(scope)
+        }
+        Read::Call(_) => policy.bare_scope(profiles, within).map_err(denied),
+    }
+}
 
 /// The scope must cover what the intent needs in any case: its program and its working directory.
-pub(crate) fn holds(
-    input: &Input<'_>,
-    scope: &Scope,
-    params: &ProcessParams,
-) -> Result<(), Denied> {
+fn holds(input: &Input<'_>, scope: &Scope, params: &ProcessParams) -> Result<(), Denied> {
     let exceeded = |reason: &str| Err(deny(9, DenialCode::ScopeExceeded, reason));
     let program = placet_types::AbsPath::parse(&input.intent.resource.id)
         .map_err(|error| deny(1, DenialCode::Malformed, error.to_string()))?;

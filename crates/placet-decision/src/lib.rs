@@ -10,17 +10,19 @@
 
 #![forbid(unsafe_code)]
 
+mod approvals;
 mod checks;
 mod claims;
 mod explain;
 mod holds;
 mod params;
 
-use placet_evidence::{CheckedDenial, Decided, Facts, Grant, Outcome, PolicyRef, Risk};
+use placet_evidence::{CheckedDenial, Decided, Facts, Grant, Outcome, PolicyRef, Risk, Waiting};
 use placet_policy::Policy;
 use placet_state::State;
 use placet_types::{Digest, FixedIntent, FixedScope};
 
+pub use approvals::WAITING_MAX;
 pub use checks::{CHECKS, DEPTH_MAX};
 pub use claims::{ClaimsMismatch, claims};
 pub use explain::explain;
@@ -56,6 +58,7 @@ pub struct Decision {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Answer {
     Permit { grant: Grant, scope: FixedScope },
+    Defer(Waiting),
     Deny(CheckedDenial),
 }
 
@@ -87,7 +90,7 @@ impl Decision {
     pub fn permit(&self) -> Option<(&Grant, &FixedScope)> {
         match &self.answer {
             Answer::Permit { grant, scope } => Some((grant, scope)),
-            Answer::Deny(_) => None,
+            Answer::Deny(_) | Answer::Defer(_) => None,
         }
     }
 
@@ -95,8 +98,18 @@ impl Decision {
     #[must_use]
     pub fn denial(&self) -> Option<&CheckedDenial> {
         match &self.answer {
-            Answer::Permit { .. } => None,
+            Answer::Permit { .. } | Answer::Defer(_) => None,
             Answer::Deny(denial) => Some(denial),
+        }
+    }
+
+    /// What it waits for, if it is deferred. An approval leads to a fresh decision, never straight
+    /// to a permit.
+    #[must_use]
+    pub fn deferral(&self) -> Option<&Waiting> {
+        match &self.answer {
+            Answer::Permit { .. } | Answer::Deny(_) => None,
+            Answer::Defer(waiting) => Some(waiting),
         }
     }
 
@@ -121,9 +134,10 @@ impl Decision {
         facts: Facts,
         artifact: Option<Digest>,
     ) -> Decided {
-        let (grant, denial, outcome) = match self.answer {
-            Answer::Permit { grant, .. } => (Some(grant), None, Outcome::Permit),
-            Answer::Deny(denial) => (None, Some(denial), Outcome::Deny),
+        let (grant, denial, waits, outcome) = match self.answer {
+            Answer::Permit { grant, .. } => (Some(grant), None, None, Outcome::Permit),
+            Answer::Deny(denial) => (None, Some(denial), None, Outcome::Deny),
+            Answer::Defer(waiting) => (None, None, Some(waiting), Outcome::Defer),
         };
         let artifact = artifact.filter(|_| grant.is_some());
         Decided {
@@ -135,6 +149,7 @@ impl Decision {
             outcome,
             policy: self.policy,
             risk: self.risk,
+            waits,
         }
     }
 }

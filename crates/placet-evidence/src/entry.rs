@@ -182,6 +182,7 @@ fn predicate_bytes(record: &Record) -> Result<Vec<u8>, EntryError> {
         Record::Principal(record) => canonical::to_bytes(record),
         Record::Policy(record) => canonical::to_bytes(record),
         Record::Decided(record) => canonical::to_bytes(record),
+        Record::Approval(record) => canonical::to_bytes(record),
         Record::Refused(record) => canonical::to_bytes(record),
         Record::Started(record) => canonical::to_bytes(record),
         Record::Signal(record) => canonical::to_bytes(record),
@@ -201,6 +202,7 @@ fn predicate_bytes(record: &Record) -> Result<Vec<u8>, EntryError> {
 fn subject(record: &Record, predicate: &[u8]) -> Result<Subject, EntryError> {
     let about = match record {
         Record::Decided(record) => Some((record.facts.exec, record.intent.digest())),
+        Record::Approval(record) => Some((record.exec, record.intent)),
         Record::Started(record) => Some((record.exec, record.intent)),
         Record::Signal(record) => Some((record.exec, record.intent)),
         Record::Connections(record) => Some((record.exec, record.intent)),
@@ -281,6 +283,7 @@ fn read_predicate(kind: KindName, text: &str) -> Result<Record, EntryError> {
         KindName::Principal => serde_json::from_str(text).map(Record::Principal),
         KindName::Policy => serde_json::from_str(text).map(Record::Policy),
         KindName::Decided => serde_json::from_str(text).map(Record::Decided),
+        KindName::Approval => serde_json::from_str(text).map(Record::Approval),
         KindName::Refused => serde_json::from_str(text).map(Record::Refused),
         KindName::Started => serde_json::from_str(text).map(Record::Started),
         KindName::Signal => serde_json::from_str(text).map(Record::Signal),

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod approval;
 mod connections;
 mod entry;
 mod facts;
@@ -20,6 +21,7 @@ mod secret;
 mod signal;
 mod usage;
 
+pub use approval::{APPROVAL_TYPE, Approval, ApprovalStatement, Needed, Verdict, Waiting};
 pub use connections::{CONNECTIONS_MAX, Connection, ConnectionOutcome, ConnectionWay, Connections};
 pub use entry::{Entry, EntryError, Glance, Opened, PREDICATE_PREFIX};
 pub use facts::{Caller, Environment, Facts, History, Risk};

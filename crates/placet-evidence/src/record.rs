@@ -9,6 +9,7 @@ use placet_types::{
     KeyId, Millis, PrincipalId, ProfileName, PublicKey, SecretName,
 };
 
+use crate::approval::{Approval, Waiting};
 use crate::connections::Connections;
 use crate::facts::{Caller, Facts, Risk};
 use crate::payloads::{ChangesReviewed, Erased};
@@ -32,6 +33,8 @@ pub enum Record {
     Policy(PolicyActivated),
     /// An intent was decided. Boxed: it is much larger than the rest.
     Decided(Box<Decided>),
+    /// An approver said something of an intent that waits.
+    Approval(Approval),
     /// An attempt that never became a decision: it did not parse, or presented a bad artifact.
     Refused(Refused),
     /// A permitted execution began.
@@ -67,6 +70,8 @@ pub enum KindName {
     Policy,
     /// `decided`
     Decided,
+    /// `approval`
+    Approval,
     /// `refused`
     Refused,
     /// `started`
@@ -168,6 +173,9 @@ pub struct Decided {
     pub policy: PolicyRef,
     /// Risk as it was computed from the log.
     pub risk: Risk,
+    /// What it waits for, where it is deferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Waiting>,
 }
 
 /// A denial and the check that it comes from.
@@ -190,12 +198,17 @@ pub enum Outcome {
     Permit,
     /// It may not.
     Deny,
+    /// Not yet: somebody has to approve it, and then it is decided afresh.
+    Defer,
 }
 
 /// What a permit grants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
+    /// Who approved it, where approvals were needed, in order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved_by: Vec<PrincipalId>,
     /// Who acts for whom: the principals of the ancestors, the parent's first, repeats left out.
     pub delegation: Vec<PrincipalId>,
     /// How many ancestors there are.
@@ -388,6 +401,7 @@ impl Record {
             Self::Principal(_) => KindName::Principal,
             Self::Policy(_) => KindName::Policy,
             Self::Decided(_) => KindName::Decided,
+            Self::Approval(_) => KindName::Approval,
             Self::Refused(_) => KindName::Refused,
             Self::Started(_) => KindName::Started,
             Self::Signal(_) => KindName::Signal,
@@ -410,6 +424,7 @@ impl Record {
             Self::Principal(record) => record.time,
             Self::Policy(record) => record.time,
             Self::Decided(record) => record.facts.time,
+            Self::Approval(record) => record.time,
             Self::Refused(record) => record.time,
             Self::Started(record) => record.time,
             Self::Signal(record) => record.time,
@@ -428,6 +443,7 @@ impl Record {
     pub fn exec(&self) -> Option<ExecutionId> {
         match self {
             Self::Decided(record) => Some(record.facts.exec),
+            Self::Approval(record) => Some(record.exec),
             Self::Refused(record) => record.exec,
             Self::Started(record) => Some(record.exec),
             Self::Signal(record) => Some(record.exec),
@@ -448,11 +464,12 @@ impl Record {
 
 impl KindName {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Genesis,
         Self::Principal,
         Self::Policy,
         Self::Decided,
+        Self::Approval,
         Self::Refused,
         Self::Started,
         Self::Signal,
@@ -474,6 +491,7 @@ impl KindName {
             Self::Principal => "principal",
             Self::Policy => "policy",
             Self::Decided => "decided",
+            Self::Approval => "approval",
             Self::Refused => "refused",
             Self::Started => "started",
             Self::Signal => "signal",

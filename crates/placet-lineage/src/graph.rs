@@ -115,7 +115,8 @@ impl Graph {
                     node.refused = node.refused.saturating_add(1);
                 }
             }
-            Record::Genesis(_)
+            Record::Approval(_)
+            | Record::Genesis(_)
             | Record::Principal(_)
             | Record::Policy(_)
             | Record::Revoked(_)
@@ -132,16 +133,21 @@ impl Graph {
 
     fn apply_decided(&mut self, index: Index, record: &Decided) -> Result<(), GraphError> {
         let exec = record.facts.exec;
-        if self.ids.contains_key(&exec) {
-            return Err(GraphError::Repeated(exec));
-        }
         let mut node = Node::decided(index, record).ok_or(GraphError::Decision(exec))?;
+        if let Some(known) = self.ids.get(&exec).copied() {
+            if !self.is_deferred(known) {
+                return Err(GraphError::Repeated(exec));
+            }
+            // Approved or not, it is decided afresh, under the same id.
+            self.forgettable.remove(&(known, known));
+            self.forget(known);
+        }
         let above = node
             .parent
             .and_then(|parent| self.ids.get(&parent).copied());
         if let Some(parent) = above.and_then(|above| self.slots.get_mut(&above)) {
             parent.below.insert(index);
-            if let Answer::Denied(_) = node.answer {
+            if let Answer::Denied(_) | Answer::Deferred(_) = node.answer {
                 node.root = parent.node.root;
             }
             if let Some(at) = parent.node.finished() {
@@ -157,6 +163,12 @@ impl Graph {
             self.finish(at.index, index);
         }
         Ok(())
+    }
+
+    fn is_deferred(&self, decided: Index) -> bool {
+        self.slots
+            .get(&decided)
+            .is_some_and(|slot| matches!(slot.node.answer, Answer::Deferred(_)))
     }
 
     fn apply_started(&mut self, index: Index, record: &Started) -> Result<(), GraphError> {

@@ -66,6 +66,8 @@ pub enum Answer {
     Permitted(Permission),
     /// It was not.
     Denied(CheckedDenial),
+    /// It waits for approvals until this time. The decision that follows stands in its place.
+    Deferred(Millis),
 }
 
 /// What it was allowed with.
@@ -100,6 +102,8 @@ pub struct End {
 pub enum Status {
     /// It was denied, and never runs.
     Denied,
+    /// It waits for approvals, or waited for them in vain.
+    Deferred,
     /// It may start.
     Authorized,
     /// It runs.
@@ -132,7 +136,11 @@ impl Node {
                 (answer, grant.delegation.clone(), grant.root)
             }
             (Outcome::Deny, None) => (Answer::Denied(record.denial.clone()?), Vec::new(), exec),
-            (Outcome::Permit, None) | (Outcome::Deny, Some(_)) => return None,
+            (Outcome::Defer, None) => {
+                let until = record.waits.as_ref()?.until;
+                (Answer::Deferred(until), Vec::new(), exec)
+            }
+            (Outcome::Permit, None) | (Outcome::Deny | Outcome::Defer, Some(_)) => return None,
         };
         Some(Self {
             action: intent.action.clone(),
@@ -161,6 +169,7 @@ impl Node {
     pub fn status(&self) -> Status {
         match (&self.answer, &self.ended, &self.started) {
             (Answer::Denied(_), ..) => Status::Denied,
+            (Answer::Deferred(_), ..) => Status::Deferred,
             (Answer::Permitted(_), Some(end), _) => match end.outcome {
                 RunEnd::Completed => Status::Completed,
                 RunEnd::Failed => Status::Failed,
@@ -179,6 +188,7 @@ impl Node {
         match &self.answer {
             Answer::Denied(denial) => Some(denial.code),
             Answer::Permitted(_) => self.ended.and_then(|end| end.cause),
+            Answer::Deferred(_) => Some(DenialCode::ApprovalRequired),
         }
     }
 
@@ -186,7 +196,7 @@ impl Node {
     #[must_use]
     pub fn finished(&self) -> Option<At> {
         match self.answer {
-            Answer::Denied(_) => Some(self.decided),
+            Answer::Denied(_) | Answer::Deferred(_) => Some(self.decided),
             Answer::Permitted(_) => self.ended.map(|end| end.at),
         }
     }
@@ -220,8 +230,9 @@ impl End {
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Denied,
+        Self::Deferred,
         Self::Authorized,
         Self::Running,
         Self::Completed,
@@ -236,6 +247,7 @@ impl Status {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Denied => "denied",
+            Self::Deferred => "deferred",
             Self::Authorized => "authorized",
             Self::Running => "running",
             Self::Completed => "completed",

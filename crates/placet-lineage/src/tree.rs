@@ -238,6 +238,7 @@ fn state(node: &Node) -> String {
     let mut out = node.status().as_str().to_owned();
     let written = match (&node.answer, node.ended.and_then(|end| end.exit)) {
         (Answer::Denied(denial), _) => write!(out, " {} (check {})", denial.code, denial.check),
+        (Answer::Deferred(until), _) => write!(out, " until {until}"),
         (Answer::Permitted(_), exit) => match (node.code(), node.status(), exit) {
             (Some(cause), ..) => write!(out, " {cause}"),
             (None, Status::Failed, Some(Exit::Code(code))) => write!(out, " with status {code}"),
@@ -286,6 +287,7 @@ impl Charset {
     pub fn mark(self, status: Status) -> char {
         let (unicode, ascii) = match status {
             Status::Denied => ('⊘', 'x'),
+            Status::Deferred => ('◔', '~'),
             Status::Authorized => ('○', 'o'),
             Status::Running => ('▶', '>'),
             Status::Completed => ('✓', '+'),

@@ -16,7 +16,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use placet_evidence::{Environment, History, Risk};
-use placet_policy::{Bundle, BundleFiles, Effect, Policy, Request};
+use placet_policy::{Bundle, BundleFiles, Effect, Given, Policy, Request};
 use placet_types::canonical::{Bounds, Json};
 use placet_types::{ActionName, Digest, Millis, PrincipalId, ResourceRef};
 
@@ -95,7 +95,7 @@ fn measure(policy: &Policy, size: usize, compile: Duration) -> f64 {
         groups: &groups,
         action: &action,
         resource: &resource,
-        params: &params,
+        params: Given::Process(&params),
         delegation: &[],
         depth: 0,
         profile_asked: None,

@@ -89,6 +89,25 @@ impl Entities {
             .map(|(name, _)| name.as_str())
     }
 
+    /// Whether one of these groups is one of `wanted`, or stands in one.
+    pub(crate) fn stands_in<'a>(
+        &'a self,
+        groups: impl Iterator<Item = &'a str>,
+        wanted: &[String],
+    ) -> bool {
+        let (mut open, mut seen): (Vec<&str>, BTreeSet<&str>) = (groups.collect(), BTreeSet::new());
+        while let Some(name) = open.pop() {
+            if wanted.iter().any(|group| group == name) {
+                return true;
+            }
+            if seen.insert(name) {
+                let outer = self.groups.get(name).map(|group| group.within.as_slice());
+                open.extend(outer.unwrap_or_default().iter().map(String::as_str));
+            }
+        }
+        false
+    }
+
     /// The groups, toolsets and wordlists as Cedar entities.
     pub(crate) fn to_cedar(&self) -> Result<Vec<Entity>, Unusable> {
         let groups = self

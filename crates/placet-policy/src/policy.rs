@@ -11,6 +11,7 @@ mod index;
 mod mentions;
 mod scopes;
 mod source;
+mod vocabulary;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,7 +26,7 @@ use crate::entities::Entities as BundleEntities;
 use crate::profile::Profile;
 use crate::reference::References;
 
-pub use annotations::{Obligations, Rule};
+pub use annotations::{Approvals, Obligations, Rule};
 pub use evaluate::{Effect, Evaluation, Fault, ShadowMismatch};
 
 pub(crate) use compile::{Sources, parse_sources};
@@ -125,6 +126,20 @@ impl Policy {
     /// For whoever saw [`Policy::shadow_check`] fail.
     pub fn distrust_index(&self) {
         self.index_trusted.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a principal of these groups is in one of `wanted`, by the bundle's nesting too.
+    #[must_use]
+    pub fn stands_in<'a>(
+        &'a self,
+        groups: impl IntoIterator<Item = &'a String>,
+        wanted: &[String],
+    ) -> bool
+    where
+        Self: 'a,
+    {
+        let groups = groups.into_iter().map(String::as_str);
+        self.bundle_entities.stands_in(groups, wanted)
     }
 
     /// A policy as Cedar has it.

@@ -176,6 +176,28 @@ impl Profile {
         .normalized())
     }
 
+    /// What it grants an action that is no process: limits and network.
+    #[must_use]
+    pub(crate) fn bare_scope(&self) -> Scope {
+        Scope {
+            credentials: Credentials::default(),
+            env: BTreeSet::new(),
+            exec: PathSet::default(),
+            exec_check: self.exec_check,
+            exec_in_writable: false,
+            limits: self.limits,
+            network: Network::peers(&self.network),
+            pinned: BTreeSet::new(),
+            read: PathSet::default(),
+            sockets: BTreeSet::new(),
+            // Nothing is confined, so no machine is too weak for it.
+            tier: Tier::U0,
+            trips: self.trips.clone(),
+            write: PathSet::default(),
+            writes: self.writes,
+        }
+    }
+
     fn uses(&self, base: Base) -> bool {
         let mounted = self.read.iter().chain(&self.write).chain(&self.exec);
         let all = mounted.chain(&self.sockets).chain(&self.pinned);

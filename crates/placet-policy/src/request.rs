@@ -1,16 +1,20 @@
 //! From a request to Cedar: principal, action, resource and context.
 //!
-//! What an action's parameters mean to policies is said here and in `core.cedarschema`, and nowhere
-//! else. A new kind of action adds a line to [`resource`], a function beside [`process`], and its
-//! lines in the schema; the index, the evaluation and the tools know no action.
+//! What the parameters of `process:run` mean to policies is said in [`process`] and in
+//! `core.cedarschema`. Any other action is one that the bundle's own schema declares: its context and
+//! the attributes of its resource are what the caller gives, held to the declared types ([`call`]).
+//! The index, the evaluation and the tools know no action.
 
+mod call;
 mod process;
 
-use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+use cedar_policy::{
+    Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema,
+};
 use placet_evidence::{Environment, History, Risk};
 use placet_types::canonical::Json;
 use placet_types::{
-    ActionName, Millis, PrincipalId, ProcessParams, ProfileName, ResourceRef, tier,
+    ActionName, CallParams, Millis, PrincipalId, ProcessParams, ProfileName, ResourceRef, tier,
 };
 
 use crate::entities::Entities as BundleEntities;
@@ -31,7 +35,7 @@ pub struct Request<'a> {
     /// What it is done to.
     pub resource: &'a ResourceRef,
     /// The action's parameters.
-    pub params: &'a Json,
+    pub params: Given<'a>,
     /// Who acts for whom: the principals of the ancestors, the parent's first.
     pub delegation: &'a [PrincipalId],
     /// How many ancestors there are.
@@ -48,6 +52,15 @@ pub struct Request<'a> {
     pub risk: &'a Risk,
     /// When.
     pub time: Millis,
+}
+
+/// Parameters, as policies are shown them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Given<'a> {
+    /// Of `process:run`.
+    Process(&'a Json),
+    /// Of an action that the bundle declares.
+    Call(&'a CallParams),
 }
 
 /// Why a request cannot be put to any policy.
@@ -74,7 +87,18 @@ pub(crate) struct Builder<'a> {
     pairs: Vec<(String, RestrictedExpression)>,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(wanted: &'a Mentions) -> Self {
+        Self {
+            wanted,
+            pairs: Vec::with_capacity(20),
+        }
+    }
+
+    fn finish(self) -> Result<Context, Unusable> {
+        Context::from_pairs(self.pairs).map_err(|error| Unusable::Value(error.to_string()))
+    }
+
     fn add(
         &mut self,
         name: &str,
@@ -129,17 +153,27 @@ impl Builder<'_> {
 
 /// The context of a request: the facts that every action has, then the action's own; of both, what
 /// is `wanted`. Whether a request is usable does not depend on what is wanted.
-pub(crate) fn context(request: &Request<'_>, wanted: &Mentions) -> Result<Context, Unusable> {
-    let mut builder = Builder {
-        wanted,
-        pairs: Vec::with_capacity(20),
-    };
-    common(request, &mut builder)?;
-    match request.action.as_str() {
-        ProcessParams::ACTION => process::add(request, &mut builder)?,
-        other => return Err(Unusable::Action(other.to_owned())),
+pub(crate) fn context(
+    request: &Request<'_>,
+    wanted: &Mentions,
+    schema: &Schema,
+) -> Result<Context, Unusable> {
+    let is_process = request.action.as_str() == ProcessParams::ACTION;
+    match request.params {
+        Given::Process(params) if is_process => {
+            let mut builder = Builder::new(wanted);
+            common(request, &mut builder)?;
+            process::add(request, params, &mut builder)?;
+            builder.finish()
+        }
+        Given::Call(params) if !is_process => {
+            // The schema holds the context to its types, and can do that only to a whole one.
+            let mut builder = Builder::new(&Mentions::All);
+            common(request, &mut builder)?;
+            call::context(request, params, builder.finish()?, schema)
+        }
+        Given::Process(_) | Given::Call(_) => Err(Unusable::Params("the action's own shape")),
     }
-    Context::from_pairs(builder.pairs).map_err(|error| Unusable::Value(error.to_string()))
 }
 
 /// The principal with the groups that it is in.
@@ -150,11 +184,19 @@ pub(crate) fn principal(id: &PrincipalId, groups: &[String]) -> Result<Entity, U
     entity(uid("Principal", id.as_str())?, attributes, parents)
 }
 
-/// The resource with the sets that the bundle puts it in.
+/// The resource: a program with the sets that the bundle puts it in, or what the caller says it is.
 pub(crate) fn resource(
-    resource: &ResourceRef,
+    request: &Request<'_>,
     bundle: &BundleEntities,
+    schema: &Schema,
 ) -> Result<Entity, Unusable> {
+    match request.params {
+        Given::Process(_) => program(request.resource, bundle),
+        Given::Call(params) => call::resource(request.resource, params, schema),
+    }
+}
+
+fn program(resource: &ResourceRef, bundle: &BundleEntities) -> Result<Entity, Unusable> {
     if resource.kind != "Program" {
         return Err(Unusable::Resource(resource.kind.clone()));
     }

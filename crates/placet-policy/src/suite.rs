@@ -9,10 +9,12 @@ use std::collections::BTreeSet;
 
 use placet_evidence::{Environment, History, Risk};
 use placet_types::canonical::Json;
-use placet_types::{ActionName, Millis, PrincipalId, ProfileName, ResourceRef, Seconds};
+use placet_types::{
+    ActionName, CallParams, Millis, PrincipalId, ProfileName, ResourceRef, Seconds,
+};
 
 use crate::policy::{Effect, Evaluation, Policy};
-use crate::request::Request;
+use crate::request::{Given, Request};
 
 pub(crate) use read::read;
 
@@ -23,18 +25,18 @@ pub(crate) struct Case {
     line: u32,
     name: String,
     command: String,
-    given: Given,
+    given: Asked,
     expected: Expected,
 }
 
 /// A request that owns its parts.
 #[derive(Clone, Debug)]
-pub(crate) struct Given {
+pub(crate) struct Asked {
     principal: PrincipalId,
     groups: Vec<String>,
     action: ActionName,
     resource: ResourceRef,
-    params: Json,
+    params: Params,
     delegation: Vec<PrincipalId>,
     depth: u32,
     profile: Option<ProfileName>,
@@ -43,6 +45,13 @@ pub(crate) struct Given {
     history: History,
     risk: Risk,
     time: Millis,
+}
+
+/// Parameters of a test's request.
+#[derive(Clone, Debug)]
+pub(crate) enum Params {
+    Process(Json),
+    Call(CallParams),
 }
 
 #[derive(Clone, Debug)]
@@ -81,7 +90,7 @@ pub struct TestResult {
     pub line: u32,
     /// Name of the test.
     pub name: String,
-    /// The arguments, joined by spaces.
+    /// The arguments, joined by spaces; of another action than `process:run`, its resource.
     pub command: String,
     /// What differs from the expected answer; absent when nothing does.
     pub failure: Option<String>,
@@ -127,14 +136,17 @@ pub fn run_tests(bundle: &crate::Bundle, policy: &Policy) -> TestReport {
     }
 }
 
-impl Given {
+impl Asked {
     pub(crate) fn request(&self) -> Request<'_> {
         Request {
             principal: &self.principal,
             groups: &self.groups,
             action: &self.action,
             resource: &self.resource,
-            params: &self.params,
+            params: match &self.params {
+                Params::Process(json) => Given::Process(json),
+                Params::Call(call) => Given::Call(call),
+            },
             delegation: &self.delegation,
             depth: self.depth,
             profile_asked: self.profile.as_ref(),

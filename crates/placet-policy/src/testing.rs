@@ -6,7 +6,7 @@ use placet_evidence::{Environment, History, Risk};
 use placet_types::canonical::Json;
 use placet_types::{ActionName, Digest, Millis, PrincipalId, ProfileName, ResourceRef};
 
-use crate::{Bundle, BundleFiles, Policy, Problem, Request};
+use crate::{Bundle, BundleFiles, Given, Policy, Problem, Request};
 
 pub(crate) const PROFILE: &str = r#"
 description = "For tests."
@@ -137,7 +137,7 @@ impl Asked {
             groups: &self.groups,
             action: &self.action,
             resource: &self.resource,
-            params: &self.params,
+            params: Given::Process(&self.params),
             delegation: &self.delegation,
             depth: self.depth,
             profile_asked: self.profile.as_ref(),

@@ -11,7 +11,9 @@ use std::fs;
 use std::path::Path;
 
 use placet_evidence::{Environment, History, Risk};
-use placet_policy::{Bundle, BundleFiles, Effect, Policy, Request, Vars, fmt, lint, run_tests};
+use placet_policy::{
+    Bundle, BundleFiles, Effect, Given, Policy, Request, Vars, fmt, lint, run_tests,
+};
 use placet_types::canonical::Json;
 use placet_types::{
     AbsPath, ActionName, Digest, Millis, PrincipalId, ProfileName, ResourceRef, Scope,
@@ -253,7 +255,7 @@ fn the_index_agrees_with_the_full_set_on_random_requests() {
             groups: &groups,
             action: &ActionName::parse("process:run").unwrap(),
             resource: &resource,
-            params: &params(&mut random),
+            params: Given::Process(&params(&mut random)),
             delegation: &[],
             depth: u32::try_from(random.below(7)).unwrap(),
             profile_asked: None,

@@ -13,6 +13,16 @@ use placet_types::{
 
 use crate::program::{Program, ProgramError};
 
+/// Whether a command waits for approvals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Waits {
+    /// Until everybody who must has said something, or the time for it is up.
+    #[default]
+    Yes,
+    /// It is given up at once.
+    No,
+}
+
 /// A command as the caller gave it.
 #[derive(Clone, Debug)]
 pub struct Command {
@@ -34,6 +44,8 @@ pub struct Command {
     pub parent: Option<ExecutionId>,
     /// The execution through whose door the command came.
     pub door: Option<ExecutionId>,
+    /// Whether it waits for approvals, where some are needed.
+    pub waits: Waits,
 }
 
 /// A command that was made an intent, with what belongs to it.

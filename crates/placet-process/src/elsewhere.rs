@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use placet_authority::blobs::Blobs;
-use placet_authority::node::wire::{Request, Response};
+use placet_authority::node::wire::{DeferredBody, Request, Response};
 use placet_authority::node::{Connection, LinkError};
 use placet_enforce::Permit;
 use placet_evidence::ChangeSummary;
@@ -18,6 +18,8 @@ use crate::run::Gateway;
 /// What whoever started a command is told besides its outcome.
 #[derive(Clone, Copy, Debug)]
 pub enum Notice<'a> {
+    /// Before it is decided about for good: it waits for approvals.
+    Deferred(&'a DeferredBody),
     /// Before it starts: it does not run where it was meant to, or not on the trees themselves.
     Elsewhere {
         /// Which execution.

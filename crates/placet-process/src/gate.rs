@@ -369,7 +369,8 @@ impl<'a> Keeper<'a> {
         let body = submit_body(&call, Some(parent), environment, pep);
         let permitted = match link.ask(&Request::Submit(Box::new(body)))? {
             Response::Permitted(permitted) => permitted,
-            Response::Denied { .. } => return Ok(None),
+            // A program stands still while it is decided about: nobody can be waited for.
+            Response::Denied { .. } | Response::Deferred(_) => return Ok(None),
             other => return Err(crate::run::unexpected(other)),
         };
         let admitted = gateway.admit(pep, &call, environment, &permitted);

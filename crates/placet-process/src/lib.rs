@@ -31,7 +31,7 @@ mod run;
 mod signals;
 mod supervise;
 
-pub use call::{Call, CallError, Command};
+pub use call::{Call, CallError, Command, Waits};
 pub use drift::UnwatchableError;
 pub use elsewhere::Notice;
 pub use outcome::{Outcome, RunError};

@@ -1,6 +1,7 @@
 //! What became of a command, or why nothing did.
 
 use placet_artifact::verify::Refusal;
+use placet_authority::node::wire::DeferredBody;
 use placet_authority::node::{LinkError, StartError};
 use placet_evidence::{CheckedDenial, Exit as RecordedExit};
 use placet_sandbox::SandboxError;
@@ -21,6 +22,8 @@ pub enum Outcome {
         /// The record that says so.
         index: Index,
     },
+    /// It waits for approvals, and the command does not; nothing ran.
+    Deferred(DeferredBody),
     /// It ran and ended by itself.
     Ended {
         /// Which execution.

@@ -25,7 +25,7 @@ use placet_tlog::Policy as LogPolicy;
 use placet_types::{Denial, DenialCode, ExecutionId, Fixed, GatewayName, Salt, SigningKey, Writes};
 use zeroize::Zeroizing;
 
-use crate::call::{Call, CallError, Command, GATEWAY};
+use crate::call::{Call, CallError, Command, GATEWAY, Waits};
 use crate::cell::{self, Setting};
 use crate::changes::Copies;
 use crate::conduct;
@@ -38,6 +38,9 @@ use crate::gate::{Keeper, Root};
 use crate::outcome::{Outcome, RunError};
 use crate::signals::Signals;
 use crate::supervise::{Supervised, Supervisor};
+
+/// How often it is asked whether an intent that waits was approved.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long the node may be gone before the record of an end is given up.
 const REPORT_PATIENCE: Duration = Duration::from_secs(15);
@@ -56,6 +59,12 @@ pub struct Gateway {
     pub program: PathBuf,
     /// Tells whoever started the command what they would otherwise not see.
     pub tell: Box<dyn Fn(&Notice<'_>)>,
+}
+
+/// What became of an intent.
+enum Submitted {
+    Permitted(Box<PermittedBody>),
+    Otherwise(Outcome),
 }
 
 /// A permitted call on its way to a cell.
@@ -81,20 +90,9 @@ impl Gateway {
         let environment = environment(&link)?;
         let mut pep = self.pep(&link)?;
         let body = submit_body(&call, command.door, &environment, &pep);
-        let permitted = match link.ask(&Request::Submit(Box::new(body)))? {
-            Response::Permitted(permitted) => permitted,
-            Response::Denied {
-                denial,
-                exec,
-                index,
-            } => {
-                return Ok(Outcome::Denied {
-                    denial,
-                    exec,
-                    index,
-                });
-            }
-            other => return Err(unexpected(other)),
+        let permitted = match self.submit(&mut link, body, command.waits)? {
+            Submitted::Permitted(permitted) => permitted,
+            Submitted::Otherwise(outcome) => return Ok(outcome),
         };
         let permit = match self.admit(&mut pep, &call, &environment, &permitted) {
             Ok(permit) => permit,
@@ -109,6 +107,43 @@ impl Gateway {
             environment,
         };
         self.carry_out(link, &call, &admitted)
+    }
+
+    /// Submits an intent, and again while it waits for approvals and the command is willing to.
+    fn submit(
+        &self,
+        link: &mut Connection,
+        body: SubmitBody,
+        waits: Waits,
+    ) -> Result<Submitted, RunError> {
+        let request = Request::Submit(Box::new(body));
+        let mut told = false;
+        loop {
+            match link.ask(&request)? {
+                Response::Permitted(permitted) => return Ok(Submitted::Permitted(permitted)),
+                Response::Denied {
+                    denial,
+                    exec,
+                    index,
+                } => {
+                    return Ok(Submitted::Otherwise(Outcome::Denied {
+                        denial,
+                        exec,
+                        index,
+                    }));
+                }
+                Response::Deferred(deferred) => {
+                    if waits == Waits::No || self.clock.wall() >= deferred.waiting.until {
+                        return Ok(Submitted::Otherwise(Outcome::Deferred(*deferred)));
+                    }
+                    if !std::mem::replace(&mut told, true) {
+                        (self.tell)(&Notice::Deferred(&deferred));
+                    }
+                }
+                other => return Err(unexpected(other)),
+            }
+            std::thread::sleep(ASK_AGAIN);
+        }
     }
 
     /// Says what would be decided about a command.

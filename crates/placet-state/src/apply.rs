@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use placet_evidence::{
-    Decided, Ended, Genesis, Outcome, PolicyActivated, PrincipalRecord, PrincipalStatus, Record,
-    Revoked, Selector, Signal, Started,
+    Approval, Decided, Ended, Genesis, Outcome, PolicyActivated, PrincipalRecord, PrincipalStatus,
+    Record, Revoked, Selector, Signal, Started,
 };
 use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId, ResourceRef};
 
+use crate::waits::Waits;
 use crate::{ActivePolicy, Changes, Execution, Phase, Principal, Secrets, State};
 
 /// A record that cannot follow this state. A log that holds one is not a log of this system.
@@ -57,9 +58,13 @@ pub enum FoldError {
         /// Version of the record.
         found: u64,
     },
-    /// A permit lacks its grant, its artifact or its bundle, or a denial has one or lacks its code.
+    /// A permit lacks its grant, its artifact or its bundle, or a denial has one or lacks its code; or
+    /// a deferral does not say what it waits for.
     #[error("the decision for {0} contradicts itself")]
     Decision(ExecutionId),
+    /// No such intent waits, its time is up, or this approver has said something of it already.
+    #[error("nothing waits for this approval of {0}")]
+    Approval(ExecutionId),
 }
 
 impl State {
@@ -89,6 +94,7 @@ impl State {
             children: BTreeMap::new(),
             ended_parents: BTreeMap::new(),
             secrets: Secrets::default(),
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -127,6 +133,7 @@ impl State {
             Record::Principal(record) => Ok(self.apply_principal(record)),
             Record::Policy(record) => self.apply_policy(index, record),
             Record::Decided(record) => self.apply_decided(index, record),
+            Record::Approval(record) => self.apply_approval(record),
             Record::Started(record) => self.apply_started(record),
             Record::Ended(record) => self.apply_ended(record),
             Record::Revoked(record) => Ok(self.apply_revoked(record)),
@@ -194,6 +201,7 @@ impl State {
         match record.outcome {
             Outcome::Deny => self.apply_denied(record)?,
             Outcome::Permit => self.apply_permitted(index, record)?,
+            Outcome::Defer => self.apply_deferred(index, record)?,
         }
         Ok(Changes::default())
     }
@@ -210,6 +218,37 @@ impl State {
         Ok(())
     }
 
+    fn apply_deferred(&mut self, index: Index, record: &Decided) -> Result<(), FoldError> {
+        let contradicts = || FoldError::Decision(record.facts.exec);
+        if record.grant.is_some() || record.artifact.is_some() || record.denial.is_some() {
+            return Err(contradicts());
+        }
+        let waiting = record.waits.clone().ok_or_else(contradicts)?;
+        let now = record.facts.time;
+        self.waiting.retain(|_, waits| now < waits.waiting.until);
+        let waits = Waits {
+            decided: index,
+            determining: record.policy.determining.clone(),
+            exec: record.facts.exec,
+            intent: record.intent.clone(),
+            verdicts: BTreeMap::new(),
+            waiting,
+        };
+        self.waiting.insert(record.intent.digest(), waits);
+        Ok(())
+    }
+
+    fn apply_approval(&mut self, record: &Approval) -> Result<Changes, FoldError> {
+        let waits = self
+            .waiting
+            .get_mut(&record.intent)
+            .filter(|waits| record.time < waits.waiting.until && waits.exec == record.exec)
+            .filter(|waits| !waits.verdicts.contains_key(&record.by))
+            .ok_or(FoldError::Approval(record.exec))?;
+        waits.verdicts.insert(record.by.clone(), record.verdict);
+        Ok(Changes::default())
+    }
+
     fn apply_permitted(&mut self, index: Index, record: &Decided) -> Result<(), FoldError> {
         let (exec, now) = (record.facts.exec, record.facts.time);
         let execution = permitted(index, record).ok_or(FoldError::Decision(exec))?;
@@ -223,6 +262,8 @@ impl State {
         }
         let resource = resource_digest(&record.intent.resource);
         self.ledger(execution.principal()).permitted(resource, now);
+        // Approvals count once.
+        self.waiting.remove(&record.intent.digest());
         self.executions.insert(exec, execution);
         Ok(())
     }

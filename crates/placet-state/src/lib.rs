@@ -14,6 +14,7 @@ mod execution;
 mod history;
 mod risk;
 mod secrets;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +27,7 @@ pub use apply::{FoldError, resource_digest};
 pub use execution::{Execution, Phase};
 use history::Ledger;
 pub use secrets::{HeldSecret, Secrets};
+pub use waits::Waits;
 
 /// What is true before the record at [`State::next`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,8 @@ pub struct State {
     ended_parents: BTreeMap<ExecutionId, ExecutionId>,
     #[serde(default)]
     secrets: Secrets,
+    /// Intents that wait for approvals, by their digests.
+    waiting: BTreeMap<Digest, Waits>,
 }
 
 /// The bundle in force.
@@ -140,6 +144,31 @@ impl State {
     /// Every execution that is authorized or runs, in order of their ids.
     pub fn executions(&self) -> impl Iterator<Item = (&ExecutionId, &Execution)> {
         self.executions.iter()
+    }
+
+    /// An intent that waits for approvals, by its digest.
+    #[must_use]
+    pub fn waits(&self, intent: &Digest) -> Option<&Waits> {
+        self.waiting.get(intent)
+    }
+
+    /// Every intent that waits at `now`, in the order in which they were deferred.
+    #[must_use]
+    pub fn waiting(&self, now: Millis) -> Vec<(&Digest, &Waits)> {
+        let mut waiting: Vec<_> = self
+            .waiting
+            .iter()
+            .filter(|(_, waits)| now < waits.waiting.until)
+            .collect();
+        waiting.sort_by_key(|(_, waits)| waits.decided);
+        waiting
+    }
+
+    /// How many intents wait at `now`.
+    #[must_use]
+    pub fn waiting_count(&self, now: Millis) -> usize {
+        let waits = |waits: &&Waits| now < waits.waiting.until;
+        self.waiting.values().filter(waits).count()
     }
 
     /// The execution and everything below it, as far as it has not ended. Where the execution itself

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod call;
 pub mod canonical;
 pub mod commitment;
 pub mod credential;
@@ -23,6 +24,7 @@ pub mod tier;
 pub mod time;
 pub mod trips;
 
+pub use call::CallParams;
 pub use commitment::{Commitment, Salt};
 pub use credential::{Credential, CredentialForm, Credentials};
 pub use denial::{Denial, DenialCode};

@@ -1,10 +1,14 @@
 //! The command line: what can be said, and the help that teaches it.
 
+mod acts;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use placet_types::{ExecutionId, Index, PrincipalId, ProfileName, SecretName, Thumbprint};
+use placet_types::{ExecutionId, Index, PrincipalId, ProfileName};
+
+pub(crate) use acts::{Approve, Changes, Key, Principal, Reason, Revoke, Secret};
 
 const EXIT_STATUSES: &str = "\
 Exit statuses:
@@ -80,6 +84,19 @@ A profile with `writes = \"kept\"` lets an execution work on a copy. What it cha
 until somebody applies or discards it. Applying refuses what does not fit any more, as a whole."
     )]
     Changes(Changes),
+    /// List what waits for approvals, with its arguments
+    Approvals,
+    /// Approve what waits, with your own key; it is then decided afresh
+    #[command(after_help = "\
+The approval is signed with your key (`placet key new` makes one; an operator registers it with
+`placet principal set user:NAME --key THUMBPRINT`) and bound to exactly what waits: to its program,
+its arguments and its environment. Nobody approves what they asked for themselves.")]
+    Approve(Approve),
+    /// Reject what waits, with your own key
+    Reject(Approve),
+    /// Your own key, for approvals
+    #[command(subcommand)]
+    Key(Key),
     /// Principals: who may act
     #[command(subcommand)]
     Principal(Principal),
@@ -186,6 +203,9 @@ pub(crate) struct Call {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
+    /// Give up at once where approvals are needed
+    #[arg(long)]
+    pub(crate) no_wait: bool,
     #[command(flatten)]
     pub(crate) call: Call,
 }
@@ -213,110 +233,6 @@ pub(crate) struct Executions {
     /// At most this many, the latest
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) limit: usize,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Revoke {
-    /// Whose authority ends; see below
-    pub(crate) selector: String,
-    /// Why; public
-    #[arg(long, value_name = "TEXT", default_value = "revoked by an operator")]
-    pub(crate) reason: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Reason {
-    /// Why; public
-    #[arg(long, value_name = "TEXT", default_value = "by an operator")]
-    pub(crate) reason: String,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Changes {
-    /// List what is kept, and dry runs
-    List,
-    /// Show what an execution changed
-    Show {
-        /// The execution (or the beginning of its id)
-        exec: String,
-        /// Only how many lines each file gains and loses
-        #[arg(long, conflicts_with = "name_only")]
-        stat: bool,
-        /// Only the paths
-        #[arg(long)]
-        name_only: bool,
-    },
-    /// Make the changes in the trees themselves: all that are chosen, or none
-    Apply {
-        /// The execution (or the beginning of its id)
-        exec: String,
-        /// Only these paths and what is below them, as `show` prints them (default: everything)
-        #[arg(value_name = "PATH")]
-        paths: Vec<std::ffi::OsString>,
-    },
-    /// Destroy what is kept
-    Discard {
-        /// The execution (or the beginning of its id)
-        #[arg(required_unless_present = "expired")]
-        exec: Option<String>,
-        /// Everything that has been kept past its time
-        #[arg(long, conflicts_with = "exec")]
-        expired: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Principal {
-    /// List who is registered
-    List,
-    /// Register a principal, or change it
-    Set {
-        /// Its name, such as agent:coder
-        id: PrincipalId,
-        /// A group it is in (again for more)
-        #[arg(long = "group", value_name = "GROUP")]
-        groups: Vec<String>,
-        /// A Unix user that may act as it (again for more) (default: you, unless a key is named)
-        #[arg(long = "uid", value_name = "UID")]
-        uids: Vec<u32>,
-        /// JWK thumbprint of an Ed25519 key whose holder may act as it (again for more)
-        #[arg(long = "key", value_name = "THUMBPRINT", allow_hyphen_values = true)]
-        keys: Vec<Thumbprint>,
-        /// A principal whose executions may start a child as this one (again for more)
-        #[arg(long = "acts-for", value_name = "PRINCIPAL")]
-        acts_for: Vec<PrincipalId>,
-    },
-    /// Suspend a principal: what it runs is ended
-    Suspend {
-        /// Its name
-        id: PrincipalId,
-    },
-    /// Let a suspended principal act again
-    Restore {
-        /// Its name
-        id: PrincipalId,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Secret {
-    /// Give a secret a value: from standard input, or asked for at a terminal
-    Set {
-        /// Its name
-        name: SecretName,
-        /// Keep the newline at the end
-        #[arg(long)]
-        raw: bool,
-    },
-    /// Which secrets there are, when they were set and used, which profiles hand them over
-    List,
-    /// Take a secret away; what runs keeps what it was given
-    Rm {
-        /// Its name
-        name: SecretName,
-    },
-    /// Encrypt all secrets anew, with a new key
-    RotateKey,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod approvals;
 mod changes;
 mod config;
 mod decide;
@@ -9,6 +10,7 @@ mod executions;
 mod explain;
 mod halt;
 mod init;
+mod key;
 mod lineage;
 mod log;
 mod node;
@@ -21,6 +23,7 @@ mod up;
 mod verify;
 
 use clap::CommandFactory as _;
+use placet_evidence::Verdict;
 
 use crate::cli::{Cli, Command};
 use crate::exit::{Failure, Status};
@@ -39,6 +42,10 @@ pub(crate) fn dispatch(cli: &Cli, out: &Out) -> Result<Status, Failure> {
         Command::Halt(args) => halt::halt(global, args, out),
         Command::Resume(args) => halt::resume(global, args, out),
         Command::Changes(command) => changes::changes(global, command, out),
+        Command::Approvals => approvals::list(global, out),
+        Command::Approve(args) => approvals::say(global, args, Verdict::Approve, out),
+        Command::Reject(args) => approvals::say(global, args, Verdict::Reject, out),
+        Command::Key(command) => key::key(command, out),
         Command::Principal(command) => principal::principal(global, command, out),
         Command::Secret(command) => secret::secret(global, command, out),
         Command::Policy(command) => policy::policy(global, command, out),

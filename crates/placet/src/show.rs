@@ -6,7 +6,7 @@
 use anstyle::Style;
 use placet_evidence::{
     Caller, Connections, Decided, Ended, Exit, NetworkUsage, PrincipalStatus, Record, Refused,
-    RunEnd, SecretChange,
+    RunEnd, SecretChange, Verdict,
 };
 use placet_lineage::Charset;
 use placet_types::{DenialCode, Digest, Millis};
@@ -181,6 +181,14 @@ pub(crate) fn words(record: &Record) -> Words {
             words(&it.by, what, WARN)
         }
         Record::Decided(it) => decided(it),
+        Record::Approval(it) => {
+            let what = format!("{} {}: {}", it.verdict.as_str(), it.exec, shown(&it.reason));
+            let style = match it.verdict {
+                Verdict::Approve => GOOD,
+                Verdict::Reject => BAD,
+            };
+            words(&it.by, what, style)
+        }
         Record::Refused(it) => {
             let what = format!("refused {}: {}", it.denial.code, shown(&it.denial.reason));
             words(&caller(it), what, BAD)
@@ -247,6 +255,11 @@ pub(crate) fn many(count: u64, what: &str) -> String {
 fn decided(it: &Decided) -> Words {
     let (action, id) = (&it.intent.action, shown(&it.intent.resource.id));
     let who = it.intent.principal.to_string();
+    if let Some(waits) = &it.waits {
+        let what = format!("defer {action} {id}: {}", waits.in_words());
+        let style = WARN;
+        return Words { who, what, style };
+    }
     match &it.denial {
         None => {
             let what = format!("permit {action} {id} by {}", list(&it.policy.determining));
@@ -342,6 +355,7 @@ pub(crate) fn predicate(record: &Record) -> serde_json::Result<Value> {
         Record::Principal(it) => serde_json::to_value(it),
         Record::Policy(it) => serde_json::to_value(it),
         Record::Decided(it) => serde_json::to_value(it),
+        Record::Approval(it) => serde_json::to_value(it),
         Record::Refused(it) => serde_json::to_value(it),
         Record::Started(it) => serde_json::to_value(it),
         Record::Signal(it) => serde_json::to_value(it),

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use placet_authority::proofs;
 use placet_decision::CHECKS;
-use placet_evidence::{Decided, Entry, Record};
+use placet_evidence::{Decided, Entry, Outcome, Record};
 use placet_log::LogReader;
 use placet_types::canonical::{Bounds, Json};
 use placet_types::{Denial, DenialCode, Index};
@@ -68,7 +68,12 @@ fn value(index: Index, decided: &Decided, params: Option<&Value>) -> Value {
     let check = denial.and_then(|denial| check_name(denial.check));
     json!({
         "index": index,
-        "decision": if denial.is_none() { "permit" } else { "deny" },
+        "decision": match decided.outcome {
+            Outcome::Permit => "permit",
+            Outcome::Deny => "deny",
+            Outcome::Defer => "defer",
+        },
+        "waiting": decided.waits,
         "code": denial.map(|denial| denial.code),
         "check": denial.map(|denial| denial.check),
         "check_name": check,
@@ -107,7 +112,10 @@ fn words(decided: &Decided) -> Vec<String> {
             "It was permitted under profile {} until {}, with a lease of {} ms.",
             grant.profile, grant.not_after, grant.lease_ms
         )),
-        (None, None) => {}
+        (None, None) => words.extend(decided.waits.iter().map(|waits| {
+            let (who, until) = (waits.in_words(), waits.until);
+            format!("It waits for the approval of {who}, until {until}.")
+        })),
     }
     if !decided.policy.determining.is_empty() {
         let policies = decided.policy.determining.join(", ");

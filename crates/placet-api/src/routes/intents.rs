@@ -1,9 +1,10 @@
 //! Submitting intents.
 
 use hyper::StatusCode;
+use placet_authority::submission::Deferred;
 use placet_authority::{Answer as Decided, Permitted, Submission};
 use placet_decision::Params;
-use placet_evidence::{Caller, Environment, Grant, NETWORK_UID};
+use placet_evidence::{Caller, Environment, Grant, NETWORK_UID, Waiting};
 use placet_types::{
     ActionName, Asked, Commitment, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index,
     Intent, PrincipalId, PublicKey, ResourceRef, Salt,
@@ -54,6 +55,17 @@ struct PermitReply {
     salt: Salt,
 }
 
+/// What waits for approvals.
+#[derive(Serialize)]
+struct DeferReply {
+    decision: &'static str,
+    exec: ExecutionId,
+    index: Index,
+    waiting: Waiting,
+    intent: FixedIntent,
+    salt: Salt,
+}
+
 /// The proof that the decision is in the log.
 #[derive(Serialize)]
 struct ReceiptReply {
@@ -76,6 +88,7 @@ pub(super) fn submit(call: Call) -> Answer {
         match answer {
             Decided::Permitted(permitted) => permit(*permitted, intent, salt),
             Decided::Denied(denied) => Err(denied.into()),
+            Decided::Deferred(deferred) => defer(*deferred, intent, salt),
         }
     })
 }
@@ -149,6 +162,20 @@ fn permit(permitted: Permitted, intent: FixedIntent, salt: Salt) -> Result<Reply
         salt,
     };
     reply::json(StatusCode::CREATED, &permit)
+}
+
+/// Not decided for good: the same intent, sent again with this salt, is decided by what approvers have
+/// said of it.
+fn defer(deferred: Deferred, intent: FixedIntent, salt: Salt) -> Result<Reply, Problem> {
+    let defer = DeferReply {
+        decision: "defer",
+        exec: deferred.exec,
+        index: deferred.index,
+        waiting: deferred.waiting,
+        intent,
+        salt,
+    };
+    reply::json(StatusCode::ACCEPTED, &defer)
 }
 
 /// How a caller stands in records.

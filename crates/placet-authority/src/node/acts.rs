@@ -5,7 +5,7 @@ use placet_types::{Denial, DenialCode, Index, PrincipalId};
 
 use super::answer::act;
 use super::server::Node;
-use super::wire::ActBody;
+use super::wire::{ActBody, WaitingBody};
 use crate::access::Identity;
 use crate::authority::REASON_BYTES_MAX;
 use crate::control::ActError;
@@ -14,7 +14,18 @@ impl Node {
     /// Does an act for an operator. One that is refused is an attempt, and recorded as one.
     pub(super) fn act(&self, body: ActBody, identity: &Identity) -> Result<Index, Denial> {
         let presented = serde_json::to_vec(&body).unwrap_or_default();
-        let done = match self.operator(identity) {
+        let by = match &body {
+            // Its signature says who says it.
+            ActBody::Approve { by, .. } => Some(by.clone()),
+            ActBody::Revoke { .. }
+            | ActBody::Halt { .. }
+            | ActBody::Resume { .. }
+            | ActBody::Principal(_)
+            | ActBody::Activate { .. }
+            | ActBody::Changes(_)
+            | ActBody::Erase { .. } => self.operator(identity),
+        };
+        let done = match by {
             Some(by) => self.authority.act(act(body), by),
             None => Ok(Err(ActError::new(
                 DenialCode::IdentityUnverified,
@@ -53,5 +64,19 @@ impl Node {
             }
         }
         Denial::new(code, reason)
+    }
+
+    /// What waits for approvals, with its parameters: for those that some principal's record names.
+    pub(super) fn waiting(&self, identity: &Identity) -> Result<Vec<WaitingBody>, Denial> {
+        let known = self.authority.with_state(|state| {
+            state
+                .principals()
+                .any(|(_, principal)| identity.is(principal))
+        });
+        if known {
+            return Ok(self.authority.shown_waiting(self.now()));
+        }
+        let reason = "the caller may act as no active principal";
+        Err(Denial::new(DenialCode::IdentityUnverified, reason))
     }
 }

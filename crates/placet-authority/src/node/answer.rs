@@ -38,6 +38,20 @@ pub(super) fn act(body: ActBody) -> Act {
             bundle,
         },
         ActBody::Changes(review) => Act::Changes(review),
+        ActBody::Approve {
+            by: _,
+            exec,
+            key,
+            reason,
+            signature,
+            verdict,
+        } => Act::Approve {
+            exec,
+            key,
+            reason,
+            signature,
+            verdict,
+        },
         ActBody::Erase { index, reason } => Act::Erase { index, reason },
     }
 }

@@ -273,6 +273,8 @@ fn push_of(response: &Response) -> Option<Pushed> {
         | Response::Status(_)
         | Response::Executions(_)
         | Response::Principals(_)
+        | Response::Deferred(_)
+        | Response::Waiting(_)
         | Response::Stopping
         | Response::Error(_) => None,
     }

@@ -12,24 +12,20 @@ use placet_decision::Params;
 use placet_evidence::{Caller, RunEnd};
 use placet_secrets::Change;
 use placet_state::Phase;
-use placet_types::{Denial, DenialCode, ExecutionId, Index};
+use placet_types::{Denial, DenialCode, ExecutionId, Index, Millis};
 
-use super::answer::{
-    connections, denied_response, recorded, refuse, submission, unavailable_response,
-};
-use super::leave::{Leave, leaving};
+use super::answer::{connections, recorded, refuse, unavailable_response};
+use super::leave::Leave;
 use super::pulse::Pulse;
 use super::registry::{ORPHAN_MARGIN, Outlet, Registry};
 use super::scrub::scrub_first_or_beside;
 use super::service::Service;
-use super::wire::{
-    self, PermittedBody, Request, Response, SignalBody, SubmitBody, VERSION, Welcome,
-};
+use super::wire::{self, Request, Response, SignalBody, VERSION, Welcome};
 use crate::access::Identity;
 use crate::authority::{Authority, OpenError, Running};
 use crate::clock::Clock;
 use crate::dir::DomainDir;
-use crate::submission::{Answer, EndReport, SignalReport};
+use crate::submission::{EndReport, SignalReport};
 
 /// Connections at a time. Past that, a new one is told that there is too much.
 const CONNECTIONS_MAX: usize = 2048;
@@ -443,11 +439,20 @@ impl Node {
             Request::Status => Response::Status(Box::new(self.authority.status())),
             Request::Executions => Response::Executions(self.authority.executions()),
             Request::Principals => Response::Principals(self.authority.principals()),
+            Request::Waiting => match self.waiting(&Identity::Unix(peer.uid)) {
+                Ok(waiting) => Response::Waiting(waiting),
+                Err(denial) => Response::Error(denial),
+            },
             Request::Stop => {
                 self.stopping.store(true, Ordering::Relaxed);
                 Response::Stopping
             }
         }
+    }
+
+    /// The wall clock.
+    pub(super) fn now(&self) -> Millis {
+        self.clock.wall()
     }
 
     fn hello(&self, version: u32, peer: &Peer) -> Response {
@@ -468,47 +473,6 @@ impl Node {
             genesis: self.genesis.clone(),
             pid: std::process::id(),
         }))
-    }
-
-    fn submit(&self, body: SubmitBody, peer: &Peer, outlet: &Arc<Outlet>) -> Response {
-        if self.leave.is_asked() {
-            return Response::Error(leaving());
-        }
-        match self.authority.submit(submission(body, peer.uid)) {
-            Ok(Answer::Permitted(permitted)) => {
-                // Lapses soon after this connection is gone, unless it has started by then.
-                self.registry.attach(permitted.exec, outlet);
-                let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-                let active = self
-                    .authority
-                    .with_state(|state| state.policy().map(|policy| policy.bundle));
-                let Some(active) = active else {
-                    return refuse(DenialCode::PolicyMismatch, "no policy bundle is in force");
-                };
-                Response::Permitted(Box::new(PermittedBody {
-                    active,
-                    artifact: permitted.artifact.as_str().to_owned(),
-                    entry: text(permitted.receipt.entry),
-                    exec: permitted.exec,
-                    grant: permitted.grant,
-                    index: permitted.index,
-                    proof: text(permitted.receipt.proof),
-                    scope: permitted.scope.clone(),
-                }))
-            }
-            Ok(Answer::Denied(denied)) => denied_response(denied),
-            Err(unavailable) => unavailable_response(unavailable),
-        }
-    }
-
-    fn preview(&self, body: &SubmitBody, peer: &Peer) -> Response {
-        match self
-            .authority
-            .preview(&submission(body.clone(), peer.uid), self.clock.wall())
-        {
-            Ok(preview) => Response::Previewed(Box::new(preview)),
-            Err(denial) => Response::Error(denial),
-        }
     }
 
     fn attach(&self, exec: ExecutionId, outlet: &Arc<Outlet>) -> Response {

@@ -4,6 +4,8 @@
 //! request is outstanding on a connection at a time; pushes come in between. This is not a public
 //! interface: both ends are the same program, and [`VERSION`] makes sure of it.
 
+mod bodies;
+
 use std::io::{self, Read, Write};
 
 use serde::de::DeserializeOwned;
@@ -11,12 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use placet_evidence::{
     CheckedDenial, Environment, Exit, Grant, NetworkUsage, PrincipalStatus, RunEnd, Selector,
-    SignalKind, Stage, Usage,
+    SignalKind, Stage, Usage, Verdict,
 };
 use placet_types::canonical::{self, Bounds};
 use placet_types::{
     Denial, DenialCode, Digest, DomainName, ExecutionId, Fixed, FixedIntent, FixedScope,
-    GatewayName, Index, Millis, PrincipalId, ProfileName, PublicKey, Salt, SecretName, Thumbprint,
+    GatewayName, Index, Millis, PrincipalId, PublicKey, Salt, SecretName, Signature, Thumbprint,
     Trip,
 };
 
@@ -25,6 +27,8 @@ use zeroize::Zeroizing;
 
 use crate::control::ChangesReview;
 use crate::preview::Preview;
+
+pub use bodies::{DeferredBody, FollowingBody, SecretBody, SecretsBody, WaitingBody};
 
 /// Version of this protocol. A client and a node of different versions do not talk.
 pub const VERSION: u32 = 2;
@@ -105,6 +109,8 @@ pub enum Request {
     Executions,
     /// Registered principals.
     Principals,
+    /// Intents that wait for approvals.
+    Waiting,
     /// Ends the node once nothing runs under it.
     Stop,
 }
@@ -225,6 +231,21 @@ pub enum ActBody {
     },
     /// Reviews what an execution changed in a copy.
     Changes(ChangesReview),
+    /// Says of an intent that waits whether it may happen. Not an operator's act but an approver's.
+    Approve {
+        /// Who says it.
+        by: PrincipalId,
+        /// The execution that it would be.
+        exec: ExecutionId,
+        /// The approver's own key.
+        key: PublicKey,
+        /// Why.
+        reason: String,
+        /// Over the statement.
+        signature: Signature,
+        /// What.
+        verdict: Verdict,
+    },
     /// Destroys a private payload.
     Erase {
         /// Of which record.
@@ -271,6 +292,8 @@ pub enum Response {
         /// The record that says so.
         index: Index,
     },
+    /// To `Submit`: it waits for approvals. The same `Submit` again says what became of it.
+    Deferred(Box<DeferredBody>),
     /// To `Preview`.
     Previewed(Box<Preview>),
     /// To whatever was recorded without a further answer.
@@ -300,6 +323,8 @@ pub enum Response {
     Executions(Vec<ExecutionBody>),
     /// To `Principals`.
     Principals(Vec<PrincipalBody>),
+    /// To `Waiting`.
+    Waiting(Vec<WaitingBody>),
     /// To `Stop`.
     Stopping,
     /// Nothing was done.
@@ -354,45 +379,6 @@ pub struct PermittedBody {
     pub proof: String,
     /// The scope.
     pub scope: FixedScope,
-}
-
-/// A value that follows a frame.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FollowingBody {
-    /// How many bytes.
-    pub bytes: u32,
-    /// Of which secret.
-    pub name: SecretName,
-}
-
-/// What secrets there are.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SecretsBody {
-    /// Each, in order of their names.
-    pub secrets: Vec<SecretBody>,
-    /// Why none of them can be handed over, if so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
-}
-
-/// What is known of a secret: everything but what it is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SecretBody {
-    /// Whether there is one; a profile may want one that there is not.
-    pub held: bool,
-    /// Its name.
-    pub name: SecretName,
-    /// Profiles of the bundle in force that hand it over.
-    pub profiles: Vec<ProfileName>,
-    /// When it got its value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub set: Option<Millis>,
-    /// When an execution last got it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub used: Option<Millis>,
 }
 
 /// What the node is doing.

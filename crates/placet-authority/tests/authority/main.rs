@@ -7,6 +7,8 @@
 )]
 
 mod acts;
+mod approvals;
+mod declared;
 mod faults;
 mod lives;
 mod support;

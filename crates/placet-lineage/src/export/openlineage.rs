@@ -30,7 +30,11 @@ pub(super) fn events(export: &Export<'_>) -> Vec<Value> {
                 Status::Failed => "FAIL",
                 Status::Terminated | Status::Lapsed => "ABORT",
                 // How is not known, or there was no end.
-                Status::Unseen | Status::Denied | Status::Authorized | Status::Running => "OTHER",
+                Status::Unseen
+                | Status::Denied
+                | Status::Deferred
+                | Status::Authorized
+                | Status::Running => "OTHER",
             };
             events.insert(end.at.index, event(export, node, kind, end.at));
         }

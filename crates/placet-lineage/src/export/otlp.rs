@@ -91,6 +91,7 @@ fn attributes(node: &Node) -> Vec<Value> {
             out.text("placet.artifact.digest", &permission.artifact.to_string());
             out.text("placet.profile", permission.profile.as_str());
         }
+        Answer::Deferred(until) => out.text("placet.deferred.until", &until.to_string()),
     }
     out.end(node);
     out.0
@@ -183,13 +184,15 @@ fn status(node: &Node) -> Value {
     let [unset, ok, error] = STATUS_CODES;
     match node.status() {
         Status::Completed => json!({ "code": ok }),
-        Status::Lapsed | Status::Unseen | Status::Authorized | Status::Running => {
-            json!({ "code": unset })
-        }
+        Status::Lapsed
+        | Status::Unseen
+        | Status::Authorized
+        | Status::Running
+        | Status::Deferred => json!({ "code": unset }),
         status @ (Status::Denied | Status::Failed | Status::Terminated) => {
             let reason = match &node.answer {
                 Answer::Denied(denial) => format!("{}: {}", denial.code, denial.reason),
-                Answer::Permitted(_) => node
+                Answer::Permitted(_) | Answer::Deferred(_) => node
                     .code()
                     .map_or_else(|| status.as_str().to_owned(), |code| code.to_string()),
             };

@@ -114,6 +114,7 @@ impl Document {
                 set(&mut entity, "placet:outcome", "deny");
                 set(&mut entity, "placet:code", denial.code.as_str());
             }
+            Answer::Deferred(_) => set(&mut entity, "placet:outcome", "defer"),
         }
         self.add("entity", &record, entity);
         self.relate(

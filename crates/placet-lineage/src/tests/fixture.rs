@@ -89,6 +89,7 @@ impl Log {
         }
         decided.artifact = Some(Digest::of(&[number]));
         decided.grant = Some(Grant {
+            approved_by: Vec::new(),
             delegation,
             depth: above.as_ref().map_or(0, |above| above.grant.depth + 1),
             lease_ms: 2_000,
@@ -158,6 +159,7 @@ impl Log {
                 determining: vec!["agents-may-run-tools".into()],
             },
             risk: Risk::default(),
+            waits: None,
         }
     }
 

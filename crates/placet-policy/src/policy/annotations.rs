@@ -4,9 +4,17 @@
 //! nobody carries out must not look like one that somebody does.
 
 use cedar_policy::Effect as CedarEffect;
+use placet_evidence::Needed;
 use placet_types::{ProfileName, Seconds};
 
 use crate::strict::parse_duration;
+
+/// How long an intent waits for approvals where its policy does not say.
+const WITHIN_SECS: u64 = 3600;
+/// How long it waits at most.
+const WITHIN_SECS_MAX: u64 = 7 * 86_400;
+/// Most approvers that one policy asks for, and most groups that it names.
+const APPROVERS_MAX: u32 = 16;
 
 /// What is known of a policy apart from its condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +31,23 @@ pub struct Rule {
     pub reroute: Option<ProfileName>,
     /// `@lifetime`: how long its permits last at most.
     pub lifetime: Option<Seconds>,
+    /// `@approvals`: who must approve before its permits count, and how long it is waited for.
+    pub approvals: Option<Approvals>,
     /// `@severity`: how grave a denial by it is: `low`, `medium`, `high` or `critical`.
     pub severity: Option<String>,
     /// The member of the bundle where it stands.
     pub file: String,
     /// The line where it begins, from 1.
     pub line: u32,
+}
+
+/// What `@approvals("2 of leads, security within 1h")` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approvals {
+    /// How many of whom.
+    pub needed: Needed,
+    /// How long an intent waits.
+    pub within: Seconds,
 }
 
 /// What a permit obliges the enforcer to.
@@ -42,6 +61,10 @@ pub struct Obligations {
     pub rerouted: Vec<ProfileName>,
     /// The shortest lifetime that a determining permit names.
     pub lifetime: Option<Seconds>,
+    /// What the determining permits need approved, each once, in order.
+    pub approvals: Vec<Needed>,
+    /// The shortest time that one of them waits; absent where none needs an approval.
+    pub within: Option<Seconds>,
 }
 
 impl Rule {
@@ -59,6 +82,7 @@ impl Rule {
             profile: None,
             reroute: None,
             lifetime: None,
+            approvals: None,
             severity: None,
             file: file.to_owned(),
             line,
@@ -110,11 +134,13 @@ impl Rule {
                 self.severity = Some(value.to_owned());
             }
             "approvals" => {
+                self.only_on_permits(key)?;
+                self.approvals = Some(approvals(value)?);
                 return Err(format!("@{key} is not enforceable by this version"));
             }
             _ => {
                 return Err(format!(
-                    "@{key} is unknown: @id, @description, @profile, @reroute, @lifetime and @severity are known"
+                    "@{key} is unknown: @id, @description, @profile, @reroute, @lifetime, @approvals and @severity are known"
                 ));
             }
         }
@@ -134,6 +160,41 @@ impl Rule {
             "@{key} means nothing on a forbid: what it forbids never runs"
         ))
     }
+}
+
+fn approvals(text: &str) -> Result<Approvals, String> {
+    let wrong = || {
+        format!(
+            "@approvals(\"{text}\"): write `2 of leads, security within 1h`: 1 to {APPROVERS_MAX} \
+             approvers, groups, and at most 7d (1h if it is left out)"
+        )
+    };
+    let (count, rest) = text.split_once(" of ").ok_or_else(wrong)?;
+    let (groups, within) = rest.split_once(" within ").unwrap_or((rest, ""));
+    let within = match within {
+        "" if rest == groups => WITHIN_SECS,
+        given => parse_duration(given).ok_or_else(wrong)?,
+    };
+    let count = count.parse::<u32>().map_err(|_| wrong())?;
+    let mut groups: Vec<String> = groups
+        .split(',')
+        .map(|name| name.trim().to_owned())
+        .collect();
+    groups.sort();
+    groups.dedup();
+    let named = groups
+        .iter()
+        .all(|name| !name.is_empty() && !name.contains(char::is_whitespace) && name.len() <= 64);
+    let bounded = (1..=APPROVERS_MAX).contains(&count)
+        && groups.len() <= APPROVERS_MAX as usize
+        && (1..=WITHIN_SECS_MAX).contains(&within);
+    if !named || !bounded {
+        return Err(wrong());
+    }
+    Ok(Approvals {
+        needed: Needed { count, groups },
+        within: Seconds::new(within),
+    })
 }
 
 /// Ids are cited in records, shells and URLs.

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use cedar_policy::{
     Entities, ParseErrors, Policy as CedarPolicy, PolicyId, PolicySet, ResourceConstraint, Schema,
-    SchemaFragment, Template, ValidationMode, Validator,
+    Template, ValidationMode, Validator,
 };
 use miette::Diagnostic;
 
@@ -15,16 +15,12 @@ use super::cache::Cache;
 use super::index::{Index, Slice};
 use super::mentions::Mentions;
 use super::source::{self, Statement};
-use super::{Policy, Rule};
+use super::{Policy, Rule, vocabulary};
 use crate::bundle::Bundle;
 use crate::entities;
 use crate::links::{self, Link};
 use crate::problem::{Problem, line_at};
 
-/// The vocabulary that every bundle shares.
-pub(crate) const CORE_SCHEMA: &str = include_str!("../core.cedarschema");
-
-const SCHEMA_FILE: &str = "schema.cedarschema";
 /// Slices kept: one for each combination of groups, action and toolsets that is in use.
 const SLICES_MAX: usize = 512;
 /// Prepared entities kept: one for each principal and resource that is in use.
@@ -43,7 +39,7 @@ pub(crate) struct Sources {
 }
 
 pub(super) fn compile(bundle: &Bundle) -> Result<Policy, Vec<Problem>> {
-    let schema = schema(bundle)?;
+    let schema = vocabulary::schema(bundle)?;
     let sources = parse_sources(bundle)?;
     let mut problems = validate(&sources, &schema);
     problems.extend(unknown_profiles(bundle, &sources));
@@ -76,34 +72,6 @@ pub(super) fn compile(bundle: &Bundle) -> Result<Policy, Vec<Problem>> {
         scopes: Cache::new(SCOPES_MAX),
         index_trusted: AtomicBool::new(true),
     })
-}
-
-fn schema(bundle: &Bundle) -> Result<Schema, Vec<Problem>> {
-    let bad = |message: String| Problem::error(SCHEMA_FILE, "schema", message);
-    let core = match SchemaFragment::from_cedarschema_str(CORE_SCHEMA) {
-        Ok((core, _)) => core,
-        Err(error) => return Err(vec![bad(describe(&error))]),
-    };
-    let own = match bundle.member(SCHEMA_FILE) {
-        Some(text) => Some(own_schema(text)?),
-        None => None,
-    };
-    Schema::from_schema_fragments([core].into_iter().chain(own))
-        .map_err(|error| vec![bad(format!("{error}, beside the core vocabulary"))])
-}
-
-fn own_schema(text: &str) -> Result<SchemaFragment, Vec<Problem>> {
-    match SchemaFragment::from_cedarschema_str(text) {
-        Ok((fragment, _)) => Ok(fragment),
-        Err(error) => {
-            let problem = Problem::error(SCHEMA_FILE, "schema", describe(&error));
-            let at = first_offset(&error).map(|at| line_at(text, at));
-            Err(vec![match at {
-                Some(line) => problem.at(line),
-                None => problem,
-            }])
-        }
-    }
 }
 
 /// Parses every Cedar member, names each policy by its `@id`, and links templates.
@@ -235,12 +203,12 @@ fn syntax(file: &str, text: &str, statement: Statement<'_>, errors: &ParseErrors
     Problem::error(file, "syntax", describe(errors)).at(line_at(text, offset))
 }
 
-fn first_offset(error: &dyn Diagnostic) -> Option<usize> {
+pub(super) fn first_offset(error: &dyn Diagnostic) -> Option<usize> {
     error.labels()?.map(|label| label.offset()).min()
 }
 
 /// The message of an error, its causes and its help, on one line.
-fn describe(error: &dyn Diagnostic) -> String {
+pub(super) fn describe(error: &dyn Diagnostic) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -8,12 +8,13 @@ use cedar_policy::{
     AuthorizationError, Authorizer, Decision, Entities, EntityUid, Request as CedarRequest,
     Response,
 };
-use placet_types::DenialCode;
+use placet_types::canonical::Json;
+use placet_types::{CallParams, DenialCode};
 
 use super::index::{Reach, Slice};
 use super::mentions::Mentions;
 use super::{Obligations, Policy};
-use crate::request::{self, Request, Unusable};
+use crate::request::{self, Given, Request, Unusable};
 
 /// What policy says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +147,7 @@ impl Policy {
 
     pub(crate) fn prepare_afresh(&self, request: &Request<'_>) -> Result<Prepared, Unusable> {
         let principal = request::principal(request.principal, request.groups)?;
-        let resource = request::resource(request.resource, &self.bundle_entities)?;
+        let resource = request::resource(request, &self.bundle_entities, &self.schema)?;
         let action = request::action(request.action)?;
         if self.base.get(&action).is_none() {
             return Err(Unusable::Action(request.action.as_str().to_owned()));
@@ -177,9 +178,10 @@ impl Policy {
         prepared: &Prepared,
         mentions: &Mentions,
     ) -> Result<CedarRequest, Unusable> {
-        let context = request::context(request, mentions)?;
+        let context = request::context(request, mentions, &self.schema)?;
         let (principal, action) = (prepared.principal.clone(), prepared.action.clone());
-        let schema = (*mentions == Mentions::All).then_some(&self.schema);
+        let whole = *mentions == Mentions::All || matches!(request.params, Given::Call(_));
+        let schema = whole.then_some(&self.schema);
         CedarRequest::new(
             principal,
             action,
@@ -247,10 +249,14 @@ impl Policy {
             .map(|rule| rule.granted_profile().unwrap_or(&self.default_profile))
             .collect();
         let rerouted: BTreeSet<_> = rules().filter_map(|rule| rule.reroute.clone()).collect();
+        let approvals = || rules().filter_map(|rule| rule.approvals.as_ref());
+        let needed: BTreeSet<_> = approvals().map(|approvals| &approvals.needed).collect();
         Obligations {
             profiles: profiles.into_iter().cloned().collect(),
             rerouted: rerouted.into_iter().collect(),
             lifetime: rules().filter_map(|rule| rule.lifetime).min(),
+            approvals: needed.into_iter().cloned().collect(),
+            within: approvals().map(|approvals| approvals.within).min(),
         }
     }
 }
@@ -296,8 +302,14 @@ fn cache_key(request: &Request<'_>) -> String {
         &digest,
     ];
     let mut key = String::with_capacity(256);
+    // Of an action that the bundle declares the caller describes the resource.
+    let described = match request.params {
+        Given::Process(_) => String::new(),
+        Given::Call(params) => described(params),
+    };
     for part in fixed
         .into_iter()
+        .chain([described.as_str()])
         .chain(request.groups.iter().map(String::as_str))
     {
         key.push_str(&part.len().to_string());
@@ -305,4 +317,10 @@ fn cache_key(request: &Request<'_>) -> String {
         key.push_str(part);
     }
     key
+}
+
+/// The resource's attributes, as one text for each.
+fn described(params: &CallParams) -> String {
+    let bytes = Json::Object(params.resource.clone()).to_canonical();
+    String::from_utf8(bytes).unwrap_or_default()
 }

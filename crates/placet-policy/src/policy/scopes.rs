@@ -41,6 +41,26 @@ impl Policy {
         self.scopes.insert(key, fixed.clone());
         Ok(fixed)
     }
+
+    /// What all of these profiles allow an action that is no process, within `within`: limits and
+    /// network, and neither files nor programs nor variables.
+    ///
+    /// # Errors
+    ///
+    /// [`DenialCode::PolicyError`] without any profile.
+    pub fn bare_scope(
+        &self,
+        profiles: &[&Profile],
+        within: Option<&FixedScope>,
+    ) -> Result<FixedScope, Denial> {
+        let bare = profiles.iter().map(|profile| profile.bare_scope());
+        let scope = bare
+            .reduce(|so_far, own| so_far.intersect(&own))
+            .ok_or_else(|| Denial::new(DenialCode::PolicyError, "no profile applies"))?;
+        let scope = within.map_or_else(|| scope.clone(), |outer| scope.intersect(outer));
+        FixedScope::new(scope)
+            .map_err(|error| Denial::new(DenialCode::PolicyError, error.to_string()))
+    }
 }
 
 fn combine(

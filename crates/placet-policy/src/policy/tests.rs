@@ -1,3 +1,6 @@
+mod approvals;
+mod declared;
+
 use placet_types::{DenialCode, Seconds};
 
 use super::*;
@@ -71,7 +74,7 @@ fn every_policy_has_an_id_of_its_own() {
 #[test]
 fn annotations_that_nobody_carries_out_are_refused() {
     for (annotation, word) in [
-        ("@approvals(\"2\")", "not enforceable by this version"),
+        ("@approvals(\"2\")", "write `2 of leads"),
         ("@reroute(\"x\")", "there is no profiles/x.toml"),
         (
             "@profile(\"p\") @reroute(\"p\")",

@@ -11,8 +11,11 @@ use super::{Builder, Request, Unusable, text};
 /// with `-`, or "". None of them says what a program will do with them: `-c` and `-C` of git take
 /// the word that follows, so a policy that permits by `verb` should list verbs, and one that
 /// forbids should look in `args`.
-pub(super) fn add(request: &Request<'_>, to: &mut Builder<'_>) -> Result<(), Unusable> {
-    let params = request.params;
+pub(super) fn add(
+    request: &Request<'_>,
+    params: &Json,
+    to: &mut Builder<'_>,
+) -> Result<(), Unusable> {
     let argv = argv(params)?;
     let (cwd, workspace) = (string(params, "cwd")?, string(params, "workspace")?);
     let purpose = params

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use placet_evidence::{Environment, History, Risk};
 use placet_types::canonical::Json;
 use placet_types::{
-    ActionName, Digest, Millis, PrincipalId, ProcessParams, ProfileName, ResourceRef, Seconds,
-    Tier, Weakness, tier,
+    ActionName, CallParams, Digest, Millis, PrincipalId, ProcessParams, ProfileName, ResourceRef,
+    Seconds, Tier, Weakness, tier,
 };
 use serde::Deserialize;
 
-use super::{Case, Expected, ExpectedEffect, Given};
+use super::{Asked, Case, Expected, ExpectedEffect, Params};
 use crate::policy::Effect;
 use crate::problem::{Problem, line_at};
 use crate::strict::{self, Duration, Instant};
@@ -34,6 +34,9 @@ struct FileCase {
     name: Option<String>,
     principal: Option<PrincipalId>,
     groups: Option<Vec<String>>,
+    action: Option<ActionName>,
+    resource: Option<FileResource>,
+    context: Option<toml::Table>,
     program: Option<String>,
     argv: Option<Vec<String>>,
     lines: Option<Vec<String>>,
@@ -54,6 +57,16 @@ struct FileCase {
     profiles: Option<Vec<ProfileName>>,
     rerouted: Option<Vec<ProfileName>>,
     lifetime: Option<Duration>,
+}
+
+/// What an action that the bundle declares is done to.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileResource {
+    kind: String,
+    id: String,
+    #[serde(default)]
+    attributes: toml::Table,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -139,6 +152,9 @@ impl FileCase {
             name: self.name.or(d.name),
             principal: self.principal.or(d.principal),
             groups: self.groups.or(d.groups),
+            action: self.action.or(d.action),
+            resource: self.resource.or(d.resource),
+            context: self.context.or(d.context),
             program: self.program.or(d.program),
             argv,
             lines,
@@ -162,10 +178,22 @@ impl FileCase {
         }
     }
 
-    /// One case for `argv`, or one for each of `lines`.
+    /// One case for `argv` or a `resource`, or one for each of `lines`.
     fn cases(self, file: &str, line: u32) -> Result<Vec<Case>, String> {
         let name = self.name.clone().ok_or("a test needs a `name`")?;
         let expected = self.expected()?;
+        let case = |command: String, given: Asked| Case {
+            file: file.to_owned(),
+            line,
+            name: name.clone(),
+            command,
+            given,
+            expected: expected.clone(),
+        };
+        if let Some(action) = self.declared() {
+            let given = self.call(action)?;
+            return Ok(vec![case(given.resource.id.clone(), given)]);
+        }
         let argvs = match (&self.argv, &self.lines) {
             (Some(argv), None) => vec![argv.clone()],
             (None, Some(lines)) => lines.iter().map(|line| words(line)).collect(),
@@ -176,17 +204,33 @@ impl FileCase {
         }
         argvs
             .into_iter()
-            .map(|argv| {
-                Ok(Case {
-                    file: file.to_owned(),
-                    line,
-                    name: name.clone(),
-                    command: argv.join(" "),
-                    given: self.given(&argv)?,
-                    expected: expected.clone(),
-                })
-            })
+            .map(|argv| Ok(case(argv.join(" "), self.given(&argv)?)))
             .collect()
+    }
+
+    /// The action, if it is one that the bundle declares.
+    fn declared(&self) -> Option<&ActionName> {
+        self.action
+            .as_ref()
+            .filter(|action| action.as_str() != ProcessParams::ACTION)
+    }
+
+    fn call(&self, action: &ActionName) -> Result<Asked, String> {
+        let resource = self.resource.as_ref();
+        let resource = resource.ok_or("a test of this action needs a `resource`")?;
+        let params = CallParams {
+            context: members(self.context.as_ref().unwrap_or(&toml::Table::new()))?,
+            resource: members(&resource.attributes)?,
+        };
+        // As strict as the real thing.
+        let params = CallParams::decode(&params.to_canonical()).map_err(|e| e.to_string())?;
+        let resource = ResourceRef {
+            digest: None,
+            id: resource.id.clone(),
+            kind: resource.kind.clone(),
+        };
+        resource.check().map_err(|error| error.to_string())?;
+        self.asked(action.clone(), resource, Params::Call(params))
     }
 
     fn expected(&self) -> Result<Expected, String> {
@@ -217,7 +261,7 @@ impl FileCase {
         })
     }
 
-    fn given(&self, argv: &[String]) -> Result<Given, String> {
+    fn given(&self, argv: &[String]) -> Result<Asked, String> {
         let first = argv.first().ok_or("the command is empty")?;
         let program = match &self.program {
             Some(program) => program.clone(),
@@ -226,18 +270,29 @@ impl FileCase {
         if !program.starts_with('/') {
             return Err(format!("program `{program}` must be an absolute path"));
         }
+        let action = ActionName::parse(ProcessParams::ACTION).map_err(|e| e.to_string())?;
+        let resource = ResourceRef {
+            digest: Some(Digest::of(program.as_bytes())),
+            id: program,
+            kind: "Program".to_owned(),
+        };
+        self.asked(action, resource, Params::Process(self.params(argv)))
+    }
+
+    fn asked(
+        &self,
+        action: ActionName,
+        resource: ResourceRef,
+        params: Params,
+    ) -> Result<Asked, String> {
         let history = self.history.clone().unwrap_or_default();
         let risk = self.risk.clone().unwrap_or_default();
-        Ok(Given {
+        Ok(Asked {
             principal: self.principal.clone().ok_or("a test needs a `principal`")?,
             groups: self.groups.clone().unwrap_or_default(),
-            action: ActionName::parse(ProcessParams::ACTION).map_err(|e| e.to_string())?,
-            resource: ResourceRef {
-                digest: Some(Digest::of(program.as_bytes())),
-                id: program,
-                kind: "Program".to_owned(),
-            },
-            params: self.params(argv),
+            action,
+            resource,
+            params,
             delegation: self.delegation.clone().unwrap_or_default(),
             depth: self.depth.unwrap_or_default(),
             profile: self.profile.clone(),
@@ -297,6 +352,29 @@ fn environment(file: FileEnvironment) -> Environment {
         tier: file.tier,
         weaker: file.weaker,
     }
+}
+
+fn members(table: &toml::Table) -> Result<BTreeMap<String, Json>, String> {
+    table
+        .iter()
+        .map(|(name, value)| Ok((name.clone(), json(value)?)))
+        .collect()
+}
+
+fn json(value: &toml::Value) -> Result<Json, String> {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "what a double does not hold is refused when the parameters are read"
+    )]
+    Ok(match value {
+        toml::Value::String(text) => string(text),
+        toml::Value::Integer(number) => Json::Number(*number as f64),
+        toml::Value::Float(number) => Json::Number(*number),
+        toml::Value::Boolean(value) => Json::Bool(*value),
+        toml::Value::Datetime(_) => return Err("write a date as a string, as JSON does".into()),
+        toml::Value::Array(items) => Json::Array(items.iter().map(json).collect::<Result<_, _>>()?),
+        toml::Value::Table(table) => Json::Object(members(table)?),
+    })
 }
 
 fn string(text: &str) -> Json {

@@ -90,6 +90,7 @@ pub(super) fn permit(number: u64, name: &str, time: Millis) -> Decided {
             determining: vec!["p".into()],
         },
         risk: Risk::default(),
+        waits: None,
     }
 }
 
@@ -143,6 +144,7 @@ fn facts(number: u64, time: Millis) -> Facts {
 
 fn grant(number: u64) -> Grant {
     Grant {
+        approved_by: Vec::new(),
         delegation: vec![],
         depth: 0,
         lease_ms: 2_000,

@@ -146,7 +146,7 @@ pub(crate) fn style(status: State) -> Style {
     match status {
         State::Running | State::Authorized => GOOD,
         State::Completed | State::Unseen => Style::new(),
-        State::Failed | State::Lapsed => WARN,
+        State::Failed | State::Lapsed | State::Deferred => WARN,
         State::Denied | State::Terminated => BAD,
     }
 }

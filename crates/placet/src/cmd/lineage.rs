@@ -132,6 +132,9 @@ fn print_node(node: &Node, out: Out) {
     if !node.delegation.is_empty() {
         row("acts for", show::list(&node.delegation));
     }
+    if let Answer::Deferred(until) = &node.answer {
+        row("waits until", until.to_string());
+    }
     if let Answer::Denied(denial) = &node.answer {
         row("reason", show::shown(&denial.reason));
     }

@@ -2,7 +2,7 @@
 
 use placet_evidence::Exit;
 use placet_process::door::{self, DoorReply, DoorRequest};
-use placet_process::{CallError, Command, Notice, Outcome, ProgramError, RunError};
+use placet_process::{CallError, Command, Notice, Outcome, ProgramError, RunError, Waits};
 use placet_sandbox::{SandboxError, Step};
 use placet_types::{DenialCode, PrincipalId, Seconds, Writes};
 use serde_json::json;
@@ -20,7 +20,10 @@ pub(crate) fn run(global: &Global, args: &Run, out: Out) -> Result<Status, Failu
         return run_through_door(&args.call, out);
     }
     let domain = Domain::open(global)?;
-    let command = command(&args.call)?;
+    let mut command = command(&args.call)?;
+    if args.no_wait {
+        command.waits = Waits::No;
+    }
     let mut gateway = domain.gateway()?;
     gateway.tell = Box::new(move |notice| tell(notice, out));
     let outcome = gateway
@@ -33,6 +36,7 @@ pub(crate) fn run(global: &Global, args: &Run, out: Out) -> Result<Status, Failu
 fn tell(notice: &Notice<'_>, out: Out) {
     if out.is_json() {
         out.note(match notice {
+            Notice::Deferred(deferred) => json!({ "deferred": deferred }),
             Notice::Elsewhere {
                 exec,
                 rerouted,
@@ -44,6 +48,12 @@ fn tell(notice: &Notice<'_>, out: Out) {
         return;
     }
     let line = match notice {
+        Notice::Deferred(deferred) => format!(
+            "waiting for the approval of {}, until {}; to approve it: placet approve {}",
+            deferred.waiting.in_words(),
+            deferred.waiting.until,
+            deferred.exec.short()
+        ),
         Notice::Elsewhere {
             exec,
             rerouted,
@@ -104,11 +114,17 @@ pub(crate) fn command(call: &Call) -> Result<Command, Failure> {
         lifetime: call.lifetime.map(Seconds::new),
         parent: call.parent,
         door: call.door,
+        waits: Waits::Yes,
     })
 }
 
 fn principal(call: &Call) -> Result<PrincipalId, Failure> {
-    if let Some(principal) = &call.principal {
+    principal_or_own(call.principal.as_ref())
+}
+
+/// The principal that was named, else the one of the environment, else the user's own.
+pub(crate) fn principal_or_own(named: Option<&PrincipalId>) -> Result<PrincipalId, Failure> {
+    if let Some(principal) = named {
         return Ok(principal.clone());
     }
     match std::env::var(PRINCIPAL_VARIABLE) {
@@ -186,6 +202,19 @@ fn report(outcome: &Outcome, out: Out) -> Status {
                 out.note(format!(
                     "  {} placet explain {index}",
                     paint(DIM, "the record:")
+                ));
+            }
+            Status::Denied
+        }
+        Outcome::Deferred(deferred) => {
+            if out.is_json() {
+                out.note(serde_json::json!({ "deferred": deferred }));
+            } else {
+                out.note(format!(
+                    "{} it needs the approval of {}\n  {} run it again without --no-wait, and have it approved",
+                    paint(WARN, "placet: deferred,"),
+                    deferred.waiting.in_words(),
+                    paint(DIM, "to change that:"),
                 ));
             }
             Status::Denied

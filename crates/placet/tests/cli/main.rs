@@ -15,6 +15,7 @@ mod apart;
 mod domain;
 mod job;
 
+mod approvals;
 mod changes;
 mod checks;
 mod closed;

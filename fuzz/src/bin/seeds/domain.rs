@@ -233,6 +233,7 @@ fn permit(artifact: &Artifact) -> Decided {
         denial: None,
         facts: facts(exec()),
         grant: Some(Grant {
+            approved_by: Vec::new(),
             delegation: vec![],
             depth: 0,
             lease_ms: 5000,
@@ -251,6 +252,7 @@ fn permit(artifact: &Artifact) -> Decided {
             determining: vec!["agents".into()],
         },
         risk: Risk::default(),
+        waits: None,
     }
 }
 

@@ -12,7 +12,7 @@ use placet_authority::init::public_policy;
 use placet_authority::node::Connection;
 use placet_authority::node::wire::{PermittedBody, Request, Response, SubmitBody};
 use placet_enforce::{Call as Admitted, Pep, Permit};
-use placet_process::{Call, Command};
+use placet_process::{Call, Command, Waits};
 use placet_types::{
     Digest, ExecutionId, GatewayName, Intent, Millis, PrincipalId, Salt, SigningKey,
 };
@@ -164,6 +164,7 @@ fn command(ground: &Ground, argv: &[&str]) -> Result<Command, Failure> {
         lifetime: None,
         parent: None,
         door: None,
+        waits: Waits::No,
     })
 }
 

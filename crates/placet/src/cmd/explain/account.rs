@@ -1,11 +1,11 @@
 //! What policy looked at when it denied: computed again from the state that the decision was made in.
 
+use placet_decision::Params;
 use placet_evidence::proof_bundle::Disclosed;
 use placet_evidence::{Decided, Facts};
 use placet_policy::{Account, Explanation, Holds, Policy, Request, explain};
 use placet_state::{State, resource_digest};
-use placet_types::canonical::{Bounds, Json};
-use placet_types::{DenialCode, ExecutionId, PrincipalId, ProcessParams};
+use placet_types::{DenialCode, ExecutionId, PrincipalId};
 use serde_json::{Value, json};
 
 /// Whether the answer came from the policies: only then is there something to look at in them.
@@ -33,11 +33,10 @@ pub(super) fn explanation(
         environment, time, ..
     } = &decided.facts;
     let intent = &decided.intent;
-    let bounds = Bounds {
-        bytes_max: ProcessParams::BYTES_MAX,
-        ..Bounds::MESSAGE
-    };
-    let params = Json::parse(disclosed.params.as_bytes(), bounds).ok()?;
+    let params = Params::new(
+        disclosed.params.clone().into_bytes(),
+        disclosed.salt.clone(),
+    );
     let principal = state.principal(&intent.principal)?;
     let groups: Vec<String> = principal.groups.iter().cloned().collect();
     let (delegation, depth) = ancestry(state, intent.parent, &intent.principal);
@@ -49,7 +48,7 @@ pub(super) fn explanation(
             groups: &groups,
             action: &intent.action,
             resource: &intent.resource,
-            params: &params,
+            params: params.given()?,
             delegation: &delegation,
             depth,
             profile_asked: intent.asked.profile.as_ref(),

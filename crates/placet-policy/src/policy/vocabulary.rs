@@ -1,0 +1,126 @@
+//! The vocabulary of a bundle: the core schema, and what the bundle's own adds to it.
+//!
+//! A bundle that declares an action says what is particular to it. An action in the group `execute`
+//! has the facts that every such action has without saying so: a policy on the group then holds for
+//! the bundle's actions as it does for `process:run`.
+
+use cedar_policy::{Schema, SchemaFragment};
+use serde_json::{Map, Value};
+
+use super::compile::{describe, first_offset};
+use crate::bundle::Bundle;
+use crate::problem::{Problem, line_at};
+
+/// The vocabulary that every bundle shares.
+const CORE_SCHEMA: &str = include_str!("../core.cedarschema");
+
+const SCHEMA_FILE: &str = "schema.cedarschema";
+
+/// The action whose context holds the common facts, and what of it is its own.
+const PROCESS: &str = "process:run";
+const OF_PROCESS: [&str; 9] = [
+    "args",
+    "called",
+    "cwd",
+    "in_workspace",
+    "line",
+    "program_in_workspace",
+    "purpose",
+    "verb",
+    "workspace",
+];
+
+pub(super) fn schema(bundle: &Bundle) -> Result<Schema, Vec<Problem>> {
+    let core = SchemaFragment::from_cedarschema_str(CORE_SCHEMA)
+        .map_err(|error| vec![problem(describe(&error))])?;
+    let core = core.0;
+    let own = match bundle.member(SCHEMA_FILE) {
+        Some(text) => {
+            Some(with_facts(own(text)?, &core).map_err(|message| vec![problem(message)])?)
+        }
+        None => None,
+    };
+    Schema::from_schema_fragments([core].into_iter().chain(own))
+        .map_err(|error| vec![problem(format!("{error}, beside the core vocabulary"))])
+}
+
+fn problem(message: String) -> Problem {
+    Problem::error(SCHEMA_FILE, "schema", message)
+}
+
+fn own(text: &str) -> Result<SchemaFragment, Vec<Problem>> {
+    match SchemaFragment::from_cedarschema_str(text) {
+        Ok((fragment, _)) => Ok(fragment),
+        Err(error) => {
+            let problem = problem(describe(&error));
+            let at = first_offset(&error).map(|at| line_at(text, at));
+            Err(vec![match at {
+                Some(line) => problem.at(line),
+                None => problem,
+            }])
+        }
+    }
+}
+
+/// Adds the common facts to every action of `own` that stands in `execute`.
+fn with_facts(own: SchemaFragment, core: &SchemaFragment) -> Result<SchemaFragment, String> {
+    let json = |fragment: SchemaFragment| fragment.to_json_value().map_err(|e| describe(&e));
+    let facts = facts(&json(core.clone())?);
+    let mut own = json(own)?;
+    // Actions of the unnamed namespace only: no other can be asked for.
+    let actions = own
+        .get_mut("")
+        .and_then(|namespace| namespace.get_mut("actions"))
+        .and_then(Value::as_object_mut);
+    for (name, action) in actions.into_iter().flatten() {
+        if stands_in_execute(action) {
+            add_facts(name, action, &facts)?;
+        }
+    }
+    SchemaFragment::from_json_value(own).map_err(|error| describe(&error))
+}
+
+/// The attributes of the context that every action in `execute` has.
+fn facts(core: &Value) -> Map<String, Value> {
+    let context = core
+        .get("")
+        .and_then(|namespace| namespace.get("actions"))
+        .and_then(|actions| actions.get(PROCESS))
+        .and_then(|action| action.pointer("/appliesTo/context/attributes"));
+    let attributes = context.and_then(Value::as_object).into_iter().flatten();
+    attributes
+        .filter(|(name, _)| !OF_PROCESS.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+fn stands_in_execute(action: &Value) -> bool {
+    let groups = action.get("memberOf").and_then(Value::as_array);
+    groups
+        .into_iter()
+        .flatten()
+        .any(|group| group.get("id").and_then(Value::as_str) == Some("execute"))
+}
+
+fn add_facts(name: &str, action: &mut Value, facts: &Map<String, Value>) -> Result<(), String> {
+    let Some(applies) = action.get_mut("appliesTo").and_then(Value::as_object_mut) else {
+        return Err(format!("the action `{name}` applies to nothing"));
+    };
+    let context = applies
+        .entry("context")
+        .or_insert_with(|| serde_json::json!({ "type": "Record", "attributes": {} }));
+    let Some(attributes) = context.get_mut("attributes").and_then(Value::as_object_mut) else {
+        return Err(format!(
+            "write the context of the action `{name}` as a record in its place, so that the common facts can be added"
+        ));
+    };
+    for (fact, kind) in facts {
+        let own = attributes.insert(fact.clone(), kind.clone());
+        if own.is_some_and(|own| own != *kind) {
+            return Err(format!(
+                "the action `{name}` declares `{fact}` in its own way; every action in `execute` has it already"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! What policies see of an action that the bundle declares.
+//!
+//! The caller gives JSON; the bundle's schema says what it means. Where the schema says `decimal`,
+//! `ipaddr`, `datetime` or `duration` the JSON is a string; a number with a fraction counts as one of
+//! at most four digits behind the point. `null` is an absent attribute. What is not declared, is
+//! missing or has another type makes the request unusable, and that denies.
+
+use cedar_policy::{Context, Entity, Schema};
+use placet_types::canonical::Json;
+use placet_types::{CallParams, ResourceRef};
+use serde_json::{Map, Value};
+
+use super::{Request, Unusable, uid};
+
+/// Digits behind the point of Cedar's decimals.
+const DECIMAL_DIGITS: usize = 4;
+/// Whole numbers below this are exact in a double (RFC 7493).
+const WHOLE_END: f64 = 9_007_199_254_740_992.0;
+
+/// The common facts and the caller's attributes, held to the schema.
+pub(super) fn context(
+    request: &Request<'_>,
+    params: &CallParams,
+    common: Context,
+    schema: &Schema,
+) -> Result<Context, Unusable> {
+    let action = super::action(request.action)?;
+    let common = common
+        .to_json_value()
+        .map_err(|error| Unusable::Value(error.to_string()))?;
+    let Value::Object(mut members) = common else {
+        return Err(Unusable::Value("a context is a record".into()));
+    };
+    for (name, value) in attributes(&params.context)? {
+        // What the log says of the caller is not the caller's to say.
+        if members.insert(name.clone(), value).is_some() {
+            return Err(Unusable::Value(format!(
+                "the attribute `{name}` is not the caller's to give"
+            )));
+        }
+    }
+    Context::from_json_value(Value::Object(members), Some((schema, &action)))
+        .map_err(|error| Unusable::Value(error.to_string()))
+}
+
+/// The resource as the caller describes it. It stands in no set.
+pub(super) fn resource(
+    resource: &ResourceRef,
+    params: &CallParams,
+    schema: &Schema,
+) -> Result<Entity, Unusable> {
+    let uid = uid(&resource.kind, &resource.id)?;
+    let kind = uid.type_name().to_string();
+    let entity = serde_json::json!({
+        "uid": { "type": kind, "id": resource.id },
+        "attrs": Value::Object(attributes(&params.resource)?),
+        "parents": [],
+    });
+    Entity::from_json_value(entity, Some(schema))
+        .map_err(|error| Unusable::Value(error.to_string()))
+}
+
+fn attributes(members: &placet_types::call::Members) -> Result<Map<String, Value>, Unusable> {
+    members
+        .iter()
+        .filter(|(_, value)| **value != Json::Null)
+        .map(|(name, value)| Ok((name.clone(), to_cedar(value)?)))
+        .collect()
+}
+
+/// The value as Cedar's JSON has it. Reserved names were refused when the parameters were read.
+fn to_cedar(value: &Json) -> Result<Value, Unusable> {
+    Ok(match value {
+        Json::Null => return Err(Unusable::Value("Cedar has no null in a list".into())),
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Number(value) => number(*value)?,
+        Json::String(text) => Value::String(text.clone()),
+        Json::Array(items) => Value::Array(items.iter().map(to_cedar).collect::<Result<_, _>>()?),
+        Json::Object(members) => Value::Object(attributes(members)?),
+    })
+}
+
+/// A whole number is Cedar's long. Any other is the text of a decimal, if it is one exactly.
+fn number(value: f64) -> Result<Value, Unusable> {
+    if value.fract() == 0.0 && value.abs() < WHOLE_END {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "whole and within 53 bits, as was just seen"
+        )]
+        return Ok(Value::from(value as i64));
+    }
+    let text = format!("{value:.DECIMAL_DIGITS$}");
+    if value.abs() < WHOLE_END && text.parse() == Ok(value) {
+        return Ok(Value::String(text));
+    }
+    Err(Unusable::Value(format!(
+        "the number {value} is neither whole nor one of {DECIMAL_DIGITS} digits behind the point"
+    )))
+}

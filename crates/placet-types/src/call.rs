@@ -1,0 +1,127 @@
+//! Parameters of the actions that a bundle declares, as `process:run` has its own in
+//! [`crate::intent`].
+
+use std::collections::BTreeMap;
+
+use crate::canonical::{Bounds, Json, Malformed};
+
+/// Members of a JSON object.
+pub type Members = BTreeMap<String, Json>;
+
+/// Parameters of any action but `process:run`: what policies see of it beside the facts that every
+/// action has. Private: the log holds a commitment to their canonical bytes.
+///
+/// Names that begin with `__` are refused at any depth: Cedar's JSON gives them a meaning, and
+/// whoever asks must not choose it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CallParams {
+    /// Attributes of the context, as the bundle's schema declares them for the action.
+    pub context: Members,
+    /// Attributes of the resource, as the schema declares them for its kind.
+    pub resource: Members,
+}
+
+impl CallParams {
+    /// Longest canonical form, in bytes.
+    pub const BYTES_MAX: usize = 1 << 20;
+
+    /// The canonical bytes.
+    #[must_use]
+    pub fn to_canonical(&self) -> Vec<u8> {
+        let mut members = Members::new();
+        for (name, value) in [("context", &self.context), ("resource", &self.resource)] {
+            if !value.is_empty() {
+                members.insert(name.to_owned(), Json::Object(value.clone()));
+            }
+        }
+        Json::Object(members).to_canonical()
+    }
+
+    /// Reads canonical bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] names the first rule that is broken: not canonical, another member than
+    /// `context` and `resource`, one that is no object or is empty, or a reserved name.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let bounds = Bounds {
+            bytes_max: Self::BYTES_MAX,
+            ..Bounds::MESSAGE
+        };
+        let json = Json::parse(bytes, bounds)?;
+        if json.to_canonical() != bytes {
+            return Err(Malformed::NotCanonical);
+        }
+        let Json::Object(members) = json else {
+            return Err(shape("parameters are a JSON object"));
+        };
+        let mut params = Self::default();
+        for (name, value) in members {
+            let Json::Object(attributes) = value else {
+                return Err(shape("`context` and `resource` are objects"));
+            };
+            if attributes.is_empty() {
+                return Err(shape("`context` and `resource` are left out when empty"));
+            }
+            if attributes
+                .iter()
+                .any(|(name, value)| is_reserved(name, value))
+            {
+                return Err(shape("a name begins with `__`, which is reserved"));
+            }
+            match name.as_str() {
+                "context" => params.context = attributes,
+                "resource" => params.resource = attributes,
+                _ => return Err(shape("parameters have `context` and `resource` only")),
+            }
+        }
+        Ok(params)
+    }
+}
+
+fn shape(what: &str) -> Malformed {
+    Malformed::Shape(what.into())
+}
+
+fn is_reserved(name: &str, value: &Json) -> bool {
+    name.starts_with("__") || holds_reserved(value)
+}
+
+/// Whether a reserved name stands anywhere below. As deep as the text may nest, which is bounded.
+fn holds_reserved(value: &Json) -> bool {
+    match value {
+        Json::Array(items) => items.iter().any(holds_reserved),
+        Json::Object(members) => members.iter().any(|(name, value)| is_reserved(name, value)),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_read_back_from_their_canonical_bytes() {
+        let text = br#"{"context":{"amount":12,"to":["a"]},"resource":{"owner":"rick"}}"#;
+        let params = CallParams::decode(text).unwrap();
+        assert_eq!(params.context.get("amount"), Some(&Json::Number(12.0)));
+        assert_eq!(params.to_canonical(), text);
+        assert_eq!(CallParams::decode(b"{}"), Ok(CallParams::default()));
+        assert_eq!(CallParams::default().to_canonical(), b"{}");
+    }
+
+    #[test]
+    fn another_shape_is_refused() {
+        for text in [
+            r"[]",
+            r#"{"context":1}"#,
+            r#"{"context":{}}"#,
+            r#"{"other":{"a":1}}"#,
+            r#"{"resource":{"b":1}, "context":{"a":1}}"#,
+            r#"{"context":{"__entity":{"id":"x","type":"Principal"}}}"#,
+            r#"{"context":{"a":[{"b":{"__extn":1}}]}}"#,
+        ] {
+            assert!(CallParams::decode(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}
