@@ -43,7 +43,7 @@ fn key(number: usize) -> SigningKey {
 fn register(authority: &Authority, name: &str, group: &str, key: &SigningKey) {
     let body = Act::Principal {
         id: principal(name),
-        groups: vec![group.into()],
+        groups: group.split(',').map(str::to_owned).collect(),
         keys: vec![Thumbprint::of(&key.public())],
         uids: vec![UID],
         acts_for: vec![],
@@ -136,7 +136,7 @@ fn what_does_not_count_as_an_approval() {
     let call = submission(&["reboot-all"], None);
     let waits = deferred(&authority, &call);
     // The agent itself, with a key of its own.
-    register(&authority, AGENT, "leads", &key(9));
+    register(&authority, AGENT, "agents,leads", &key(9));
     let code = |result: Result<Index, DenialCode>| result.unwrap_err();
     assert_eq!(
         code(approve(&authority, &waits, AGENT, 9)),

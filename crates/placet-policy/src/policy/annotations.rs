@@ -136,7 +136,6 @@ impl Rule {
             "approvals" => {
                 self.only_on_permits(key)?;
                 self.approvals = Some(approvals(value)?);
-                return Err(format!("@{key} is not enforceable by this version"));
             }
             _ => {
                 return Err(format!(

@@ -20,15 +20,17 @@ fn register(domain: &Domain, principal: &str, group: &str, file: &str) {
     let key = key(domain, file);
     let made = domain.json(&["key", "new", "--key", &key]);
     let thumbprint = made["thumbprint"].as_str().unwrap();
-    domain.ok(&[
+    let groups = group.split(',').flat_map(|one| ["--group", one]);
+    let set = [
         "principal",
         "set",
         principal,
-        "--groups",
-        group,
+        "--uid",
+        "0",
         "--key",
         thumbprint,
-    ]);
+    ];
+    domain.ok(&set.into_iter().chain(groups).collect::<Vec<_>>());
 }
 
 fn key(domain: &Domain, file: &str) -> String {
