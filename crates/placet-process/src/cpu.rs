@@ -57,6 +57,10 @@ fn children(pid: u32) -> Vec<u32> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test measures a real process against the real clock"
+)]
 mod tests {
     use std::process::{Command, Stdio};
     use std::time::Instant;

@@ -2,6 +2,9 @@ use std::time::Instant;
 
 use super::*;
 
+/// What is done to a thing, by its name.
+type Changes<T> = [(&'static str, T); 5];
+
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
@@ -48,7 +51,7 @@ impl Ground {
 
 #[test]
 fn a_file_that_is_written_replaced_removed_or_made_is_noticed_by_the_next_look() {
-    let changes: [(&str, fn(&Ground)); 5] = [
+    let changes: Changes<fn(&Ground)> = [
         ("written", |it| {
             fs::write(it.path("pinned"), "all: y\n").unwrap()
         }),
@@ -111,7 +114,7 @@ fn contents_that_changed_without_a_stamp_are_read_again_in_time() {
 
 #[test]
 fn a_machine_that_says_something_else_of_itself_is_not_the_one_that_was_decided_about() {
-    let changes: [(&str, fn(&mut Environment)); 5] = [
+    let changes: Changes<fn(&mut Environment)> = [
         ("boot", |it| it.boot.push('x')),
         ("kernel", |it| it.kernel.push('x')),
         ("distribution", |it| it.distribution.push('x')),
@@ -135,6 +138,10 @@ fn a_machine_that_says_something_else_of_itself_is_not_the_one_that_was_decided_
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a read that waits is told by the real clock"
+)]
 fn what_cannot_be_measured_cannot_be_pinned() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| AbsPath::parse(dir.path().join(name).to_str().unwrap()).unwrap();
