@@ -128,7 +128,7 @@ where
     tokio::spawn(connection::serve(stream, channel, handler, place));
 }
 
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-type: application/problem+json\r\ncontent-length: 133\r\n\r\n{\"type\":\"urn:placet:problem:overloaded\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections\",\"code\":\"overloaded\"}";
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-type: application/problem+json\r\ncontent-length: 135\r\n\r\n{\"type\":\"urn:placet:problem:overloaded\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections\",\"code\":\"overloaded\"}";
 
 /// A few bytes into an empty buffer: they are taken at once, or not at all.
 fn turn_away(stream: io::Result<impl io::Write>, encrypted: bool, shared: &Shared) {

@@ -184,7 +184,7 @@ mod tests {
         let salt = Salt::new([3; 32]);
         let record = Connections {
             count: 1,
-            exec: "exec_00000000000000000000000000".parse().unwrap(),
+            exec: "exec_00000000000000000000000000000000".parse().unwrap(),
             intent: Digest::of(b"intent"),
             list: Connections::commit(&bytes, &salt),
             omitted: 0,

@@ -268,7 +268,7 @@ impl Store {
     }
 
     fn next_key(&self) -> PathBuf {
-        self.paths.key.with_extension("next")
+        self.paths.key.with_extension("key.next")
     }
 }
 
