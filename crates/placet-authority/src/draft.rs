@@ -67,7 +67,7 @@ impl Drafter {
                 reply,
                 denied,
             })),
-            Work::Start(request, reply) => Some(self.start(request, now, reply)),
+            Work::Start(request, reply) => Some(self.start(*request, now, reply)),
             Work::Signal(report, reply) => self.signal(report, now, reply),
             Work::Connections(report, salt, reply) => self.connections(report, &salt, now, reply),
             Work::End(report, reply) => self.end(&report, now, reply),

@@ -62,7 +62,8 @@ impl Authority {
             credentials,
             pinned,
         };
-        self.queue.push_urgent(Work::Start(request, reply))
+        self.queue
+            .push_urgent(Work::Start(Box::new(request), reply))
     }
 
     pub(crate) fn queue_signal(

@@ -35,7 +35,7 @@ pub(crate) enum Work {
     /// An attempt that will be refused whatever the state says.
     Refuse(Attempt, Reply<Denied>),
     /// A gateway is about to start an execution.
-    Start(StartRequest, Reply<Result<Index, Denied>>),
+    Start(Box<StartRequest>, Reply<Result<Index, Denied>>),
     /// Something notable happened.
     Signal(SignalReport, Reply<Result<Index, Denied>>),
     /// What an execution did on the network, and what hides it.

@@ -170,7 +170,7 @@ pub(crate) fn context(
             // The schema holds the context to its types, and can do that only to a whole one.
             let mut builder = Builder::new(&Mentions::All);
             common(request, &mut builder)?;
-            call::context(request, params, builder.finish()?, schema)
+            call::context(request, params, &builder.finish()?, schema)
         }
         Given::Process(_) | Given::Call(_) => Err(Unusable::Params("the action's own shape")),
     }

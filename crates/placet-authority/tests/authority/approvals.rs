@@ -62,7 +62,7 @@ fn act(authority: &Authority, by: &str, act: Act) -> Result<Index, DenialCode> {
 fn deferred(authority: &Authority, call: &Submission) -> Deferred {
     match authority.submit(call.clone()).unwrap() {
         Answer::Deferred(deferred) => *deferred,
-        other => panic!("not deferred: {other:?}"),
+        other @ (Answer::Permitted(_) | Answer::Denied(_)) => panic!("not deferred: {other:?}"),
     }
 }
 

@@ -21,7 +21,7 @@ const WHOLE_END: f64 = 9_007_199_254_740_992.0;
 pub(super) fn context(
     request: &Request<'_>,
     params: &CallParams,
-    common: Context,
+    common: &Context,
     schema: &Schema,
 ) -> Result<Context, Unusable> {
     let action = super::action(request.action)?;
