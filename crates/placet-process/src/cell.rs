@@ -32,6 +32,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) program: &'a Program,
     /// The write trees that are changed as copies; absent where they are changed themselves.
     pub(crate) copied: Option<Vec<Copied>>,
+    /// Whether what is opened is noted.
+    pub(crate) observed: bool,
     /// Never visible inside: the domain directory, with keys and log.
     pub(crate) hidden: Vec<PathBuf>,
     /// What names lead to, once they were looked up.
@@ -65,6 +67,7 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
             read: present(&scope.read),
             write,
             copied,
+            observed: setting.observed,
             exec: present(&scope.exec),
             exec_in_writable: scope.exec_in_writable,
             hidden: setting.hidden,

@@ -7,6 +7,7 @@ use placet_authority::node::wire::{DeferredBody, Request, Response};
 use placet_authority::node::{Connection, LinkError};
 use placet_enforce::Permit;
 use placet_evidence::ChangeSummary;
+use placet_sandbox::Observed;
 use placet_types::canonical::{self, Bounds};
 use placet_types::{ExecutionId, ProfileName, Scope, Writes};
 
@@ -35,6 +36,13 @@ pub enum Notice<'a> {
         exec: ExecutionId,
         /// How much.
         summary: ChangeSummary,
+    },
+    /// After its end: what it did, as far as it was noted.
+    Observed {
+        /// Which execution.
+        exec: ExecutionId,
+        /// What was noted.
+        observed: &'a Observed,
     },
     /// After its end: nothing is left of what it changed.
     ChangesLost {

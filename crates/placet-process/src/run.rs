@@ -57,6 +57,8 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     /// This program, for the door.
     pub program: PathBuf,
+    /// Whether what the command opens, starts and connects to is noted, for [`Notice::Observed`].
+    pub observe: bool,
     /// Tells whoever started the command what they would otherwise not see.
     pub tell: Box<dyn Fn(&Notice<'_>)>,
 }
@@ -315,6 +317,7 @@ impl Gateway {
                 params: &call.params,
                 program: &call.program,
                 copied: copies.map(Copies::copied),
+                observed: self.observe,
                 hidden: vec![self.dir.root().to_owned()],
                 resolved: resolved.clone(),
                 client: cell::client(&self.program),
@@ -390,6 +393,10 @@ impl Gateway {
         } = supervisor.run(cell)?;
         if let Some(door) = &mut door {
             door.close();
+        }
+        if let Some(gate) = cell.gate().filter(|_| self.observe) {
+            let observed = &gate.observed();
+            (self.tell)(&Notice::Observed { exec, observed });
         }
         let wall = self.clock.monotonic().saturating_sub(began);
         // Before the children are waited for: this record is what ends their authority.

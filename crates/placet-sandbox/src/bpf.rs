@@ -102,6 +102,7 @@ fn answer(answer: Answer) -> u32 {
     match answer {
         Answer::Errno(errno) => libc::SECCOMP_RET_ERRNO | errno.unsigned_abs(),
         Answer::Trap => libc::SECCOMP_RET_USER_NOTIF,
+        Answer::Observe => libc::SECCOMP_RET_TRACE,
     }
 }
 

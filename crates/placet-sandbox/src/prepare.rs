@@ -149,6 +149,8 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
                 seccomp::host_filter(brokered)
             } else if brokered {
                 seccomp::brokered_filter()
+            } else if spec.paths.observed && !matches!(spec.exec.rule, ExecRule::Ungated) {
+                seccomp::observed_filter()
             } else {
                 seccomp::filter()
             },

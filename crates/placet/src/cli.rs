@@ -126,6 +126,11 @@ Examples:
     /// The evidence log: read, prove, check, recompute
     #[command(subcommand)]
     Log(Log),
+    /// Run a command in a dry run, and write the profile and policy that would permit exactly that
+    #[command(after_help = "\
+The run is permitted by policy like every other, writes go to a copy that is discarded, and nothing that
+is written here authorizes anything: read it, add it to a bundle, test and activate that.")]
+    Learn(Learn),
     /// Which execution led to which
     #[command(subcommand)]
     Lineage(Lineage),
@@ -176,7 +181,7 @@ pub(crate) struct Init {
     pub(crate) agent: PrincipalId,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Call {
     /// Act as this principal (default: $PLACET_PRINCIPAL, else user: and your login)
     #[arg(long = "as", value_name = "PRINCIPAL")]
@@ -206,6 +211,18 @@ pub(crate) struct Run {
     /// Give up at once where approvals are needed
     #[arg(long)]
     pub(crate) no_wait: bool,
+    #[command(flatten)]
+    pub(crate) call: Call,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Learn {
+    /// A new directory for profiles/, policies/ and tests/
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Whom the policy permits (default: whoever runs it)
+    #[arg(long, value_name = "PRINCIPAL")]
+    pub(crate) permit: Option<PrincipalId>,
     #[command(flatten)]
     pub(crate) call: Call,
 }

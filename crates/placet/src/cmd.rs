@@ -11,6 +11,7 @@ mod explain;
 mod halt;
 mod init;
 mod key;
+mod learn;
 mod lineage;
 mod log;
 mod node;
@@ -50,6 +51,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &Out) -> Result<Status, Failure> {
         Command::Secret(command) => secret::secret(global, command, out),
         Command::Policy(command) => policy::policy(global, command, out),
         Command::Log(command) => log::log(global, command, out),
+        Command::Learn(args) => learn::learn(global, args, out),
         Command::Lineage(command) => lineage::lineage(global, command, out),
         Command::Verify(args) => verify::verify(global, args, out),
         Command::Demo(args) => demo::demo(args, out),

@@ -106,6 +106,7 @@ impl Domain {
             connect: Box::new(move || connect_or_start(&dir, &own)),
             clock: clock(),
             program,
+            observe: false,
             tell: Box::new(|_| {}),
         })
     }

@@ -278,6 +278,26 @@ fn obligations_come_from_every_determining_permit() {
 }
 
 #[test]
+fn a_reroute_takes_the_place_of_a_profile_and_is_said() {
+    let cedar = "@id(\"a\") @reroute(\"q\") permit(principal, action, resource);";
+    let found = evaluate(cedar, &cat()).obligations;
+    assert_eq!(found.profiles, found.rerouted, "and not the default one");
+    let both = format!("{cedar} @id(\"b\") @profile(\"p\") permit(principal, action, resource);");
+    let found = evaluate(&both, &cat()).obligations;
+    let names = |all: &[ProfileName]| {
+        all.iter()
+            .map(|p| p.as_str().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(&found.profiles),
+        ["p", "q"],
+        "both profiles have to allow it"
+    );
+    assert_eq!(names(&found.rerouted), ["q"]);
+}
+
+#[test]
 fn policies_see_the_request_as_the_vocabulary_says() {
     let mut asked = Asked::of(
         "/usr/bin/python3.11",

@@ -69,6 +69,7 @@ use std::time::Duration;
 
 use crate::queue::Queue;
 
+pub(crate) use address::inet_address;
 pub(crate) use judge::OnHost;
 pub use resolved::Resolved;
 pub use rules::{Peers, is_special};

@@ -53,6 +53,7 @@ mod call;
 mod ends;
 mod facts;
 mod judge;
+mod observe;
 mod stack;
 mod tracer;
 
@@ -65,6 +66,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::spec::FileIdentity;
+
+pub use observe::{Observed, Opened};
 
 pub(crate) use judge::Known;
 pub(crate) use tracer::{Tracer, Traces, start};
@@ -250,6 +253,7 @@ pub enum ExecReport {
 pub struct Gate {
     queue: Arc<Queue<ExecReport, ExecVerdict>>,
     ends: Arc<Ends>,
+    observer: observe::Observer,
 }
 
 /// How the process ended that an exec was called by.
@@ -274,6 +278,12 @@ impl Gate {
     #[must_use]
     pub fn ends(&self) -> Vec<ExecEnd> {
         self.ends.take()
+    }
+
+    /// What the tree has opened, started and connected to, where [`crate::Paths::observed`] is set.
+    #[must_use]
+    pub fn observed(&self) -> Observed {
+        self.observer.seen()
     }
 
     /// Answers one [`ExecReport::Asked`]. `false` when it does not wait any more: it was answered,

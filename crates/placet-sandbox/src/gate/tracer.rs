@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::call;
 use super::ends::Ends;
 use super::judge::{Judge, Judged, Judgement, Known};
+use super::observe::Observer;
 use super::stack::{Arguments, Stack};
 use super::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 use super::{OnRefusal, Refusal};
@@ -90,6 +91,7 @@ struct Trace {
     /// Tasks whose end was heard before the stop of their maker.
     ended_unborn: HashSet<i32>,
     held: Vec<Held>,
+    observer: Observer,
     execs: u64,
     /// How long to look away while nothing happens and something is held.
     pause: Duration,
@@ -126,6 +128,7 @@ pub(crate) fn start(
     };
     let is_gate = !matches!(gate.rule, ExecRule::Ungated);
     let writable = host.as_ref().map(|host| host.writable.clone());
+    let observer = Observer::default();
     let trace = Trace {
         judge: Judge::new(gate.rule.clone(), known, writable),
         is_gate,
@@ -142,6 +145,7 @@ pub(crate) fn start(
         tasks: HashMap::new(),
         ended_unborn: HashSet::new(),
         held: Vec::new(),
+        observer: observer.clone(),
         execs: 0,
         pause: PAUSE_MIN,
     };
@@ -157,7 +161,11 @@ pub(crate) fn start(
     match told.recv() {
         Ok(Ok(())) => Ok(Tracer {
             thread: Some(thread),
-            gate: is_gate.then_some(Gate { queue, ends }),
+            gate: is_gate.then_some(Gate {
+                queue,
+                ends,
+                observer,
+            }),
             ended_tree,
         }),
         Ok(Err(errno)) => Err(SandboxError::Untraceable(errno.into())),
@@ -297,6 +305,10 @@ impl Trace {
                 sys::go_on(pid, 0).unwrap_or(());
             }
             Traced::GroupStop => sys::stay_stopped(pid).unwrap_or(()),
+            Traced::Call => {
+                self.observer.call(pid);
+                sys::go_on(pid, 0).unwrap_or(());
+            }
             Traced::Trap => sys::go_on(pid, 0).unwrap_or(()),
             Traced::Signal(signal) => sys::go_on(pid, signal).unwrap_or(()),
             Traced::Ended { code, signal } => {
@@ -423,6 +435,7 @@ impl Trace {
         }
         match judgement {
             Judgement::Start => {
+                self.observer.started(&call);
                 let task = self.tasks.entry(pid).or_default();
                 task.image = Some(id);
                 if task.own.len() >= OWN_MAX {

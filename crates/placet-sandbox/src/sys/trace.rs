@@ -18,6 +18,8 @@ pub(crate) enum Traced {
     GroupStop,
     /// A stop of the trace's own: the first of a new tracee, or after SIGCONT.
     Trap,
+    /// A system call that the filter shows the tracer, before it is made.
+    Call,
     /// A signal is about to be delivered.
     Signal(c_int),
     /// It is gone, and reaped as far as the tracer is concerned. With its exit code, or with the
@@ -36,7 +38,8 @@ pub(crate) fn trace(pid: c_int) -> Sys<()> {
         | libc::PTRACE_O_TRACEEXEC
         | libc::PTRACE_O_TRACEFORK
         | libc::PTRACE_O_TRACEVFORK
-        | libc::PTRACE_O_TRACECLONE;
+        | libc::PTRACE_O_TRACECLONE
+        | libc::PTRACE_O_TRACESECCOMP;
     request(
         libc::PTRACE_SEIZE,
         pid,
@@ -105,9 +108,39 @@ fn read_status(status: c_int) -> Traced {
         libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
             Traced::Birth
         }
+        libc::PTRACE_EVENT_SECCOMP => Traced::Call,
         libc::PTRACE_EVENT_STOP if job_control.contains(&signal) => Traced::GroupStop,
         0 => Traced::Signal(signal),
         _ => Traced::Trap,
+    }
+}
+
+const PTRACE_GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+const SYSCALL_INFO_SECCOMP: u8 = 3;
+
+/// `struct ptrace_syscall_info` at a seccomp stop.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct SyscallInfo {
+    op: u8,
+    pad: [u8; 3],
+    arch: u32,
+    instruction_pointer: u64,
+    stack_pointer: u64,
+    number: u64,
+    arguments: [u64; 6],
+    data: u64,
+}
+
+/// Number and arguments of the call at which a tracee was shown.
+pub(crate) fn shown_call(pid: c_int) -> Sys<(i64, [u64; 6])> {
+    let mut info = SyscallInfo::default();
+    let size = std::ptr::without_provenance_mut::<c_void>(size_of::<SyscallInfo>());
+    // SAFETY: info is live and writable for the stated size, which the kernel does not exceed.
+    done(unsafe { libc::ptrace(PTRACE_GET_SYSCALL_INFO, pid, size, &raw mut info) })?;
+    match (info.op, i64::try_from(info.number)) {
+        (SYSCALL_INFO_SECCOMP, Ok(number)) => Ok((number, info.arguments)),
+        _ => Err(Errno(libc::EINVAL)),
     }
 }
 

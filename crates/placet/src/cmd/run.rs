@@ -33,7 +33,7 @@ pub(crate) fn run(global: &Global, args: &Run, out: Out) -> Result<Status, Failu
 }
 
 /// What would otherwise go unseen, in a line on standard error.
-fn tell(notice: &Notice<'_>, out: Out) {
+pub(crate) fn tell(notice: &Notice<'_>, out: Out) {
     if out.is_json() {
         out.note(match notice {
             Notice::Deferred(deferred) => json!({ "deferred": deferred }),
@@ -43,6 +43,7 @@ fn tell(notice: &Notice<'_>, out: Out) {
                 writes,
             } => json!({ "exec": exec, "rerouted": rerouted, "writes": writes }),
             Notice::Changed { exec, summary } => json!({ "exec": exec, "changes": summary }),
+            Notice::Observed { exec, .. } => json!({ "exec": exec, "observed": true }),
             Notice::ChangesLost { why } => json!({ "changes_lost": why }),
         });
         return;
@@ -91,6 +92,7 @@ fn tell(notice: &Notice<'_>, out: Out) {
                 }
             }
         }
+        Notice::Observed { .. } => "what it did was noted".to_owned(),
         Notice::ChangesLost { why } => format!("the changes are discarded: {why}"),
     };
     out.note(format!("{} {line}", paint(WARN, "placet:")));
@@ -162,7 +164,7 @@ fn run_through_door(call: &Call, out: Out) -> Result<Status, Failure> {
     }
 }
 
-fn report(outcome: &Outcome, out: Out) -> Status {
+pub(crate) fn report(outcome: &Outcome, out: Out) -> Status {
     match outcome {
         Outcome::Ended {
             exit: Exit::Code(code),

@@ -28,6 +28,7 @@ mod explain;
 mod gateway;
 mod input;
 mod inside;
+mod learn;
 mod lineage;
 mod log;
 mod many;

@@ -1,0 +1,157 @@
+//! Learning, end to end: a dry run, files for review, a bundle with them in force, the same command
+//! governed and without a copy, and more than it refused.
+
+use std::fs;
+use std::path::Path;
+
+use crate::domain::{DENIED, Domain};
+
+/// Somebody whom no policy permits anything yet.
+const NEWCOMER: &str = "agent:new";
+
+/// Learns a command for the newcomer and puts what was learned in force; gives the profile.
+fn learned(domain: &Domain, command: &[&str]) -> String {
+    let (dir, bundle) = (domain.path("learned"), domain.path("bundle"));
+    let at = dir.to_str().unwrap();
+    domain.ok(&["principal", "set", NEWCOMER]);
+    let refused = [&["run", "--as", NEWCOMER, "--"], command].concat();
+    domain.fails(DENIED, &refused);
+    let learn = [&["learn", "--out", at, "--permit", NEWCOMER, "--"], command].concat();
+    let ran = domain.run(&learn);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stderr.contains("they authorize nothing"), "{ran:?}");
+    // Files in a directory change nothing.
+    domain.fails(DENIED, &refused);
+    domain.ok(&["policy", "init", bundle.to_str().unwrap()]);
+    let mut profile = String::new();
+    for kind in ["policies", "profiles", "tests"] {
+        for entry in fs::read_dir(dir.join(kind)).unwrap() {
+            let entry = entry.unwrap();
+            if kind == "profiles" {
+                profile = fs::read_to_string(entry.path()).unwrap();
+            }
+            fs::copy(entry.path(), bundle.join(kind).join(entry.file_name())).unwrap();
+        }
+    }
+    let about = bundle.join("bundle.toml");
+    let text = fs::read_to_string(&about).unwrap();
+    fs::write(&about, text.replace("revision = 1", "revision = 2")).unwrap();
+    domain.ok(&["policy", "test", bundle.to_str().unwrap()]);
+    domain.ok(&["policy", "activate", bundle.to_str().unwrap()]);
+    profile
+}
+
+fn governed(domain: &Domain, command: &[&str]) -> crate::domain::Ran {
+    domain.run(&[&["run", "--as", NEWCOMER, "--"], command].concat())
+}
+
+#[test]
+fn a_script_is_learned_and_runs_governed_and_nothing_more_does() {
+    let domain = Domain::new();
+    let work = domain.work();
+    fs::write(work.join("in"), "text\n").unwrap();
+    let ssh = domain.path("home/.ssh");
+    fs::create_dir(&ssh).unwrap();
+    fs::write(ssh.join("id_ed25519"), "secret\n").unwrap();
+    let script = "import os\nos.makedirs('made/here', exist_ok=True)\nopen('made/here/out', 'w').write(open('in').read().upper())\n\
+        try:\n    open(os.path.expanduser('~/.ssh/id_ed25519')).read()\nexcept OSError: pass\n";
+    fs::write(work.join("script.py"), script).unwrap();
+    let command = ["/usr/bin/python3", "script.py"];
+    let profile = learned(&domain, &command);
+    assert!(!work.join("made").exists(), "learning leaves nothing");
+    assert!(
+        profile.contains("#   \"${home}/.ssh/id_ed25519\""),
+        "{profile}"
+    );
+    assert!(profile.contains("WARNING"), "{profile}");
+    assert!(profile.contains("\"${workspace}\","), "{profile}");
+    assert!(profile.contains("exec_in_writable = false"), "{profile}");
+    let ran = governed(&domain, &command);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(
+        fs::read_to_string(work.join("made/here/out")).unwrap(),
+        "TEXT\n"
+    );
+    assert!(!ran.stderr.contains("copy"), "{ran:?}");
+    governed_refuses(&domain, &["/usr/bin/python3", "script.py", "--more"]);
+    governed_refuses(&domain, &["/usr/bin/python3", "-c", "print()"]);
+    governed_refuses(&domain, &["cat", "in"]);
+    // The same command line, doing a little more than it did.
+    fs::write(
+        work.join("script.py"),
+        "import subprocess, sys\nsys.exit(subprocess.run(['/usr/bin/env', 'true']).returncode)\n",
+    )
+    .unwrap();
+    assert_ne!(governed(&domain, &command).code, 0);
+}
+
+fn governed_refuses(domain: &Domain, command: &[&str]) {
+    let ran = governed(domain, command);
+    assert_eq!(ran.code, DENIED, "{command:?}: {ran:?}");
+}
+
+#[test]
+fn git_and_make_are_learned() {
+    let domain = Domain::new();
+    let work = domain.work();
+    fs::write(work.join("Makefile"), "out: in\n\tcp in out\n").unwrap();
+    fs::write(work.join("in"), "text\n").unwrap();
+    let command = ["make"];
+    let profile = learned(&domain, &command);
+    assert!(profile.contains("/cp\","), "{profile}");
+    let ran = governed(&domain, &command);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(work.join("out").exists());
+
+    let domain = Domain::new();
+    fs::write(domain.work().join("note"), "text\n").unwrap();
+    let command = ["git", "init", "-q", "."];
+    learned(&domain, &command);
+    let ran = governed(&domain, &command);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(domain.work().join(".git/HEAD").exists());
+}
+
+#[test]
+fn a_build_that_runs_what_it_made_is_learned() {
+    let domain = Domain::new();
+    let work = domain.work();
+    fs::write(
+        work.join("Makefile"),
+        "all:\n\tcc -o app app.c\n\t./app > said\n",
+    )
+    .unwrap();
+    fs::write(
+        work.join("app.c"),
+        "#include <stdio.h>\nint main(void) { puts(\"built\"); return 0; }\n",
+    )
+    .unwrap();
+    let command = ["make"];
+    let profile = learned(&domain, &command);
+    assert!(profile.contains("exec_in_writable = true"), "{profile}");
+    let ran = governed(&domain, &command);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(fs::read_to_string(work.join("said")).unwrap(), "built\n");
+}
+
+#[test]
+fn learning_is_a_run_like_any_other_and_takes_a_dry_run() {
+    let domain = Domain::new();
+    let dir = domain.path("learned");
+    let at = dir.to_str().unwrap();
+    domain.ok(&["principal", "set", NEWCOMER]);
+    domain.fails(
+        DENIED,
+        &["learn", "--as", NEWCOMER, "--out", at, "--", "ls"],
+    );
+    assert!(!Path::new(at).exists());
+    let said = domain.fails(
+        1,
+        &["learn", "--profile", "operator", "--out", at, "--", "ls"],
+    );
+    assert!(said.contains("does not discard"), "{said}");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("mine"), "").unwrap();
+    let said = domain.fails(1, &["learn", "--out", at, "--", "ls"]);
+    assert!(said.contains("is not empty"), "{said}");
+}
