@@ -115,7 +115,7 @@ fn text(learned: &Learned, path: &Path) -> Option<String> {
 
 fn is_secret(learned: &Learned, path: &Path) -> bool {
     let secret = |name: &&str| path.starts_with(learned.home.join(name));
-    SECRETS.iter().any(|name| secret(&name))
+    SECRETS.iter().any(secret)
         || ["/etc/shadow", "/etc/gshadow", "/etc/ssl/private"]
             .iter()
             .any(|secret| path.starts_with(secret))
