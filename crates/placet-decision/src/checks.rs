@@ -10,7 +10,8 @@ use placet_policy::{Effect, Evaluation, Policy, Profile, Request, Vars};
 use placet_state::{Execution, Principal, resource_digest};
 use placet_types::canonical::Json;
 use placet_types::{
-    DenialCode, ExecutionId, FixedScope, Millis, PrincipalId, ProcessParams, ProfileName, Seconds,
+    DenialCode, ExecCheck, ExecutionId, FixedScope, Millis, PrincipalId, ProcessParams,
+    ProfileName, Seconds,
 };
 
 use crate::holds::{credentials, enforceable, holds};
@@ -409,6 +410,7 @@ fn resolve<'a>(
     let scope = policy
         .scope(&profiles, vars, within)
         .map_err(|denial| deny(9, denial.code, denial.reason))?;
+    let scope = checked_as_asked(scope, input.intent.asked.exec_check)?;
     holds(input, &scope, params)?;
     enforceable(input, &scope)?;
     let asked = input.intent.asked.lifetime_secs;
@@ -425,6 +427,16 @@ fn resolve<'a>(
         lifetime,
         rerouted: evaluation.obligations.rerouted.clone(),
     })
+}
+
+/// Who asks for a stricter check of what is started gets it.
+fn checked_as_asked(scope: FixedScope, asked: ExecCheck) -> Result<FixedScope, Denied> {
+    if asked <= scope.exec_check {
+        return Ok(scope);
+    }
+    scope
+        .changed(|scope| scope.exec_check = asked)
+        .map_err(|error| deny(9, DenialCode::PolicyError, error.to_string()))
 }
 
 /// The profiles whose scopes are intersected: those of the permits (else the bundle's default), those

@@ -38,6 +38,7 @@ use crate::gate::{Keeper, Root};
 use crate::outcome::{Outcome, RunError};
 use crate::signals::Signals;
 use crate::supervise::{Supervised, Supervisor};
+use crate::terminal::Front;
 
 /// How long the node may be gone before the record of an end is given up.
 const REPORT_PATIENCE: Duration = Duration::from_secs(15);
@@ -67,14 +68,20 @@ struct Admitted {
 
 /// What stands before anything runs: the cell, its proxy, the pinned files as they are, and copies.
 type Prepared = (WaitingCell, Option<Proxy>, Pinned, Option<Copies>);
+/// What is done to a running command by hand comes over these.
+struct Hands<'a> {
+    signals: &'a mut Signals,
+    front: Option<&'a mut Front>,
+}
 
 impl Gateway {
-    /// Runs a command, governed, with this process's standard streams.
+    /// Runs a command, governed, with this process's standard streams. Those of them that are a
+    /// front's terminal are a terminal of the cell's own inside.
     ///
     /// # Errors
     ///
     /// [`RunError`]; whatever had begun is ended, and its end recorded where that is possible.
-    pub fn run(&self, command: &Command) -> Result<Outcome, RunError> {
+    pub fn run(&self, command: &Command, front: Option<&mut Front>) -> Result<Outcome, RunError> {
         let mut link = (self.connect)()?;
         let offered: BTreeSet<String> = link.welcome().env.iter().cloned().collect();
         let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
@@ -108,7 +115,7 @@ impl Gateway {
             depth: permitted.grant.depth,
             environment,
         };
-        self.carry_out(link, &call, &admitted)
+        self.carry_out(link, &call, &admitted, front)
     }
 
     /// Says what would be decided about a command.
@@ -170,13 +177,18 @@ impl Gateway {
         mut link: Connection,
         call: &Call,
         admitted: &Admitted,
+        mut front: Option<&mut Front>,
     ) -> Result<Outcome, RunError> {
         let permit = &admitted.permit;
         let exec = permit.exec();
         let mut signals = Signals::take_over().map_err(RunError::Signals)?;
         let built = self
             .copies(&mut link, permit)
-            .and_then(|copies| self.prepare(admitted, call, copies));
+            .and_then(|copies| self.prepare(admitted, call, (copies, front.as_deref())))
+            .and_then(|mut prepared| {
+                set_up_terminal(&mut prepared.0, front.as_deref_mut())?;
+                Ok(prepared)
+            });
         let (mut waiting, proxy, pinned, copies) = match built {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -237,11 +249,15 @@ impl Gateway {
             (*admitted.environment).clone(),
             link.welcome().domain.clone(),
         );
+        let hands = Hands {
+            signals: &mut signals,
+            front,
+        };
         self.supervise(
             link,
             call,
             admitted,
-            (&mut signals, proxy),
+            (hands, proxy),
             (&mut cell, drift),
             copies,
         )
@@ -253,11 +269,11 @@ impl Gateway {
         &self,
         admitted: &Admitted,
         call: &Call,
-        copies: Option<Copies>,
+        (copies, front): (Option<Copies>, Option<&Front>),
     ) -> Result<Prepared, RunError> {
         let scope = admitted.permit.scope();
         let pinned = Pinned::measure(&scope.pinned)?;
-        let (waiting, proxy) = self.build(admitted, call, copies.as_ref())?;
+        let (waiting, proxy) = self.build(admitted, call, (copies.as_ref(), front))?;
         match conduct::uncounted(&scope.trips, waiting.denials().is_some()) {
             Some((trip, why)) => Err(RunError::Uncounted(trip, why)),
             None => Ok((waiting, proxy, pinned, copies)),
@@ -269,7 +285,7 @@ impl Gateway {
         &self,
         admitted: &Admitted,
         call: &Call,
-        copies: Option<&Copies>,
+        (copies, front): (Option<&Copies>, Option<&Front>),
     ) -> Result<(WaitingCell, Option<Proxy>), SandboxError> {
         let permit = &admitted.permit;
         let resolved = Resolved::default();
@@ -283,6 +299,7 @@ impl Gateway {
                 hidden: vec![self.dir.root().to_owned()],
                 resolved: resolved.clone(),
                 client: cell::client(&self.program),
+                terminal: front.map(Front::streams),
             },
         );
         let waiting = Cell::prepare(spec)?.spawn()?;
@@ -299,7 +316,7 @@ impl Gateway {
         link: Connection,
         call: &Call,
         admitted: &Admitted,
-        (signals, proxy): (&mut Signals, Option<Proxy>),
+        (hands, proxy): (Hands<'_>, Option<Proxy>),
         (cell, drift): (&mut RunningCell, Drift),
         copies: Option<Copies>,
     ) -> Result<Outcome, RunError> {
@@ -331,8 +348,11 @@ impl Gateway {
             lease: Duration::from_millis(permit.claims().lease.interval_ms),
             link: Some(link),
             relink: &|| self.relink(exec),
-            signals,
             copies: copies.as_ref(),
+            signals: hands.signals,
+            front: hands.front,
+            front_stopped: false,
+            announce: call.announce,
             keeper: Keeper::new(
                 self,
                 Root {
@@ -340,6 +360,7 @@ impl Gateway {
                     params: &call.params,
                     environment: &admitted.environment,
                     depth: admitted.depth,
+                    profile: call.intent.asked.profile.as_ref(),
                 },
                 proxy,
                 drift,
@@ -447,6 +468,17 @@ fn committed(pinned: &Pinned) -> Result<Option<PinnedBody>, CallError> {
     getrandom::fill(&mut salt).map_err(|_| CallError::Random)?;
     let salt = Salt::new(salt);
     Ok(Some(PinnedBody { measured, salt }))
+}
+
+/// Gives the front the cell's terminal, and begins as it says.
+fn set_up_terminal(waiting: &mut WaitingCell, front: Option<&mut Front>) -> Result<(), RunError> {
+    let (Some(front), Some(terminal)) = (front, waiting.take_terminal()) else {
+        return Ok(());
+    };
+    if front.hand_over(terminal).map_err(RunError::Terminal)? {
+        waiting.to_foreground()?;
+    }
+    Ok(())
 }
 
 fn release(waiting: WaitingCell, permit: &Permit) -> Result<RunningCell, SandboxError> {

@@ -24,7 +24,7 @@ use crate::process::{self, Process};
 use crate::spec::CellSpec;
 use crate::sys::{self, Errno};
 use crate::tree::{Change, Exit, Handed, Tree, await_any, deadline_after, failed};
-use crate::wire::{Failure, Order, Report};
+use crate::wire::{Failure, Group as ProcessGroup, Order, Report};
 use crate::{host, launcher, prepare};
 
 /// The entry point; a cell itself is a [`WaitingCell`] or a [`RunningCell`].
@@ -157,11 +157,15 @@ impl Prepared {
                     None
                 };
                 let proxied = proxied.map(|(proxy, dns)| [proxy, dns]);
-                if (door.is_some(), proxied.is_some()) == (with_door, self.plan.proxied) {
+                let has_terminal = self.plan.session.has_terminal();
+                let terminal = if has_terminal { fds.next() } else { None };
+                let got = (door.is_some(), proxied.is_some(), terminal.is_some());
+                if got == (with_door, self.plan.proxied, has_terminal) {
                     Ok(Handed {
                         worker,
                         door,
                         proxied,
+                        terminal,
                         credentials: fds.next(),
                     })
                 } else {
@@ -327,6 +331,20 @@ impl WaitingCell {
         sockets.map(copy).transpose()
     }
 
+    /// The supervisor's end of the cell's terminal, once, if the spec asked for one.
+    #[must_use]
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.tree.take_terminal()
+    }
+
+    /// As [`RunningCell::to_foreground`].
+    ///
+    /// # Errors
+    /// When the tree has ended.
+    pub fn to_foreground(&self) -> Result<(), SandboxError> {
+        self.tree.order("turn the terminal", Order::Foreground)
+    }
+
     /// The connect broker, unless the spec has none.
     #[must_use]
     pub fn broker(&self) -> Option<&Broker> {
@@ -369,6 +387,41 @@ impl RunningCell {
     /// When the worker has ended (ESRCH) or there is no such signal.
     pub fn signal(&self, signal: i32) -> Result<(), SandboxError> {
         self.tree.signal(signal)
+    }
+
+    /// Signals the process group that the worker is in.
+    ///
+    /// # Errors
+    /// When the tree has ended.
+    pub fn signal_group(&self, signal: i32) -> Result<(), SandboxError> {
+        self.tree.signal_group(ProcessGroup::Worker, signal)
+    }
+
+    /// Signals the process group that the keys of the cell's terminal are for; the worker's, where
+    /// they are for nobody.
+    ///
+    /// # Errors
+    /// When the tree has ended.
+    pub fn signal_foreground(&self, signal: i32) -> Result<(), SandboxError> {
+        self.tree.signal_group(ProcessGroup::Foreground, signal)
+    }
+
+    /// The keys of the cell's terminal are for the worker's process group, which goes on if it is
+    /// stopped. A cell without a terminal ends by this.
+    ///
+    /// # Errors
+    /// When the tree has ended.
+    pub fn to_foreground(&self) -> Result<(), SandboxError> {
+        self.tree.order("turn the terminal", Order::Foreground)
+    }
+
+    /// The worker's process group goes on if it is stopped, in the background of the cell's terminal:
+    /// whoever reads from it is stopped. A cell without a terminal ends by this.
+    ///
+    /// # Errors
+    /// When the tree has ended.
+    pub fn to_background(&self) -> Result<(), SandboxError> {
+        self.tree.order("turn the terminal", Order::Background)
     }
 
     /// Kills every process of the tree and returns when the last is gone. A worker that ended by

@@ -17,6 +17,7 @@ mod principal;
 mod revoke;
 mod run;
 mod secret;
+mod shell;
 mod up;
 mod verify;
 
@@ -31,7 +32,8 @@ pub(crate) fn dispatch(cli: &Cli, out: &Out) -> Result<Status, Failure> {
     let (global, out) = (&cli.global, *out);
     match &cli.command {
         Command::Init(args) => init::init(global, args, out),
-        Command::Run(args) => run::run(global, args, out),
+        Command::Run(args) => run::run(global, &args.call, run::Manner::plain(cli.front), out),
+        Command::Shell(args) => shell::shell(global, args, cli.front, out),
         Command::Decide(args) => decide::decide(global, args, out),
         Command::Explain(args) => explain::explain(global, args, out),
         Command::Executions(args) => executions::executions(global, args, out),

@@ -164,6 +164,8 @@ fn command(ground: &Ground, argv: &[&str]) -> Result<Command, Failure> {
         lifetime: None,
         parent: None,
         door: None,
+        decide: false,
+        announce: false,
     })
 }
 
