@@ -24,6 +24,12 @@ need python3 command -v python3
 need python3-venv python3 -c 'import ensurepip, venv'
 need nodejs command -v node
 need npm command -v npm
+need vim command -v vim
+need tmux command -v tmux
+need less command -v less
+need procps command -v top
+need make command -v make
+need curl command -v curl
 
 if [ ${#missing[@]} -eq 0 ]; then
     exit 0

@@ -96,6 +96,7 @@ pub(crate) fn submission(number: u64) -> Submission {
         ]),
         home: AbsPath::parse("/home/bench").expect("a path"),
         purpose: Some("look at the work".into()),
+        script: None,
         workspace: AbsPath::parse("/srv/project").expect("a path"),
     };
     let bytes = canonical::to_bytes(&params).expect("JSON");

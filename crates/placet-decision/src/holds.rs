@@ -3,7 +3,7 @@
 
 use placet_evidence::CheckedDenial as Denied;
 use placet_policy::{Policy, Profile, Vars};
-use placet_types::{DenialCode, FixedScope, ProcessParams, Scope, tier};
+use placet_types::{DenialCode, ExecCheck, FixedScope, ProcessParams, Scope, tier};
 
 use crate::Input;
 use crate::checks::deny;
@@ -26,11 +26,22 @@ pub(crate) fn scope(
                 home: params.home.clone(),
             };
             let scope = policy.scope(profiles, vars, within).map_err(denied)?;
+            let scope = checked_as_asked(scope, input.intent.asked.exec_check)?;
             holds(input, &scope, params)?;
             Ok(scope)
         }
         Read::Call(_) => policy.bare_scope(profiles, within).map_err(denied),
     }
+}
+
+/// Who asks for a stricter check of what is started gets it.
+fn checked_as_asked(scope: FixedScope, asked: ExecCheck) -> Result<FixedScope, Denied> {
+    if asked <= scope.exec_check {
+        return Ok(scope);
+    }
+    scope
+        .changed(|scope| scope.exec_check = asked)
+        .map_err(|error| deny(9, DenialCode::PolicyError, error.to_string()))
 }
 
 /// The scope must cover what the intent needs in any case: its program and its working directory.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use placet_types::canonical;
 use placet_types::{
-    AbsPath, ActionName, Asked, Commitment, ExecutionId, GatewayName, Intent, PrincipalId,
-    ProcessParams, ProfileName, ResourceRef, Salt, Seconds,
+    AbsPath, ActionName, Asked, Commitment, ExecCheck, ExecutionId, GatewayName, Intent,
+    PrincipalId, ProcessParams, ProfileName, ResourceRef, Salt, Seconds,
 };
 
 use crate::program::{Program, ProgramError};
@@ -46,6 +46,10 @@ pub struct Command {
     pub door: Option<ExecutionId>,
     /// Whether it waits for approvals, where some are needed.
     pub waits: Waits,
+    /// Asks to have each program that it starts decided as well.
+    pub decide: bool,
+    /// Whether refusals of single programs are said on standard error where there is no terminal.
+    pub announce: bool,
 }
 
 /// A command that was made an intent, with what belongs to it.
@@ -61,6 +65,8 @@ pub struct Call {
     pub salt: Salt,
     /// The program.
     pub program: Program,
+    /// As [`Command::announce`].
+    pub(crate) announce: bool,
 }
 
 /// Why a command is no intent.
@@ -114,6 +120,7 @@ impl Call {
             env: offer(&command.env, offered),
             home: home(&command.env)?,
             purpose: command.purpose.clone(),
+            script: None,
             workspace: abs(&workspace(&cwd))?,
         };
         params.check()?;
@@ -124,6 +131,11 @@ impl Call {
         }
         let salt = salt()?;
         let asked = Asked {
+            exec_check: if command.decide {
+                ExecCheck::Decide
+            } else {
+                ExecCheck::Image
+            },
             lifetime_secs: command.lifetime,
             profile: command.profile.clone(),
         };
@@ -142,8 +154,19 @@ impl Call {
             params_bytes,
             salt,
             program,
+            announce: command.announce,
         })
     }
+}
+
+/// What a governed tree is about to start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Started<'a> {
+    pub(crate) argv: &'a [String],
+    pub(crate) cwd: &'a AbsPath,
+    pub(crate) script: Option<&'a AbsPath>,
+    /// The profile that the tree's own command asked for.
+    pub(crate) profile: Option<&'a ProfileName>,
 }
 
 impl Call {
@@ -154,17 +177,18 @@ impl Call {
     /// [`CallError::Malformed`], [`CallError::Random`]
     pub(crate) fn inside(
         root: &ProcessParams,
-        (argv, cwd): (&[String], &AbsPath),
+        started: Started<'_>,
         program: Program,
         principal: PrincipalId,
         parent: ExecutionId,
     ) -> Result<Self, CallError> {
         let params = ProcessParams {
-            argv: argv.to_vec(),
-            cwd: cwd.clone(),
+            argv: started.argv.to_vec(),
+            cwd: started.cwd.clone(),
             env: BTreeMap::new(),
             home: root.home.clone(),
             purpose: root.purpose.clone(),
+            script: started.script.cloned(),
             workspace: root.workspace.clone(),
         };
         params.check()?;
@@ -172,19 +196,19 @@ impl Call {
             .map_err(|error| canonical::Malformed::Shape(error.to_string()))?;
         let salt = salt()?;
         let commitment = Commitment::to(ProcessParams::ACTION, &params_bytes, &salt);
-        let intent = intent(
-            Asked::default(),
-            commitment,
-            Some(parent),
-            principal,
-            &program,
-        )?;
+        let asked = Asked {
+            // It runs in the cell that was asked for so.
+            profile: started.profile.cloned(),
+            ..Asked::default()
+        };
+        let intent = intent(asked, commitment, Some(parent), principal, &program)?;
         Ok(Self {
             intent,
             params,
             params_bytes,
             salt,
             program,
+            announce: false,
         })
     }
 }

@@ -11,8 +11,8 @@ use placet_enforce::Permit;
 use placet_evidence::Environment;
 use placet_sandbox::{
     CellSpec, Copied, Egress, EgressRules, ExecGate, ExecRule, Limits, Network, OnRefusal, Others,
-    OwnFile, PROXY_PORT, Paths, Peers, Program as CellProgram, Resolved, SandboxError, Tier,
-    WaitingCell,
+    OwnFile, PROXY_PORT, Paths, Peers, Program as CellProgram, Resolved, SandboxError, Session,
+    TerminalStreams, Tier, WaitingCell,
 };
 use placet_types::{AbsPath, ExecCheck, PathSet, PeerRule, ProcessParams, Scope, Writes};
 
@@ -40,6 +40,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) resolved: Resolved,
     /// This program, so that commands inside can ask for more through the door.
     pub(crate) client: Option<PathBuf>,
+    /// The streams that are to be a terminal of the cell's own, if one is at hand.
+    pub(crate) terminal: Option<TerminalStreams>,
 }
 
 /// The spec of the cell that a permit allows.
@@ -77,6 +79,8 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
         network: Network::Loopback,
         egress: egress(scope, proxied, setting.resolved),
         limits: limits(scope),
+        // Never the supervisor's: what a terminal does for whoever holds it is not in any scope.
+        session: setting.terminal.map_or(Session::Own, Session::Terminal),
         lease: Duration::from_millis(permit.claims().lease.interval_ms),
         proxied,
         own_files: if proxied { own_files() } else { Vec::new() },

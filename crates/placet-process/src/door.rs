@@ -32,6 +32,8 @@ use rustix::net::{
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde::{Deserialize, Serialize};
 
+use crate::terminal::{Link, Relay};
+
 /// Children that one cell may have through its door at a time.
 const CHILDREN_MAX: usize = 64;
 /// How long a child has to end after its caller went away, before it is killed.
@@ -42,6 +44,9 @@ const MOMENT: Duration = Duration::from_millis(100);
 /// Variable in which a gateway that was started for a door finds the environment that the caller
 /// offers, as a JSON object.
 const ENVIRONMENT_VARIABLE: &str = "PLACET_DOOR_ENVIRONMENT";
+
+/// Tells a gateway that its standard input is the connection of a front.
+pub const FRONT_OPTION: &str = "--front";
 
 /// The environment that came through the door of a cell, for a gateway that was started for it.
 ///
@@ -58,6 +63,12 @@ pub fn offered_environment() -> io::Result<BTreeMap<String, String>> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DoorRequest {
+    /// Asks to be told of refusals of single programs.
+    #[serde(default)]
+    pub announce: bool,
+    /// Asks to have each program that it starts decided as well.
+    #[serde(default)]
+    pub decide: bool,
     /// The program's name and its arguments.
     pub argv: Vec<String>,
     /// Working directory.
@@ -246,9 +257,12 @@ impl Server {
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         stream.set_write_timeout(Some(Duration::from_secs(10)))?;
-        let [input, output, error] = receive_streams(stream)?;
+        let (streams, front) = receive_streams(stream)?;
+        let [input, output, error] = streams;
         let request: DoorRequest = wire::read(stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let mut args: Vec<String> = vec!["run".into()];
+        // One who is at a terminal talks to the child's supervisor about it.
+        let mut args: Vec<String> = front.iter().map(|_| FRONT_OPTION.to_owned()).collect();
+        args.push("run".into());
         let mut option = |name: &str, value: Option<String>| {
             args.extend(value.map(|value| format!("--{name}={value}")));
         };
@@ -265,6 +279,16 @@ impl Server {
             request.profile.map(|profile| profile.to_string()),
         );
         option("purpose", request.purpose);
+        let flags = [
+            ("--decide", request.decide),
+            ("--announce", request.announce),
+        ];
+        args.extend(
+            flags
+                .iter()
+                .filter(|flag| flag.1)
+                .map(|flag| flag.0.to_owned()),
+        );
         args.push("--".into());
         args.extend(request.argv);
         let mut offered = request.env;
@@ -283,7 +307,7 @@ impl Server {
             .env_clear()
             .env(ENVIRONMENT_VARIABLE, environment)
             .current_dir(request.cwd)
-            .stdin(Stdio::from(input))
+            .stdin(Stdio::from(front.unwrap_or(input)))
             .stdout(Stdio::from(output))
             .stderr(Stdio::from(error))
             .spawn()
@@ -373,9 +397,10 @@ fn wait(fds: &[BorrowedFd<'_>], patience: Option<Duration>) -> Vec<bool> {
     polled.iter().map(|fd| !fd.revents().is_empty()).collect()
 }
 
-fn receive_streams(stream: &UnixStream) -> io::Result<[OwnedFd; 3]> {
+/// The caller's standard streams, and the connection of its front, if it has a terminal.
+fn receive_streams(stream: &UnixStream) -> io::Result<([OwnedFd; 3], Option<OwnedFd>)> {
     let mut byte = [0];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     recvmsg(
         stream,
@@ -389,8 +414,11 @@ fn receive_streams(stream: &UnixStream) -> io::Result<[OwnedFd; 3]> {
             fds.extend(rights);
         }
     }
-    fds.try_into()
-        .map_err(|_| io::Error::other("the caller did not hand over three streams"))
+    let front = (fds.len() == 4).then(|| fds.pop()).flatten();
+    let streams = fds
+        .try_into()
+        .map_err(|_| io::Error::other("the caller did not hand over three streams"))?;
+    Ok((streams, front))
 }
 
 /// Asks, from inside a cell, for a command to be run; returns how it ended.
@@ -399,13 +427,18 @@ fn receive_streams(stream: &UnixStream) -> io::Result<[OwnedFd; 3]> {
 ///
 /// What the operating system says; the supervisor's own refusal comes as [`DoorReply::Failed`].
 pub fn ask(request: &DoorRequest) -> io::Result<DoorReply> {
+    if crate::terminal::is_at_terminal() {
+        return ask_in_front(request);
+    }
     let mut signals = crate::signals::Signals::take_over()?;
     let mut stream = UnixStream::connect(DOOR_PATH)?;
-    hand_over_streams(&stream)?;
+    hand_over_streams(&stream, None)?;
     wire::write(&mut stream, request)?;
     loop {
         let ready = wait(&[stream.as_fd(), signals.as_fd()], None);
-        for signal in signals.pending() {
+        for sent in signals.pending() {
+            // The job's own signals, from a terminal that is no stream, have the caller only.
+            let signal = sent.signal;
             wire::write(&mut stream, &DoorSignal { signal })?;
         }
         if ready.first() == Some(&true) {
@@ -414,10 +447,22 @@ pub fn ask(request: &DoorRequest) -> io::Result<DoorReply> {
     }
 }
 
-fn hand_over_streams(stream: &UnixStream) -> io::Result<()> {
+/// As the front of the child's supervisor.
+fn ask_in_front(request: &DoorRequest) -> io::Result<DoorReply> {
+    let mut stream = UnixStream::connect(DOOR_PATH)?;
+    let (link, theirs) = Link::pair()?;
+    hand_over_streams(&stream, Some(theirs.as_fd()))?;
+    drop(theirs);
+    wire::write(&mut stream, request)?;
+    Relay::new(link)?.run();
+    wire::read(&mut stream)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+fn hand_over_streams(stream: &UnixStream, front: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
-    let fds = [input.as_fd(), output.as_fd(), error.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let streams = [input.as_fd(), output.as_fd(), error.as_fd()];
+    let fds: Vec<BorrowedFd<'_>> = streams.into_iter().chain(front).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
         return Err(io::Error::other("the streams do not fit the message"));

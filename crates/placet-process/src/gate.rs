@@ -28,16 +28,18 @@ use placet_sandbox::{
     ExecCall, ExecEnd, ExecId, ExecReport, ExecVerdict, Gate, Refusal, RunningCell, Status,
 };
 use placet_types::{
-    AbsPath, DenialCode, Digest, ExecutionId, Fixed, PrincipalId, ProcessParams, canonical,
+    AbsPath, DenialCode, Digest, ExecutionId, Fixed, PrincipalId, ProcessParams, ProfileName,
+    canonical,
 };
 
-use crate::call::Call;
+use crate::call::{Call, Started};
 use crate::conduct::{Conduct, Ending, bound_of};
 use crate::drift::Drift;
 use crate::inner::Inner;
 use crate::network::NetworkWatch;
 use crate::outcome::RunError;
 use crate::program::Program;
+use crate::refusals::{Answered, SAID_CHARS_MAX, refused, visible, words};
 use crate::run::{Gateway, submit_body};
 
 /// How often connections are recorded, unless there are many.
@@ -47,12 +49,17 @@ const CONNECTIONS_EVERY_FULL: Duration = Duration::from_secs(1);
 /// Distinct programs that one tree may have decided. Each is a record, and an execution until the end.
 const DECIDED_MAX: usize = 4096;
 
+/// Refusals that wait to be said.
+const SAID_MAX: usize = 64;
+
 /// The execution that the tree belongs to.
 pub(crate) struct Root<'a> {
     pub(crate) permit: &'a Permit,
     pub(crate) params: &'a ProcessParams,
     pub(crate) environment: &'a Fixed<Environment>,
     pub(crate) depth: u32,
+    /// The profile that was asked for.
+    pub(crate) profile: Option<&'a ProfileName>,
 }
 
 /// Carries the reports of one cell's gate to the node, and its answers back.
@@ -60,12 +67,14 @@ pub(crate) struct Keeper<'a> {
     gateway: &'a Gateway,
     root: Root<'a>,
     link: Option<(Connection, Pep)>,
-    known: BTreeMap<Key, Option<ExecutionId>>,
+    known: BTreeMap<Key, Answered>,
     inner: Inner,
     /// Ends of processes that came before the tree was ended, when it was.
     settled: Option<Vec<ExecEnd>>,
     conduct: Conduct,
     network: NetworkWatch,
+    /// Refusals that nobody was told of yet.
+    said: Vec<String>,
     listed: Duration,
     ending: Option<DenialCode>,
 }
@@ -84,6 +93,7 @@ struct Key {
     path: AbsPath,
     argv: Vec<String>,
     cwd: AbsPath,
+    script: Option<AbsPath>,
 }
 
 impl<'a> Keeper<'a> {
@@ -104,6 +114,7 @@ impl<'a> Keeper<'a> {
             inner: Inner::default(),
             settled: None,
             network: NetworkWatch::new(proxy, rules),
+            said: Vec::new(),
             listed: Duration::ZERO,
             ending: None,
         }
@@ -247,6 +258,10 @@ impl<'a> Keeper<'a> {
     fn note(&mut self, words: &'static str, call: &ExecCall) {
         let path = call.image.as_ref().map(|image| image.path.as_path());
         let path = path.map_or_else(String::new, |path| path.to_string_lossy().into_owned());
+        self.say(&format!(
+            "placet: refused, {}: {words}: {path}",
+            DenialCode::RuntimeIntegrity
+        ));
         let kind = (DenialCode::RuntimeIntegrity, SignalKind::RefusedExec, words);
         self.conduct.note(kind, 1, path);
     }
@@ -285,9 +300,8 @@ impl<'a> Keeper<'a> {
             );
             return false;
         };
-        if let Some(known) = self.known.get(&key).copied() {
-            self.remember(call.id, known);
-            return known.is_some();
+        if let Some(known) = self.known.get(&key).cloned() {
+            return self.conclude(call, &known);
         }
         if self.known.len() >= DECIDED_MAX {
             let kind =
@@ -303,9 +317,29 @@ impl<'a> Keeper<'a> {
             );
             return false;
         };
-        self.remember(call.id, decided);
+        let started = self.conclude(call, &decided);
         self.known.insert(key, decided);
-        decided.is_some()
+        started
+    }
+
+    fn conclude(&mut self, call: &ExecCall, answered: &Answered) -> bool {
+        if let Answered::Refused(why) = answered {
+            self.say(&format!("placet: denied, {why}"));
+        }
+        let execution = answered.execution();
+        self.remember(call.id, execution);
+        execution.is_some()
+    }
+
+    fn say(&mut self, text: &str) {
+        if self.said.len() < SAID_MAX {
+            self.said.push(visible(text, SAID_CHARS_MAX));
+        }
+    }
+
+    /// What was refused since the last call, in words for a person.
+    pub(crate) fn take_said(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.said)
     }
 
     fn remember(&mut self, id: ExecId, execution: Option<ExecutionId>) {
@@ -328,6 +362,10 @@ impl<'a> Keeper<'a> {
             path: AbsPath::parse(image.path.to_str()?).ok()?,
             argv: call.argv.iter().map(text).collect::<Option<_>>()?,
             cwd: AbsPath::parse(cwd.to_str()?).ok()?,
+            script: match &call.script {
+                None => None,
+                Some(script) => Some(AbsPath::parse(script.path.to_str()?).ok()?),
+            },
         })
     }
 
@@ -348,13 +386,18 @@ impl<'a> Keeper<'a> {
         key: &Key,
         exec: &ExecCall,
         parent: ExecutionId,
-    ) -> Result<Option<ExecutionId>, RunError> {
+    ) -> Result<Answered, RunError> {
         let Some(image) = &exec.image else {
-            return Ok(None);
+            return Ok(Answered::Refused("its file could not be read".into()));
         };
         let call = Call::inside(
             self.root.params,
-            (&key.argv, &key.cwd),
+            Started {
+                argv: &key.argv,
+                cwd: &key.cwd,
+                script: key.script.as_ref(),
+                profile: self.root.profile,
+            },
             Program {
                 path: key.path.clone(),
                 identity: image.identity,
@@ -369,17 +412,34 @@ impl<'a> Keeper<'a> {
         let body = submit_body(&call, Some(parent), environment, pep);
         let permitted = match link.ask(&Request::Submit(Box::new(body)))? {
             Response::Permitted(permitted) => permitted,
-            // A program stands still while it is decided about: nobody can be waited for.
-            Response::Denied { .. } | Response::Deferred(_) => return Ok(None),
+            Response::Denied { denial, index, .. } => {
+                let (code, reason) = (denial.code, &denial.reason);
+                return Ok(refused(&key.argv, code.as_str(), reason, index));
+            }
+            Response::Deferred(deferred) => {
+                // A program stands still while it is decided about: nobody can be waited for.
+                let why = "it needs approvals, and is not waited for: start it with `placet run`";
+                let code = DenialCode::ApprovalRequired;
+                return Ok(refused(&key.argv, code.as_str(), why, deferred.index));
+            }
             other => return Err(crate::run::unexpected(other)),
         };
         let admitted = gateway.admit(pep, &call, environment, &permitted);
         let permit = admitted.map_err(RunError::Refused)?;
         if !self.fits(&permit) {
             self.lapse(permit.exec())?;
-            return Ok(None);
+            let why = "it is permitted in a narrower scope only, which takes a cell of its own: \
+                       start it with `placet run`";
+            let code = DenialCode::ScopeExceeded;
+            return Ok(refused(&key.argv, code.as_str(), why, permitted.index));
         }
-        self.start(&permit, parent)
+        let started = self.start(&permit, parent)?;
+        let why = "its authority ended before it began";
+        let code = DenialCode::AuthorizationDiscontinuity;
+        Ok(started.map_or_else(
+            || refused(&key.argv, code.as_str(), why, permitted.index),
+            Answered::Runs,
+        ))
     }
 
     fn actor(&self) -> PrincipalId {
@@ -475,21 +535,5 @@ impl<'a> Keeper<'a> {
                 self.ending = self.ending.or(Some(cause));
             }
         }
-    }
-}
-
-fn words(why: Refusal) -> &'static str {
-    match why {
-        Refusal::Unreadable => "a program was not started, because its file cannot be read",
-        Refusal::Changed => "a program was not started, because its file changed while it was read",
-        Refusal::TooLarge => "a program was not started, because its file is larger than is read",
-        Refusal::Nameless => {
-            "a program was not started, because its file has no name in any directory"
-        }
-        Refusal::Interpreter => "a program was not started, because it is a program interpreter",
-        Refusal::Unlisted => "a program was not started, because it is not listed",
-        Refusal::Denied => "a program was not started, because policy denies it",
-        Refusal::Unanswered => "a program was not started, because no answer came in time",
-        _ => "a program was not started, for another reason",
     }
 }

@@ -27,9 +27,11 @@ mod network;
 mod notes;
 mod outcome;
 mod program;
+mod refusals;
 mod run;
 mod signals;
 mod supervise;
+pub mod terminal;
 
 pub use call::{Call, CallError, Command, Waits};
 pub use drift::UnwatchableError;

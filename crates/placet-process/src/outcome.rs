@@ -85,4 +85,7 @@ pub enum RunError {
     /// Signals could not be taken over.
     #[error("signals: {0}")]
     Signals(std::io::Error),
+    /// The process at the user's terminal did not take the command's.
+    #[error("the terminal: {0}")]
+    Terminal(std::io::Error),
 }

@@ -4,28 +4,28 @@
     reason = "every answer but the awaited ones is out of turn, whatever kinds there will be"
 )]
 
+mod trust;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use placet_artifact::receipt::Receipt;
-use placet_artifact::verify::{PinError, Pins, Refusal};
+use placet_artifact::verify::Refusal;
 use placet_authority::clock::Clock;
 use placet_authority::dir::DomainDir;
 use placet_authority::node::wire::{
-    EndBody, PermittedBody, PinnedBody, Request, Response, SubmitBody, Welcome,
+    EndBody, PermittedBody, PinnedBody, Request, Response, SubmitBody,
 };
 use placet_authority::node::{Connection, LinkError, StartError};
 use placet_egress::Proxy;
-use placet_enforce::{Call as AdmittedCall, Pep, Permit, Watch};
-use placet_evidence::{Entry, Environment, Record, RunEnd, Stage};
+use placet_enforce::{Pep, Permit, Watch};
+use placet_evidence::{Environment, RunEnd, Stage};
 use placet_sandbox::{Cell, Resolved, RunningCell, SandboxError, WaitingCell};
 use placet_tlog::Policy as LogPolicy;
-use placet_types::{Denial, DenialCode, ExecutionId, Fixed, GatewayName, Salt, SigningKey, Writes};
-use zeroize::Zeroizing;
+use placet_types::{Denial, DenialCode, ExecutionId, Fixed, Salt, Writes};
 
-use crate::call::{Call, CallError, Command, GATEWAY, Waits};
+use crate::call::{Call, CallError, Command, Waits};
 use crate::cell::{self, Setting};
 use crate::changes::Copies;
 use crate::conduct;
@@ -38,6 +38,9 @@ use crate::gate::{Keeper, Root};
 use crate::outcome::{Outcome, RunError};
 use crate::signals::Signals;
 use crate::supervise::{Supervised, Supervisor};
+use crate::terminal::Front;
+
+pub use trust::pins;
 
 /// How often it is asked whether an intent that waits was approved.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -79,20 +82,31 @@ struct Admitted {
 /// What stands before anything runs: the cell, its proxy, the pinned files as they are, and copies.
 type Prepared = (WaitingCell, Option<Proxy>, Pinned, Option<Copies>);
 
+/// What is done to a running command by hand comes over these.
+struct Hands<'a> {
+    signals: &'a mut Signals,
+    front: Option<&'a mut Front>,
+}
+
 impl Gateway {
-    /// Runs a command, governed, with this process's standard streams.
+    /// Runs a command, governed, with this process's standard streams. Those of them that are a
+    /// front's terminal are a terminal of the cell's own inside.
     ///
     /// # Errors
     ///
     /// [`RunError`]; whatever had begun is ended, and its end recorded where that is possible.
-    pub fn run(&self, command: &Command) -> Result<Outcome, RunError> {
+    pub fn run(
+        &self,
+        command: &Command,
+        mut front: Option<&mut Front>,
+    ) -> Result<Outcome, RunError> {
         let mut link = (self.connect)()?;
         let offered: BTreeSet<String> = link.welcome().env.iter().cloned().collect();
         let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
         let environment = environment(&link)?;
         let mut pep = self.pep(&link)?;
         let body = submit_body(&call, command.door, &environment, &pep);
-        let permitted = match self.submit(&mut link, body, command.waits)? {
+        let permitted = match self.submit(&mut link, body, (command.waits, front.as_deref_mut()))? {
             Submitted::Permitted(permitted) => permitted,
             Submitted::Otherwise(outcome) => return Ok(outcome),
         };
@@ -108,7 +122,7 @@ impl Gateway {
             depth: permitted.grant.depth,
             environment,
         };
-        self.carry_out(link, &call, &admitted)
+        self.carry_out(link, &call, &admitted, front)
     }
 
     /// Submits an intent, and again while it waits for approvals and the command is willing to.
@@ -116,7 +130,7 @@ impl Gateway {
         &self,
         link: &mut Connection,
         body: SubmitBody,
-        waits: Waits,
+        (waits, mut front): (Waits, Option<&mut Front>),
     ) -> Result<Submitted, RunError> {
         let request = Request::Submit(Box::new(body));
         let mut told = false;
@@ -141,10 +155,20 @@ impl Gateway {
                     if !std::mem::replace(&mut told, true) {
                         (self.tell)(&Notice::Deferred(&deferred));
                     }
+                    let gives_up = match front.as_deref_mut() {
+                        Some(front) => front.gives_up_within(ASK_AGAIN),
+                        None => {
+                            std::thread::sleep(ASK_AGAIN);
+                            false
+                        }
+                    };
+                    if gives_up {
+                        // It goes on to wait, only nobody at the terminal does.
+                        return Ok(Submitted::Otherwise(Outcome::Deferred(*deferred)));
+                    }
                 }
                 other => return Err(unexpected(other)),
             }
-            std::thread::sleep(ASK_AGAIN);
         }
     }
 
@@ -169,51 +193,23 @@ impl Gateway {
         }
     }
 
-    pub(crate) fn pep(&self, link: &Connection) -> Result<Pep, RunError> {
-        let pins = pins(&self.policy, link.welcome())?;
-        let keys = |error: String| RunError::Keys(error);
-        let gateway = GatewayName::parse(GATEWAY).map_err(|error| keys(error.to_string()))?;
-        Pep::new(pins, gateway, holder()?).map_err(|error: PinError| keys(error.to_string()))
-    }
-
-    /// Verifies what the node released against the call; reports nothing.
-    pub(crate) fn admit(
-        &self,
-        pep: &mut Pep,
-        call: &Call,
-        environment: &Fixed<Environment>,
-        permitted: &PermittedBody,
-    ) -> Result<Permit, Refusal> {
-        let receipt = Receipt {
-            entry: permitted.entry.clone().into_bytes(),
-            proof: permitted.proof.clone().into_bytes(),
-        };
-        pep.admit(
-            &permitted.artifact,
-            &receipt,
-            &AdmittedCall {
-                intent: &call.intent,
-                params: &call.params_bytes,
-                salt: &call.salt,
-                environment: &environment.digest(),
-                policy: &permitted.active,
-                now: self.clock.wall(),
-            },
-        )
-    }
-
     fn carry_out(
         &self,
         mut link: Connection,
         call: &Call,
         admitted: &Admitted,
+        mut front: Option<&mut Front>,
     ) -> Result<Outcome, RunError> {
         let permit = &admitted.permit;
         let exec = permit.exec();
         let mut signals = Signals::take_over().map_err(RunError::Signals)?;
         let built = self
             .copies(&mut link, permit)
-            .and_then(|copies| self.prepare(admitted, call, copies));
+            .and_then(|copies| self.prepare(admitted, call, (copies, front.as_deref())))
+            .and_then(|mut prepared| {
+                set_up_terminal(&mut prepared.0, front.as_deref_mut())?;
+                Ok(prepared)
+            });
         let (mut waiting, proxy, pinned, copies) = match built {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -274,11 +270,15 @@ impl Gateway {
             (*admitted.environment).clone(),
             link.welcome().domain.clone(),
         );
+        let hands = Hands {
+            signals: &mut signals,
+            front,
+        };
         self.supervise(
             link,
             call,
             admitted,
-            (&mut signals, proxy),
+            (hands, proxy),
             (&mut cell, drift),
             copies,
         )
@@ -290,11 +290,11 @@ impl Gateway {
         &self,
         admitted: &Admitted,
         call: &Call,
-        copies: Option<Copies>,
+        (copies, front): (Option<Copies>, Option<&Front>),
     ) -> Result<Prepared, RunError> {
         let scope = admitted.permit.scope();
         let pinned = Pinned::measure(&scope.pinned)?;
-        let (waiting, proxy) = self.build(admitted, call, copies.as_ref())?;
+        let (waiting, proxy) = self.build(admitted, call, (copies.as_ref(), front))?;
         match conduct::uncounted(&scope.trips, waiting.denials().is_some()) {
             Some((trip, why)) => Err(RunError::Uncounted(trip, why)),
             None => Ok((waiting, proxy, pinned, copies)),
@@ -306,7 +306,7 @@ impl Gateway {
         &self,
         admitted: &Admitted,
         call: &Call,
-        copies: Option<&Copies>,
+        (copies, front): (Option<&Copies>, Option<&Front>),
     ) -> Result<(WaitingCell, Option<Proxy>), SandboxError> {
         let permit = &admitted.permit;
         let resolved = Resolved::default();
@@ -321,6 +321,7 @@ impl Gateway {
                 hidden: vec![self.dir.root().to_owned()],
                 resolved: resolved.clone(),
                 client: cell::client(&self.program),
+                terminal: front.map(Front::streams),
             },
         );
         let waiting = Cell::prepare(spec)?.spawn()?;
@@ -337,7 +338,7 @@ impl Gateway {
         link: Connection,
         call: &Call,
         admitted: &Admitted,
-        (signals, proxy): (&mut Signals, Option<Proxy>),
+        (hands, proxy): (Hands<'_>, Option<Proxy>),
         (cell, drift): (&mut RunningCell, Drift),
         copies: Option<Copies>,
     ) -> Result<Outcome, RunError> {
@@ -369,8 +370,11 @@ impl Gateway {
             lease: Duration::from_millis(permit.claims().lease.interval_ms),
             link: Some(link),
             relink: &|| self.relink(exec),
-            signals,
             copies: copies.as_ref(),
+            signals: hands.signals,
+            front: hands.front,
+            front_stopped: false,
+            announce: call.announce,
             keeper: Keeper::new(
                 self,
                 Root {
@@ -378,6 +382,7 @@ impl Gateway {
                     params: &call.params,
                     environment: &admitted.environment,
                     depth: admitted.depth,
+                    profile: call.intent.asked.profile.as_ref(),
                 },
                 proxy,
                 drift,
@@ -450,36 +455,6 @@ impl Gateway {
     }
 }
 
-/// What an enforcement point trusts: the domain's log by its public policy file, and the other
-/// keys by the genesis record that the log begins with.
-///
-/// # Errors
-///
-/// [`RunError::Keys`] when the genesis record that the node shows does not fit the policy.
-pub fn pins(policy: &LogPolicy, welcome: &Welcome) -> Result<Pins, RunError> {
-    let keys = |reason: String| RunError::Keys(reason);
-    let entry = Entry::from_bytes(welcome.genesis.clone().into_bytes());
-    let Record::Genesis(genesis) = entry.read().map_err(|error| keys(error.to_string()))? else {
-        return Err(keys("the first record is no genesis record".into()));
-    };
-    entry
-        .open(&genesis.keys.record)
-        .map_err(|error| keys(error.to_string()))?;
-    if !policy
-        .logs()
-        .iter()
-        .any(|log| *log.key().public_key() == genesis.keys.log)
-    {
-        return Err(keys("the genesis record names another log key".into()));
-    }
-    Ok(Pins {
-        domain: genesis.domain,
-        artifact_key: genesis.keys.artifact,
-        record_key: genesis.keys.record,
-        log: policy.clone(),
-    })
-}
-
 /// The measurements of pinned files as they go into the record of the start.
 fn committed(pinned: &Pinned) -> Result<Option<PinnedBody>, CallError> {
     let Some(measured) = pinned.to_canonical() else {
@@ -491,6 +466,17 @@ fn committed(pinned: &Pinned) -> Result<Option<PinnedBody>, CallError> {
     Ok(Some(PinnedBody { measured, salt }))
 }
 
+/// Gives the front the cell's terminal, and begins as it says.
+fn set_up_terminal(waiting: &mut WaitingCell, front: Option<&mut Front>) -> Result<(), RunError> {
+    let (Some(front), Some(terminal)) = (front, waiting.take_terminal()) else {
+        return Ok(());
+    };
+    if front.hand_over(terminal).map_err(RunError::Terminal)? {
+        waiting.to_foreground()?;
+    }
+    Ok(())
+}
+
 fn release(waiting: WaitingCell, permit: &Permit) -> Result<RunningCell, SandboxError> {
     // The start is durable: the lease begins now, whatever the set-up took.
     waiting.renew(Duration::from_millis(permit.claims().lease.interval_ms))?;
@@ -499,12 +485,6 @@ fn release(waiting: WaitingCell, permit: &Permit) -> Result<RunningCell, Sandbox
 
 fn environment(link: &Connection) -> Result<Fixed<Environment>, CallError> {
     Ok(crate::attest::environment(&link.welcome().domain)?)
-}
-
-fn holder() -> Result<SigningKey, RunError> {
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut_slice()).map_err(|_| CallError::Random)?;
-    Ok(SigningKey::from_seed(&seed))
 }
 
 pub(crate) fn submit_body(

@@ -1,7 +1,7 @@
 //! Signals that are meant for the governed command.
 //!
-//! What the terminal sends (Ctrl-C, Ctrl-\) goes to the whole foreground process group, and the
-//! command is in it: it has them already. What another process sends to `placet run` is passed on.
+//! The command is in a session of its own, so whatever comes is passed on: what a process sends, to the
+//! program, as it would be sent to the program bare; what a terminal sends, to a whole process group.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,7 +13,7 @@ use signal_hook::consts::signal::{
 };
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
-use signal_hook::low_level::siginfo::{Cause, Origin};
+use signal_hook::low_level::siginfo::Cause;
 
 /// Signals that are passed on.
 const PASSED_ON: [i32; 9] = [
@@ -28,18 +28,33 @@ pub fn end_by(signal: i32) {
     drop(signal_hook::low_level::emulate_default_handler(signal));
 }
 
+/// A signal that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) signal: i32,
+    /// A terminal asked for it, or a timer, and not a process.
+    pub(crate) by_kernel: bool,
+}
+
 /// Signals as bytes that can be waited for.
 #[derive(Debug)]
 pub(crate) struct Signals {
     inbox: UnixStream,
 }
 
+/// Added to the number of a signal that the kernel sent by itself.
+const BY_KERNEL: u8 = 0x80;
+
 impl Signals {
-    /// Takes over the signals of this process.
+    /// Takes over the signals of this process, but those that it was started to ignore.
     pub(crate) fn take_over() -> io::Result<Self> {
         let (inbox, outbox) = UnixStream::pair()?;
         inbox.set_nonblocking(true)?;
-        let signals = SignalsInfo::<WithOrigin>::new(PASSED_ON)?;
+        let ignored = ignored();
+        let wanted = PASSED_ON
+            .into_iter()
+            .filter(|signal| ignored & (1 << (signal - 1)) == 0);
+        let signals = SignalsInfo::<WithOrigin>::new(wanted)?;
         thread::Builder::new()
             .name("signals".into())
             .spawn(move || relay(signals, outbox))?;
@@ -47,17 +62,30 @@ impl Signals {
     }
 
     /// The signals that came since the last call.
-    pub(crate) fn pending(&mut self) -> Vec<i32> {
+    pub(crate) fn pending(&mut self) -> Vec<Sent> {
         let mut buffer = [0; 64];
         let read = self.inbox.read(&mut buffer).unwrap_or(0);
+        let sent = |byte: &u8| Sent {
+            signal: i32::from(byte & !BY_KERNEL),
+            by_kernel: byte & BY_KERNEL != 0,
+        };
         buffer
             .get(..read)
             .unwrap_or_default()
             .iter()
-            .copied()
-            .map(i32::from)
+            .map(sent)
             .collect()
     }
+}
+
+/// The set of signals that are ignored, as `nohup` makes it.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 impl AsFd for Signals {
@@ -68,19 +96,17 @@ impl AsFd for Signals {
 
 fn relay(mut signals: SignalsInfo<WithOrigin>, mut outbox: UnixStream) {
     for origin in &mut signals {
-        if is_from_terminal(&origin) {
-            continue;
-        }
         let Ok(signal) = u8::try_from(origin.signal) else {
             continue;
         };
-        if outbox.write_all(&[signal]).is_err() {
+        let by_kernel = matches!(origin.cause, Cause::Kernel);
+        let byte = if by_kernel {
+            signal | BY_KERNEL
+        } else {
+            signal
+        };
+        if outbox.write_all(&[byte]).is_err() {
             return;
         }
     }
-}
-
-/// The kernel itself sends what a terminal asks for, to everyone in the foreground.
-fn is_from_terminal(origin: &Origin) -> bool {
-    matches!(origin.cause, Cause::Kernel)
 }

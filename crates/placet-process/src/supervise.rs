@@ -1,5 +1,6 @@
 //! Supervision: one loop that hears the node, the signals, the door and the cell.
 
+use std::io::Write as _;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
@@ -7,15 +8,17 @@ use placet_authority::clock::Clock;
 use placet_authority::node::{Connection, Pushed};
 use placet_enforce::{Event, Verdict, Watch};
 use placet_evidence::NetworkUsage;
-use placet_sandbox::{EndedBy, Exit, RunningCell, SandboxError};
+use placet_sandbox::{Change, EndedBy, Exit, RunningCell, SandboxError};
 use placet_types::{DenialCode, ExecutionId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
 
 use crate::changes::Copies;
 use crate::conduct::Ending;
 use crate::drift::LOOK_EVERY;
 use crate::gate::Keeper;
 use crate::signals::Signals;
+use crate::terminal::{FromFront, Front, ToFront};
 
 /// How often a lost node is looked for.
 const RETRY: Duration = Duration::from_millis(100);
@@ -30,6 +33,12 @@ pub(crate) struct Supervisor<'a> {
     /// Finds the node again and takes the execution up there.
     pub(crate) relink: &'a dyn Fn() -> Option<(Connection, Option<DenialCode>)>,
     pub(crate) signals: &'a mut Signals,
+    /// Who is at the user's terminal, if the command has one.
+    pub(crate) front: Option<&'a mut Front>,
+    /// Whether the command stands still because the front was stopped, or the other way round.
+    pub(crate) front_stopped: bool,
+    /// Whether refusals are said where there is no front.
+    pub(crate) announce: bool,
     pub(crate) keeper: Keeper<'a>,
     /// The copies that it writes to, if it does.
     pub(crate) copies: Option<&'a Copies>,
@@ -70,7 +79,7 @@ impl Supervisor<'_> {
                 patience.min(RETRY)
             };
             self.wait(cell, patience);
-            if let Some(exit) = cell.try_wait()? {
+            if let Some(exit) = self.changes(cell)? {
                 if exit.ended_by == EndedBy::Lease && self.link.is_some() {
                     // What lies unread tells whose silence it was.
                     self.hear(cell);
@@ -78,9 +87,20 @@ impl Supervisor<'_> {
                 let cause = cause_of(&exit, self.watch.verdict(self.clock.monotonic()));
                 return Ok(self.over(cell, exit, cause));
             }
-            for signal in self.signals.pending() {
-                // A worker that has just ended needs no signal.
-                drop(cell.signal(signal));
+            for sent in self.signals.pending() {
+                // A command that has just ended needs no signal.
+                drop(if sent.by_kernel {
+                    cell.signal_group(sent.signal)
+                } else {
+                    cell.signal(sent.signal)
+                });
+            }
+            if !self.obey_front(cell) {
+                // As if it were the command that was killed: nobody's authority has ended.
+                self.keeper.cut();
+                self.keeper.settle(cell);
+                let exit = cell.terminate()?;
+                return Ok(self.over(cell, exit, None));
             }
             self.hear(cell);
             if self.copies.is_some_and(Copies::is_over) {
@@ -90,12 +110,28 @@ impl Supervisor<'_> {
                 self.take(Event::Ending(ending.cause));
                 self.why = self.why.or(Some(ending));
             }
+            self.say_refusals();
+        }
+    }
+
+    /// What was just refused is said where the person looks.
+    fn say_refusals(&mut self) {
+        for text in self.keeper.take_said() {
+            if let Some(front) = &mut self.front {
+                front.tell(ToFront::Note(text));
+            } else if self.announce {
+                // Who has closed that stream does not want to know.
+                writeln!(std::io::stderr(), "{text}").unwrap_or(());
+            }
         }
     }
 
     /// Waits until something can be heard, or the time is up.
     fn wait(&self, cell: &RunningCell, patience: Duration) {
         let mut fds: Vec<BorrowedFd<'_>> = vec![cell.pidfd(), self.signals.as_fd()];
+        fds.extend(self.front.as_ref().map(|front| front.as_fd()));
+        // Only a front is told of stops.
+        fds.extend(self.front.as_ref().map(|_| cell.as_fd()));
         fds.extend(self.link.as_ref().map(|link| link.as_fd()));
         fds.extend(cell.gate().map(|gate| gate.as_fd()));
         fds.extend(cell.broker().map(|broker| broker.as_fd()));
@@ -112,6 +148,61 @@ impl Supervisor<'_> {
         };
         // An interrupted wait is a short one.
         poll(&mut fds, Some(&timeout)).unwrap_or(0);
+    }
+
+    /// Tells the front of stops; gives the end, if it has come.
+    fn changes(&mut self, cell: &mut RunningCell) -> Result<Option<Exit>, SandboxError> {
+        while let Some(change) = cell.next_change(Some(Duration::ZERO))? {
+            match (change, &mut self.front) {
+                (Change::Ended(exit), _) => return Ok(Some(exit)),
+                (Change::Stopped(signal), Some(front)) if !self.front_stopped => {
+                    self.front_stopped = true;
+                    front.tell(ToFront::Stopped(signal));
+                }
+                (Change::Stopped(_) | Change::Continued, _) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Does what the front says; `false` when it has ended.
+    fn obey_front(&mut self, cell: &RunningCell) -> bool {
+        let Some(front) = &mut self.front else {
+            return true;
+        };
+        for said in front.heard() {
+            // A command that has just ended needs none of it.
+            drop(match said {
+                FromFront::Foreground => {
+                    self.front_stopped = false;
+                    cell.to_foreground()
+                }
+                FromFront::Background => {
+                    self.front_stopped = false;
+                    cell.to_background()
+                }
+                FromFront::Signal {
+                    signal,
+                    group: true,
+                } => cell.signal_foreground(signal),
+                FromFront::Signal {
+                    signal,
+                    group: false,
+                } => cell.signal(signal),
+                FromFront::Streams | FromFront::Ready { .. } | FromFront::Restored => Ok(()),
+            });
+        }
+        !front.is_gone()
+    }
+
+    /// A front that somebody stopped stands for a command that somebody stopped.
+    fn look_at_front(&mut self, cell: &RunningCell) {
+        let stopped = self.front.as_ref().is_some_and(|front| front.is_stopped());
+        if stopped && !self.front_stopped {
+            self.front_stopped = true;
+            // A command that has just ended needs no signal.
+            drop(cell.signal_group(Signal::STOP.as_raw()));
+        }
     }
 
     /// Takes what the node says, and looks for it when it is gone.
@@ -135,6 +226,7 @@ impl Supervisor<'_> {
                 for push in pushes {
                     match push {
                         Pushed::Beat { age } => {
+                            self.look_at_front(cell);
                             self.take(Event::Beat { age });
                             let left = self.watch.left(self.clock.monotonic());
                             // A cell that cannot be told ends by its own lease.
@@ -161,6 +253,7 @@ impl Supervisor<'_> {
     fn over(mut self, cell: &RunningCell, exit: Exit, cause: Option<DenialCode>) -> Supervised {
         let now = self.clock.monotonic();
         let network = self.keeper.finish(cell, cause, now);
+        self.say_refusals();
         let why = self.why.filter(|why| Some(why.cause) == cause);
         Supervised {
             exit,

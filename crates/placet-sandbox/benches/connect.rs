@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use placet_sandbox::{
     Broker, Cell, CellSpec, Egress, EgressRules, ExecGate, FileIdentity, Limits, Network, Others,
-    Paths, Peers, Program, elf_interpreter,
+    Paths, Peers, Program, Session, elf_interpreter,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -150,5 +150,6 @@ fn spec(egress: &str, to: &str) -> Outcome<CellSpec> {
         own_files: Vec::new(),
         door: false,
         client: None,
+        session: Session::Shared,
     })
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use placet_sandbox::{
     Cell, CellSpec, Egress, ExecGate, ExecRule, FileIdentity, Limits, Network, OnRefusal, Paths,
-    Program, RunningCell, elf_interpreter,
+    Program, RunningCell, Session, elf_interpreter,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -160,6 +160,7 @@ fn start(argv: Vec<std::ffi::OsString>, gated: bool) -> Outcome<RunningCell> {
         own_files: Vec::new(),
         door: false,
         client: None,
+        session: Session::Shared,
     };
     Ok(Cell::prepare(spec)?.spawn()?.release()?)
 }

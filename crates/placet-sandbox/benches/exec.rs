@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use placet_sandbox::{
     Cell, CellSpec, Egress, ExecGate, ExecReport, ExecRule, ExecVerdict, FileIdentity, ImageDigest,
-    Limits, Network, OnRefusal, Paths, Program, elf_interpreter,
+    Limits, Network, OnRefusal, Paths, Program, Session, elf_interpreter,
 };
 use sha2::{Digest, Sha256};
 
@@ -175,5 +175,6 @@ fn spec(name: &str, what: &str) -> Outcome<CellSpec> {
         own_files: Vec::new(),
         door: false,
         client: None,
+        session: Session::Shared,
     })
 }

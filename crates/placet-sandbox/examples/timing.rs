@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use placet_sandbox::{
-    Cell, CellSpec, FileIdentity, Limits, Network, Paths, Program, elf_interpreter,
+    Cell, CellSpec, FileIdentity, Limits, Network, Paths, Program, Session, elf_interpreter,
 };
 
 const ROUNDS: usize = 60;
@@ -116,5 +116,6 @@ fn spec() -> Result<CellSpec, Box<dyn Error>> {
         own_files: Vec::new(),
         door: true,
         client: None,
+        session: Session::Shared,
     })
 }

@@ -4,27 +4,28 @@
 //! [`RunningCell`]. Dropping either of the last two kills the tree and waits until nothing of it
 //! is left.
 
-use std::ffi::OsStr;
+mod waiting;
+
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::{self, Broker, OnHost, Server, Setting};
-use crate::credentials::{self, Given};
+use crate::credentials::Given;
 use crate::denials::{self, Audit, Denials};
 use crate::error::{SandboxError, Step};
 use crate::gate::{self, ExecRule, Gate, Tracer, Traces};
 use crate::group::Group;
-use crate::hear::{SETUP_SECS_MAX, next_report, pair, receive_with_fds};
+use crate::hear::{SETUP_SECS_MAX, pair, receive_with_fds};
 use crate::opens::{self, Allowed, Opens, Traced};
 use crate::plan::Plan;
 use crate::process::{self, Process};
 use crate::spec::CellSpec;
-use crate::sys::{self, Errno};
+use crate::sys::Errno;
 use crate::tree::{Change, Exit, Handed, Tree, await_any, deadline_after, failed};
-use crate::wire::{Failure, Order, Report};
+use crate::wire::{Failure, Group as ProcessGroup, Order, Report};
 use crate::{host, launcher, prepare};
 
 /// The entry point; a cell itself is a [`WaitingCell`] or a [`RunningCell`].
@@ -157,11 +158,15 @@ impl Prepared {
                     None
                 };
                 let proxied = proxied.map(|(proxy, dns)| [proxy, dns]);
-                if (door.is_some(), proxied.is_some()) == (with_door, self.plan.proxied) {
+                let has_terminal = self.plan.session.has_terminal();
+                let terminal = if has_terminal { fds.next() } else { None };
+                let got = (door.is_some(), proxied.is_some(), terminal.is_some());
+                if got == (with_door, self.plan.proxied, has_terminal) {
                     Ok(Handed {
                         worker,
                         door,
                         proxied,
+                        terminal,
                         credentials: fds.next(),
                     })
                 } else {
@@ -248,112 +253,6 @@ impl Prepared {
     }
 }
 
-impl WaitingCell {
-    /// Lets the worker verify the program and execute it.
-    ///
-    /// # Errors
-    /// [`SandboxError::ProgramChanged`], [`SandboxError::Exec`] with execve's reason, and
-    /// [`SandboxError::SetupDied`] when the cell has ended, as it does when its lease lapses.
-    /// Nothing is left running.
-    pub fn release(mut self) -> Result<RunningCell, SandboxError> {
-        if !self.given.is_all_of(&self.plan.credentials) {
-            return Err(SandboxError::CredentialNotGiven);
-        }
-        // Nobody writes there any more.
-        drop(self.tree.take_credentials());
-        let gate = self.gate.as_fd();
-        sys::send(gate.as_raw_fd(), &Order::Release.encode(), &[])
-            .map_err(|_| SandboxError::SetupDied)?;
-        let deadline = deadline_after(Duration::from_secs(SETUP_SECS_MAX));
-        let report = next_report(gate, deadline);
-        // The kernel has copied the environment before it closed the gate, or it never will.
-        if let Some(variables) = &self.plan.variables {
-            variables.wipe();
-        }
-        match report? {
-            // execve closed the gate.
-            None => Ok(RunningCell { tree: self.tree }),
-            Some(Report::Failed(failure)) => Err(explain(&self.plan, &self.program, failure)),
-            Some(_) => Err(SandboxError::SetupDied),
-        }
-    }
-
-    /// Puts the value of a variable that [`CellSpec::credentials`] names.
-    ///
-    /// # Errors
-    /// When it names no such variable, or the value is too long or holds a zero byte.
-    pub fn put_variable(&mut self, name: &OsStr, value: &[u8]) -> Result<(), SandboxError> {
-        self.given
-            .put_variable(self.plan.variables.as_ref(), name, value)
-    }
-
-    /// Puts a file that [`CellSpec::credentials`] names, by its path below
-    /// [`crate::CREDENTIALS_PATH`].
-    ///
-    /// # Errors
-    /// When it names no files, or the value is too long, or the file was put before.
-    pub fn put_file(&mut self, path: &Path, value: &[u8]) -> Result<(), SandboxError> {
-        let handed = self.tree.handed();
-        let dir = handed.and_then(|handed| handed.credentials.as_ref());
-        credentials::check_file(path)?;
-        self.given.put_file(dir, path, value)
-    }
-
-    /// Renews the lease while the program waits, as [`RunningCell::renew`].
-    ///
-    /// # Errors
-    /// When the tree has ended.
-    pub fn renew(&self, lease: Duration) -> Result<(), SandboxError> {
-        self.tree.renew(lease)
-    }
-
-    /// The listener at [`crate::DOOR_PATH`], if the spec asked for one.
-    #[must_use]
-    pub fn door(&self) -> Option<&OwnedFd> {
-        self.tree.handed().and_then(|handed| handed.door.as_ref())
-    }
-
-    /// Copies of the sockets of a proxied cell: the TCP listener at [`crate::PROXY_PORT`] and the UDP
-    /// socket at [`crate::DNS_PORT`] of its loopback. Whoever is heard there is a process of this cell.
-    ///
-    /// # Errors
-    /// When there are no descriptors for the copies.
-    pub fn proxied(&self) -> std::io::Result<Option<[OwnedFd; 2]>> {
-        let sockets = self
-            .tree
-            .handed()
-            .and_then(|handed| handed.proxied.as_ref());
-        let copy = |[proxy, dns]: &[OwnedFd; 2]| Ok([proxy.try_clone()?, dns.try_clone()?]);
-        sockets.map(copy).transpose()
-    }
-
-    /// The connect broker, unless the spec has none.
-    #[must_use]
-    pub fn broker(&self) -> Option<&Broker> {
-        self.tree.server().map(Server::broker)
-    }
-
-    /// The exec gate, unless the spec has none.
-    #[must_use]
-    pub fn gate(&self) -> Option<&Gate> {
-        self.tree.tracer().and_then(Tracer::gate)
-    }
-
-    /// What Landlock refuses the tree, while the host's audit is on, and what the second exec gate
-    /// refuses; `None` where this process may not read audit and there is no such gate. What the kernel tells within some
-    /// milliseconds of the end is there once the end is.
-    #[must_use]
-    pub fn denials(&self) -> Option<&Denials> {
-        self.tree.denials()
-    }
-
-    /// Process id of the cell's pid 1 in the supervisor's pid namespace.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.tree.pid()
-    }
-}
-
 impl RunningCell {
     /// Lets the tree live for `lease` from now. A shorter time than what is left shortens it.
     ///
@@ -369,6 +268,41 @@ impl RunningCell {
     /// When the worker has ended (ESRCH) or there is no such signal.
     pub fn signal(&self, signal: i32) -> Result<(), SandboxError> {
         self.tree.signal(signal)
+    }
+
+    /// Signals the process group that the worker is in.
+    ///
+    /// # Errors
+    /// When the tree has ended.
+    pub fn signal_group(&self, signal: i32) -> Result<(), SandboxError> {
+        self.tree.signal_group(ProcessGroup::Worker, signal)
+    }
+
+    /// Signals the process group that the keys of the cell's terminal are for; the worker's, where
+    /// they are for nobody.
+    ///
+    /// # Errors
+    /// When the tree has ended.
+    pub fn signal_foreground(&self, signal: i32) -> Result<(), SandboxError> {
+        self.tree.signal_group(ProcessGroup::Foreground, signal)
+    }
+
+    /// The keys of the cell's terminal are for the worker's process group, which goes on if it is
+    /// stopped. A cell without a terminal ends by this.
+    ///
+    /// # Errors
+    /// When the tree has ended.
+    pub fn to_foreground(&self) -> Result<(), SandboxError> {
+        self.tree.order("turn the terminal", Order::Foreground)
+    }
+
+    /// The worker's process group goes on if it is stopped, in the background of the cell's terminal:
+    /// whoever reads from it is stopped. A cell without a terminal ends by this.
+    ///
+    /// # Errors
+    /// When the tree has ended.
+    pub fn to_background(&self) -> Result<(), SandboxError> {
+        self.tree.order("turn the terminal", Order::Background)
     }
 
     /// Kills every process of the tree and returns when the last is gone. A worker that ended by
@@ -474,14 +408,6 @@ impl AsFd for RunningCell {
 impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Prepared")
-            .field("program", &self.program)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for WaitingCell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WaitingCell")
             .field("program", &self.program)
             .finish_non_exhaustive()
     }

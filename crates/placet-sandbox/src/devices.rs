@@ -11,17 +11,20 @@ use rustix::fs::FileType;
 use crate::error::SandboxError;
 use crate::layout::Found;
 use crate::prepare::look;
+use crate::spec::Session;
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// The nodes for the cell's `/dev`, by name there. A terminal on the standard streams appears as
 /// `/dev/console`, where ttyname(3) finds it: its own `/dev/pts` is a new, empty one.
-pub(crate) fn devices() -> Result<Vec<(Found, &'static str)>, SandboxError> {
+///
+/// A cell in a session of its own does not get the caller's terminal.
+pub(crate) fn devices(session: Session) -> Result<Vec<(Found, &'static str)>, SandboxError> {
     let mut devices = Vec::new();
     for name in DEVICES {
         devices.push((device(&Path::new("/dev").join(name))?, name));
     }
-    if let Some(terminal) = terminal() {
+    if let Some(terminal) = terminal().filter(|_| session == Session::Shared) {
         devices.push((device(&terminal)?, "console"));
     }
     Ok(devices)

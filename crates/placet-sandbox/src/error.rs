@@ -251,6 +251,8 @@ steps! {
     Proxy,
     /// Opening the way into the credentials.
     Credentials,
+    /// Making the cell's own session and terminal.
+    Terminal,
     /// Making a mount read-only.
     ReadOnly,
     /// Emptying the capability bounding set.

@@ -50,7 +50,7 @@ pub(crate) fn receive_with_fds(
     socket: BorrowedFd<'_>,
 ) -> Result<(Option<Report>, std::vec::IntoIter<OwnedFd>), SandboxError> {
     let mut bytes = [0u8; size_of::<sys::Words>()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(6))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = recvmsg(
         socket,

@@ -72,7 +72,7 @@ pub use gate::{ImageDigest, ImageFile, Observed, OnRefusal, Opened, Refusal, Scr
 pub use probe::{Capabilities, Feature, State, examine, probe};
 pub use spec::{
     CLIENT_PATH, CellSpec, Copied, DNS_PORT, DOOR_PATH, FileIdentity, Limits, Network, OwnFile,
-    PROXY_PORT, Paths, Program,
+    PROXY_PORT, Paths, Program, Session, TerminalStreams,
 };
 pub use tier::{Tier, Weakness};
 pub use tree::{Change, EndedBy, Exit, Status};

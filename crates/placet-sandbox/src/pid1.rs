@@ -10,9 +10,9 @@ use std::ffi::{CStr, c_int, c_ulong};
 use crate::error::Step;
 use crate::plan::{Bind, Mount, Overlay, Plan};
 use crate::reaper;
-use crate::spec::{DNS_PORT, DOOR_PATH, PROXY_PORT};
-use crate::sys::{self, Errno, Forked};
-use crate::wire::{Failure, NO_INDEX, Order, Report};
+use crate::spec::{DNS_PORT, DOOR_PATH, PROXY_PORT, Session};
+use crate::sys::{self, Errno, Forked, TerminalEnds};
+use crate::wire::{Failure, Group, NO_INDEX, Order, Report};
 use crate::worker;
 
 /// The cell's ends of the two sockets.
@@ -104,23 +104,31 @@ struct Built {
     worker: c_int,
     children: c_int,
     lease: c_int,
+    /// The programs' end of the cell's terminal.
+    terminal: Option<c_int>,
 }
 
 /// What the supervisor serves in the cell: the worker must not have it.
 struct Inlets {
     door: Option<c_int>,
     proxied: Option<[c_int; 2]>,
+    terminal: Option<TerminalEnds>,
     credentials: Option<c_int>,
 }
 
 /// As many descriptors as [`Inlets`] hold.
-const INLETS_MAX: usize = 4;
+const INLETS_MAX: usize = 5;
 
 impl Inlets {
     /// In the order in which the supervisor takes them.
     fn each(&self) -> impl Iterator<Item = c_int> {
         let proxied = self.proxied.into_iter().flatten();
-        self.door.into_iter().chain(proxied).chain(self.credentials)
+        let terminal = self.terminal.map(|ends| ends.master);
+        self.door
+            .into_iter()
+            .chain(proxied)
+            .chain(terminal)
+            .chain(self.credentials)
     }
 }
 
@@ -142,8 +150,10 @@ fn build(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built> {
     let inlets = Inlets {
         door: open_door(plan.door)?,
         proxied: open_proxied(plan.proxied)?,
+        terminal: open_session(plan.session)?,
         credentials,
     };
+    let terminal = inlets.terminal;
     if plan.meeting_place {
         read_only(c"/run/placet")?;
     }
@@ -157,6 +167,7 @@ fn build(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built> {
         worker,
         children,
         lease,
+        terminal: terminal.map(|ends| ends.slave),
     })
 }
 
@@ -183,6 +194,8 @@ fn build_on_host(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built>
     let inlets = Inlets {
         door: None,
         proxied: None,
+        // Refused before: it is made in a `/dev/pts` of the cell's own. A session of its own is not.
+        terminal: open_session(plan.session)?,
         credentials: None,
     };
     let worker = fork_worker(plan, sockets, &inlets)?;
@@ -191,6 +204,7 @@ fn build_on_host(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built>
         worker,
         children,
         lease,
+        terminal: None,
     })
 }
 
@@ -338,6 +352,19 @@ fn open_credentials(plan: &Plan) -> Setup<Option<c_int>> {
     Ok(Some(beneath))
 }
 
+/// Begins the cell's own session, with a terminal where it is to have one. Its leader never ends
+/// before the tree: so the worker's group always has a parent in the session, without which the kernel would not stop it.
+fn open_session(session: Session) -> Setup<Option<TerminalEnds>> {
+    match session {
+        Session::Shared => return Ok(None),
+        Session::Own => return sys::new_session().at(Step::Terminal).map(|()| None),
+        Session::Terminal(_) => sys::new_session().at(Step::Terminal)?,
+    }
+    let ends = sys::open_terminal().at(Step::Terminal)?;
+    sys::control_terminal(ends.slave).at(Step::Terminal)?;
+    Ok(Some(ends))
+}
+
 fn read_only(path: &CStr) -> Setup<()> {
     let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | ROOT_FLAGS;
     sys::mount(c"", path, flags, c"").at(Step::ReadOnly)
@@ -383,8 +410,12 @@ fn fork_worker(plan: &Plan, sockets: Sockets, inlets: &Inlets) -> Setup<c_int> {
     // SAFETY: the child branch only calls worker::run, which obeys the rules of this module and
     // does not return.
     match unsafe { sys::fork(0, libc::SIGCHLD) }.at(Step::ForkWorker)? {
-        Forked::Child => worker::run(plan, sockets),
+        Forked::Child => worker::run(plan, sockets, inlets.terminal.map(|ends| ends.slave)),
         Forked::Parent { pid, pidfd } => {
+            if plan.worker.leads_group {
+                // Here too: whoever comes first. It has not executed anything.
+                sys::lead_group(pid).at(Step::Terminal)?;
+            }
             hand_over(sockets, pidfd, inlets).at(Step::HandOver)?;
             Ok(pid)
         }
@@ -444,13 +475,50 @@ fn obey(control: c_int, built: &Built) {
         Err(Errno(libc::EAGAIN)) => return,
         received => received.ok().flatten().and_then(Order::decode),
     };
-    let renewed = match order {
+    let obeyed = match order {
         Some(Order::RenewUntil(deadline)) => sys::arm(built.lease, deadline).is_ok(),
+        Some(Order::Foreground) => {
+            let group = sys::group_of(built.worker);
+            turn_terminal(built, group)
+        }
+        Some(Order::Background) => turn_terminal(built, sys::group_of(0)),
+        Some(Order::SignalGroup { group, signal }) => {
+            signal_group(built, group, signal);
+            true
+        }
         Some(Order::Release) | None => false,
     };
-    if !renewed {
+    if !obeyed {
         end(built, 1);
     }
+}
+
+/// Gives the terminal's keys to a group, and lets the worker's go on.
+fn turn_terminal(built: &Built, to: sys::Sys<c_int>) -> bool {
+    let Some(terminal) = built.terminal else {
+        return false;
+    };
+    // A terminal that was hung up has no keys, and a worker that has ended no group.
+    to.and_then(|group| sys::set_foreground(terminal, group))
+        .unwrap_or(());
+    signal_group(built, Group::Worker, libc::SIGCONT);
+    true
+}
+
+/// A group that is gone needs no signal.
+fn signal_group(built: &Built, group: Group, signal: c_int) {
+    let foreground = match (group, built.terminal) {
+        (Group::Foreground, Some(terminal)) => {
+            let own = sys::group_of(0);
+            sys::foreground(terminal)
+                .ok()
+                .filter(|group| *group > 0 && Ok(*group) != own)
+        }
+        (Group::Foreground, None) | (Group::Worker, _) => None,
+    };
+    let to = foreground.map_or_else(|| sys::group_of(built.worker), Ok);
+    to.and_then(|group| sys::signal_group(group, signal))
+        .unwrap_or(());
 }
 
 /// Reaps all that ended. The worker's end is reported and is the end of everything.

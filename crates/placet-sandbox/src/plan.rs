@@ -15,7 +15,7 @@ use crate::gate::{ExecGate, Known};
 use crate::group::{Bounds, Place};
 use crate::host::Host;
 use crate::landlock;
-use crate::spec::FileIdentity;
+use crate::spec::{FileIdentity, Session};
 use crate::sys::{Inode, StringArray};
 
 /// What pid 1 does, and what its supervisor does beside it.
@@ -27,6 +27,7 @@ pub(crate) struct Plan {
     pub(crate) door: bool,
     /// Whether the supervisor gets sockets on the loopback.
     pub(crate) proxied: bool,
+    pub(crate) session: Session,
     /// Whether there is a `/run/placet`, to be made read-only once all is in it.
     pub(crate) meeting_place: bool,
     /// Where the cell gets its control groups.
@@ -57,6 +58,10 @@ pub(crate) struct Plan {
 pub(crate) struct WorkerPlan {
     pub(crate) cwd: CString,
     pub(crate) limits: Vec<Limit>,
+    /// Whether the worker leads a process group.
+    pub(crate) leads_group: bool,
+    /// The standard streams that the cell's terminal takes the place of.
+    pub(crate) terminal: [bool; 3],
     pub(crate) ruleset: crate::sys::LandlockRuleset,
     pub(crate) rules: Vec<landlock::Rule>,
     pub(crate) landlock_flags: u32,

@@ -25,7 +25,7 @@ use crate::host;
 use crate::landlock::{self, Right};
 use crate::layout::{self, Found, Grant, Own, Parts, c_string};
 use crate::plan::{Plan, WorkerPlan};
-use crate::spec::{CLIENT_PATH, CellSpec, FileIdentity, Network, OwnFile, Program};
+use crate::spec::{CLIENT_PATH, CellSpec, FileIdentity, Network, OwnFile, Program, Session};
 use crate::sys::{self, Inode, StringArray};
 use crate::tier::Tier;
 use crate::{devices, privileged, seccomp};
@@ -45,7 +45,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
     let grants = grants(spec, &copies)?;
     let in_copy = is_in_copy(&copies, &spec.program.path);
     let program = check_program(&spec.program, &grants)?;
-    let devices = devices::devices()?;
+    let devices = devices::devices(spec.session)?;
     let ruleset = landlock::ruleset(abi, spec.network == Network::Loopback && !on_host);
     let client = spec.client.as_deref().map(find_client).transpose()?;
     let known = Known {
@@ -116,6 +116,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         loopback: spec.network == Network::Loopback,
         door: spec.door,
         proxied: spec.proxied,
+        session: spec.session,
         meeting_place,
         place,
         bounds,
@@ -137,6 +138,8 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         worker: WorkerPlan {
             cwd: c_string(spec.cwd.as_os_str().as_bytes(), "the working directory")?,
             limits: limits(&limits_of_kernel)?,
+            leads_group: spec.session != Session::Shared,
+            terminal: spec.session.streams(),
             ruleset,
             rules,
             landlock_flags: if told_denials && abi >= landlock::ABI_OF_AUDIT {

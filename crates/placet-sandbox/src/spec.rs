@@ -37,6 +37,8 @@ pub struct CellSpec {
     pub egress: Egress,
     /// Resource limits.
     pub limits: Limits,
+    /// Whose session and terminal the tree is in.
+    pub session: Session,
     /// How long the tree lives without [`crate::RunningCell::renew`], counted from spawn on
     /// CLOCK_BOOTTIME, and so also while the machine sleeps.
     pub lease: Duration,
@@ -212,6 +214,46 @@ pub enum Network {
     None,
     /// A loopback of its own, which nothing outside reaches.
     Loopback,
+}
+
+/// A session, and with it the controlling terminal that `/dev/tty` is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Session {
+    /// The supervisor's, and the worker is in its process group.
+    #[default]
+    Shared,
+    /// One of its own, without a terminal.
+    Own,
+    /// One of its own, with a terminal of its own. That is made inside, in the cell's own `/dev/pts`,
+    /// and the supervisor gets its other end ([`crate::WaitingCell::take_terminal`]). pid 1 leads the
+    /// session; the worker leads a process group in it, in the background until
+    /// [`crate::WaitingCell::to_foreground`].
+    Terminal(TerminalStreams),
+}
+
+impl Session {
+    pub(crate) fn has_terminal(self) -> bool {
+        matches!(self, Self::Terminal(_))
+    }
+
+    /// Which of the three standard streams are the cell's terminal.
+    pub(crate) fn streams(self) -> [bool; 3] {
+        match self {
+            Self::Shared | Self::Own => [false; 3],
+            Self::Terminal(streams) => [streams.input, streams.output, streams.error],
+        }
+    }
+}
+
+/// The standard streams that are the cell's own terminal. The others are the supervisor's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TerminalStreams {
+    /// Standard input.
+    pub input: bool,
+    /// Standard output.
+    pub output: bool,
+    /// Standard error.
+    pub error: bool,
 }
 
 /// Upper bounds; `None` keeps what the supervisor has. A bound above the supervisor's own hard

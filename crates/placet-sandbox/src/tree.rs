@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::launcher::Launched;
 use crate::opens::Watch;
 use crate::sys::{self, Errno, Reaped, Words};
-use crate::wire::{Order, Report};
+use crate::wire::{Group as ProcessGroup, Order, Report};
 
 /// How long the dead may take to be reaped by whose children they have become.
 const REAP_PATIENCE: Duration = Duration::from_secs(2);
@@ -103,6 +103,8 @@ pub(crate) struct Handed {
     pub(crate) proxied: Option<[OwnedFd; 2]>,
     /// The writable side of the file system of the credentials, until the release.
     pub(crate) credentials: Option<OwnedFd>,
+    /// The supervisor's end of the cell's terminal, until it is taken.
+    pub(crate) terminal: Option<OwnedFd>,
 }
 
 /// What pid 1 said about the end, and what was done to it.
@@ -194,10 +196,26 @@ impl Tree {
         self.handed.as_ref()
     }
 
-    pub(crate) fn renew(&self, lease: Duration) -> Result<(), SandboxError> {
-        let order = Order::RenewUntil(deadline_after(lease));
+    pub(crate) fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.handed.as_mut()?.terminal.take()
+    }
+
+    pub(crate) fn order(&self, what: &'static str, order: Order) -> Result<(), SandboxError> {
         let sent = sys::send(self.control.as_raw_fd(), &order.encode(), &[]);
-        sent.map_err(|errno| failed("renew the lease", errno))
+        sent.map_err(|errno| failed(what, errno))
+    }
+
+    pub(crate) fn signal_group(
+        &self,
+        group: ProcessGroup,
+        signal: i32,
+    ) -> Result<(), SandboxError> {
+        let order = Order::SignalGroup { group, signal };
+        self.order("signal a process group", order)
+    }
+
+    pub(crate) fn renew(&self, lease: Duration) -> Result<(), SandboxError> {
+        self.order("renew the lease", Order::RenewUntil(deadline_after(lease)))
     }
 
     /// Signals the worker. Its pidfd cannot come to mean another process.

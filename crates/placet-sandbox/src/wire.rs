@@ -20,7 +20,7 @@ pub(crate) const NO_INDEX: usize = usize::MAX;
 /// From the cell to the supervisor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Report {
-    /// pid 1: the worker exists. Carries its pidfd, and the door when there is one.
+    /// pid 1: the worker exists. Carries its pidfd, and the door and the terminal's other end where there are such.
     Forked,
     /// The worker waits for its release.
     Ready,
@@ -44,6 +44,21 @@ pub(crate) enum Order {
     Release,
     /// To pid 1: live until this CLOCK_BOOTTIME instant.
     RenewUntil(u64),
+    /// To pid 1: the terminal's keys are for the worker's group, which goes on if it is stopped.
+    Foreground,
+    /// To pid 1: the terminal's keys are for nobody; the worker's group goes on if it is stopped.
+    Background,
+    /// To pid 1: signal one process group of the tree.
+    SignalGroup { group: Group, signal: i32 },
+}
+
+/// A process group of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// The worker's.
+    Worker,
+    /// That which the terminal's keys are for; the worker's where they are for nobody.
+    Foreground,
 }
 
 impl Failure {
@@ -101,6 +116,15 @@ impl Order {
         match self {
             Self::Release => [1, 0, 0, 0, 0, 0, 0],
             Self::RenewUntil(deadline) => [2, deadline, 0, 0, 0, 0, 0],
+            Self::Foreground => [3, 0, 0, 0, 0, 0, 0],
+            Self::Background => [4, 0, 0, 0, 0, 0, 0],
+            Self::SignalGroup { group, signal } => {
+                let group = match group {
+                    Group::Worker => 0,
+                    Group::Foreground => 1,
+                };
+                [5, group, signed(signal), 0, 0, 0, 0]
+            }
         }
     }
 
@@ -108,6 +132,16 @@ impl Order {
         match words {
             [1, ..] => Some(Self::Release),
             [2, deadline, ..] => Some(Self::RenewUntil(deadline)),
+            [3, ..] => Some(Self::Foreground),
+            [4, ..] => Some(Self::Background),
+            [5, group, signal, ..] => Some(Self::SignalGroup {
+                group: match group {
+                    0 => Group::Worker,
+                    1 => Group::Foreground,
+                    _ => return None,
+                },
+                signal: unsigned(signal)?,
+            }),
             _ => None,
         }
     }
@@ -149,6 +183,24 @@ mod tests {
             let back = Report::decode(report.encode()).unwrap();
             assert_eq!(format!("{report:?}"), format!("{back:?}"));
         }
+    }
+
+    #[test]
+    fn every_order_survives_the_wire() {
+        let signal = |group| Order::SignalGroup { group, signal: 15 };
+        let orders = [
+            Order::Release,
+            Order::RenewUntil(7),
+            Order::Foreground,
+            Order::Background,
+            signal(Group::Worker),
+            signal(Group::Foreground),
+        ];
+        for order in orders {
+            let back = Order::decode(order.encode()).unwrap();
+            assert_eq!(format!("{order:?}"), format!("{back:?}"));
+        }
+        assert!(Order::decode([5, 2, 15, 0, 0, 0, 0]).is_none());
     }
 
     #[test]

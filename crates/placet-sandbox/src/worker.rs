@@ -1,8 +1,8 @@
 //! The worker: restricts itself, waits for its release, verifies the program and becomes it.
 //!
 //! Runs in a fork of pid 1 and obeys the same rules: no allocation, no locks, no return. It keeps
-//! the supervisor's session and process group, so the terminal's signals and job control reach it
-//! as they would reach any command.
+//! the supervisor's session and process group, unless the cell has a session of its own: then it leads
+//! a group of that.
 
 use std::ffi::c_int;
 
@@ -17,20 +17,30 @@ use crate::wire::{Failure, Order, Report};
 /// What a shell answers for a command it cannot execute. The supervisor is told the reason.
 const EXIT_NOT_EXECUTED: c_int = 127;
 
-pub(crate) fn run(plan: &Plan, sockets: Sockets) -> ! {
+pub(crate) fn run(plan: &Plan, sockets: Sockets, terminal: Option<c_int>) -> ! {
     sys::close(sockets.control);
     if sockets.opens >= 0 {
         sys::close(sockets.opens);
     }
-    let Err(failure) = become_program(&plan.worker, sockets.gate);
+    let Err(failure) = become_program(&plan.worker, sockets.gate, terminal);
     let _told = sys::send(sockets.gate, &Report::Failed(failure).encode(), &[]);
     sys::exit_now(EXIT_NOT_EXECUTED)
 }
 
-fn become_program(plan: &WorkerPlan, gate: c_int) -> Result<std::convert::Infallible, Failure> {
+fn become_program(
+    plan: &WorkerPlan,
+    gate: c_int,
+    terminal: Option<c_int>,
+) -> Result<std::convert::Infallible, Failure> {
     if plan.on_host {
         let kill = libc::SIGKILL.unsigned_abs().into();
         sys::prctl(libc::PR_SET_PDEATHSIG, kill, 0).at(Step::ParentDeathSignal)?;
+    }
+    if plan.leads_group {
+        sys::lead_group(0).at(Step::Terminal)?;
+    }
+    if let Some(terminal) = terminal {
+        take_terminal(plan, terminal).at(Step::Terminal)?;
     }
     sys::change_dir(&plan.cwd).at_index(Step::ChangeDir, 0)?;
     restrict_paths(plan)?;
@@ -56,6 +66,16 @@ fn become_program(plan: &WorkerPlan, gate: c_int) -> Result<std::convert::Infall
         Step::Exec,
         sys::execute(&image, &plan.argv, &plan.env),
     ))
+}
+
+/// Has the cell's terminal for the streams that it is.
+fn take_terminal(plan: &WorkerPlan, terminal: c_int) -> sys::Sys<()> {
+    for (stream, own) in (0..).zip(plan.terminal) {
+        if own {
+            sys::put_in_place(terminal, stream)?;
+        }
+    }
+    Ok(())
 }
 
 fn restrict_paths(plan: &WorkerPlan) -> Result<(), Failure> {
@@ -102,9 +122,7 @@ fn await_release(gate: c_int, listener: Option<c_int>) -> Result<(), Failure> {
     let words = sys::receive(gate, 0).at(Step::AwaitRelease)?;
     match words.and_then(Order::decode) {
         Some(Order::Release) => Ok(()),
-        Some(Order::RenewUntil(_)) | None => {
-            Err(Failure::new(Step::AwaitRelease, Errno(libc::EPIPE)))
-        }
+        Some(_) | None => Err(Failure::new(Step::AwaitRelease, Errno(libc::EPIPE))),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::digest::Digest;
 use crate::fixed::Fixed;
 use crate::id::{ActionName, ExecutionId, GatewayName, PrincipalId, ProfileName};
 use crate::path::AbsPath;
+use crate::scope::ExecCheck;
 use crate::time::Seconds;
 
 /// What a caller asks to do. Public: it stands in the log, so parameters are only committed to.
@@ -40,6 +41,9 @@ pub struct Intent {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
+    /// At least this before each program that it starts.
+    #[serde(default, skip_serializing_if = "ExecCheck::is_image")]
+    pub exec_check: ExecCheck,
     /// At most this long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime_secs: Option<Seconds>,
@@ -76,6 +80,9 @@ pub struct ProcessParams {
     /// What it is for, in the caller's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
+    /// The script that the program was started for by `#!`, where a governed tree starts one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<AbsPath>,
     /// Root of the work: the repository that holds the working directory, or that directory.
     pub workspace: AbsPath,
 }
@@ -267,6 +274,7 @@ mod tests {
             env: BTreeMap::new(),
             home: AbsPath::parse("/h").unwrap(),
             purpose: None,
+            script: None,
             workspace: AbsPath::parse("/w").unwrap(),
         };
         let decode =

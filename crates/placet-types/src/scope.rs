@@ -109,7 +109,7 @@ impl ExecCheck {
         clippy::trivially_copy_pass_by_ref,
         reason = "serde hands out references"
     )]
-    fn is_image(&self) -> bool {
+    pub(crate) fn is_image(&self) -> bool {
         *self == Self::Image
     }
 }

@@ -5,7 +5,7 @@ mod acts;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
+use clap_complete::Shell as CompletedShell;
 use placet_types::{ExecutionId, Index, PrincipalId, ProfileName};
 
 pub(crate) use acts::{Approve, Changes, Key, Principal, Reason, Revoke, Secret};
@@ -31,6 +31,9 @@ Start with `placet init`, then `placet run -- ls`.";
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
+    /// Standard input is the connection of a process at the user's terminal (set by the gateway)
+    #[arg(long, hide = true)]
+    pub(crate) front: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -57,6 +60,16 @@ Examples:
   placet run --as agent:coder --purpose 'fix the tests' -- make test
   placet run --profile readonly -- sh -c 'ls | wc -l'")]
     Run(Run),
+    /// A shell in which every command is governed, one by one
+    #[command(after_help = "\
+Examples:
+  placet shell                                   # your shell, as yourself
+  placet shell --as agent:coder -c 'make test'
+  ln -s placet placet-shell; SHELL=$PWD/placet-shell some-agent
+
+A program that is called placet-shell passes all its arguments to the shell; PLACET_PRINCIPAL,
+PLACET_PROFILE, PLACET_SHELL and PLACET_PROMPT say the rest.")]
+    Shell(Shell),
     /// Say what would be decided about a command, and why; nothing is recorded
     Decide(Decide),
     /// Explain a recorded decision
@@ -164,7 +177,7 @@ Examples:
     /// Write a completion script for a shell
     Completions {
         /// Which shell
-        shell: Shell,
+        shell: CompletedShell,
     },
 }
 
@@ -198,6 +211,12 @@ pub(crate) struct Call {
     /// Make it a child of this running execution: within its scope, and ended with it
     #[arg(long, value_name = "EXEC")]
     pub(crate) parent: Option<ExecutionId>,
+    /// Have each program that it starts decided by policy as well, as an execution of its own
+    #[arg(long)]
+    pub(crate) decide: bool,
+    /// Say refusals of single programs on standard error (set by the gateway)
+    #[arg(long, hide = true)]
+    pub(crate) announce: bool,
     /// The execution through whose door the command came (set by the gateway)
     #[arg(long, value_name = "EXEC", hide = true, conflicts_with = "parent")]
     pub(crate) door: Option<ExecutionId>,
@@ -225,6 +244,35 @@ pub(crate) struct Learn {
     pub(crate) permit: Option<PrincipalId>,
     #[command(flatten)]
     pub(crate) call: Call,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Shell {
+    /// Act as this principal (default: $PLACET_PRINCIPAL, else user: and your login)
+    #[arg(long = "as", value_name = "PRINCIPAL")]
+    pub(crate) principal: Option<PrincipalId>,
+    /// What it is for; policies and auditors see it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) purpose: Option<String>,
+    /// Ask for at most the scope of this profile (default: $PLACET_PROFILE)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<ProfileName>,
+    /// Ask for at most this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) lifetime: Option<u64>,
+    /// Which shell (default: $PLACET_SHELL, else $SHELL, else bash)
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) shell: Option<PathBuf>,
+    /// What stands before the shell's own prompt; empty for nothing (default: $PLACET_PROMPT, else the
+    /// principal)
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: Option<String>,
+    /// Run this instead of reading commands
+    #[arg(short = 'c', value_name = "COMMAND")]
+    pub(crate) command: Option<String>,
+    /// Arguments for the shell
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub(crate) args: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,7 @@ mod principal;
 mod revoke;
 mod run;
 mod secret;
+mod shell;
 mod up;
 mod verify;
 
@@ -35,7 +36,13 @@ pub(crate) fn dispatch(cli: &Cli, out: &Out) -> Result<Status, Failure> {
     let (global, out) = (&cli.global, *out);
     match &cli.command {
         Command::Init(args) => init::init(global, args, out),
-        Command::Run(args) => run::run(global, args, out),
+        Command::Run(args) => run::run(
+            global,
+            &args.call,
+            run::Manner::plain(cli.front, args.no_wait),
+            out,
+        ),
+        Command::Shell(args) => shell::shell(global, args, cli.front, out),
         Command::Decide(args) => decide::decide(global, args, out),
         Command::Explain(args) => explain::explain(global, args, out),
         Command::Executions(args) => executions::executions(global, args, out),
@@ -51,7 +58,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &Out) -> Result<Status, Failure> {
         Command::Secret(command) => secret::secret(global, command, out),
         Command::Policy(command) => policy::policy(global, command, out),
         Command::Log(command) => log::log(global, command, out),
-        Command::Learn(args) => learn::learn(global, args, out),
+        Command::Learn(args) => learn::learn(global, args, cli.front, out),
         Command::Lineage(command) => lineage::lineage(global, command, out),
         Command::Verify(args) => verify::verify(global, args, out),
         Command::Demo(args) => demo::demo(args, out),

@@ -1,6 +1,7 @@
 //! Which domain a command is about, and the ways to it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +24,28 @@ use crate::exit::Failure;
 pub(crate) const DOMAIN_VARIABLE: &str = "PLACET_DOMAIN";
 /// Environment variable that names the principal of `run`.
 pub(crate) const PRINCIPAL_VARIABLE: &str = "PLACET_PRINCIPAL";
+
+/// Name under which this program is a shell: what wants the path of one gets a link of that name.
+const SHELL_NAME: &str = "placet-shell";
+
+/// The command line. Under [`SHELL_NAME`] all of it is for the shell.
+pub(crate) fn arguments() -> Vec<OsString> {
+    let mut arguments = std::env::args_os();
+    let own = arguments.next().unwrap_or_default();
+    let called = Path::new(&own).file_name().unwrap_or_default();
+    // A login shell is called with a `-` in front.
+    let is_shell = called
+        .as_encoded_bytes()
+        .strip_prefix(b"-")
+        .unwrap_or(called.as_encoded_bytes())
+        == SHELL_NAME.as_bytes();
+    let between: &[&str] = if is_shell { &["shell", "--"] } else { &[] };
+    let between = between.iter().map(OsString::from);
+    std::iter::once(own)
+        .chain(between)
+        .chain(arguments)
+        .collect()
+}
 
 /// The directory that a command is about, whether or not a domain is in it.
 pub(crate) fn domain_path(global: &Global) -> Result<PathBuf, Failure> {

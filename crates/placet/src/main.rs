@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::parse_from(context::arguments());
     let out = out::Out::new(cli.global.json);
     match cmd::dispatch(&cli, &out) {
         Ok(status) => status.leave(),

@@ -174,6 +174,7 @@ pub(crate) fn submission(argv: &[&str], parent: Option<ExecutionId>) -> Submissi
         env: BTreeMap::new(),
         home: AbsPath::parse("/home/agent").unwrap(),
         purpose: None,
+        script: None,
         workspace: AbsPath::parse("/srv/project").unwrap(),
     };
     let bytes = canonical::to_bytes(&params).unwrap();

@@ -18,7 +18,7 @@ const SCHEMA_FILE: &str = "schema.cedarschema";
 
 /// The action whose context holds the common facts, and what of it is its own.
 const PROCESS: &str = "process:run";
-const OF_PROCESS: [&str; 9] = [
+const OF_PROCESS: [&str; 10] = [
     "args",
     "called",
     "cwd",
@@ -26,6 +26,7 @@ const OF_PROCESS: [&str; 9] = [
     "line",
     "program_in_workspace",
     "purpose",
+    "script",
     "verb",
     "workspace",
 ];

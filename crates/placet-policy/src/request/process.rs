@@ -4,7 +4,7 @@ use placet_types::canonical::Json;
 
 use super::{Builder, Request, Unusable, text};
 
-/// Adds `args`, `called`, `cwd`, `in_workspace`, `line`, `program_in_workspace`, `purpose`, `verb` and `workspace`.
+/// Adds `args`, `called`, `cwd`, `in_workspace`, `line`, `program_in_workspace`, `purpose`, `script`, `verb` and `workspace`.
 ///
 /// `args` is everything after the program's own name; `called` is the last part of that name, by
 /// which programs of many faces know what to do. `verb` is the first argument that does not begin
@@ -20,6 +20,10 @@ pub(super) fn add(
     let (cwd, workspace) = (string(params, "cwd")?, string(params, "workspace")?);
     let purpose = params
         .get("purpose")
+        .and_then(Json::as_str)
+        .unwrap_or_default();
+    let script = params
+        .get("script")
         .and_then(Json::as_str)
         .unwrap_or_default();
     let (called, args) = argv.split_first().ok_or(Unusable::Params("argv"))?;
@@ -38,6 +42,7 @@ pub(super) fn add(
         is_within(&request.resource.id, workspace),
     )?;
     to.text("purpose", purpose)?;
+    to.text("script", script)?;
     to.text("verb", verb)?;
     to.text("workspace", workspace)
 }

@@ -28,6 +28,11 @@ pub(super) fn check_host(spec: &CellSpec) -> Result<(), SandboxError> {
             "a file tree of the cell's own for files of its own (tier U1)",
         ),
         (
+            spec.session.has_terminal(),
+            "a /dev/pts of the cell's own for a terminal (tier U1); with all three standard streams \
+             redirected, a command needs none",
+        ),
+        (
             spec.proxied,
             "a loopback of the cell's own for a proxy, as names of hosts need it (tier U1)",
         ),

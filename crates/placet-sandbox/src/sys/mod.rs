@@ -16,6 +16,7 @@ mod process;
 mod restrict;
 mod shared;
 mod sockets;
+mod terminals;
 mod trace;
 
 use std::ffi::{c_int, c_long};
@@ -31,6 +32,7 @@ pub(crate) use process::*;
 pub(crate) use restrict::*;
 pub(crate) use shared::*;
 pub(crate) use sockets::*;
+pub(crate) use terminals::*;
 pub(crate) use trace::*;
 
 /// A failed system call's error number.

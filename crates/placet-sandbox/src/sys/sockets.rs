@@ -75,7 +75,7 @@ fn loopback_socket(kind: c_int, port: u16) -> Sys<c_int> {
     Ok(socket)
 }
 
-/// Sends one message with up to four descriptors; never blocks, never raises SIGPIPE.
+/// Sends one message with up to six descriptors; never blocks, never raises SIGPIPE.
 pub(crate) fn send(socket: c_int, words: &Words, fds: &[c_int]) -> Sys<()> {
     let mut data = libc::iovec {
         iov_base: words.as_ptr().cast_mut().cast::<c_void>(),

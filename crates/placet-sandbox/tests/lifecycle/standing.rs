@@ -8,7 +8,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use placet_sandbox::{Cell, CellSpec, DOOR_PATH, EndedBy, SandboxError, Status};
+use placet_sandbox::{
+    Cell, CellSpec, DOOR_PATH, EndedBy, SandboxError, Session, Status, TerminalStreams,
+};
 
 use crate::host::on_host;
 use crate::support::{Act, Test, acting_spec, scratch};
@@ -31,6 +33,10 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "a_hidden_path_is_hidden_or_the_cell_is_not_built",
         a_hidden_path,
+    ),
+    (
+        "a_terminal_is_the_cells_own_or_the_cell_is_not_built",
+        a_terminal,
     ),
 ];
 
@@ -187,5 +193,30 @@ fn a_hidden_path() {
         );
     } else {
         drop(built.unwrap());
+    }
+}
+
+/// It is made in a /dev/pts of the cell's own; a session of its own needs none of that.
+fn a_terminal() {
+    let mut spec = acting_spec("exit", &["0"]);
+    spec.session = Session::Own;
+    assert_eq!(start(spec).wait().unwrap().status, Status::Exited(0));
+    let mut spec = acting_spec("exit", &["0"]);
+    spec.session = Session::Terminal(TerminalStreams {
+        output: true,
+        ..TerminalStreams::default()
+    });
+    if on_host() {
+        let error = Cell::prepare(spec).unwrap_err();
+        let says = error.to_string();
+        assert!(
+            matches!(error, SandboxError::Unsupported(_)) && says.contains("terminal"),
+            "{says}"
+        );
+    } else {
+        let mut waiting = Cell::prepare(spec).unwrap().spawn().unwrap();
+        assert!(waiting.take_terminal().is_some());
+        let mut cell = waiting.release().unwrap();
+        assert_eq!(cell.wait().unwrap().status, Status::Exited(0));
     }
 }

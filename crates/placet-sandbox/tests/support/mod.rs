@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use placet_sandbox::{
     CellSpec, Egress, ExecGate, ExecRule, FileIdentity, Limits, Network, OnRefusal, Paths, Program,
-    Tier, elf_interpreter, probe,
+    Session, Tier, elf_interpreter, probe,
 };
 
 /// First argument of a process that is to be an attacker or another actor, not the suite.
@@ -241,6 +241,7 @@ pub(crate) fn spec(program: &Path, argv: Vec<OsString>) -> CellSpec {
         own_files: Vec::new(),
         door: false,
         client: None,
+        session: Session::Shared,
     }
 }
 

@@ -13,13 +13,14 @@ use std::rc::Rc;
 use placet_authority::node::wire::{Request, Response};
 use placet_policy::Policy;
 use placet_process::changes::Kept;
+use placet_process::terminal::{self, Front};
 use placet_process::{Notice, Outcome};
 use placet_sandbox::Observed;
 use placet_types::{Digest, ExecutionId, PrincipalId, ProfileName, Writes};
 use serde_json::json;
 
 use crate::cli::{Global, Learn};
-use crate::cmd::run::{command, failure, report};
+use crate::cmd::run::{at_terminal, command, failure, report};
 use crate::context::Domain;
 use crate::exit::{Failure, Status};
 use crate::out::{BOLD, DIM, GOOD, Out, paint};
@@ -41,7 +42,16 @@ pub(super) struct Learned {
     pub(super) env: Vec<String>,
 }
 
-pub(crate) fn learn(global: &Global, args: &Learn, out: Out) -> Result<Status, Failure> {
+pub(crate) fn learn(
+    global: &Global,
+    args: &Learn,
+    front: bool,
+    out: Out,
+) -> Result<Status, Failure> {
+    if !front && terminal::is_at_terminal() {
+        return at_terminal();
+    }
+    let mut front = front.then(Front::attach).transpose()?;
     let domain = Domain::open(global)?;
     let mut call = args.call.clone();
     let profile = match &call.profile {
@@ -78,9 +88,12 @@ pub(crate) fn learn(global: &Global, args: &Learn, out: Out) -> Result<Status, F
     let (measured, _) = gateway
         .preview(&command)
         .map_err(|error| failure(error, &call))?;
-    let outcome = gateway
-        .run(&command)
-        .map_err(|error| failure(error, &call))?;
+    let outcome = gateway.run(&command, front.as_mut());
+    // Whatever is said about it comes after what the command has said.
+    if let Some(front) = front {
+        front.release();
+    }
+    let outcome = outcome.map_err(|error| failure(error, &call))?;
     let status = report(&outcome, out);
     let Noted { observed, changes } = noted.take();
     let (Outcome::Ended { .. }, Some((exec, mut observed))) = (&outcome, observed) else {

@@ -1,35 +1,113 @@
 //! `placet run`: a command, governed.
 
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
+
 use placet_evidence::Exit;
 use placet_process::door::{self, DoorReply, DoorRequest};
+use placet_process::terminal::{self, Front, InFront, in_front};
 use placet_process::{CallError, Command, Notice, Outcome, ProgramError, RunError, Waits};
 use placet_sandbox::{SandboxError, Step};
 use placet_types::{DenialCode, PrincipalId, Seconds, Writes};
 use serde_json::json;
 
-use crate::cli::{Call, Global, Run};
+use crate::cli::{Call, Global};
 use crate::cmd::decide::rerouted_to;
 use crate::cmd::doctor;
-use crate::context::{Domain, PRINCIPAL_VARIABLE, environment, user_principal};
+use crate::context::{Domain, PRINCIPAL_VARIABLE, arguments, environment, program, user_principal};
 use crate::exit::{Failure, Status};
 use crate::out::{BAD, BOLD, DIM, Out, WARN, paint};
 use crate::show::{self, many};
 
-pub(crate) fn run(global: &Global, args: &Run, out: Out) -> Result<Status, Failure> {
-    if door::is_inside() && global.domain.is_none() {
-        return run_through_door(&args.call, out);
+/// How a command is run, beside what its call says.
+#[derive(Clone, Debug)]
+pub(crate) struct Manner {
+    /// A process at the user's terminal has started this one.
+    pub(crate) front: bool,
+    /// What the environment is changed by.
+    pub(crate) env: BTreeMap<String, String>,
+    /// Whether refusals of single programs are said where there is no terminal.
+    pub(crate) announce: bool,
+    /// Whether it waits for approvals, where some are needed.
+    pub(crate) waits: Waits,
+}
+
+impl Manner {
+    pub(crate) fn plain(front: bool, no_wait: bool) -> Self {
+        Self {
+            front,
+            env: BTreeMap::new(),
+            announce: false,
+            waits: if no_wait { Waits::No } else { Waits::Yes },
+        }
     }
+}
+
+pub(crate) fn run(
+    global: &Global,
+    call: &Call,
+    manner: Manner,
+    out: Out,
+) -> Result<Status, Failure> {
+    if door::is_inside() && global.domain.is_none() && !manner.front {
+        return run_through_door(call, manner, out);
+    }
+    if !manner.front && terminal::is_at_terminal() {
+        return at_terminal();
+    }
+    // Before anything else: from here on no key of the terminal is for this process.
+    let mut front = manner.front.then(Front::attach).transpose()?;
+    let outcome = govern(global, call, manner, front.as_mut(), out);
+    // Whatever is said about it comes after what the command has said.
+    if let Some(front) = front {
+        front.release();
+    }
+    Ok(report(&outcome?, out))
+}
+
+fn govern(
+    global: &Global,
+    call: &Call,
+    manner: Manner,
+    front: Option<&mut Front>,
+    out: Out,
+) -> Result<Outcome, Failure> {
     let domain = Domain::open(global)?;
-    let mut command = command(&args.call)?;
-    if args.no_wait {
-        command.waits = Waits::No;
-    }
+    let mut command = command(call)?;
+    command.env.extend(manner.env);
+    command.announce |= manner.announce;
+    command.waits = manner.waits;
     let mut gateway = domain.gateway()?;
     gateway.tell = Box::new(move |notice| tell(notice, out));
-    let outcome = gateway
-        .run(&command)
-        .map_err(|error| failure(error, &args.call))?;
-    Ok(report(&outcome, out))
+    gateway
+        .run(&command, front)
+        .map_err(|error| failure(error, call))
+}
+
+/// This process stays at the user's terminal, and another one supervises.
+pub(crate) fn at_terminal() -> Result<Status, Failure> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the supervisor is the process gateway itself"
+    )]
+    let mut supervisor = std::process::Command::new(program()?);
+    supervisor
+        .arg(door::FRONT_OPTION)
+        .args(arguments().into_iter().skip(1));
+    let InFront { status, was_lost } = in_front(&mut supervisor)?;
+    if was_lost {
+        let code = DenialCode::AuthorizationDiscontinuity;
+        return Err(Failure {
+            status: Status::Terminated,
+            code: Some(code),
+            ..Failure::new("the supervisor of the command was killed, and the command with it")
+        });
+    }
+    let byte = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
+    Ok(match (status.code(), status.signal()) {
+        (Some(code), _) => Status::Code(byte(code)),
+        (None, signal) => Status::Signal(byte(signal.unwrap_or_default())),
+    })
 }
 
 /// What would otherwise go unseen, in a line on standard error.
@@ -117,6 +195,8 @@ pub(crate) fn command(call: &Call) -> Result<Command, Failure> {
         parent: call.parent,
         door: call.door,
         waits: Waits::Yes,
+        decide: call.decide,
+        announce: call.announce,
     })
 }
 
@@ -137,7 +217,7 @@ pub(crate) fn principal_or_own(named: Option<&PrincipalId>) -> Result<PrincipalI
 }
 
 /// Inside a cell: its supervisor runs the command as a child of the cell's execution.
-fn run_through_door(call: &Call, out: Out) -> Result<Status, Failure> {
+fn run_through_door(call: &Call, manner: Manner, out: Out) -> Result<Status, Failure> {
     if call.parent.is_some() || call.door.is_some() {
         let message = "a command inside of a governed one is its child, and nobody else's";
         return Err(Failure::new(message).hint("leave --parent out"));
@@ -145,7 +225,9 @@ fn run_through_door(call: &Call, out: Out) -> Result<Status, Failure> {
     let request = DoorRequest {
         argv: call.argv.clone(),
         cwd: std::env::current_dir()?,
-        env: environment(),
+        env: environment().into_iter().chain(manner.env).collect(),
+        announce: manner.announce,
+        decide: call.decide,
         lifetime: call.lifetime.map(Seconds::new),
         principal: call.principal.clone(),
         profile: call.profile.clone(),
@@ -255,7 +337,7 @@ pub(crate) fn failure(error: RunError, call: &Call) -> Failure {
         RunError::Call(CallError::Program(_)) | RunError::Exec(_) => {
             Failure { status: Status::Code(126), ..Failure::new(message) }
         }
-        RunError::Call(_) | RunError::Signals(_) => Failure::new(message),
+        RunError::Call(_) | RunError::Signals(_) | RunError::Terminal(_) => Failure::new(message),
         RunError::Unavailable(denial) => denial.into(),
         RunError::Copy(_) => Failure {
             status: Status::Denied,

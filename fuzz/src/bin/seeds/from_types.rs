@@ -67,6 +67,7 @@ pub(crate) fn intent() -> Intent {
     Intent {
         action: action(),
         asked: Asked {
+            exec_check: placet_types::ExecCheck::Image,
             lifetime_secs: Some(Seconds::new(60)),
             profile: Some(ProfileName::parse("agent").expect("a profile's name")),
         },

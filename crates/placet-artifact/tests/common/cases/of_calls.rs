@@ -103,7 +103,7 @@ pub(super) fn other_calls() -> Vec<Case> {
             |call| {
                 call.intent.asked = Asked {
                     lifetime_secs: Some(Seconds::new(1)),
-                    profile: None,
+                    ..Asked::default()
                 }
             },
             intent,

@@ -165,6 +165,8 @@ fn command(ground: &Ground, argv: &[&str]) -> Result<Command, Failure> {
         parent: None,
         door: None,
         waits: Waits::No,
+        decide: false,
+        announce: false,
     })
 }
 

@@ -1,7 +1,7 @@
 //! An explanation, for people.
 
 use placet_evidence::{Caller, Ended, Grant, Record};
-use placet_types::DenialCode;
+use placet_types::{DenialCode, ExecCheck};
 
 use super::{Known, Params, check_name};
 use crate::cmd::decide::{print_scope, rerouted_to};
@@ -93,7 +93,9 @@ fn what(known: &Known, out: Out) {
         .as_ref()
         .map(|profile| format!("profile {profile}"));
     let lifetime = asked.lifetime_secs.map(|secs| format!("at most {secs}"));
-    let asked: Vec<String> = [profile, lifetime].into_iter().flatten().collect();
+    let check =
+        (asked.exec_check == ExecCheck::Decide).then(|| "a decision about each program".to_owned());
+    let asked: Vec<String> = [profile, lifetime, check].into_iter().flatten().collect();
     if !asked.is_empty() {
         row("asked for", asked.join(", "), out);
     }
