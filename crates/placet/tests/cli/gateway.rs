@@ -8,6 +8,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::thread;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use crate::domain::{DENIED, Domain, Ran, UNVERIFIED, ran};
@@ -311,10 +313,12 @@ fn what_a_node_releases_counts_only_as_far_as_it_verifies() {
     let payload = |permitted: &mut Value| {
         let text = permitted["artifact"].as_str().unwrap();
         let parts: Vec<&str> = text.split('.').collect();
-        let mut payload = Value::from(parts[1]);
-        bend(&mut payload);
-        permitted["artifact"] =
-            format!("{}.{}.{}", parts[0], payload.as_str().unwrap(), parts[2]).into();
+        // Still well-formed and canonical, so that it is the signature that refuses it.
+        let mut claims: Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
+        claims["exp"] = (claims["exp"].as_u64().unwrap() + 1).into();
+        let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+        permitted["artifact"] = format!("{}.{payload}.{}", parts[0], parts[2]).into();
     };
     let cases: Vec<(&str, &str, Tamper)> = vec![
         ("a claim", "invalid_signature", on_permit(payload)),
