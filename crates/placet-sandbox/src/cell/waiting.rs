@@ -47,7 +47,7 @@ impl WaitingCell {
         }
     }
 
-    /// Puts the value of a variable that [`CellSpec::credentials`] names.
+    /// Puts the value of a variable that [`CellSpec::credentials`](crate::CellSpec::credentials) names.
     ///
     /// # Errors
     /// When it names no such variable, or the value is too long or holds a zero byte.
@@ -56,7 +56,7 @@ impl WaitingCell {
             .put_variable(self.plan.variables.as_ref(), name, value)
     }
 
-    /// Puts a file that [`CellSpec::credentials`] names, by its path below
+    /// Puts a file that [`CellSpec::credentials`](crate::CellSpec::credentials) names, by its path below
     /// [`crate::CREDENTIALS_PATH`].
     ///
     /// # Errors
