@@ -471,6 +471,7 @@ fn node() -> Value {
                 "answer",
                 json!({ "type": "object", "description": "permitted or denied, and how" }),
             ),
+            ("born", count()),
             (
                 "bundle",
                 nullable("string", "the bundle that it was decided under"),

@@ -29,7 +29,7 @@ use crate::scopes::{self, Scopes};
 use crate::sequence::{OnEnding, Sequence, Sequencing, Writer};
 use crate::snapshot::Saver;
 use crate::submission::{
-    Answer, ConnectionsReport, Denied, EndReport, SignalReport, Submission, Unavailable,
+    Answer, BornReport, ConnectionsReport, Denied, EndReport, SignalReport, Submission, Unavailable,
 };
 use crate::work::{Attempt, ReadyAct, Reply, Work};
 
@@ -295,6 +295,16 @@ impl Authority {
     ) -> Result<Result<Index, Denied>, Unavailable> {
         let salt = random::salt().map_err(|_| Unavailable::Evidence)?;
         self.urgent(|reply| Work::Connections(report, salt, reply))
+    }
+
+    /// Records which programs an execution made and started.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when nothing could be recorded.
+    pub fn born(&self, report: BornReport) -> Result<Result<Index, Denied>, Unavailable> {
+        let salt = random::salt().map_err(|_| Unavailable::Evidence)?;
+        self.urgent(|reply| Work::Born(report, salt, reply))
     }
 
     /// Records that an execution is over, its whole tree gone.

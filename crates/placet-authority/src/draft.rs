@@ -10,14 +10,15 @@ use placet_artifact::Unsigned;
 use placet_artifact::jws::Algorithm;
 use placet_decision::{Decision, Input, Params, claims, decide};
 use placet_evidence::{
-    Approval, Caller, ChangesReviewed, CheckedDenial, Connections, Ended, Erased, Facts, Grant,
-    Halt, NETWORK_UID, PolicyActivated, PrincipalRecord, Record, Refused, Revoked, SecretRecord,
-    Signal, Stage, Started,
+    Approval, Born, Caller, ChangesReviewed, CheckedDenial, Connections, Ended, Erased, Facts,
+    Grant, Halt, NETWORK_UID, PolicyActivated, PrincipalRecord, Record, Refused, Revoked,
+    SecretRecord, Signal, Stage, Started,
 };
 use placet_policy::Policy;
 use placet_state::State;
 use placet_types::{
-    Commitment, DenialCode, FixedIntent, FixedScope, Index, Millis, PrincipalId, PublicKey, Salt,
+    Commitment, DenialCode, Digest, ExecutionId, FixedIntent, FixedScope, Index, Millis,
+    PrincipalId, PublicKey, Salt,
 };
 
 use crate::activate::Activation;
@@ -27,7 +28,7 @@ use crate::control::ActError;
 use crate::scopes::Scopes;
 use crate::standing::{may_start, running, unknown_execution};
 use crate::submission::{
-    Answer, ConnectionsReport, Deferred, Denied, EndReport, SignalReport, Unavailable,
+    Answer, BornReport, ConnectionsReport, Deferred, Denied, EndReport, SignalReport, Unavailable,
 };
 use crate::work::{Attempt, Draft, Prepared, ReadyAct, Reply, StartRequest, Then, Work, answer};
 
@@ -70,6 +71,7 @@ impl Drafter {
             Work::Start(request, reply) => Some(self.start(*request, now, reply)),
             Work::Signal(report, reply) => self.signal(report, now, reply),
             Work::Connections(report, salt, reply) => self.connections(report, &salt, now, reply),
+            Work::Born(report, salt, reply) => self.born(report, &salt, now, reply),
             Work::End(report, reply) => self.end(&report, now, reply),
             Work::Act(act, by, reply) => self.act(act, by, now, reply),
         }?;
@@ -277,7 +279,6 @@ impl Drafter {
         })
     }
 
-    /// Whom it talked to stands beside the record, and can be erased.
     fn connections(
         &self,
         report: ConnectionsReport,
@@ -285,29 +286,55 @@ impl Drafter {
         now: Millis,
         reply: Reply<Result<Index, Denied>>,
     ) -> Option<Draft> {
-        let ConnectionsReport {
-            exec,
-            list,
-            count,
-            omitted,
-            usage,
-        } = report;
+        let (exec, list) = (report.exec, report.list);
+        self.listed(exec, (&list, salt), reply, |intent| {
+            Record::Connections(Connections {
+                count: report.count,
+                exec,
+                intent,
+                list: Connections::commit(&list, salt),
+                omitted: report.omitted,
+                time: now,
+                usage: report.usage,
+            })
+        })
+    }
+
+    fn born(
+        &self,
+        report: BornReport,
+        salt: &Salt,
+        now: Millis,
+        reply: Reply<Result<Index, Denied>>,
+    ) -> Option<Draft> {
+        let (exec, list) = (report.exec, report.list);
+        self.listed(exec, (&list, salt), reply, |intent| {
+            Record::Born(Born {
+                count: report.count,
+                exec,
+                intent,
+                list: Born::commit(&list, salt),
+                omitted: report.omitted,
+                time: now,
+            })
+        })
+    }
+
+    /// A record of what a running execution did, whose list stands beside it and can be erased.
+    fn listed(
+        &self,
+        exec: ExecutionId,
+        (list, salt): (&[u8], &Salt),
+        reply: Reply<Result<Index, Denied>>,
+        record: impl FnOnce(Digest) -> Record,
+    ) -> Option<Draft> {
         let Some(intent) = running(&self.state, exec) else {
             answer(reply, Ok(Err(unknown_execution(self.state.next(), exec))));
             return None;
         };
-        let record = Record::Connections(Connections {
-            count,
-            exec,
-            intent,
-            list: Connections::commit(&list, salt),
-            omitted,
-            time: now,
-            usage,
-        });
         Some(Draft {
-            record,
-            payload: Some(encode_payload(salt, &list)),
+            record: record(intent),
+            payload: Some(encode_payload(salt, list)),
             then: Then::Done { reply },
         })
     }

@@ -136,6 +136,19 @@ pub struct ConnectionsReport {
     pub usage: NetworkUsage,
 }
 
+/// Programs that an execution made and started since the last time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BornReport {
+    /// Which one.
+    pub exec: ExecutionId,
+    /// Canonical JSON of the list.
+    pub list: Vec<u8>,
+    /// Entries of the list.
+    pub count: u64,
+    /// Starts that are not in the list.
+    pub omitted: u64,
+}
+
 impl Unavailable {
     /// The denial code that the caller is told.
     #[must_use]

@@ -17,7 +17,9 @@ use placet_types::{
 
 use crate::activate::Activation;
 use crate::control::{ActError, ChangesReview};
-use crate::submission::{Answer, ConnectionsReport, Denied, EndReport, SignalReport, Unavailable};
+use crate::submission::{
+    Answer, BornReport, ConnectionsReport, Denied, EndReport, SignalReport, Unavailable,
+};
 
 /// Where an answer goes. Whoever asked may be gone; the record stands all the same. One that is
 /// dropped says that there is no evidence.
@@ -40,6 +42,8 @@ pub(crate) enum Work {
     Signal(SignalReport, Reply<Result<Index, Denied>>),
     /// What an execution did on the network, and what hides it.
     Connections(ConnectionsReport, Salt, Reply<Result<Index, Denied>>),
+    /// Programs that an execution made and started, and what hides them.
+    Born(BornReport, Salt, Reply<Result<Index, Denied>>),
     /// An execution is over.
     End(EndReport, Reply<Result<Index, Denied>>),
     /// An operator's act.
@@ -187,6 +191,7 @@ impl Work {
             Self::Start(_, reply)
             | Self::Signal(_, reply)
             | Self::Connections(_, _, reply)
+            | Self::Born(_, _, reply)
             | Self::End(_, reply) => {
                 answer(reply, Err(gone));
             }

@@ -187,6 +187,7 @@ fn predicate_bytes(record: &Record) -> Result<Vec<u8>, EntryError> {
         Record::Started(record) => canonical::to_bytes(record),
         Record::Signal(record) => canonical::to_bytes(record),
         Record::Connections(record) => canonical::to_bytes(record),
+        Record::Born(record) => canonical::to_bytes(record),
         Record::Ended(record) => canonical::to_bytes(record),
         Record::Revoked(record) => canonical::to_bytes(record),
         Record::Halted(record) | Record::Resumed(record) => canonical::to_bytes(record),
@@ -206,6 +207,7 @@ fn subject(record: &Record, predicate: &[u8]) -> Result<Subject, EntryError> {
         Record::Started(record) => Some((record.exec, record.intent)),
         Record::Signal(record) => Some((record.exec, record.intent)),
         Record::Connections(record) => Some((record.exec, record.intent)),
+        Record::Born(record) => Some((record.exec, record.intent)),
         Record::Ended(record) => Some((record.exec, record.intent)),
         Record::Genesis(_)
         | Record::Principal(_)
@@ -288,6 +290,7 @@ fn read_predicate(kind: KindName, text: &str) -> Result<Record, EntryError> {
         KindName::Started => serde_json::from_str(text).map(Record::Started),
         KindName::Signal => serde_json::from_str(text).map(Record::Signal),
         KindName::Connections => serde_json::from_str(text).map(Record::Connections),
+        KindName::Born => serde_json::from_str(text).map(Record::Born),
         KindName::Ended => serde_json::from_str(text).map(Record::Ended),
         KindName::Revoked => serde_json::from_str(text).map(Record::Revoked),
         KindName::Halted => serde_json::from_str(text).map(Record::Halted),

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod approval;
+mod born;
 mod connections;
 mod entry;
 mod facts;
@@ -22,6 +23,7 @@ mod signal;
 mod usage;
 
 pub use approval::{APPROVAL_TYPE, Approval, ApprovalStatement, Needed, Verdict, Waiting};
+pub use born::{BORN_MAX, Born, BornProgram, Maker};
 pub use connections::{CONNECTIONS_MAX, Connection, ConnectionOutcome, ConnectionWay, Connections};
 pub use entry::{Entry, EntryError, Glance, Opened, PREDICATE_PREFIX};
 pub use facts::{Caller, Environment, Facts, History, Risk};

@@ -10,6 +10,7 @@ use placet_types::{
 };
 
 use crate::approval::{Approval, Waiting};
+use crate::born::Born;
 use crate::connections::Connections;
 use crate::facts::{Caller, Facts, Risk};
 use crate::payloads::{ChangesReviewed, Erased};
@@ -43,6 +44,8 @@ pub enum Record {
     Signal(Signal),
     /// What an execution did on the network since the last record of this kind.
     Connections(Connections),
+    /// Programs that an execution made and started since the last record of this kind.
+    Born(Born),
     /// An execution is over, its whole tree gone.
     Ended(Ended),
     /// Authority was ended early.
@@ -80,6 +83,8 @@ pub enum KindName {
     Signal,
     /// `connections`
     Connections,
+    /// `born`
+    Born,
     /// `ended`
     Ended,
     /// `revoked`
@@ -406,6 +411,7 @@ impl Record {
             Self::Started(_) => KindName::Started,
             Self::Signal(_) => KindName::Signal,
             Self::Connections(_) => KindName::Connections,
+            Self::Born(_) => KindName::Born,
             Self::Ended(_) => KindName::Ended,
             Self::Revoked(_) => KindName::Revoked,
             Self::Halted(_) => KindName::Halted,
@@ -429,6 +435,7 @@ impl Record {
             Self::Started(record) => record.time,
             Self::Signal(record) => record.time,
             Self::Connections(record) => record.time,
+            Self::Born(record) => record.time,
             Self::Ended(record) => record.time,
             Self::Revoked(record) => record.time,
             Self::Halted(record) | Self::Resumed(record) => record.time,
@@ -448,6 +455,7 @@ impl Record {
             Self::Started(record) => Some(record.exec),
             Self::Signal(record) => Some(record.exec),
             Self::Connections(record) => Some(record.exec),
+            Self::Born(record) => Some(record.exec),
             Self::Ended(record) => Some(record.exec),
             Self::Changes(record) => Some(record.exec),
             Self::Genesis(_)
@@ -464,7 +472,7 @@ impl Record {
 
 impl KindName {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Genesis,
         Self::Principal,
         Self::Policy,
@@ -474,6 +482,7 @@ impl KindName {
         Self::Started,
         Self::Signal,
         Self::Connections,
+        Self::Born,
         Self::Ended,
         Self::Revoked,
         Self::Halted,
@@ -496,6 +505,7 @@ impl KindName {
             Self::Started => "started",
             Self::Signal => "signal",
             Self::Connections => "connections",
+            Self::Born => "born",
             Self::Ended => "ended",
             Self::Revoked => "revoked",
             Self::Halted => "halted",

@@ -110,6 +110,11 @@ impl Graph {
                     node.signals = node.signals.saturating_add(record.count);
                 }
             }
+            Record::Born(record) => {
+                if let Some(node) = self.node_mut(&record.exec) {
+                    node.born = node.born.saturating_add(record.count);
+                }
+            }
             Record::Refused(record) => {
                 if let Some(node) = record.exec.and_then(|exec| self.node_mut(&exec)) {
                     node.refused = node.refused.saturating_add(1);

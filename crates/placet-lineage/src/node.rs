@@ -15,6 +15,8 @@ pub struct Node {
     pub action: ActionName,
     /// Whether it was allowed.
     pub answer: Answer,
+    /// Programs of its own writable places that it started, as its records count them.
+    pub born: u64,
     /// The policy bundle that it was decided under; absent when none was in force.
     pub bundle: Option<Digest>,
     /// Who submitted the intent.
@@ -73,6 +75,9 @@ pub enum Answer {
 /// What it was allowed with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Permission {
+    /// Who approved it, where approvals were needed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approved_by: Vec<PrincipalId>,
     /// Digest of the artifact.
     pub artifact: Digest,
     /// End of the window.
@@ -128,6 +133,7 @@ impl Node {
         let (answer, delegation, root) = match (record.outcome, &record.grant) {
             (Outcome::Permit, Some(grant)) => {
                 let permission = Permission {
+                    approved_by: grant.approved_by.clone(),
                     artifact: record.artifact?,
                     not_after: grant.not_after,
                     profile: grant.profile.clone(),
@@ -145,6 +151,7 @@ impl Node {
         Some(Self {
             action: intent.action.clone(),
             answer,
+            born: 0,
             bundle: record.policy.bundle,
             caller: record.facts.caller.clone(),
             decided: At::new(index, record.facts.time),

@@ -51,6 +51,8 @@ pub enum Role {
     Principal,
     /// How long it ran, and counts.
     Detail,
+    /// What answered: policies, profile, approvals.
+    Policy,
     /// Index of the decision's record.
     Index,
 }
@@ -73,7 +75,7 @@ impl Style for Plain {
 
 /// A line before it is aligned: its columns, each of pieces.
 struct Line {
-    columns: [Vec<(Role, String)>; 4],
+    columns: [Vec<(Role, String)>; 5],
     index: String,
 }
 
@@ -113,7 +115,7 @@ impl<'g> Tree<'g> {
     #[must_use]
     pub fn render(&self, style: &dyn Style) -> String {
         let lines = self.lines();
-        let widths: [usize; 4] = std::array::from_fn(|at| {
+        let widths: [usize; 5] = std::array::from_fn(|at| {
             let widths = lines
                 .iter()
                 .filter_map(|line| line.columns.get(at))
@@ -205,6 +207,7 @@ impl<'g> Tree<'g> {
                     (Role::Status(status), state(node)),
                     (Role::Detail, self.details(node)),
                 ],
+                vec![(Role::Policy, self.charset.shown(&answered_by(node)))],
             ],
             index: format!("#{}", node.decided.index),
         }
@@ -224,6 +227,9 @@ impl<'g> Tree<'g> {
         }
         if node.refused > 0 {
             add(counted(node.refused, "refused attempt"));
+        }
+        if node.born > 0 {
+            add(counted(node.born, "own program"));
         }
         out
     }
@@ -250,6 +256,26 @@ fn state(node: &Node) -> String {
     };
     // Writing to a string cannot fail.
     written.map_or_else(|_| String::new(), |()| out)
+}
+
+/// What allowed it, or forbade it: policies, the profile that it was permitted with, who approved it.
+fn answered_by(node: &Node) -> String {
+    let mut said = Vec::new();
+    if !node.policies.is_empty() {
+        said.push(format!("by {}", node.policies.join(", ")));
+    }
+    if let Answer::Permitted(permission) = &node.answer {
+        said.push(format!("profile {}", permission.profile));
+        if !permission.approved_by.is_empty() {
+            let approvers: Vec<String> = permission
+                .approved_by
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            said.push(format!("approved by {}", approvers.join(", ")));
+        }
+    }
+    said.join("; ")
 }
 
 fn counted(count: u64, what: &str) -> String {

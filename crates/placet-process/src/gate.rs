@@ -13,42 +13,37 @@
     reason = "every answer but the awaited ones is out of turn, whatever kinds there will be"
 )]
 
+mod decide;
+
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
-use placet_authority::node::wire::{ConnectionsBody, EndBody, Request, Response, SignalBody};
+use placet_authority::node::wire::{BornBody, ConnectionsBody, Request, Response, SignalBody};
 use placet_authority::node::{Connection, Pushed};
-use placet_decision::DEPTH_MAX;
 use placet_egress::Proxy;
 use placet_enforce::{Pep, Permit};
 use placet_evidence::{Environment, NetworkUsage, RunEnd, SignalKind};
 use placet_sandbox::{
-    ExecCall, ExecEnd, ExecId, ExecReport, ExecVerdict, Gate, Refusal, RunningCell, Status,
+    ExecCall, ExecEnd, ExecReport, ExecVerdict, Gate, Refusal, RunningCell, Status,
 };
-use placet_types::{
-    AbsPath, DenialCode, Digest, ExecutionId, Fixed, PrincipalId, ProcessParams, ProfileName,
-    canonical,
-};
+use placet_types::{DenialCode, ExecutionId, Fixed, ProcessParams, ProfileName, canonical};
 
-use crate::call::{Call, Started};
+use crate::born::{self, Births};
 use crate::conduct::{Conduct, Ending, bound_of};
 use crate::drift::Drift;
 use crate::inner::Inner;
 use crate::network::NetworkWatch;
 use crate::outcome::RunError;
-use crate::program::Program;
-use crate::refusals::{Answered, SAID_CHARS_MAX, refused, visible, words};
-use crate::run::{Gateway, submit_body};
+use crate::refusals::{Answered, SAID_CHARS_MAX, visible, words};
+use crate::run::Gateway;
+
+use self::decide::Key;
 
 /// How often connections are recorded, unless there are many.
 const CONNECTIONS_EVERY: Duration = Duration::from_secs(5);
 /// And when there are.
 const CONNECTIONS_EVERY_FULL: Duration = Duration::from_secs(1);
-/// Distinct programs that one tree may have decided. Each is a record, and an execution until the end.
-const DECIDED_MAX: usize = 4096;
-
 /// Refusals that wait to be said.
 const SAID_MAX: usize = 64;
 
@@ -72,6 +67,8 @@ pub(crate) struct Keeper<'a> {
     /// Ends of processes that came before the tree was ended, when it was.
     settled: Option<Vec<ExecEnd>>,
     conduct: Conduct,
+    /// Where the scope lets programs start that the tree has made.
+    births: Option<Births>,
     network: NetworkWatch,
     /// Refusals that nobody was told of yet.
     said: Vec<String>,
@@ -86,16 +83,6 @@ enum Tree {
     Gone,
 }
 
-/// What makes a program of a tree distinct.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    digest: Digest,
-    path: AbsPath,
-    argv: Vec<String>,
-    cwd: AbsPath,
-    script: Option<AbsPath>,
-}
-
 impl<'a> Keeper<'a> {
     pub(crate) fn new(
         gateway: &'a Gateway,
@@ -108,6 +95,7 @@ impl<'a> Keeper<'a> {
         Self {
             gateway,
             conduct: Conduct::new(permit.exec(), &permit.scope().trips, drift),
+            births: permit.scope().exec_in_writable.then(Births::default),
             root,
             link: None,
             known: BTreeMap::new(),
@@ -151,6 +139,8 @@ impl<'a> Keeper<'a> {
         }
         let due = self.conduct.due(now);
         self.record(due);
+        let born = self.births.as_mut().and_then(|births| births.due(now));
+        self.record_born(born);
         let waited = now.saturating_sub(self.listed);
         let due = waited >= CONNECTIONS_EVERY && self.network.is_due();
         if due || (waited >= CONNECTIONS_EVERY_FULL && self.network.is_full()) {
@@ -214,6 +204,9 @@ impl<'a> Keeper<'a> {
         self.take_ends(later);
         let rest = self.conduct.rest(cause);
         self.record(rest);
+        while let Some(batch) = self.births.as_mut().and_then(Births::batch)
+            && self.record_born(Some(batch))
+        {}
         self.record_connections();
         self.end_below(cause, &over);
         self.network.total(cell)
@@ -246,6 +239,12 @@ impl<'a> Keeper<'a> {
                     self.inner.remember(call.id, self.root.permit.exec());
                 }
                 self.inner.started(call.id);
+                if let Some(births) = &mut self.births {
+                    let (inner, root) = (&self.inner, self.root.permit.exec());
+                    births.started(&call, self.gateway.clock.wall(), |id| {
+                        inner.of(id).unwrap_or(root)
+                    });
+                }
             }
             ExecReport::Refused {
                 why: Refusal::Denied,
@@ -275,6 +274,27 @@ impl<'a> Keeper<'a> {
         }
     }
 
+    /// Whether anything was recorded.
+    fn record_born(&mut self, batch: Option<born::Batch>) -> bool {
+        let Some(batch) = batch else { return false };
+        let list = canonical::to_bytes(&batch.list).unwrap_or_default();
+        let request = Request::Born(BornBody {
+            exec: self.root.permit.exec(),
+            list: String::from_utf8(list).unwrap_or_default(),
+            omitted: batch.omitted,
+        });
+        let answer = self.ask(&request);
+        // Denied: the execution is over for the node, which recorded its end.
+        let taken = matches!(
+            answer,
+            Ok(Response::Recorded { .. } | Response::Denied { .. })
+        );
+        if let Some(births) = self.births.as_mut().filter(|_| !taken) {
+            births.put_back(batch);
+        }
+        taken
+    }
+
     fn record_connections(&mut self) {
         while let Some(batch) = self.network.batch() {
             let list = canonical::to_bytes(&batch.list).unwrap_or_default();
@@ -292,45 +312,6 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    fn decide(&mut self, call: &ExecCall) -> bool {
-        let Some(key) = self.key(call) else {
-            self.note(
-                "a program was not started, because it cannot be written in a record",
-                call,
-            );
-            return false;
-        };
-        if let Some(known) = self.known.get(&key).cloned() {
-            return self.conclude(call, &known);
-        }
-        if self.known.len() >= DECIDED_MAX {
-            let kind =
-                "a program was not started, because its tree has started too many different ones";
-            self.note(kind, call);
-            return false;
-        }
-        let parent = self.parent_of(call);
-        let Ok(decided) = self.submit(&key, call, parent) else {
-            self.note(
-                "a program was not started, because no decision was reached",
-                call,
-            );
-            return false;
-        };
-        let started = self.conclude(call, &decided);
-        self.known.insert(key, decided);
-        started
-    }
-
-    fn conclude(&mut self, call: &ExecCall, answered: &Answered) -> bool {
-        if let Answered::Refused(why) = answered {
-            self.say(&format!("placet: denied, {why}"));
-        }
-        let execution = answered.execution();
-        self.remember(call.id, execution);
-        execution.is_some()
-    }
-
     fn say(&mut self, text: &str) {
         if self.said.len() < SAID_MAX {
             self.said.push(visible(text, SAID_CHARS_MAX));
@@ -340,154 +321,6 @@ impl<'a> Keeper<'a> {
     /// What was refused since the last call, in words for a person.
     pub(crate) fn take_said(&mut self) -> Vec<String> {
         std::mem::take(&mut self.said)
-    }
-
-    fn remember(&mut self, id: ExecId, execution: Option<ExecutionId>) {
-        if let Some(execution) = execution {
-            self.inner.remember(id, execution);
-        }
-    }
-
-    /// What is to be decided; `None` when a record cannot hold it.
-    fn key(&self, call: &ExecCall) -> Option<Key> {
-        let image = call.image.as_ref()?;
-        if call.argv_truncated {
-            return None;
-        }
-        let text = |argument: &OsString| argument.to_str().map(str::to_owned);
-        // Read while the process stands still, as its own mount namespace has it.
-        let cwd = std::fs::read_link(format!("/proc/{}/cwd", call.pid)).ok()?;
-        Some(Key {
-            digest: Digest::new(image.digest?.0),
-            path: AbsPath::parse(image.path.to_str()?).ok()?,
-            argv: call.argv.iter().map(text).collect::<Option<_>>()?,
-            cwd: AbsPath::parse(cwd.to_str()?).ok()?,
-            script: match &call.script {
-                None => None,
-                Some(script) => Some(AbsPath::parse(script.path.to_str()?).ok()?),
-            },
-        })
-    }
-
-    /// The execution that started it; the nearest one above that may still have children.
-    fn parent_of(&self, call: &ExecCall) -> ExecutionId {
-        let root = self.root.permit.exec();
-        let by = call.by.and_then(|by| self.inner.of(by));
-        self.inner.above(by.unwrap_or(root), DEPTH_MAX)
-    }
-
-    fn depth_of(&self, exec: ExecutionId) -> u32 {
-        self.inner.depth(exec).unwrap_or(self.root.depth)
-    }
-
-    /// Has it decided; gives the execution that it may run as.
-    fn submit(
-        &mut self,
-        key: &Key,
-        exec: &ExecCall,
-        parent: ExecutionId,
-    ) -> Result<Answered, RunError> {
-        let Some(image) = &exec.image else {
-            return Ok(Answered::Refused("its file could not be read".into()));
-        };
-        let call = Call::inside(
-            self.root.params,
-            Started {
-                argv: &key.argv,
-                cwd: &key.cwd,
-                script: key.script.as_ref(),
-                profile: self.root.profile,
-            },
-            Program {
-                path: key.path.clone(),
-                identity: image.identity,
-                digest: key.digest,
-            },
-            self.actor(),
-            parent,
-        )?;
-        let gateway = self.gateway;
-        let environment = self.root.environment;
-        let (link, pep) = self.link()?;
-        let body = submit_body(&call, Some(parent), environment, pep);
-        let permitted = match link.ask(&Request::Submit(Box::new(body)))? {
-            Response::Permitted(permitted) => permitted,
-            Response::Denied { denial, index, .. } => {
-                let (code, reason) = (denial.code, &denial.reason);
-                return Ok(refused(&key.argv, code.as_str(), reason, index));
-            }
-            Response::Deferred(deferred) => {
-                // A program stands still while it is decided about: nobody can be waited for.
-                let why = "it needs approvals, and is not waited for: start it with `placet run`";
-                let code = DenialCode::ApprovalRequired;
-                return Ok(refused(&key.argv, code.as_str(), why, deferred.index));
-            }
-            other => return Err(crate::run::unexpected(other)),
-        };
-        let admitted = gateway.admit(pep, &call, environment, &permitted);
-        let permit = admitted.map_err(RunError::Refused)?;
-        if !self.fits(&permit) {
-            self.lapse(permit.exec())?;
-            let why = "it is permitted in a narrower scope only, which takes a cell of its own: \
-                       start it with `placet run`";
-            let code = DenialCode::ScopeExceeded;
-            return Ok(refused(&key.argv, code.as_str(), why, permitted.index));
-        }
-        let started = self.start(&permit, parent)?;
-        let why = "its authority ended before it began";
-        let code = DenialCode::AuthorizationDiscontinuity;
-        Ok(started.map_or_else(
-            || refused(&key.argv, code.as_str(), why, permitted.index),
-            Answered::Runs,
-        ))
-    }
-
-    fn actor(&self) -> PrincipalId {
-        self.root.permit.claims().actor().clone()
-    }
-
-    /// Whether the cell confines no less than this permit does.
-    fn fits(&self, permit: &Permit) -> bool {
-        let root = self.root.permit;
-        root.scope().excess_over(permit.scope()).is_none()
-            && root.claims().exp <= permit.claims().exp
-    }
-
-    fn lapse(&mut self, exec: ExecutionId) -> Result<(), RunError> {
-        let end = EndBody {
-            cause: Some(DenialCode::ScopeExceeded),
-            exec,
-            exit: None,
-            outcome: RunEnd::Lapsed,
-            usage: None,
-        };
-        self.ask(&Request::End(end)).map(drop)
-    }
-
-    fn start(
-        &mut self,
-        permit: &Permit,
-        parent: ExecutionId,
-    ) -> Result<Option<ExecutionId>, RunError> {
-        let exec = permit.exec();
-        let gateway = permit.claims().aud.clone();
-        let start = Request::Start {
-            artifact: permit.artifact(),
-            exec,
-            gateway,
-            // The cell's own watch is there already: it is no narrower than this permit asks for.
-            pinned: None,
-            // It shares the cell, and the cell has its secrets.
-            takes_secrets: false,
-        };
-        match self.ask(&start)? {
-            Response::Recorded { .. } => {
-                let depth = self.depth_of(parent).saturating_add(1);
-                self.inner.begin(exec, parent, depth);
-                Ok(Some(exec))
-            }
-            _ => Ok(None),
-        }
     }
 
     fn ask(&mut self, request: &Request) -> Result<Response, RunError> {

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attest;
+mod born;
 mod call;
 mod cell;
 pub mod changes;

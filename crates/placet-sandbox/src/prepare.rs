@@ -109,6 +109,9 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         privileged::set_up(&place)?;
     }
     let brokered = matches!(spec.egress, Egress::Brokered(_));
+    let gated = !matches!(spec.exec.rule, ExecRule::Ungated);
+    // Shown to the gate's trace: without one such a call would fail.
+    let shows_making = gated && spec.paths.exec_in_writable;
     Ok(Plan {
         uid_map: id_map(rustix::process::geteuid().as_raw()),
         gid_map: id_map(rustix::process::getegid().as_raw()),
@@ -149,16 +152,16 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
             },
             on_host,
             filter: if on_host {
-                seccomp::host_filter(brokered)
+                seccomp::host_filter(brokered, shows_making)
             } else if brokered {
-                seccomp::brokered_filter()
-            } else if spec.paths.observed && !matches!(spec.exec.rule, ExecRule::Ungated) {
-                seccomp::observed_filter()
+                seccomp::brokered_filter(shows_making)
+            } else if spec.paths.observed && gated {
+                seccomp::observed_filter(shows_making)
             } else {
-                seccomp::filter()
+                seccomp::filter(shows_making)
             },
             brokered: brokered || on_host,
-            gated: on_host || !matches!(spec.exec.rule, ExecRule::Ungated),
+            gated: on_host || gated,
             is_script: program.is_script,
             program: program.path,
             identity: spec.program.identity,

@@ -76,6 +76,16 @@ impl Process {
         rustix::fs::openat2(root, path, flags, Mode::empty(), inside)
     }
 
+    /// Which file one of its descriptors leads to. Nothing is opened.
+    pub(crate) fn inode_of_descriptor(&self, descriptor: i32) -> Result<Inode, Errno> {
+        let name = format!("fd/{descriptor}");
+        let stat = rustix::fs::statat(&self.dir, name, rustix::fs::AtFlags::empty())?;
+        Ok(Inode {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+        })
+    }
+
     /// Which file a path of its root leads to.
     pub(crate) fn inode_of(&self, path: &Path) -> Result<Inode, Errno> {
         inode(self.resolve_absolute(path)?)

@@ -344,22 +344,80 @@ pub(crate) const OBSERVED: &[Rule] = &[
     observe(libc::SYS_connect),
 ];
 
-/// The program of [`RULES`] and [`OBSERVED`], built once.
-pub(crate) fn observed_filter() -> &'static [libc::sock_filter] {
-    static FILTER: OnceLock<Vec<libc::sock_filter>> = OnceLock::new();
-    FILTER.get_or_init(|| bpf::compile(RULES.iter().chain(OBSERVED)))
+/// Whoever may execute a file.
+pub(crate) const EXECUTE_BITS: u32 = 0o111;
+
+const fn making(call: i64, when: When) -> Rule {
+    Rule {
+        call,
+        when,
+        answer: Answer::Observe,
+        reason: "the tracer notes who makes a file executable; it decides nothing",
+    }
 }
 
-/// The program of [`RULES`], built once.
-pub(crate) fn filter() -> &'static [libc::sock_filter] {
-    static FILTER: OnceLock<Vec<libc::sock_filter>> = OnceLock::new();
-    FILTER.get_or_init(|| bpf::compile(RULES))
+/// A mode that lets somebody execute. It lies in another place where no file is made.
+const fn executable(arg: u32) -> When {
+    When::AnyBit {
+        arg,
+        mask: EXECUTE_BITS,
+    }
 }
 
-/// The program of [`RULES`] and [`BROKERED`], built once.
-pub(crate) fn brokered_filter() -> &'static [libc::sock_filter] {
-    static FILTER: OnceLock<Vec<libc::sock_filter>> = OnceLock::new();
-    FILTER.get_or_init(|| bpf::compile(RULES.iter().chain(BROKERED)))
+/// What is looked at in a tree that may execute what it makes: few calls, since few files are programs.
+pub(crate) const MAKING: &[Rule] = &[
+    making(libc::SYS_openat, executable(3)),
+    making(libc::SYS_openat2, When::Always),
+    making(libc::SYS_fchmod, executable(1)),
+    making(libc::SYS_fchmodat, executable(2)),
+    making(SYS_FCHMODAT2, executable(2)),
+    #[cfg(target_arch = "x86_64")]
+    making(libc::SYS_open, executable(2)),
+    #[cfg(target_arch = "x86_64")]
+    making(libc::SYS_creat, executable(1)),
+    #[cfg(target_arch = "x86_64")]
+    making(libc::SYS_chmod, executable(1)),
+];
+
+/// Programs that are built once: without [`MAKING`], and with it.
+type Programs = [OnceLock<Vec<libc::sock_filter>>; 2];
+
+/// A new place for them.
+const fn programs() -> Programs {
+    [OnceLock::new(), OnceLock::new()]
+}
+
+fn built(
+    programs: &'static Programs,
+    shows_making: bool,
+    rules: impl IntoIterator<Item = &'static Rule>,
+) -> &'static [libc::sock_filter] {
+    let [without, with] = programs;
+    let (program, more) = if shows_making {
+        (with, MAKING)
+    } else {
+        (without, &[] as &[Rule])
+    };
+    // The rules that refuse come first, so they answer where both apply.
+    program.get_or_init(|| bpf::compile(rules.into_iter().chain(more)))
+}
+
+/// The program of [`RULES`] and [`OBSERVED`], and of [`MAKING`] where that is to be shown.
+pub(crate) fn observed_filter(shows_making: bool) -> &'static [libc::sock_filter] {
+    static PROGRAMS: Programs = programs();
+    built(&PROGRAMS, shows_making, RULES.iter().chain(OBSERVED))
+}
+
+/// The program of [`RULES`], and of [`MAKING`] where that is to be shown.
+pub(crate) fn filter(shows_making: bool) -> &'static [libc::sock_filter] {
+    static PROGRAMS: Programs = programs();
+    built(&PROGRAMS, shows_making, RULES)
+}
+
+/// The program of [`RULES`] and [`BROKERED`], and of [`MAKING`] where that is to be shown.
+pub(crate) fn brokered_filter(shows_making: bool) -> &'static [libc::sock_filter] {
+    static PROGRAMS: Programs = programs();
+    built(&PROGRAMS, shows_making, RULES.iter().chain(BROKERED))
 }
 
 #[cfg(test)]
@@ -373,7 +431,12 @@ mod tests {
             .iter()
             .chain(ON_HOST_WITHOUT_PEERS)
             .chain(ON_HOST_WITH_PEERS);
-        let mut rules = RULES.iter().chain(BROKERED).chain(OBSERVED).chain(host);
+        let mut rules = RULES
+            .iter()
+            .chain(BROKERED)
+            .chain(OBSERVED)
+            .chain(MAKING)
+            .chain(host);
         assert!(rules.all(|rule| rule.reason.len() > 10));
     }
 

@@ -149,6 +149,7 @@ impl State {
             Record::Signal(record) => Ok(self.apply_signal(record)),
             Record::Refused(_)
             | Record::Connections(_)
+            | Record::Born(_)
             | Record::Erased(_)
             | Record::Changes(_) => Ok(Changes::default()),
         }

@@ -8,6 +8,7 @@
     reason = "what this program has no words of its own for, it treats as unexpected: the stricter way"
 )]
 
+mod born;
 mod bundle;
 mod cli;
 mod cmd;

@@ -5,8 +5,8 @@
 
 use anstyle::Style;
 use placet_evidence::{
-    Caller, Connections, Decided, Ended, Exit, NetworkUsage, PrincipalStatus, Record, Refused,
-    RunEnd, SecretChange, Verdict,
+    Born, Caller, Connections, Decided, Ended, Exit, NetworkUsage, PrincipalStatus, Record,
+    Refused, RunEnd, SecretChange, Verdict,
 };
 use placet_lineage::Charset;
 use placet_types::{DenialCode, Digest, Millis};
@@ -210,6 +210,7 @@ pub(crate) fn words(record: &Record) -> Words {
             words(&"", what, WARN)
         }
         Record::Connections(it) => connections(it),
+        Record::Born(it) => born(it),
         Record::Ended(it) => ended(it),
         Record::Revoked(it) => words(
             &it.by,
@@ -281,6 +282,23 @@ fn decided(it: &Decided) -> Words {
                 style: BAD,
             }
         }
+    }
+}
+
+/// A number only: which programs is private.
+fn born(it: &Born) -> Words {
+    let more = match it.omitted {
+        0 => String::new(),
+        more => format!("; {} beyond what is listed", many(more, "start")),
+    };
+    let what = format!(
+        "started {} of its writable places{more}",
+        many(it.count, "program")
+    );
+    Words {
+        who: String::new(),
+        what,
+        style: Style::new(),
     }
 }
 
@@ -360,6 +378,7 @@ pub(crate) fn predicate(record: &Record) -> serde_json::Result<Value> {
         Record::Started(it) => serde_json::to_value(it),
         Record::Signal(it) => serde_json::to_value(it),
         Record::Connections(it) => serde_json::to_value(it),
+        Record::Born(it) => serde_json::to_value(it),
         Record::Ended(it) => serde_json::to_value(it),
         Record::Revoked(it) => serde_json::to_value(it),
         Record::Halted(it) | Record::Resumed(it) => serde_json::to_value(it),

@@ -1,13 +1,13 @@
 //! Between what the authority knows and what stands on the wire.
 
 use placet_decision::Params;
-use placet_evidence::{Caller, Connections};
+use placet_evidence::{Born, Caller, Connections};
 use placet_types::{Denial, DenialCode, Index};
 
-use super::wire::{ActBody, ConnectionsBody, Response, SubmitBody};
+use super::wire::{ActBody, BornBody, ConnectionsBody, Response, SubmitBody};
 use crate::authority::Authority;
 use crate::control::Act;
-use crate::submission::{ConnectionsReport, Denied, Submission, Unavailable};
+use crate::submission::{BornReport, ConnectionsReport, Denied, Submission, Unavailable};
 
 pub(super) fn submission(body: SubmitBody, uid: u32) -> Submission {
     Submission {
@@ -99,5 +99,20 @@ pub(super) fn connections(authority: &Authority, body: ConnectionsBody) -> Respo
         count,
         omitted: body.omitted,
         usage: body.usage,
+    }))
+}
+
+/// Records which programs an execution made and started; the list as [`connections`] does.
+pub(super) fn born(authority: &Authority, body: BornBody) -> Response {
+    let list = body.list.into_bytes();
+    let count = match Born::read_list(&list) {
+        Ok(entries) => u64::try_from(entries.len()).unwrap_or(u64::MAX),
+        Err(error) => return refuse(DenialCode::Malformed, error.to_string()),
+    };
+    recorded(authority.born(BornReport {
+        exec: body.exec,
+        list,
+        count,
+        omitted: body.omitted,
     }))
 }

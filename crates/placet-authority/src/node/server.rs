@@ -14,7 +14,7 @@ use placet_secrets::Change;
 use placet_state::Phase;
 use placet_types::{Denial, DenialCode, ExecutionId, Index, Millis};
 
-use super::answer::{connections, recorded, refuse, unavailable_response};
+use super::answer::{born, connections, recorded, refuse, unavailable_response};
 use super::leave::Leave;
 use super::pulse::Pulse;
 use super::registry::{ORPHAN_MARGIN, Outlet, Registry};
@@ -400,6 +400,7 @@ impl Node {
                 trip,
             })),
             Request::Connections(body) => connections(&self.authority, body),
+            Request::Born(body) => born(&self.authority, body),
             Request::End(body) => {
                 let exec = body.exec;
                 let ended = self.authority.end(EndReport {

@@ -87,6 +87,8 @@ pub enum Request {
     Signal(SignalBody),
     /// Records what an execution did on the network.
     Connections(ConnectionsBody),
+    /// Records which programs an execution made and started.
+    Born(BornBody),
     /// Records that an execution is over.
     End(EndBody),
     /// Records that a gateway refused what was presented to it.
@@ -146,6 +148,18 @@ pub struct ConnectionsBody {
     pub omitted: u64,
     /// Numbers.
     pub usage: NetworkUsage,
+}
+
+/// Programs that an execution made and started since the last time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BornBody {
+    /// Which one.
+    pub exec: ExecutionId,
+    /// Canonical JSON of the list of programs.
+    pub list: String,
+    /// Starts that are not in the list.
+    pub omitted: u64,
 }
 
 /// Measurements of pinned files, to be committed to.

@@ -173,6 +173,14 @@ fn every_kind() -> Vec<Record> {
             time,
             usage: NetworkUsage::default(),
         }),
+        Record::Born(Born {
+            count: 1,
+            exec,
+            intent,
+            list: Born::commit(b"[]", &Salt::new([5; 32])),
+            omitted: 3,
+            time,
+        }),
         Record::Ended(Ended {
             cause: Some(DenialCode::Revoked),
             exec,

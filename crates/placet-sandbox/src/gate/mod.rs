@@ -53,6 +53,7 @@ mod call;
 mod ends;
 mod facts;
 mod judge;
+mod makers;
 mod observe;
 mod stack;
 mod tracer;
@@ -167,6 +168,9 @@ pub struct ExecCall {
     pub made_by: Option<u32>,
     /// The file; `None` when it could not be opened or read, which is a refusal.
     pub image: Option<ImageFile>,
+    /// The exec whose image made the file executable, where [`crate::Paths::exec_in_writable`] is set and
+    /// the tree did so; where there is no mount namespace, only if it made the file so from the start.
+    pub maker: Option<ExecId>,
     /// The script that the image was started for by `#!`.
     pub script: Option<Script>,
     /// The arguments as the image has them, so with what `#!` put in front.

@@ -162,12 +162,12 @@ impl Open {
 const WRITES: u32 = (libc::O_CREAT | libc::O_TRUNC).unsigned_abs();
 
 /// The half of an argument that the kernel takes as an int.
-fn low(argument: u64) -> i32 {
+pub(super) fn low(argument: u64) -> i32 {
     let [a, b, c, d, ..] = argument.to_le_bytes();
     i32::from_le_bytes([a, b, c, d])
 }
 
-fn path(pid: i32, at: u64) -> Option<PathBuf> {
+pub(super) fn path(pid: i32, at: u64) -> Option<PathBuf> {
     let mut bytes = vec![0; PATH_BYTES_MAX];
     // Memory may end within the buffer, and the path before that.
     let page = 4096 - usize::try_from(at % 4096).unwrap_or(0);

@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::call;
 use super::ends::Ends;
 use super::judge::{Judge, Judged, Judgement, Known};
+use super::makers::Makers;
 use super::observe::Observer;
 use super::stack::{Arguments, Stack};
 use super::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
@@ -26,7 +27,8 @@ use crate::host::Host;
 use crate::opens::Traced as TracedTasks;
 use crate::process::{Process, pid_of};
 use crate::queue::{Queue, Urgency};
-use crate::sys::{self, Errno, Traced};
+use crate::spec::FileIdentity;
+use crate::sys::{self, Errno, Inode, Traced};
 use crate::tree::{Status, deadline_after, failed};
 
 /// The supervisor's hold on the thread.
@@ -92,6 +94,7 @@ struct Trace {
     ended_unborn: HashSet<i32>,
     held: Vec<Held>,
     observer: Observer,
+    makers: Makers,
     execs: u64,
     /// How long to look away while nothing happens and something is held.
     pause: Duration,
@@ -146,6 +149,7 @@ pub(crate) fn start(
         ended_unborn: HashSet::new(),
         held: Vec::new(),
         observer: observer.clone(),
+        makers: Makers::default(),
         execs: 0,
         pause: PAUSE_MIN,
     };
@@ -307,6 +311,14 @@ impl Trace {
             Traced::GroupStop => sys::stay_stopped(pid).unwrap_or(()),
             Traced::Call => {
                 self.observer.call(pid);
+                if self.makers.before(pid, self.image_of(pid)) {
+                    sys::go_on_to_return(pid).unwrap_or(());
+                } else {
+                    sys::go_on(pid, 0).unwrap_or(());
+                }
+            }
+            Traced::Returned => {
+                self.makers.after(pid, self.image_of(pid));
                 sys::go_on(pid, 0).unwrap_or(());
             }
             Traced::Trap => sys::go_on(pid, 0).unwrap_or(()),
@@ -316,6 +328,10 @@ impl Trace {
                 self.at_end(pid, status);
             }
         }
+    }
+
+    fn image_of(&self, pid: i32) -> Option<ExecId> {
+        self.tasks.get(&pid).and_then(|task| task.image)
     }
 
     fn at_birth(&mut self, maker: i32) {
@@ -397,6 +413,8 @@ impl Trace {
             truncated: true,
         });
         let identity = judged.image.as_ref().map(|image| image.identity);
+        let file = identity.map(|FileIdentity { dev, ino, .. }| Inode { dev, ino });
+        let maker = file.and_then(|file| self.makers.of(file));
         let script = stack
             .as_mut()
             .zip(identity)
@@ -406,6 +424,7 @@ impl Trace {
             by,
             pid: pid.unsigned_abs(),
             made_by,
+            maker,
             script,
             image: judged.image,
             argv: words,

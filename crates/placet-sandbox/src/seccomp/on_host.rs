@@ -1,9 +1,6 @@
 //! What stands in for namespaces where there are none: the refusals of a cell on the host's own tree.
 
-use std::sync::OnceLock;
-
-use super::{Answer, BROKERED, RULES, Rule, When, deny, deny_when};
-use crate::bpf;
+use super::{Answer, BROKERED, Programs, RULES, Rule, When, built, deny, deny_when, programs};
 
 const SHARED_IPC: &str = "System V and POSIX queues, semaphores and memory are the host's here";
 const OTHERS_PROCESSES: &str = "without a pid namespace it reaches the user's other processes";
@@ -170,17 +167,16 @@ pub(super) const ON_HOST_WITH_PEERS: &[Rule] = &[
     },
 ];
 
-/// The program for a cell on the host's tree and network, built once.
-pub(crate) fn host_filter(with_peers: bool) -> &'static [libc::sock_filter] {
-    static FILTERS: [OnceLock<Vec<libc::sock_filter>>; 2] = [OnceLock::new(), OnceLock::new()];
-    let [without, with] = &FILTERS;
-    let (filter, more) = if with_peers {
-        (with, ON_HOST_WITH_PEERS)
+/// The program for a cell on the host's tree and network; who makes a file executable is shown as far as
+/// the supervisor does not do it in the caller's place.
+pub(crate) fn host_filter(with_peers: bool, shows_making: bool) -> &'static [libc::sock_filter] {
+    static WITHOUT_PEERS: Programs = programs();
+    static WITH_PEERS: Programs = programs();
+    let (programs, more) = if with_peers {
+        (&WITH_PEERS, ON_HOST_WITH_PEERS)
     } else {
-        (without, ON_HOST_WITHOUT_PEERS)
+        (&WITHOUT_PEERS, ON_HOST_WITHOUT_PEERS)
     };
-    filter.get_or_init(|| {
-        let rules = RULES.iter().chain(BROKERED).chain(ON_HOST).chain(more);
-        bpf::compile(rules)
-    })
+    let rules = RULES.iter().chain(BROKERED).chain(ON_HOST).chain(more);
+    built(programs, shows_making, rules)
 }

@@ -20,6 +20,8 @@ pub(crate) enum Traced {
     Trap,
     /// A system call that the filter shows the tracer, before it is made.
     Call,
+    /// The system call that it was let go on into by [`go_on_to_return`] has been made.
+    Returned,
     /// A signal is about to be delivered.
     Signal(c_int),
     /// It is gone, and reaped as far as the tracer is concerned. With its exit code, or with the
@@ -39,7 +41,8 @@ pub(crate) fn trace(pid: c_int) -> Sys<()> {
         | libc::PTRACE_O_TRACEFORK
         | libc::PTRACE_O_TRACEVFORK
         | libc::PTRACE_O_TRACECLONE
-        | libc::PTRACE_O_TRACESECCOMP;
+        | libc::PTRACE_O_TRACESECCOMP
+        | libc::PTRACE_O_TRACESYSGOOD;
     request(
         libc::PTRACE_SEIZE,
         pid,
@@ -50,6 +53,11 @@ pub(crate) fn trace(pid: c_int) -> Sys<()> {
 /// Lets a stopped tracee go on, with a signal or with 0.
 pub(crate) fn go_on(pid: c_int, signal: c_int) -> Sys<()> {
     request(libc::PTRACE_CONT, pid, c_ulong::from(signal.unsigned_abs()))
+}
+
+/// Lets a tracee that stands before a call make it, and stops it again after it.
+pub(crate) fn go_on_to_return(pid: c_int) -> Sys<()> {
+    request(libc::PTRACE_SYSCALL, pid, 0)
 }
 
 /// Leaves a tracee in its group stop, from which SIGCONT wakes it as it would without a tracer.
@@ -109,6 +117,7 @@ fn read_status(status: c_int) -> Traced {
             Traced::Birth
         }
         libc::PTRACE_EVENT_SECCOMP => Traced::Call,
+        0 if signal == libc::SIGTRAP | 0x80 => Traced::Returned,
         libc::PTRACE_EVENT_STOP if job_control.contains(&signal) => Traced::GroupStop,
         0 => Traced::Signal(signal),
         _ => Traced::Trap,
@@ -116,9 +125,10 @@ fn read_status(status: c_int) -> Traced {
 }
 
 const PTRACE_GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+const SYSCALL_INFO_EXIT: u8 = 2;
 const SYSCALL_INFO_SECCOMP: u8 = 3;
 
-/// `struct ptrace_syscall_info` at a seccomp stop.
+/// `struct ptrace_syscall_info` at a seccomp stop. After a call, its result stands in place of the number.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct SyscallInfo {
@@ -134,14 +144,28 @@ struct SyscallInfo {
 
 /// Number and arguments of the call at which a tracee was shown.
 pub(crate) fn shown_call(pid: c_int) -> Sys<(i64, [u64; 6])> {
-    let mut info = SyscallInfo::default();
-    let size = std::ptr::without_provenance_mut::<c_void>(size_of::<SyscallInfo>());
-    // SAFETY: info is live and writable for the stated size, which the kernel does not exceed.
-    done(unsafe { libc::ptrace(PTRACE_GET_SYSCALL_INFO, pid, size, &raw mut info) })?;
+    let info = syscall_info(pid)?;
     match (info.op, i64::try_from(info.number)) {
         (SYSCALL_INFO_SECCOMP, Ok(number)) => Ok((number, info.arguments)),
         _ => Err(Errno(libc::EINVAL)),
     }
+}
+
+/// The descriptor that a call gave, after which a tracee stands; EINVAL where it gave none.
+pub(crate) fn returned(pid: c_int) -> Sys<c_int> {
+    let info = syscall_info(pid)?;
+    match (info.op, c_int::try_from(info.number)) {
+        (SYSCALL_INFO_EXIT, Ok(descriptor)) => Ok(descriptor),
+        _ => Err(Errno(libc::EINVAL)),
+    }
+}
+
+fn syscall_info(pid: c_int) -> Sys<SyscallInfo> {
+    let mut info = SyscallInfo::default();
+    let size = std::ptr::without_provenance_mut::<c_void>(size_of::<SyscallInfo>());
+    // SAFETY: info is live and writable for the stated size, which the kernel does not exceed.
+    done(unsafe { libc::ptrace(PTRACE_GET_SYSCALL_INFO, pid, size, &raw mut info) })?;
+    Ok(info)
 }
 
 /// Words of the general registers that the kernel copies out, at most.

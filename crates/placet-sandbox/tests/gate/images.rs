@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use crate::host::shown;
-use placet_sandbox::{ExecRule, OnRefusal, Refusal, Status, elf_interpreter};
+use placet_sandbox::{ExecRule, OnRefusal, Refusal, Status, Tier, elf_interpreter};
 
-use crate::programs::{below, tiny, with_programs, with_workspace};
-use crate::support::{ACT, Test, acting_spec, command, is_root, own_executable, scratch};
+use crate::programs::{below, shell, tiny, with_programs, with_workspace};
+use crate::support::{ACT, Test, acting_spec, command, is_root, own_executable, scratch, tier};
 use crate::{
     KILLED, SUCCESS, digest_of, end_of, gated, listed, refusals, refused_only_by_the_gate, run,
     start, started, text,
@@ -48,6 +48,10 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "a_program_born_inside_starts_where_the_scope_says_so",
         a_program_born_inside,
+    ),
+    (
+        "the_program_that_made_a_program_is_named",
+        the_maker_is_named,
     ),
     ("the_client_starts_without_being_listed", the_client_starts),
     (
@@ -245,6 +249,27 @@ fn a_program_born_inside() {
     let (status, reports) = run(gated(closed, rule));
     assert_eq!(status, Status::Exited(libc::EACCES));
     assert_eq!(refusals(&reports).count(), 0);
+}
+
+fn the_maker_is_named() {
+    let dir = scratch();
+    tiny(dir.path(), "found", 0);
+    let script = "cp /usr/bin/true made; cat /usr/bin/true > given; chmod 755 given; \
+        ./made; ./given; mv given moved; ./moved; ./found";
+    let mut spec = shell(script);
+    spec.cwd = dir.path().to_owned();
+    spec.paths.write.push(dir.path().to_path_buf());
+    spec.paths.exec_in_writable = true;
+    let (status, reports) = run(gated(spec, ExecRule::Any));
+    assert_eq!(status, SUCCESS, "{reports:?}");
+    let calls = started(&reports);
+    let of = |name: &str| calls.iter().find(|call| call.argv[0] == *name).unwrap();
+    // On the host's tree the supervisor changes modes in the caller's place.
+    let given = (tier() > Tier::U0).then(|| of("chmod").id);
+    assert_eq!(of("./made").maker, Some(of("cp").id));
+    assert_eq!(of("./given").maker, given);
+    assert_eq!(of("./moved").maker, given);
+    assert_eq!(of("./found").maker, None);
 }
 
 fn the_client_starts() {

@@ -16,6 +16,7 @@ use placet_types::canonical::{self, Bounds};
 use placet_types::{Index, ProcessParams, Scope};
 use serde_json::json;
 
+use crate::born::Made;
 use crate::cli::{Explain, Global};
 use crate::connections::Talked;
 use crate::context::Domain;
@@ -39,6 +40,8 @@ struct Known {
     later: Vec<(Index, Record)>,
     /// Whom it talked to.
     talked: Talked,
+    /// Which programs it made and started.
+    made: Made,
 }
 
 /// The private parameters.
@@ -107,10 +110,14 @@ impl Known {
             _ => None,
         };
         let later = later(reader, index, &decided)?;
-        let talked = if later.is_empty() {
-            Talked::default()
+        let (talked, made) = if later.is_empty() {
+            (Talked::default(), Made::default())
         } else {
-            Talked::read(reader, index.next(), decided.facts.exec)?
+            let (first, exec) = (index.next(), decided.facts.exec);
+            (
+                Talked::read(reader, first, exec)?,
+                Made::read(reader, first, exec)?,
+            )
         };
         Ok(Self {
             index,
@@ -121,6 +128,7 @@ impl Known {
             explanation,
             later,
             talked,
+            made,
         })
     }
 
@@ -167,6 +175,7 @@ impl Known {
             "near": self.explanation.as_ref().map(|it| account::values(&it.near)),
             "looked_at": self.explanation.as_ref().map(|it| account::values(&it.determining)),
             "connections": self.talked.value(),
+            "programs": self.made.value(),
             "later": self.later.iter().map(later).collect::<Vec<_>>(),
         })
     }

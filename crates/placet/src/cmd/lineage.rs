@@ -4,6 +4,7 @@ use placet_lineage::{Answer, Charset, Export, FindError, Graph, Node, Query, Rol
 use placet_types::{ExecutionId, Index};
 use serde_json::json;
 
+use crate::born::Made;
 use crate::cli::{Global, Lineage, LineageFormat};
 use crate::cmd::executions::{node_value, status, style};
 use crate::connections::Talked;
@@ -30,7 +31,7 @@ impl Style for Painted {
         if let Role::Status(state) = role {
             return paint(style(state), text);
         }
-        if [Role::Branch, Role::Index, Role::Detail].contains(&role) {
+        if [Role::Branch, Role::Index, Role::Detail, Role::Policy].contains(&role) {
             return paint(DIM, text);
         }
         if role == Role::Exec {
@@ -102,9 +103,14 @@ fn show_one(domain: &Domain, text: &str, out: Out) -> Result<Status, Failure> {
     if let serde_json::Value::Object(members) = &mut value {
         members.insert("connections".to_owned(), talked.value());
     }
+    let made = Made::read(&reader, node.decided.index.next(), node.exec)?;
+    if let serde_json::Value::Object(members) = &mut value {
+        members.insert("programs".to_owned(), made.value());
+    }
     out.value(&value);
     print_node(node, out);
     talked.print(out);
+    made.print(out);
     print_family(&graph, "above", &ancestors, out);
     print_family(&graph, "below", &children, out);
     Ok(Status::Ok)
@@ -140,6 +146,9 @@ fn print_node(node: &Node, out: Out) {
     }
     if let Answer::Permitted(permission) = &node.answer {
         row("profile", permission.profile.to_string());
+        if !permission.approved_by.is_empty() {
+            row("approved", show::list(&permission.approved_by));
+        }
         row("until", permission.not_after.to_string());
     }
     row("policies", show::list(&node.policies));

@@ -128,3 +128,46 @@ fn a_domain_in_which_nothing_happened_has_an_empty_tree() {
         ""
     );
 }
+
+/// What a drawing says beside the ids, times and places that are another run's.
+fn plain(tree: &str) -> Vec<String> {
+    let line = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut kept = Vec::new();
+        for (at, word) in words.iter().enumerate() {
+            let next = words.get(at + 1).copied().unwrap_or_default();
+            let is_time = ["ms", "s"].contains(&word.trim_end_matches(';'))
+                || (["ms", "s"].contains(&next) && word.starts_with(|c: char| c.is_ascii_digit()));
+            if is_time || word.starts_with("exec_") || word.starts_with('#') {
+                continue;
+            }
+            let word = word.rsplit('/').next().unwrap();
+            kept.push(word.trim_end_matches(','));
+        }
+        kept.join(" ")
+    };
+    tree.lines().map(line).collect()
+}
+
+#[test]
+fn the_tree_shows_what_allowed_each_program_and_what_forbade_one() {
+    let domain = Domain::new();
+    domain.activate_changed(&[(
+        "profiles/agent.toml",
+        "exec_in_writable = false",
+        "exec_in_writable = false\nexec_check = \"decide\"",
+    )]);
+    domain.ok(&["run", "--", "git", "init", "-q"]);
+    // Git starts what it takes for an editor by itself, without a shell between.
+    let script = "export GIT_EDITOR=ssh GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b \
+        GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b; git commit -q --allow-empty; true";
+    domain.ok(&["run", "--as", "agent:coder", "--", "bash", "-c", script]);
+    let tree = domain.ok(&["lineage", "tree", "--ascii"]);
+    let expected = [
+        "+ process:run git user:op completed by operators-run; profile operator",
+        "+ process:run bash agent:coder completed by agents-script; profile agent",
+        "`- ! process:run git agent:coder failed with status 1 by agents-git; profile agent",
+        "`- x process:run ssh agent:coder denied policy_forbids (check 8) by agents-no-network-tools",
+    ];
+    assert_eq!(plain(&tree), expected, "{tree}");
+}

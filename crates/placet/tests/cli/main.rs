@@ -16,6 +16,7 @@ mod domain;
 mod job;
 
 mod approvals;
+mod born;
 mod changes;
 mod checks;
 mod closed;

@@ -53,9 +53,11 @@ impl Screen {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let slave = ioctl_tiocgptpeer(&master, flags).unwrap();
         tcsetwinsize(&master, size(24, 80)).unwrap();
-        // `setsid --ctty` makes the terminal the controlling one, and becomes the program.
-        let mut started = Command::new("setsid");
-        started.arg("--ctty").arg(command.get_program());
+        // `setsid --ctty` makes the terminal the controlling one, and becomes the program. Whoever runs the
+        // tests in the background may ignore the very signals that keys send.
+        let mut started = Command::new("env");
+        started.args(["--default-signal", "setsid", "--ctty"]);
+        started.arg(command.get_program());
         started.args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {

@@ -165,6 +165,9 @@ fn facts(known: &Known, out: Out) {
         ),
         out,
     );
+    if !environment.weaker.is_empty() {
+        row("not given", show::list(&environment.weaker), out);
+    }
     let risk = &known.decided.risk;
     row(
         "risk",
@@ -235,6 +238,7 @@ fn later(known: &Known, out: Out) {
         }
     }
     known.talked.print(out);
+    known.made.print(out);
 }
 
 fn change(known: &Known, out: Out) {
