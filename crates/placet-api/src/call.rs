@@ -20,6 +20,7 @@ use crate::metrics::Requests;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::Reply;
+use crate::unmapped::Unmapped;
 
 /// What every request shares.
 pub(crate) struct Shared {
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     /// Turns true once the server stops.
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) room: Room,
+    /// Identities that are nobody here, as far as there is a record of them.
+    pub(crate) unmapped: Unmapped,
 }
 
 /// What there is a bound for.
@@ -84,7 +87,7 @@ impl Call {
     /// The operator that the caller is, if it is one.
     pub(crate) fn operator(&self) -> Option<PrincipalId> {
         let authority = self.service().authority();
-        authority.with_state(|state| self.identity.operator(state))
+        authority.with_access(|access| self.identity.operator(access))
     }
 
     /// Whether the caller may see what is about this principal: operators see everything, others
@@ -94,7 +97,7 @@ impl Call {
             return Sees::Everything;
         }
         let authority = self.service().authority();
-        Sees::Only(authority.with_state(|state| self.identity.principals(state)))
+        Sees::Only(authority.with_access(|access| self.identity.principals(access)))
     }
 
     /// Runs what may wait for the disk on a thread where that holds up nobody.

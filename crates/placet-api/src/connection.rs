@@ -26,6 +26,7 @@ use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::{self, Body, Reply};
 use crate::route::{Access, Found, Lane, Route, Routes};
+use crate::unmapped;
 
 /// Longest id of a request that is echoed.
 const REQUEST_ID_MAX: usize = 128;
@@ -139,7 +140,7 @@ impl Handler {
         check_framing(&head)?;
         let host = self.host(&head, channel)?;
         let identity = self.identify(&head, channel, &host)?;
-        self.admit(route, &identity)?;
+        self.admit(route, &identity).await?;
         let known: Vec<&str> = route.doc.query.iter().map(|(name, _)| *name).collect();
         let query = Query::parse(head.uri.query(), &known)?;
         let body = if route.doc.body.is_some() {
@@ -235,7 +236,7 @@ impl Handler {
     }
 
     /// Whether somebody of this identity may ask at all.
-    fn admit(&self, route: Route, identity: &Identity) -> Result<(), Problem> {
+    async fn admit(&self, route: Route, identity: &Identity) -> Result<(), Problem> {
         let settings = &self.shared.settings;
         let open = match route.access {
             Access::Anyone => true,
@@ -250,15 +251,19 @@ impl Handler {
             return Err(Problem::unauthenticated());
         }
         let authority = self.shared.service.authority();
-        let is_somebody = authority.with_state(|state| {
-            let mut principals = state.principals();
-            principals.any(|(_, principal)| identity.is(principal))
-        });
-        if is_somebody {
+        if authority.with_access(|access| identity.is_somebody(access)) {
             return Ok(());
         }
-        let reason = "no active principal is registered for you; see `placet principal set`";
-        Err(Problem::of(&crate::identity::unverified(reason)))
+        match identity {
+            Identity::Spiffe(..) | Identity::Token(..) => {
+                Err(unmapped::denied(&self.shared, identity).await)
+            }
+            Identity::Public | Identity::Key(_) | Identity::Unix(_) => {
+                let reason =
+                    "no active principal is registered for you; see `placet principal set`";
+                Err(Problem::of(&crate::identity::unverified(reason)))
+            }
+        }
     }
 }
 

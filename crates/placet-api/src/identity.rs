@@ -164,10 +164,8 @@ pub(crate) fn registered(
     service: placet_authority::node::Service,
 ) -> Box<dyn Fn(&Identity) -> bool + Send + Sync> {
     Box::new(move |identity| {
-        service.authority().with_state(|state| {
-            let mut principals = state.principals();
-            principals.any(|(_, principal)| identity.is(principal))
-        })
+        let authority = service.authority();
+        authority.with_access(|access| identity.is_somebody(access))
     })
 }
 

@@ -36,5 +36,6 @@ mod schemas;
 mod seen;
 mod server;
 pub mod tls;
+mod unmapped;
 
 pub use server::{Server, StartError};

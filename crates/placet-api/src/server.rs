@@ -24,6 +24,7 @@ use crate::metrics::Requests;
 use crate::route::Routes;
 use crate::routes;
 use crate::tls::{self, TlsError};
+use crate::unmapped::Unmapped;
 
 /// How long connections get to finish when the server stops.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -190,6 +191,7 @@ fn shared(
             acts: Semaphore::new(ACTS_MAX),
             streams: Arc::new(Semaphore::new(limits.streams)),
         },
+        unmapped: Unmapped::default(),
         settings,
         service,
     }

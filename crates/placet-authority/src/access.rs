@@ -1,11 +1,17 @@
-//! Who a caller is, and which principals it may act as: by the principal records and nothing else.
+//! Who a caller is, and which principals it may act as: by the principal records and by the rules of
+//! the bundle in force, and nothing else.
 //!
-//! How an identity was proven is the server's business; what it may do follows from the state. One
-//! that no principal record names is nobody.
+//! How an identity was proven is the server's business; what it may do follows from the log. One
+//! that neither a record nor a rule names is nobody. A rule gives a name; only a record makes the
+//! principal of that name exist, and active.
 
-use placet_evidence::{Caller, PrincipalStatus};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use placet_evidence::{Caller, PrincipalStatus, TokenIdentity};
+use placet_policy::Mapping;
 use placet_state::{Principal, State};
-use placet_types::{PrincipalId, Thumbprint};
+use placet_types::{Digest, Millis, PrincipalId, SpiffeId, Thumbprint};
 
 /// Group whose members are operators.
 pub const OPERATORS: &str = "operators";
@@ -17,8 +23,43 @@ pub enum Identity {
     Public,
     /// Whoever holds the key of this thumbprint.
     Key(Thumbprint),
+    /// A workload, by a certificate that counts until then.
+    Spiffe(SpiffeId, Millis),
+    /// Whoever a token says, which counts until then. Of its claims, those that rules name.
+    Token(Arc<TokenIdentity>, Millis),
     /// A process of this Unix user, by the kernel's word.
     Unix(u32),
+}
+
+/// What says who is who at one index of the log: the records, and the rules then in force.
+#[derive(Clone, Copy, Debug)]
+pub struct Access<'a> {
+    state: &'a State,
+    mapping: Option<&'a Mapping>,
+}
+
+/// The rules of a bundle, by its digest.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rules(pub(crate) Option<Digest>, pub(crate) Arc<Mapping>);
+
+impl<'a> Access<'a> {
+    /// Rules of another bundle than the one in force count for nothing.
+    pub(crate) fn new(state: &'a State, rules: &'a Rules) -> Self {
+        let active = state.policy().map(|active| active.bundle);
+        let mapping = (active.is_some() && rules.0 == active).then_some(rules.1.as_ref());
+        Self { state, mapping }
+    }
+
+    /// The state.
+    #[must_use]
+    pub fn state(&self) -> &'a State {
+        self.state
+    }
+
+    fn active(&self, id: &PrincipalId) -> Option<&'a Principal> {
+        let principal = self.state.principal(id)?;
+        (principal.status == PrincipalStatus::Active).then_some(principal)
+    }
 }
 
 impl Identity {
@@ -28,44 +69,76 @@ impl Identity {
         match self {
             Self::Public => None,
             Self::Key(key) => Some(Caller::Key(key.clone())),
+            Self::Spiffe(id, _) => Some(Caller::Spiffe(id.clone())),
+            Self::Token(identity, _) => Some(Caller::Token(Box::new(identity.as_ref().clone()))),
             Self::Unix(uid) => Some(Caller::Unix(*uid)),
         }
     }
 
-    /// Whether this principal's record names it, and the principal may act.
+    /// Whether what proved it still counts at `now`.
     #[must_use]
-    pub fn is(&self, principal: &Principal) -> bool {
-        let named = match self {
-            Self::Public => false,
+    pub fn counts_at(&self, now: Millis) -> bool {
+        match self {
+            Self::Spiffe(_, until) | Self::Token(_, until) => now < *until,
+            Self::Public | Self::Key(_) | Self::Unix(_) => true,
+        }
+    }
+
+    /// Whether this principal's record names it.
+    fn is_registered(&self, principal: &Principal) -> bool {
+        match self {
             Self::Key(key) => principal.keys.contains(key),
             Self::Unix(uid) => principal.uids.contains(uid),
-        };
-        named && principal.status == PrincipalStatus::Active
+            Self::Public | Self::Spiffe(..) | Self::Token(..) => false,
+        }
+    }
+
+    /// The principals that the rules in force give it, registered or not.
+    #[must_use]
+    pub fn mapped(&self, access: &Access<'_>) -> BTreeSet<PrincipalId> {
+        let mapping = access.mapping.filter(|mapping| !mapping.is_empty());
+        match (mapping, self.caller()) {
+            (Some(mapping), Some(caller)) => mapping.principals(&caller),
+            (None, _) | (_, None) => BTreeSet::new(),
+        }
     }
 
     /// Whether it may act as the principal of this name.
     #[must_use]
-    pub fn may_act_as(&self, state: &State, id: &PrincipalId) -> bool {
-        state
-            .principal(id)
-            .is_some_and(|principal| self.is(principal))
+    pub fn may_act_as(&self, access: &Access<'_>, id: &PrincipalId) -> bool {
+        access.active(id).is_some_and(|principal| {
+            self.is_registered(principal) || self.mapped(access).contains(id)
+        })
     }
 
-    /// Every principal that it may act as.
+    /// Every principal that it may act as, in order of their names.
     #[must_use]
-    pub fn principals(&self, state: &State) -> Vec<PrincipalId> {
-        let own = state
-            .principals()
-            .filter(|(_, principal)| self.is(principal));
-        own.map(|(id, _)| id.clone()).collect()
+    pub fn principals(&self, access: &Access<'_>) -> Vec<PrincipalId> {
+        self.own(access).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Whether it may act as anybody.
+    #[must_use]
+    pub fn is_somebody(&self, access: &Access<'_>) -> bool {
+        self.own(access).next().is_some()
     }
 
     /// The operator that it is.
     #[must_use]
-    pub fn operator(&self, state: &State) -> Option<PrincipalId> {
-        state
-            .principals()
-            .find(|(_, principal)| principal.groups.contains(OPERATORS) && self.is(principal))
+    pub fn operator(&self, access: &Access<'_>) -> Option<PrincipalId> {
+        self.own(access)
+            .find(|(_, principal)| principal.groups.contains(OPERATORS))
             .map(|(id, _)| id.clone())
+    }
+
+    fn own<'a>(
+        &'a self,
+        access: &'a Access<'a>,
+    ) -> impl Iterator<Item = (&'a PrincipalId, &'a Principal)> {
+        let mapped = self.mapped(access);
+        access.state.principals().filter(move |(id, principal)| {
+            principal.status == PrincipalStatus::Active
+                && (self.is_registered(principal) || mapped.contains(*id))
+        })
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use placet_evidence::Operators;
-use placet_policy::{Bundle, Policy, Profile, run_tests};
+use placet_policy::{Bundle, Mapping, Policy, Profile, run_tests};
 use placet_types::{DenialCode, Digest, KeyId};
 
 use crate::control::ActError;
@@ -62,6 +62,13 @@ impl Bundles {
         let bundle = parse(&self.archive(digest).map_err(error)?, &digest)?;
         let names: BTreeSet<&String> = bundle.profiles().flat_map(Profile::env).collect();
         Ok(names.into_iter().cloned().collect())
+    }
+
+    /// Which identities act as which principals.
+    pub(crate) fn mapping(&self, digest: Digest) -> Result<Mapping, ActError> {
+        let error = |io: std::io::Error| ActError::new(DenialCode::PolicyError, io.to_string());
+        let bundle = parse(&self.archive(digest).map_err(error)?, &digest)?;
+        Ok(bundle.mapping().clone())
     }
 
     /// The single-file form of the bundle with this digest, as it was activated.

@@ -516,7 +516,9 @@ fn refuse(attempt: Attempt, now: Millis, then: impl FnOnce(Denied) -> Then) -> D
     } = attempt;
     let (caller_uid, caller) = match caller {
         Caller::Unix(uid) => (uid, None),
-        Caller::Execution(_) | Caller::Key(_) => (NETWORK_UID, Some(caller)),
+        Caller::Execution(_) | Caller::Key(_) | Caller::Spiffe(_) | Caller::Token(_) => {
+            (NETWORK_UID, Some(caller))
+        }
     };
     let commitment = Commitment::to("attempt", &presented, &salt);
     let denied = Denied {

@@ -25,7 +25,7 @@ impl Authority {
             Ok(prepared) => self.queue.push(Work::Intent(Box::new(prepared), reply)),
             Err(denial) => {
                 let caller = match submission.caller {
-                    Caller::Key(_) => submission.caller,
+                    Caller::Key(_) | Caller::Spiffe(_) | Caller::Token(_) => submission.caller,
                     Caller::Unix(_) | Caller::Execution(_) => Caller::Unix(submission.caller_uid),
                 };
                 let attempt = Attempt {

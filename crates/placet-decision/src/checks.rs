@@ -5,6 +5,8 @@
 //! it counts only once that record is durable. A view cannot be fresher than that, and a log that
 //! cannot be written yields no record, so no permit.
 
+use std::collections::BTreeSet;
+
 use placet_evidence::{Caller, CheckedDenial, Grant, History, PolicyRef, PrincipalStatus, Risk};
 use placet_policy::{Effect, Evaluation, Policy, Profile, Request};
 use placet_state::{Execution, Principal, resource_digest};
@@ -202,16 +204,36 @@ fn principal<'a>(input: &Input<'a>) -> Result<&'a Principal, Denied> {
             return Err(deny(4, DenialCode::Revoked, "the principal is suspended"));
         }
     }
-    let may_act = match &input.facts.caller {
+    let caller = &input.facts.caller;
+    let registered = match caller {
         Caller::Key(key) => principal.keys.contains(key),
         Caller::Unix(uid) => principal.uids.contains(uid),
         Caller::Execution(exec) => may_act_for(input, *exec, id, principal),
+        Caller::Spiffe(_) | Caller::Token(_) => false,
     };
-    if may_act {
-        Ok(principal)
-    } else {
-        Err(unverified("the caller may not act as this principal"))
+    if registered {
+        return Ok(principal);
     }
+    let mapped = mapped(input);
+    if mapped.contains(id) {
+        return Ok(principal);
+    }
+    if caller.is_from_elsewhere() && mapped.is_empty() {
+        let reason = "no rule of the bundle says which principal the caller is";
+        return Err(deny(4, DenialCode::IdentityUnmapped, reason));
+    }
+    Err(unverified("the caller may not act as this principal"))
+}
+
+/// The principals that the rules of the bundle in force give the caller.
+fn mapped(input: &Input<'_>) -> BTreeSet<PrincipalId> {
+    let active = input.state.policy().map(|active| active.bundle);
+    let in_force = input
+        .policy
+        .filter(|policy| Some(policy.digest()) == active);
+    in_force
+        .map(|policy| policy.mapping().principals(&input.facts.caller))
+        .unwrap_or_default()
 }
 
 /// A governed caller acts as its own principal, or as one that lets that principal act for it.

@@ -1,11 +1,13 @@
 //! Facts: what the world said when an intent was decided. Recorded with the decision, so that
 //! anyone with the log can decide again and get the same bytes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use placet_types::{Digest, ExecutionId, Fixed, Millis, Thumbprint, Tier, Weakness, tier};
+use placet_types::{
+    Digest, ExecutionId, Fixed, Millis, SpiffeId, Thumbprint, Tier, Weakness, tier,
+};
 
 /// What the world said, apart from the log and the intent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,8 +33,36 @@ pub enum Caller {
     Execution(ExecutionId),
     /// Whoever holds the key with this thumbprint, by a proof for this very request (RFC 9449).
     Key(Thumbprint),
+    /// A workload of a trust domain, by its client certificate (X.509-SVID).
+    Spiffe(SpiffeId),
+    /// Whoever an identity provider says it is, by a bearer token (OpenID Connect, RFC 9068).
+    Token(Box<TokenIdentity>),
     /// A process of this Unix user, by the kernel's word (`SO_PEERCRED`).
     Unix(u32),
+}
+
+/// What is known of a caller by a token. The token itself is kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenIdentity {
+    /// Claims, as far as rules of the bundle name them, with the values that they name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, BTreeSet<String>>,
+    /// The provider, as it names itself.
+    pub issuer: String,
+    /// The provider's own name for the caller.
+    pub subject: String,
+}
+
+impl Caller {
+    /// Whether it proved itself by something that only rules of a bundle give a meaning to.
+    #[must_use]
+    pub fn is_from_elsewhere(&self) -> bool {
+        match self {
+            Self::Spiffe(_) | Self::Token(_) => true,
+            Self::Execution(_) | Self::Key(_) | Self::Unix(_) => false,
+        }
+    }
 }
 
 /// The attested environment (RFC 9334: evidence; the bundle's reference values appraise it).

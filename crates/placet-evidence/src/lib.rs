@@ -26,7 +26,7 @@ pub use approval::{APPROVAL_TYPE, Approval, ApprovalStatement, Needed, Verdict, 
 pub use born::{BORN_MAX, Born, BornProgram, Maker};
 pub use connections::{CONNECTIONS_MAX, Connection, ConnectionOutcome, ConnectionWay, Connections};
 pub use entry::{Entry, EntryError, Glance, Opened, PREDICATE_PREFIX};
-pub use facts::{Caller, Environment, Facts, History, Risk};
+pub use facts::{Caller, Environment, Facts, History, Risk, TokenIdentity};
 pub use payloads::{ChangesAct, ChangesReviewed, Erased};
 pub use principal::{PrincipalRecord, PrincipalStatus};
 pub use record::{

@@ -283,6 +283,8 @@ pub enum Stage {
     Artifact,
     /// An operator's act was refused.
     Control,
+    /// A proven identity is nobody here.
+    Identity,
 }
 
 /// An execution began.

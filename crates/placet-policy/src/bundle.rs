@@ -16,12 +16,13 @@ use placet_types::{Credential, Digest, Millis, ProfileName};
 use serde::{Deserialize, Serialize};
 
 use crate::entities::Entities;
+use crate::identities::{self, Mapping};
 use crate::links::{self, Link};
 use crate::problem::Problem;
 use crate::profile::{self, Profile};
 use crate::reference::{self, References};
 use crate::strict;
-use crate::suite::{self, Case};
+use crate::suite::{self, Case, IdentityCase};
 
 pub use about::About;
 pub use archive::ArchiveError;
@@ -39,10 +40,12 @@ pub struct Bundle {
     signature: Option<String>,
     pub(crate) about: About,
     pub(crate) entities: Entities,
+    pub(crate) mapping: Mapping,
     pub(crate) links: Vec<Link>,
     pub(crate) profiles: BTreeMap<ProfileName, Profile>,
     pub(crate) references: References,
     pub(crate) cases: Vec<Case>,
+    pub(crate) identity_cases: Vec<IdentityCase>,
 }
 
 /// What a bundle is: its name, revision and validity, and the digest of every member.
@@ -101,10 +104,12 @@ impl Bundle {
             signature,
             about,
             entities: parts.entities,
+            mapping: parts.mapping,
             links: parts.links,
             profiles: parts.profiles,
             references,
             cases: parts.cases,
+            identity_cases: parts.identity_cases,
         })
     }
 
@@ -141,6 +146,12 @@ impl Bundle {
     /// The profiles, by name.
     pub fn profiles(&self) -> impl Iterator<Item = &Profile> {
         self.profiles.values()
+    }
+
+    /// Which identities act as which principals.
+    #[must_use]
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
     }
 
     /// The bundle as files again, signature included.
@@ -206,10 +217,12 @@ impl Validity {
 struct Parts {
     about: Option<About>,
     entities: Entities,
+    mapping: Mapping,
     links: Vec<Link>,
     profiles: BTreeMap<ProfileName, Profile>,
     references: Option<References>,
     cases: Vec<Case>,
+    identity_cases: Vec<IdentityCase>,
 }
 
 impl Parts {
@@ -276,6 +289,7 @@ impl Parts {
         match &member.kind {
             Kind::About => self.about = Some(About::read(text).map_err(one)?),
             Kind::Entities => self.entities = Entities::read(text)?,
+            Kind::Identities => self.mapping = identities::read(text)?,
             Kind::Links => self.links = links::read(text)?,
             Kind::Profile(name) => {
                 self.profiles
@@ -284,7 +298,11 @@ impl Parts {
             Kind::References => {
                 self.references = Some(strict::read(reference::FILE, text).map_err(one)?);
             }
-            Kind::Test => self.cases.extend(suite::read(path, text)?),
+            Kind::Test => {
+                let found = suite::read(path, text)?;
+                self.cases.extend(found.cases);
+                self.identity_cases.extend(found.identities);
+            }
             Kind::Schema | Kind::Policies | Kind::Templates | Kind::Text => {}
         }
         Ok(())

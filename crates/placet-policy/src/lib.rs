@@ -16,6 +16,7 @@ mod entities;
 mod explain;
 mod fmt;
 mod glob;
+mod identities;
 mod links;
 mod lint;
 mod policy;
@@ -35,6 +36,7 @@ pub use bundle::{
 pub use diff::{BundleDiff, diff};
 pub use explain::{Account, Condition, Explanation, Holds, explain};
 pub use fmt::fmt;
+pub use identities::Mapping;
 pub use lint::lint;
 pub use policy::{Approvals, Effect, Evaluation, Fault, Obligations, Policy, Rule, ShadowMismatch};
 pub use problem::{Problem, Severity};

@@ -8,6 +8,7 @@ use cedar_policy::{
 use placet_types::{Millis, Writes};
 
 use crate::bundle::Bundle;
+use crate::identities::{self, MappingRule, Named, Who};
 use crate::policy::{Mentions, Policy, Rule};
 use crate::problem::Problem;
 use crate::suite::run_tests;
@@ -44,6 +45,7 @@ pub fn lint(bundle: &Bundle, policy: &Policy, now: Option<Millis>) -> Vec<Proble
         }
     }
     found.extend(open_forbids(policy));
+    found.extend(identities(bundle));
     found.extend(tests(bundle, policy));
     for profile in policy.profiles() {
         let file = format!("profiles/{}.toml", profile.name());
@@ -169,6 +171,40 @@ fn open_forbids(policy: &Policy) -> Option<Problem> {
         open.len()
     );
     Some(Problem::warning(&first.file, "open-forbids", message).at(first.line))
+}
+
+/// Rules that give one principal to more identities than somebody counted.
+fn identities(bundle: &Bundle) -> Vec<Problem> {
+    let mapping = bundle.mapping();
+    let warn = |rule: &MappingRule, name, message| {
+        Problem::warning(identities::FILE, name, message).at(rule.line)
+    };
+    let mut found: Vec<Problem> = mapping
+        .rules()
+        .iter()
+        .filter_map(|rule| match (&rule.who, &rule.principal) {
+            (Who::Token(subjects), Named::Fixed(id))
+                if subjects.subject.is_none() && subjects.claims.is_empty() =>
+            {
+                let message = format!("whoever {} knows is {id}", subjects.issuer);
+                Some(warn(rule, "every-subject", message))
+            }
+            (Who::Token(subjects), _) if subjects.issuer.starts_with("http://") => {
+                let message = format!(
+                    "{} is not reached over TLS: a node takes it on loopback only",
+                    subjects.issuer
+                );
+                Some(warn(rule, "plain-issuer", message))
+            }
+            (Who::Key(_) | Who::Unix(_) | Who::Spiffe(_) | Who::Token(_), _) => None,
+        })
+        .collect();
+    if let (Some(first), true) = (mapping.rules().first(), bundle.identity_cases.is_empty()) {
+        let message =
+            "no test says which identity is which principal: add [[identity]] to tests/*.toml";
+        found.push(warn(first, "untested-identities", message.to_owned()));
+    }
+    found
 }
 
 fn tests(bundle: &Bundle, policy: &Policy) -> Vec<Problem> {

@@ -23,6 +23,7 @@ use placet_types::{Digest, FixedScope, ProfileName};
 
 use crate::bundle::{Bundle, Validity};
 use crate::entities::Entities as BundleEntities;
+use crate::identities::Mapping;
 use crate::profile::Profile;
 use crate::reference::References;
 
@@ -48,6 +49,7 @@ pub struct Policy {
     profiles: BTreeMap<ProfileName, Profile>,
     references: References,
     bundle_entities: BundleEntities,
+    mapping: Mapping,
     /// Every policy by its id: what annotations say, and where it stands.
     rules: BTreeMap<String, Rule>,
     schema: Schema,
@@ -108,6 +110,12 @@ impl Policy {
     #[must_use]
     pub fn references(&self) -> &References {
         &self.references
+    }
+
+    /// Which identities act as which principals.
+    #[must_use]
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
     }
 
     /// The policies, in order of their ids.

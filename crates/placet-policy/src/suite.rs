@@ -7,16 +7,27 @@ mod read;
 
 use std::collections::BTreeSet;
 
-use placet_evidence::{Environment, History, Risk};
+use placet_evidence::{Caller, Environment, History, Risk};
 use placet_types::canonical::Json;
 use placet_types::{
     ActionName, CallParams, Millis, PrincipalId, ProfileName, ResourceRef, Seconds,
 };
 
+use crate::identities;
 use crate::policy::{Effect, Evaluation, Policy};
 use crate::request::{Given, Request};
 
 pub(crate) use read::read;
+
+/// An identity, and the principals that it is expected to be.
+#[derive(Clone, Debug)]
+pub(crate) struct IdentityCase {
+    file: String,
+    line: u32,
+    name: String,
+    caller: Caller,
+    principals: BTreeSet<PrincipalId>,
+}
 
 /// One request of a test, and what is expected of it.
 #[derive(Clone, Debug)]
@@ -127,12 +138,42 @@ pub fn run_tests(bundle: &crate::Bundle, policy: &Policy) -> TestReport {
             failure,
         });
     }
+    let identities = bundle.identity_cases.iter();
+    results.extend(identities.map(|case| case.result(policy)));
     let ids = policy.rules().map(|rule| rule.id.clone());
     let uncovered = ids.filter(|id| !covered.contains(id)).collect();
     TestReport {
         results,
         covered,
         uncovered,
+    }
+}
+
+impl IdentityCase {
+    fn result(&self, policy: &Policy) -> TestResult {
+        let found = policy.mapping().principals(&self.caller);
+        let failure = (found != self.principals).then(|| {
+            let words = |all: &BTreeSet<PrincipalId>| match all.len() {
+                0 => "nobody".to_owned(),
+                _ => all
+                    .iter()
+                    .map(PrincipalId::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            };
+            format!(
+                "expected {}, found {}",
+                words(&self.principals),
+                words(&found)
+            )
+        });
+        TestResult {
+            file: self.file.clone(),
+            line: self.line,
+            name: self.name.clone(),
+            command: identities::in_words(&self.caller),
+            failure,
+        }
     }
 }
 

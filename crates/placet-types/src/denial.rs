@@ -50,6 +50,9 @@ codes! {
     /// The principal is unknown, or the caller may not act as it.
     IdentityUnverified = "identity_unverified",
         "act as a principal that is registered for you (`placet principal list`)";
+    /// The caller has proven who it is, and no rule of the bundle says which principal that is.
+    IdentityUnmapped = "identity_unmapped",
+        "add a rule for this identity to identities.toml of the bundle, and activate it";
     /// A signature does not verify.
     InvalidSignature = "invalid_signature",
         "the artifact is not what the authority signed; submit the intent again";

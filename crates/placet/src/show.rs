@@ -350,6 +350,10 @@ fn ended(it: &Ended) -> Words {
 pub(crate) fn caller(refused: &Refused) -> String {
     match &refused.caller {
         Some(Caller::Key(key)) => format!("key {key}"),
+        Some(Caller::Spiffe(id)) => id.to_string(),
+        Some(Caller::Token(token)) => {
+            format!("{} of {}", shown(&token.subject), shown(&token.issuer))
+        }
         Some(Caller::Execution(exec)) => exec.short(),
         Some(Caller::Unix(_)) | None => format!("uid {}", refused.caller_uid),
     }

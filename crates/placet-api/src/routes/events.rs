@@ -136,10 +136,14 @@ impl Follower {
 
     /// Looks again at who the caller is: a stream may last longer than its principal.
     fn still_allowed(&mut self) -> bool {
-        let authority = self.shared.service.authority();
-        self.sees = authority.with_state(|state| match self.identity.operator(state) {
+        let service = &self.shared.service;
+        if !self.identity.counts_at(service.clock().wall()) {
+            return false;
+        }
+        let authority = service.authority();
+        self.sees = authority.with_access(|access| match self.identity.operator(access) {
             Some(_) => Sees::Everything,
-            None => Sees::Only(self.identity.principals(state)),
+            None => Sees::Only(self.identity.principals(access)),
         });
         !matches!(&self.sees, Sees::Only(own) if own.is_empty())
     }

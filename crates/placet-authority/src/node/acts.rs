@@ -41,7 +41,8 @@ impl Node {
 
     /// The operator that a caller is.
     pub(super) fn operator(&self, identity: &Identity) -> Option<PrincipalId> {
-        self.authority.with_state(|state| identity.operator(state))
+        self.authority
+            .with_access(|access| identity.operator(access))
     }
 
     /// Records an act that was refused, and says why it was.
@@ -68,11 +69,9 @@ impl Node {
 
     /// What waits for approvals, with its parameters: for those that some principal's record names.
     pub(super) fn waiting(&self, identity: &Identity) -> Result<Vec<WaitingBody>, Denial> {
-        let known = self.authority.with_state(|state| {
-            state
-                .principals()
-                .any(|(_, principal)| identity.is(principal))
-        });
+        let known = self
+            .authority
+            .with_access(|access| identity.is_somebody(access));
         if known {
             return Ok(self.authority.shown_waiting(self.now()));
         }

@@ -214,9 +214,9 @@ impl Service {
     ///
     /// The execution is not open, or is somebody else's.
     pub fn may_act_on(&self, identity: &Identity, exec: ExecutionId) -> Result<Phase, Denial> {
-        self.node.authority.with_state(|state| {
-            let execution = state.execution(&exec);
-            let own = execution.filter(|it| identity.may_act_as(state, it.principal()));
+        self.node.authority.with_access(|access| {
+            let execution = access.state().execution(&exec);
+            let own = execution.filter(|it| identity.may_act_as(access, it.principal()));
             // What is somebody else's is answered as what is not there.
             own.map(|execution| execution.phase).ok_or_else(|| {
                 let reason = "no such execution of yours is authorized or runs";

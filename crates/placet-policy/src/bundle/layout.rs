@@ -22,6 +22,7 @@ pub(super) enum Kind {
     About,
     Schema,
     Entities,
+    Identities,
     Links,
     References,
     Policies,
@@ -122,7 +123,7 @@ fn kind(path: &str) -> Result<Kind, Problem> {
             path,
             "unknown-member",
             "a bundle has no such file; it has bundle.toml, schema.cedarschema, entities.toml, \
-             links.toml, reference.toml, README.md, bundle.sig, policies/*.cedar, \
+             identities.toml, links.toml, reference.toml, README.md, bundle.sig, policies/*.cedar, \
              templates/*.cedar, profiles/*.toml and tests/*.toml, with names of lower-case \
              letters, digits, `_` and `-`",
         )
@@ -151,6 +152,7 @@ fn fixed(path: &str) -> Option<Kind> {
         "bundle.toml" => Some(Kind::About),
         "schema.cedarschema" => Some(Kind::Schema),
         "entities.toml" => Some(Kind::Entities),
+        "identities.toml" => Some(Kind::Identities),
         "links.toml" => Some(Kind::Links),
         "reference.toml" => Some(Kind::References),
         "README.md" => Some(Kind::Text),

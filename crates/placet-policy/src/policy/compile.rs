@@ -59,6 +59,7 @@ pub(super) fn compile(bundle: &Bundle) -> Result<Policy, Vec<Problem>> {
         profiles: bundle.profiles.clone(),
         references: bundle.references.clone(),
         bundle_entities: bundle.entities.clone(),
+        mapping: bundle.mapping.clone(),
         rules: sources.rules,
         schema,
         base,

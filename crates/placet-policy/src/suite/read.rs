@@ -11,7 +11,8 @@ use placet_types::{
 };
 use serde::Deserialize;
 
-use super::{Asked, Case, Expected, ExpectedEffect, Params};
+use super::{Asked, Case, Expected, ExpectedEffect, IdentityCase, Params};
+use crate::identities::FileIdentity;
 use crate::policy::Effect;
 use crate::problem::{Problem, line_at};
 use crate::strict::{self, Duration, Instant};
@@ -26,6 +27,24 @@ struct File {
     defaults: FileCase,
     #[serde(default)]
     test: Vec<toml::Spanned<FileCase>>,
+    #[serde(default)]
+    identity: Vec<toml::Spanned<FileIdentityCase>>,
+}
+
+/// An identity, and which principals it is expected to be: none, for one that must be nobody.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileIdentityCase {
+    name: String,
+    is: FileIdentity,
+    principals: BTreeSet<PrincipalId>,
+}
+
+/// The tests of one member.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) cases: Vec<Case>,
+    pub(crate) identities: Vec<IdentityCase>,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -120,19 +139,33 @@ impl Default for FileEnvironment {
 }
 
 /// Reads a member of `tests/`.
-pub(crate) fn read(file: &str, text: &str) -> Result<Vec<Case>, Vec<Problem>> {
+pub(crate) fn read(file: &str, text: &str) -> Result<Found, Vec<Problem>> {
     let parsed: File = strict::read(file, text).map_err(|problem| vec![problem])?;
-    let (mut cases, mut problems) = (Vec::new(), Vec::new());
+    let (mut found, mut problems) = (Found::default(), Vec::new());
     for spanned in parsed.test {
         let line = line_at(text, spanned.span().start);
         let case = spanned.into_inner().or(&parsed.defaults);
         match case.cases(file, line) {
-            Ok(found) => cases.extend(found),
+            Ok(cases) => found.cases.extend(cases),
+            Err(message) => problems.push(Problem::error(file, "test", message).at(line)),
+        }
+    }
+    for spanned in parsed.identity {
+        let line = line_at(text, spanned.span().start);
+        let case = spanned.into_inner();
+        match case.is.caller() {
+            Ok(caller) => found.identities.push(IdentityCase {
+                file: file.to_owned(),
+                line,
+                name: case.name,
+                caller,
+                principals: case.principals,
+            }),
             Err(message) => problems.push(Problem::error(file, "test", message).at(line)),
         }
     }
     if problems.is_empty() {
-        Ok(cases)
+        Ok(found)
     } else {
         Err(problems)
     }

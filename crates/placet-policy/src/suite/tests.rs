@@ -147,3 +147,33 @@ fn tests_that_would_check_nothing_are_refused() {
         assert!(found[0].starts_with("tests/t.toml:"), "{found:#?}");
     }
 }
+
+#[test]
+fn identities_are_tested_like_policies() {
+    let rules = "[[identity]]\ndescription = \"Builds.\"\nprincipal = \"ci:{*}\"\nspiffe = \"spiffe://example.org/ci/*\"\n";
+    let tests = |principals: &str| {
+        format!(
+            "[[identity]]\nname = \"a build\"\nis = {{ spiffe = \"spiffe://example.org/ci/one\" }}\nprincipals = [{principals}]\n\
+             [[identity]]\nname = \"nobody\"\nis = {{ unix = 0 }}\nprincipals = []\n"
+        )
+    };
+    let failures = |principals: &str| {
+        let tests = tests(principals);
+        let changes = [
+            ("identities.toml", Some(rules)),
+            ("tests/t.toml", Some(&*tests)),
+        ];
+        let bundle = Bundle::read(&files(&changes)).unwrap_or_else(|all| panic!("{all:#?}"));
+        let report = run_tests(&bundle, &Policy::compile(&bundle).unwrap());
+        assert_eq!(report.results.len(), 2);
+        let failures = report.failures().map(|it| it.failure.clone().unwrap());
+        failures.collect::<Vec<_>>()
+    };
+    assert!(failures("\"ci:one\"").is_empty());
+    assert_eq!(failures("\"ci:two\""), ["expected ci:two, found ci:one"]);
+    let wrong = problems(&[(
+        "tests/t.toml",
+        Some("[[identity]]\nname = \"n\"\nis = {}\nprincipals = []\n"),
+    )]);
+    assert!(wrong[0].contains("tests/t.toml:1"), "{wrong:?}");
+}

@@ -248,6 +248,7 @@ fn print_refused(index: Index, refused: &Refused, out: Out) -> Status {
         placet_evidence::Stage::Intent => "an intent that could not be read",
         placet_evidence::Stage::Artifact => "an artifact that was presented",
         placet_evidence::Stage::Control => "an operator's act",
+        placet_evidence::Stage::Identity => "an identity that nobody here has",
     };
     out.line(format!("  what     {stage}, by {}", show::caller(refused)));
     if let Some(exec) = refused.exec {

@@ -43,6 +43,11 @@ fn who(known: &Known, out: Out) {
         Caller::Unix(uid) => format!("Unix user {uid}, by the kernel's word"),
         Caller::Execution(exec) => format!("through the door of {exec}"),
         Caller::Key(key) => format!("by proof of the key {key}"),
+        Caller::Spiffe(id) => format!("by the certificate of {id}"),
+        Caller::Token(token) => {
+            let subject = show::shown(&token.subject);
+            format!("{subject}, by a token of {}", token.issuer)
+        }
     };
     row(
         "who",
