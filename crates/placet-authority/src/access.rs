@@ -6,12 +6,14 @@
 //! principal of that name exist, and active.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use placet_evidence::{Caller, PrincipalStatus, TokenIdentity};
 use placet_policy::Mapping;
 use placet_state::{Principal, State};
 use placet_types::{Digest, Millis, PrincipalId, SpiffeId, Thumbprint};
+
+use crate::authority::Authority;
 
 /// Group whose members are operators.
 pub const OPERATORS: &str = "operators";
@@ -59,6 +61,32 @@ impl<'a> Access<'a> {
     fn active(&self, id: &PrincipalId) -> Option<&'a Principal> {
         let principal = self.state.principal(id)?;
         (principal.status == PrincipalStatus::Active).then_some(principal)
+    }
+}
+
+impl Authority {
+    /// Looks at who is who: the durable state, with the rules of the bundle in force.
+    pub fn with_access<R>(&self, look: impl FnOnce(&Access<'_>) -> R) -> R {
+        let rules = self.rules();
+        // A bundle that came in force meanwhile leaves no rules for this one look.
+        self.with_state(|state| look(&Access::new(state, &rules)))
+    }
+
+    /// The rules of the bundle in force. One that cannot be read has none.
+    fn rules(&self) -> Rules {
+        let active = self.with_state(|state| state.policy().map(|active| active.bundle));
+        let mut known = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.0 != active {
+            let mapping = active.and_then(|digest| self.bundles().mapping(digest).ok());
+            *known = Rules(active, Arc::new(mapping.unwrap_or_default()));
+        }
+        known.clone()
+    }
+
+    /// Of a token's claims, what the rules in force name.
+    #[must_use]
+    pub fn narrowed(&self, identity: TokenIdentity) -> TokenIdentity {
+        self.rules().1.narrow(identity)
     }
 }
 

@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use placet_evidence::{Caller, EntryError, Stage, TokenIdentity};
+use placet_evidence::{Caller, EntryError, Stage};
 use placet_log::{AppendError, LogReader, ReadError, Sequencer};
 use placet_secrets::Store;
 use placet_state::{FoldError, State};
 use placet_types::{Denial, DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId};
 
-use crate::access::{Access, Rules};
+use crate::access::Rules;
 use crate::activate::{self, Bundles};
 use crate::again::Again;
 use crate::approvals;
@@ -50,7 +50,7 @@ pub struct Authority {
     /// For the bundle of this digest.
     env_names: Mutex<(Option<Digest>, Arc<Vec<String>>)>,
     /// Which identities are which principals, by the bundle in force when it was last looked at.
-    rules: Mutex<Rules>,
+    pub(crate) rules: Mutex<Rules>,
     pub(crate) secrets: Store,
     /// Changes of the secrets, and starts that get them, take turns.
     pub(crate) turns: RwLock<()>,
@@ -385,30 +385,6 @@ impl Authority {
             *known = (Some(active), Arc::new(names));
         }
         Arc::clone(&known.1)
-    }
-
-    /// Looks at who is who: the durable state, with the rules of the bundle in force.
-    pub fn with_access<R>(&self, look: impl FnOnce(&Access<'_>) -> R) -> R {
-        let rules = self.rules();
-        // A bundle that came in force meanwhile leaves no rules for this one look.
-        self.with_state(|state| look(&Access::new(state, &rules)))
-    }
-
-    /// The rules of the bundle in force. One that cannot be read has none.
-    fn rules(&self) -> Rules {
-        let active = self.with_state(|state| state.policy().map(|active| active.bundle));
-        let mut known = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.0 != active {
-            let mapping = active.and_then(|digest| self.bundles.mapping(digest).ok());
-            *known = Rules(active, Arc::new(mapping.unwrap_or_default()));
-        }
-        known.clone()
-    }
-
-    /// Of a token's claims, what the rules in force name.
-    #[must_use]
-    pub fn narrowed(&self, identity: TokenIdentity) -> TokenIdentity {
-        self.rules().1.narrow(identity)
     }
 
     /// A handle for reading the log.
