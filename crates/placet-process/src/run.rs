@@ -21,7 +21,7 @@ use placet_authority::node::{Connection, LinkError, StartError};
 use placet_egress::Proxy;
 use placet_enforce::{Pep, Permit, Watch};
 use placet_evidence::{Environment, RunEnd, Stage};
-use placet_sandbox::{Cell, Resolved, RunningCell, SandboxError, WaitingCell};
+use placet_sandbox::{Cell, Gate, Resolved, RunningCell, SandboxError, WaitingCell};
 use placet_tlog::Policy as LogPolicy;
 use placet_types::{Denial, DenialCode, ExecutionId, Fixed, Salt, Writes};
 
@@ -399,8 +399,7 @@ impl Gateway {
         if let Some(door) = &mut door {
             door.close();
         }
-        if let Some(gate) = cell.gate().filter(|_| self.observe) {
-            let observed = &gate.observed();
+        if let Some(observed) = &cell.gate().and_then(Gate::observed) {
             (self.tell)(&Notice::Observed { exec, observed });
         }
         let wall = self.clock.monotonic().saturating_sub(began);

@@ -239,6 +239,7 @@ impl Prepared {
             worker: cloned(worker)?,
             pid1: cloned(tree.pidfd())?,
             traced,
+            shown: self.plan.shown,
         };
         gate::start(
             &self.plan.exec,

@@ -51,6 +51,9 @@ pub enum SandboxError {
         /// Why.
         why: NotCopyable,
     },
+    /// What the tree opens and connects to cannot be noted in such a cell.
+    #[error("what the tree opens cannot be noted: {0}")]
+    Unobservable(Unobservable),
     /// Tier U0: a hidden path lies in a tree that the scope grants.
     #[error(
         "{} cannot be hidden below {}: without user namespaces a granted tree is granted whole; grant \
@@ -180,6 +183,26 @@ pub enum NotCopyable {
     /// A path that overlayfs cannot be told.
     #[error("the path of the directory for the changes has a backslash in it")]
     BadPath,
+}
+
+/// Why nobody can note what a tree opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unobservable {
+    /// There is no tracer that would look.
+    #[error("the cell has no exec gate")]
+    Ungated,
+    /// A call that the supervisor answers is not shown to a tracer.
+    #[error(
+        "the supervisor answers for the cell's connects; take network and sockets out of the scope for it"
+    )]
+    Brokered,
+    /// Tier U0, where the supervisor answers always.
+    #[error(
+        "without user namespaces the supervisor answers for the cell's connects; do it where `placet \
+         doctor` shows tier U1"
+    )]
+    OnHost,
 }
 
 fn at(path: Option<&PathBuf>) -> String {

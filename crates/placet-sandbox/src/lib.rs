@@ -66,7 +66,7 @@ pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
 pub use credentials::{CREDENTIAL_BYTES_MAX, CREDENTIALS_PATH, CredentialSlots};
 pub use denials::{Denial, Denials, DeniedAccess};
 pub use elf::elf_interpreter;
-pub use error::{NoControlGroup, NotCopyable, SandboxError, Step};
+pub use error::{NoControlGroup, NotCopyable, SandboxError, Step, Unobservable};
 pub use gate::{ExecCall, ExecEnd, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 pub use gate::{ImageDigest, ImageFile, Observed, OnRefusal, Opened, Refusal, Script};
 pub use probe::{Capabilities, Feature, State, examine, probe};

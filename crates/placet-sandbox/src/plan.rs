@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::broker::Egress;
 use crate::credentials::{CredentialSlots, Variables};
 use crate::error::Step;
-use crate::gate::{ExecGate, Known};
+use crate::gate::{ExecGate, Known, Shown};
 use crate::group::{Bounds, Place};
 use crate::host::Host;
 use crate::landlock;
@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     /// For the supervisor, which traces the worker.
     pub(crate) exec: ExecGate,
     pub(crate) known: Known,
+    /// What the worker's filter shows its tracer, which looks at no more.
+    pub(crate) shown: Shown,
     pub(crate) egress: Egress,
     /// Trees and files that may be executed, by their paths in the cell.
     pub(crate) executable: Vec<PathBuf>,

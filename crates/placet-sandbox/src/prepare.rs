@@ -5,6 +5,7 @@
 
 mod bounded;
 mod standing;
+mod watched;
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, Read};
@@ -28,11 +29,12 @@ use crate::plan::{Plan, WorkerPlan};
 use crate::spec::{CLIENT_PATH, CellSpec, FileIdentity, Network, OwnFile, Program, Session};
 use crate::sys::{self, Inode, StringArray};
 use crate::tier::Tier;
-use crate::{devices, privileged, seccomp};
+use crate::{devices, privileged};
 
 pub(crate) use bounded::unbounded;
 use bounded::{bounds, limits};
 use standing::{check_host, countable, host_of, host_rules, with_tmpdir};
+use watched::watched;
 
 /// A page: written in one piece.
 const OWN_BYTES_MAX: usize = 4096;
@@ -57,6 +59,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
     if on_host {
         check_host(spec)?;
     }
+    let watched = watched(spec)?;
     files
         .iter()
         .try_for_each(|path| credentials::check_file(path))?;
@@ -108,10 +111,6 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
     if !on_host {
         privileged::set_up(&place)?;
     }
-    let brokered = matches!(spec.egress, Egress::Brokered(_));
-    let gated = !matches!(spec.exec.rule, ExecRule::Ungated);
-    // Shown to the gate's trace: without one such a call would fail.
-    let shows_making = gated && spec.paths.exec_in_writable;
     Ok(Plan {
         uid_map: id_map(rustix::process::geteuid().as_raw()),
         gid_map: id_map(rustix::process::getegid().as_raw()),
@@ -131,6 +130,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         variables,
         exec: spec.exec.clone(),
         known,
+        shown: watched.shown,
         egress: spec.egress.clone(),
         executable: executable(&parts),
         own_places: if on_host {
@@ -151,17 +151,9 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
                 0
             },
             on_host,
-            filter: if on_host {
-                seccomp::host_filter(brokered, shows_making)
-            } else if brokered {
-                seccomp::brokered_filter(shows_making)
-            } else if spec.paths.observed && gated {
-                seccomp::observed_filter(shows_making)
-            } else {
-                seccomp::filter(shows_making)
-            },
-            brokered: brokered || on_host,
-            gated: on_host || gated,
+            filter: watched.filter,
+            brokered: watched.trapped,
+            gated: on_host || !matches!(spec.exec.rule, ExecRule::Ungated),
             is_script: program.is_script,
             program: program.path,
             identity: spec.program.identity,

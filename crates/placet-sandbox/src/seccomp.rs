@@ -82,7 +82,14 @@ const FAMILIES: &[u32] = &[
 ];
 /// PER_LINUX, and the value that only asks.
 const PERSONALITIES: &[u32] = &[0, 0xffff_ffff];
-const IPPROTO_MPTCP: u32 = 262;
+/// The family's own, AF_UNIX by its name and ICMP, TCP, UDP, and ICMP of version 6.
+const PROTOCOLS: &[u32] = &[
+    0,
+    1,
+    libc::IPPROTO_TCP.unsigned_abs(),
+    libc::IPPROTO_UDP.unsigned_abs(),
+    libc::IPPROTO_ICMPV6.unsigned_abs(),
+];
 const MFD_NOEXEC_SEAL: u32 = 8;
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541c;
@@ -233,11 +240,12 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     deny_when(
         libc::SYS_socket,
-        When::Equals {
+        When::NoneOf {
             arg: 2,
-            value: IPPROTO_MPTCP,
+            values: PROTOCOLS,
         },
-        "Landlock's TCP rules do not cover MPTCP",
+        "Landlock's TCP rules do not cover MPTCP and SCTP, and a kernel that has others as modules would \
+         load them for whoever asks",
     ),
     deny_when(
         libc::SYS_memfd_create,
@@ -273,6 +281,8 @@ pub(crate) const RULES: &[Rule] = &[
     deny(libc::SYS_syslog, ADMIN),
     deny(libc::SYS_vhangup, ADMIN),
     deny(libc::SYS_fanotify_init, ADMIN),
+    #[cfg(target_arch = "x86_64")]
+    deny(libc::SYS_modify_ldt, OBSOLETE),
     deny(libc::SYS_lookup_dcookie, OBSOLETE),
     deny(libc::SYS_nfsservctl, OBSOLETE),
 ];

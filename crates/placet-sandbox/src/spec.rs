@@ -181,9 +181,10 @@ pub struct Paths {
     /// Lets programs that were written inside the cell run. Build tools and test runners need it;
     /// it gives up the protection against dropped binaries and preloaded libraries.
     pub exec_in_writable: bool,
-    /// Whether the tracer notes what is opened and connected to, for [`crate::Gate::observed`]. It needs
-    /// an exec gate and no broker. A note decides nothing: what was read by name may be another file by
-    /// the time of the call.
+    /// Whether the tracer notes what is opened and connected to, for [`crate::Gate::observed`]. It takes
+    /// an exec gate, no broker and a tier above U0; else it is refused,
+    /// [`crate::SandboxError::Unobservable`]. A note decides nothing: what was read by name may be another
+    /// file by the time of the call.
     pub observed: bool,
     /// Masked by nothing, also inside the paths above. A path that does not exist when the cell
     /// is prepared is not masked. Each is masked under this path only: a second bind mount of the

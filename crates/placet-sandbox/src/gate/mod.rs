@@ -71,6 +71,7 @@ use crate::spec::FileIdentity;
 pub use observe::{Observed, Opened};
 
 pub(crate) use judge::Known;
+pub(crate) use observe::Shown;
 pub(crate) use tracer::{Tracer, Traces, start};
 
 use self::ends::Ends;
@@ -257,7 +258,7 @@ pub enum ExecReport {
 pub struct Gate {
     queue: Arc<Queue<ExecReport, ExecVerdict>>,
     ends: Arc<Ends>,
-    observer: observe::Observer,
+    observer: Option<observe::Observer>,
 }
 
 /// How the process ended that an exec was called by.
@@ -284,10 +285,11 @@ impl Gate {
         self.ends.take()
     }
 
-    /// What the tree has opened, started and connected to, where [`crate::Paths::observed`] is set.
+    /// What the tree has opened, started and connected to so far; `None` where
+    /// [`crate::Paths::observed`] is not set, and nobody looks.
     #[must_use]
-    pub fn observed(&self) -> Observed {
-        self.observer.seen()
+    pub fn observed(&self) -> Option<Observed> {
+        self.observer.as_ref().map(observe::Observer::seen)
     }
 
     /// Answers one [`ExecReport::Asked`]. `false` when it does not wait any more: it was answered,

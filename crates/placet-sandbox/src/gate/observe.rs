@@ -2,6 +2,10 @@
 //!
 //! Read from the memory of the stopped caller, which another thread of it may change before the call
 //! is made: good enough to learn from, and nothing is ever decided by it.
+//!
+//! Only a tree that is to be observed is: in one that is shown nothing of, the tracer asks the kernel for
+//! no such stops, so a tree that brings a filter of its own gets ENOSYS from it and no notes are kept. What
+//! is noted of one is bounded in bytes, and [`Observed::incomplete`] tells of the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -15,8 +19,10 @@ use crate::broker::inet_address;
 use crate::process::{Process, path_of};
 use crate::sys;
 
-/// Distinct files and peers that are noted.
-const NOTED_MAX: usize = 100_000;
+/// What notes may take in memory, about: their texts, and [`NOTE_BYTES`] for each.
+const NOTED_BYTES_MAX: usize = 8 << 20;
+/// What a note takes beside its text.
+const NOTE_BYTES: usize = 128;
 /// Longest path, as the kernel has it.
 const PATH_BYTES_MAX: usize = 4096;
 /// Longest socket address that is looked at.
@@ -31,6 +37,17 @@ pub struct Observed {
     pub programs: BTreeMap<PathBuf, Option<ImageDigest>>,
     /// Whom it wanted to connect to.
     pub peers: BTreeSet<SocketAddr>,
+    /// It did more than is noted: some 30,000 distinct files, programs and peers are.
+    pub incomplete: bool,
+}
+
+/// What a tree's filter shows the tracer, and so what that asks the kernel for and takes note of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// What is opened and connected to.
+    pub(crate) opens: bool,
+    /// What is made executable.
+    pub(crate) making: bool,
 }
 
 /// How a file was opened.
@@ -45,26 +62,85 @@ pub struct Opened {
 }
 
 /// Notes, shared between the tracer and the supervisor.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Observer {
-    seen: Arc<Mutex<Observed>>,
+    notes: Arc<Mutex<Notes>>,
+}
+
+#[derive(Debug)]
+struct Notes {
+    seen: Observed,
+    bytes_left: usize,
+}
+
+impl Notes {
+    fn new(bytes_left: usize) -> Self {
+        Self {
+            seen: Observed::default(),
+            bytes_left,
+        }
+    }
+
+    /// Whether one more note with so much text may be kept.
+    fn has_room(&mut self, text: usize) -> bool {
+        let left = self.bytes_left.checked_sub(text.saturating_add(NOTE_BYTES));
+        self.bytes_left = left.unwrap_or(self.bytes_left);
+        self.seen.incomplete |= left.is_none();
+        left.is_some()
+    }
+
+    fn program(&mut self, path: &Path, digest: Option<ImageDigest>) {
+        let known = self.seen.programs.contains_key(path);
+        if known || self.has_room(path.as_os_str().len()) {
+            self.seen.programs.insert(path.to_path_buf(), digest);
+        }
+    }
+
+    fn peer(&mut self, peer: SocketAddr) {
+        if !self.seen.peers.contains(&peer) && self.has_room(0) {
+            self.seen.peers.insert(peer);
+        }
+    }
+
+    fn opened(&mut self, path: PathBuf, opened: Opened) {
+        if !self.seen.opened.contains_key(&path) && !self.has_room(path.as_os_str().len()) {
+            return;
+        }
+        let noted = self.seen.opened.entry(path).or_insert(Opened {
+            missing: opened.missing,
+            ..Opened::default()
+        });
+        noted.read |= opened.read;
+        noted.written |= opened.written;
+        noted.missing &= opened.missing;
+    }
 }
 
 impl Observer {
+    /// `None` where nothing is to be observed.
+    pub(super) fn new(shown: Shown) -> Option<Self> {
+        shown.opens.then(|| Self {
+            notes: Arc::new(Mutex::new(Notes::new(NOTED_BYTES_MAX))),
+        })
+    }
+
+    fn note<T>(&self, act: impl FnOnce(&mut Notes) -> T) -> T {
+        // Every change is complete before anything could panic.
+        act(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(super) fn seen(&self) -> Observed {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.clone()
+        self.note(|notes| notes.seen.clone())
     }
 
     pub(super) fn started(&self, call: &ExecCall) {
         let Some(image) = &call.image else { return };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.programs.len() < NOTED_MAX {
-            seen.programs.insert(image.path.clone(), image.digest);
+        self.note(|notes| {
+            notes.program(&image.path, image.digest);
             if let Some(script) = &call.script {
-                seen.programs.insert(script.path.clone(), None);
+                notes.program(&script.path, None);
             }
-        }
+        });
     }
 
     /// Notes the call at which a tracee stands. One that cannot be read is not noted.
@@ -87,9 +163,8 @@ impl Observer {
         };
         let read = sys::read_memory(pid, at, buffer).unwrap_or(0);
         let peer = bytes.get(..read).and_then(inet_address);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.peers.len() < NOTED_MAX {
-            seen.peers.extend(peer);
+        if let Some(peer) = peer {
+            self.note(|notes| notes.peer(peer));
         }
     }
 
@@ -108,18 +183,13 @@ impl Observer {
         };
         let found = process.resolve_absolute(&path).and_then(|fd| path_of(&fd));
         let missing = found.is_err();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = found.unwrap_or_else(|_| plain(&path));
-        if seen.opened.len() >= NOTED_MAX && !seen.opened.contains_key(&key) {
-            return;
-        }
-        let noted = seen.opened.entry(key).or_insert(Opened {
+        let path = found.unwrap_or_else(|_| plain(&path));
+        let opened = Opened {
+            read: open.reads,
+            written: open.writes,
             missing,
-            ..Opened::default()
-        });
-        noted.read |= open.reads;
-        noted.written |= open.writes;
-        noted.missing &= missing;
+        };
+        self.note(|notes| notes.opened(path, opened));
     }
 }
 
@@ -197,4 +267,57 @@ fn plain(path: &Path) -> PathBuf {
         }
     }
     plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_bounded_in_bytes_and_tell_of_the_rest() {
+        let mut notes = Notes::new(10 * (NOTE_BYTES + 100));
+        for number in 0..20 {
+            let path = PathBuf::from(format!("/{number:0>99}"));
+            for _ in 0..3 {
+                notes.opened(path.clone(), Opened::default());
+            }
+        }
+        assert_eq!(notes.seen.opened.len(), 10);
+        assert!(notes.seen.incomplete);
+        // What is noted already takes no more.
+        let again = PathBuf::from(format!("/{:0>99}", 3));
+        let written = Opened {
+            written: true,
+            ..Opened::default()
+        };
+        notes.opened(again.clone(), written);
+        assert!(notes.seen.opened[&again].written);
+        notes.peer("127.0.0.1:1".parse().unwrap());
+        notes.program(Path::new("/program"), None);
+        assert!(notes.seen.peers.is_empty() && notes.seen.programs.is_empty());
+    }
+
+    #[test]
+    fn few_notes_are_complete() {
+        let mut notes = Notes::new(NOTED_BYTES_MAX);
+        notes.opened("/a".into(), Opened::default());
+        notes.peer("127.0.0.1:1".parse().unwrap());
+        assert!(!notes.seen.incomplete);
+    }
+
+    #[test]
+    fn nothing_is_noted_where_nothing_is_observed() {
+        let nothing = Shown::default();
+        assert!(Observer::new(nothing).is_none());
+        let making = Shown {
+            making: true,
+            ..nothing
+        };
+        assert!(Observer::new(making).is_none());
+        let opens = Shown {
+            opens: true,
+            ..nothing
+        };
+        assert!(Observer::new(opens).is_some());
+    }
 }

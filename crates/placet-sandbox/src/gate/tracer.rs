@@ -18,7 +18,7 @@ use super::call;
 use super::ends::Ends;
 use super::judge::{Judge, Judged, Judgement, Known};
 use super::makers::Makers;
-use super::observe::Observer;
+use super::observe::{Observer, Shown};
 use super::stack::{Arguments, Stack};
 use super::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 use super::{OnRefusal, Refusal};
@@ -45,6 +45,8 @@ pub(crate) struct Traces {
     pub(crate) pid1: OwnedFd,
     /// To be kept up to date with what is traced.
     pub(crate) traced: TracedTasks,
+    /// What the tracer looks at beside execs.
+    pub(crate) shown: Shown,
 }
 
 /// One process or thread of the tree.
@@ -93,8 +95,10 @@ struct Trace {
     /// Tasks whose end was heard before the stop of their maker.
     ended_unborn: HashSet<i32>,
     held: Vec<Held>,
-    observer: Observer,
-    makers: Makers,
+    /// Where what is opened is noted.
+    observer: Option<Observer>,
+    /// Where what is made executable is noted.
+    makers: Option<Makers>,
     execs: u64,
     /// How long to look away while nothing happens and something is held.
     pause: Duration,
@@ -131,7 +135,8 @@ pub(crate) fn start(
     };
     let is_gate = !matches!(gate.rule, ExecRule::Ungated);
     let writable = host.as_ref().map(|host| host.writable.clone());
-    let observer = Observer::default();
+    let observer = Observer::new(traces.shown);
+    let shown = traces.shown;
     let trace = Trace {
         judge: Judge::new(gate.rule.clone(), known, writable),
         is_gate,
@@ -149,7 +154,7 @@ pub(crate) fn start(
         ended_unborn: HashSet::new(),
         held: Vec::new(),
         observer: observer.clone(),
-        makers: Makers::default(),
+        makers: shown.making.then(Makers::default),
         execs: 0,
         pause: PAUSE_MIN,
     };
@@ -157,7 +162,7 @@ pub(crate) fn start(
     let thread = thread::Builder::new()
         .name("placet-gate".to_owned())
         .stack_size(STACK_BYTES)
-        .spawn(move || trace.run(&traces.worker, &tell))
+        .spawn(move || trace.run(&traces.worker, shown, &tell))
         .map_err(|source| SandboxError::Supervisor {
             what: "gate execs",
             source,
@@ -195,10 +200,10 @@ impl Tracer {
 }
 
 /// Traces the process behind a pidfd, and no other that may have got its number by now.
-fn trace_process(pidfd: &OwnedFd) -> Result<i32, Errno> {
+fn trace_process(pidfd: &OwnedFd, shown: Shown) -> Result<i32, Errno> {
     let gone = Errno(libc::ESRCH);
     let pid = pid_of(pidfd.as_fd()).ok_or(gone)?;
-    sys::trace(pid)?;
+    sys::trace(pid, shown != Shown::default())?;
     if pid_of(pidfd.as_fd()) == Some(pid) {
         return Ok(pid);
     }
@@ -208,8 +213,8 @@ fn trace_process(pidfd: &OwnedFd) -> Result<i32, Errno> {
 }
 
 impl Trace {
-    fn run(mut self, worker: &OwnedFd, tell: &SyncSender<Result<(), Errno>>) {
-        let traced = sys::block_signals().and_then(|()| trace_process(worker));
+    fn run(mut self, worker: &OwnedFd, shown: Shown, tell: &SyncSender<Result<(), Errno>>) {
+        let traced = sys::block_signals().and_then(|()| trace_process(worker, shown));
         let started = traced.map(|pid| {
             self.worker = pid;
             self.tasks.insert(pid, Task::default());
@@ -310,15 +315,22 @@ impl Trace {
             }
             Traced::GroupStop => sys::stay_stopped(pid).unwrap_or(()),
             Traced::Call => {
-                self.observer.call(pid);
-                if self.makers.before(pid, self.image_of(pid)) {
+                if let Some(observer) = &self.observer {
+                    observer.call(pid);
+                }
+                let by = self.image_of(pid);
+                let makers = self.makers.as_mut();
+                if makers.is_some_and(|makers| makers.before(pid, by)) {
                     sys::go_on_to_return(pid).unwrap_or(());
                 } else {
                     sys::go_on(pid, 0).unwrap_or(());
                 }
             }
             Traced::Returned => {
-                self.makers.after(pid, self.image_of(pid));
+                let by = self.image_of(pid);
+                if let Some(makers) = &mut self.makers {
+                    makers.after(pid, by);
+                }
                 sys::go_on(pid, 0).unwrap_or(());
             }
             Traced::Trap => sys::go_on(pid, 0).unwrap_or(()),
@@ -414,7 +426,7 @@ impl Trace {
         });
         let identity = judged.image.as_ref().map(|image| image.identity);
         let file = identity.map(|FileIdentity { dev, ino, .. }| Inode { dev, ino });
-        let maker = file.and_then(|file| self.makers.of(file));
+        let maker = file.and_then(|file| self.makers.as_ref()?.of(file));
         let script = stack
             .as_mut()
             .zip(identity)
@@ -454,7 +466,9 @@ impl Trace {
         }
         match judgement {
             Judgement::Start => {
-                self.observer.started(&call);
+                if let Some(observer) = &self.observer {
+                    observer.started(&call);
+                }
                 let task = self.tasks.entry(pid).or_default();
                 task.image = Some(id);
                 if task.own.len() >= OWN_MAX {

@@ -85,7 +85,7 @@ fn try_supervision() -> Result<(), (&'static str, Errno)> {
 }
 
 fn supervise(pid: i32, descriptor: i32) -> Result<(), (&'static str, Errno)> {
-    sys::trace(pid).map_err(|errno| ("ptrace", errno))?;
+    sys::trace(pid, false).map_err(|errno| ("ptrace", errno))?;
     let word = 0u64;
     let at = std::ptr::from_ref(&word).addr();
     let mut copy = [0u8; 8];

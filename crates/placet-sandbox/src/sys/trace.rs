@@ -34,15 +34,19 @@ pub(crate) enum Traced {
     },
 }
 
-/// Traces the process and all that it will make. They are killed when the calling thread ends.
-pub(crate) fn trace(pid: c_int) -> Sys<()> {
+/// Traces the process and all that it will make. They are killed when the calling thread ends. With
+/// `shown_calls`, also calls that a filter of theirs wants to be shown stop; else those answer ENOSYS.
+pub(crate) fn trace(pid: c_int, shown_calls: bool) -> Sys<()> {
     let options = libc::PTRACE_O_EXITKILL
         | libc::PTRACE_O_TRACEEXEC
         | libc::PTRACE_O_TRACEFORK
         | libc::PTRACE_O_TRACEVFORK
         | libc::PTRACE_O_TRACECLONE
-        | libc::PTRACE_O_TRACESECCOMP
-        | libc::PTRACE_O_TRACESYSGOOD;
+        | if shown_calls {
+            libc::PTRACE_O_TRACESECCOMP | libc::PTRACE_O_TRACESYSGOOD
+        } else {
+            0
+        };
     request(
         libc::PTRACE_SEIZE,
         pid,

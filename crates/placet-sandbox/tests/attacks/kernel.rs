@@ -25,7 +25,10 @@ pub(crate) const TESTS: &[Test] = &[
     }),
     ("userfaultfd", || check("userfaultfd", &[], EPERM)),
     ("keyrings", || check("keyrings", &[], EPERM)),
+    ("add_key", || check("add_key", &[], EPERM)),
+    ("request_key", || check("request_key", &[], EPERM)),
     ("open_by_handle_at", open_by_handle_at_is_refused),
+    ("name_to_handle_at", || check("name_to_handle", &[], EPERM)),
     ("unshare_a_user_namespace", || check("unshare", &[], EPERM)),
     ("clone_a_user_namespace", || check("clone", &[], EPERM)),
     ("clone3_a_user_namespace", || {
@@ -41,6 +44,15 @@ pub(crate) const TESTS: &[Test] = &[
     ("memory_file_executes_nothing", memory_file_executes_nothing),
     ("seccomp_listener", || check("seccomp_listener", &[], EPERM)),
     ("personality", || check("personality", &[], EPERM)),
+    ("readable_memory_that_executes", || {
+        check("read_implies_exec", &[], EPERM)
+    }),
+    #[cfg(target_arch = "x86_64")]
+    ("modify_ldt", || check("modify_ldt", &[], EPERM)),
+    ("leaving_the_trace", || check("untraced_clone", &[], EPERM)),
+    ("a_namespace_of_time", || {
+        check_as_root("time_namespace", &[], EPERM)
+    }),
     ("kernel_log", || check_as_root("kernel_log", &[], EPERM)),
     ("fanotify", || check("fanotify", &[], EPERM)),
     ("module_loading", || check_refused_differently("module")),
@@ -87,7 +99,36 @@ pub(crate) const ACTS: &[Act] = &[
     ("keyrings", |_| {
         call(libc::SYS_keyctl, [0, -3isize as usize, 1, 0, 0])
     }),
+    ("add_key", |_| {
+        let (kind, name) = (c"user".as_ptr().addr(), c"placet-test".as_ptr().addr());
+        // Into the keyring of the process, which ends with it.
+        let into = -2isize as usize;
+        call(libc::SYS_add_key, [kind, name, name, 6, into])
+    }),
+    ("request_key", |_| {
+        let (kind, name) = (c"keyring".as_ptr().addr(), c"_ses".as_ptr().addr());
+        match call(libc::SYS_request_key, [kind, name, 0, 0, 0]) {
+            // It was looked for.
+            libc::ENOKEY => 0,
+            end => end,
+        }
+    }),
     ("open_by_handle_at", |_| open_by_handle()),
+    ("name_to_handle", |_| {
+        let (mut handle, mut mount) = ([0u8; 136], 0i32);
+        handle[0] = 128;
+        let path = own_path();
+        call(
+            libc::SYS_name_to_handle_at,
+            [
+                libc::AT_FDCWD as usize,
+                path.as_ptr().addr(),
+                handle.as_mut_ptr().addr(),
+                (&raw mut mount).addr(),
+                0,
+            ],
+        )
+    }),
     ("unshare", |_| {
         call(libc::SYS_unshare, [0x1000_0000, 0, 0, 0, 0])
     }),
@@ -122,6 +163,25 @@ pub(crate) const ACTS: &[Act] = &[
     ("personality", |_| {
         call(libc::SYS_personality, [0x0004_0000, 0, 0, 0, 0])
     }),
+    ("read_implies_exec", |_| {
+        call(libc::SYS_personality, [0x0040_0000, 0, 0, 0, 0])
+    }),
+    #[cfg(target_arch = "x86_64")]
+    ("modify_ldt", |_| {
+        // A flat 32-bit segment of data.
+        let segment = [0u32, 0, 0xf_ffff, 0b0101_0001];
+        let segment = segment.as_ptr().addr();
+        call(libc::SYS_modify_ldt, [1, segment, 16, 0, 0])
+    }),
+    ("untraced_clone", |_| {
+        let flags = libc::CLONE_UNTRACED as usize | libc::SIGCHLD as usize;
+        // SAFETY: like fork; the child exits at once.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+        finish_child(pid)
+    }),
+    ("time_namespace", |_| {
+        call(libc::SYS_unshare, [0x80, 0, 0, 0, 0])
+    }),
     ("kernel_log", |_| call(libc::SYS_syslog, [10, 0, 0, 0, 0])),
     ("fanotify", |_| {
         call(libc::SYS_fanotify_init, [0x200, 0, 0, 0, 0])
@@ -151,12 +211,12 @@ pub(crate) const ACTS: &[Act] = &[
 const EPERM: Status = Status::Exited(libc::EPERM);
 const EMPTY: [u8; 4] = [0; 4];
 
-fn call(number: i64, a: [usize; 5]) -> i32 {
+pub(crate) fn call(number: i64, a: [usize; 5]) -> i32 {
     // SAFETY: every caller passes live buffers of the sizes that its call takes.
     outcome(unsafe { libc::syscall(number, a[0], a[1], a[2], a[3], a[4], 0usize) })
 }
 
-fn descriptor(file: &impl std::os::fd::AsRawFd) -> usize {
+pub(crate) fn descriptor(file: &impl std::os::fd::AsRawFd) -> usize {
     file.as_raw_fd() as usize
 }
 

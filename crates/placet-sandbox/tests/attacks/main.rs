@@ -13,7 +13,8 @@
     clippy::indexing_slicing,
     clippy::cast_sign_loss,
     clippy::cast_possible_truncation,
-    reason = "test code"
+    clippy::disallowed_methods,
+    reason = "test code, which may look at the clock"
 )]
 
 #[path = "../support/host.rs"]
@@ -21,10 +22,15 @@ mod host;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod files;
+mod ipc;
 mod kernel;
+mod mounts;
 mod network;
+mod outsiders;
 mod processes;
+mod tally;
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, Output};
@@ -32,18 +38,40 @@ use std::process::{ExitCode, Output};
 use host::{main_on_both, on_host};
 use placet_sandbox::{Cell, CellSpec, Status};
 use std::os::unix::process::CommandExt;
-use support::{ACT, NotGiven, acting_spec, command, own_executable};
+use support::{ACT, NotGiven, Suite, Sum, acting_spec, command, own_executable};
 
 fn main() -> ExitCode {
     let tests = [
+        admin::TESTS,
         files::TESTS,
+        ipc::TESTS,
         kernel::TESTS,
+        mounts::TESTS,
         network::TESTS,
+        outsiders::TESTS,
         processes::TESTS,
     ]
     .concat();
-    let acts = [files::ACTS, kernel::ACTS, network::ACTS, processes::ACTS].concat();
-    main_on_both(&tests, &acts, true, NOT_GIVEN_BY_U0)
+    let acts = [
+        admin::ACTS,
+        files::ACTS,
+        ipc::ACTS,
+        kernel::ACTS,
+        mounts::ACTS,
+        network::ACTS,
+        outsiders::ACTS,
+        processes::ACTS,
+    ]
+    .concat();
+    main_on_both(&Suite {
+        gated_too: true,
+        not_given: NOT_GIVEN_BY_U0,
+        sum: Sum {
+            after: tally::after,
+            total: tally::total,
+        },
+        ..Suite::of(&tests, &acts)
+    })
 }
 
 /// What tier U0 does not give, by the word that decisions have for it.
@@ -111,10 +139,20 @@ fn act_outside(act: &str, arguments: &[&str]) -> Output {
 /// How the act ends without a cell.
 fn outside(act: &str, arguments: &[&str]) -> Status {
     let status = act_outside(act, arguments).status;
-    match status.signal() {
+    let status = match status.signal() {
         Some(signal) => Status::Signaled(signal),
         None => Status::Exited(status.code().unwrap()),
+    };
+    if status == SUCCESS {
+        tally::shown();
     }
+    status
+}
+
+/// What the wall that a test is about would stop, tried where there is none: it has to work.
+fn unstopped(end: Status, expected: Status, act: &str) {
+    assert_eq!(end, expected, "{act} without what stops it");
+    tally::shown();
 }
 
 const SUCCESS: Status = Status::Exited(0);

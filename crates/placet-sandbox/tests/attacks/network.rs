@@ -7,9 +7,10 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use placet_sandbox::{Network, Status};
 
 use crate::host::on_host;
-use crate::support::{Act, Test, acting_spec, scratch};
+use crate::support::{Act, Test, acting_spec, is_root, scratch};
 use crate::{
     SUCCESS, assert_refused, check, check_as_root, end_of, inside, outcome, outcome_of, outside,
+    unstopped,
 };
 
 pub(crate) const TESTS: &[Test] = &[
@@ -19,7 +20,11 @@ pub(crate) const TESTS: &[Test] = &[
         tcp_fast_open_to_a_host_listener,
     ),
     ("mptcp_to_a_host_listener", mptcp_to_a_host_listener),
+    ("mapped_address_to_a_host_listener", mapped_address),
+    ("ipv6_to_a_host_listener", ipv6_to_a_host_listener),
+    ("fast_open_by_many_messages", fast_open_by_many_messages),
     ("udp_to_a_host_socket", udp_to_a_host_socket),
+    ("udp_over_a_mapped_address", udp_over_a_mapped_address),
     ("loopback_is_the_cells_own", loopback_is_the_cells_own),
     ("listening_without_a_network", || {
         check("listen", &[], EACCES)
@@ -34,6 +39,14 @@ pub(crate) const TESTS: &[Test] = &[
         check("socket", &["16", "3", "0"], EPERM)
     }),
     ("vsock_and_kernel_crypto_sockets", kernel_families),
+    ("rare_socket_families", rare_families),
+    ("sctp_socket", || a_protocol("1", "132")),
+    ("dccp_socket", || a_protocol("6", "33")),
+    ("udp_lite_socket", || a_protocol("2", "136")),
+    ("uevents_and_audit", || {
+        check("socket", &["16", "3", "15"], EPERM);
+        check("socket", &["16", "3", "9"], EPERM);
+    }),
     (
         "socket_in_the_hosts_file_system",
         socket_in_the_hosts_file_system,
@@ -51,10 +64,24 @@ pub(crate) const ACTS: &[Act] = &[
     }),
     ("fast_open", |a| fast_open(port(&a[0]))),
     ("mptcp", |a| mptcp(port(&a[0]))),
+    ("mapped", |a| {
+        outcome_of(TcpStream::connect(("::ffff:127.0.0.1", port(&a[0]))))
+    }),
+    ("tcp6", |a| {
+        outcome_of(TcpStream::connect(("::1", port(&a[0]))))
+    }),
+    ("fast_open_many", |a| fast_open_many(port(&a[0]))),
     ("udp", |a| outcome_of(send_udp(port(&a[0])))),
+    ("udp_mapped", |a| {
+        outcome_of(
+            UdpSocket::bind("[::]:0")
+                .and_then(|socket| socket.send_to(b"x", ("::ffff:127.0.0.1", port(&a[0])))),
+        )
+    }),
     ("listen", |_| outcome_of(TcpListener::bind("127.0.0.1:0"))),
     ("talk_to_self", |_| outcome_of(talk_to_self())),
     ("socket", |a| socket(a)),
+    ("rare_sockets", |_| rare_sockets()),
     ("unix", |a| outcome_of(UnixStream::connect(&a[0]))),
     ("abstract", |a| outcome_of(connect_abstract(&a[0]))),
 ];
@@ -131,6 +158,61 @@ fn mptcp(port: u16) -> i32 {
     }
 }
 
+fn mapped_address() {
+    let (_listener, port) = listener();
+    check("mapped", &[&port], EACCES);
+    assert_refused(with_loopback("mapped", &[&port]), REFUSED, "mapped");
+}
+
+fn ipv6_to_a_host_listener() {
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    check("tcp6", &[&port], EACCES);
+    assert_refused(with_loopback("tcp6", &[&port]), REFUSED, "tcp6");
+}
+
+fn fast_open_by_many_messages() {
+    let (_listener, port) = listener();
+    check("fast_open_many", &[&port], UNREACHABLE);
+    let end = with_loopback("fast_open_many", &[&port]);
+    assert_refused(end, REFUSED, "fast_open_many");
+}
+
+fn fast_open_many(port: u16) -> i32 {
+    let address = address(port);
+    let mut part = libc::iovec {
+        iov_base: c"x".as_ptr().cast_mut().cast(),
+        iov_len: 1,
+    };
+    // SAFETY: an all-zero mmsghdr is a valid value of that plain C struct; what it is made to point to
+    // is live and of the stated sizes.
+    unsafe {
+        let mut message: libc::mmsghdr = std::mem::zeroed();
+        message.msg_hdr.msg_name = (&raw const address).cast_mut().cast();
+        message.msg_hdr.msg_namelen = 16;
+        message.msg_hdr.msg_iov = &raw mut part;
+        message.msg_hdr.msg_iovlen = 1;
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
+        outcome(libc::sendmmsg(
+            socket,
+            &raw mut message,
+            1,
+            libc::MSG_FASTOPEN,
+        ))
+    }
+}
+
+fn udp_over_a_mapped_address() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let port = socket.local_addr().unwrap().port().to_string();
+    check("udp_mapped", &[&port], UNREACHABLE);
+    if !on_host() {
+        socket.recv(&mut [0]).unwrap();
+    }
+    assert!(socket.recv(&mut [0]).is_err());
+}
+
 fn udp_to_a_host_socket() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port().to_string();
@@ -143,7 +225,7 @@ fn send_udp(port: u16) -> io::Result<()> {
 }
 
 fn loopback_is_the_cells_own() {
-    assert_eq!(with_loopback("talk_to_self", &[]), SUCCESS);
+    unstopped(with_loopback("talk_to_self", &[]), SUCCESS, "talk_to_self");
     assert_eq!(inside("talk_to_self", &[]), EACCES);
 }
 
@@ -164,6 +246,37 @@ fn kernel_families() {
     for family in ["38", "40"] {
         assert_ne!(outside("socket", &[family, "5", "0"]), EPERM);
         assert_eq!(inside("socket", &[family, "5", "0"]), EPERM);
+    }
+}
+
+/// Bluetooth, TIPC, SMC, XDP and others: a kernel that has them as modules would load them for whoever asks.
+const RARE: &[i32] = &[3, 5, 9, 21, 29, 30, 31, 36, 39, 41, 42, 43, 44, 45];
+
+fn rare_families() {
+    if is_root() {
+        assert_ne!(outside("rare_sockets", &[]), EPERM);
+    }
+    assert_eq!(inside("rare_sockets", &[]), EPERM);
+}
+
+/// EPERM when all of them are refused so, 0 when there was one to be had.
+fn rare_sockets() -> i32 {
+    let mut ends = Vec::new();
+    for family in RARE {
+        for kind in [1, 2, 3, 5] {
+            // SAFETY: socket takes integers only.
+            ends.push(outcome(unsafe { libc::socket(*family, kind, 0) }));
+        }
+    }
+    let other = ends.iter().copied().filter(|end| *end != libc::EPERM).min();
+    other.unwrap_or(libc::EPERM)
+}
+
+/// Of the internet families, which the filter of a cell does not refuse as such.
+fn a_protocol(kind: &str, protocol: &str) {
+    for family in ["2", "10"] {
+        assert_ne!(outside("socket", &[family, kind, protocol]), EPERM);
+        assert_refused(inside("socket", &[family, kind, protocol]), EPERM, family);
     }
 }
 
@@ -192,7 +305,7 @@ fn hidden_socket_in_the_workspace() {
         return crate::files::cannot_hide(dir.path(), &path);
     }
     // A visible socket can be connected to, read-only or not: that is what hiding is for.
-    assert_eq!(connect(false), SUCCESS);
+    unstopped(connect(false), SUCCESS, "unix");
     // The mask is an empty file that nobody may write, which only root's own id gets past.
     let hidden = connect(true);
     assert!(hidden == REFUSED || hidden == EACCES, "{hidden:?}");

@@ -37,11 +37,14 @@ use placet_sandbox::{
     Broker, Cell, CellSpec, ConnectReport, Egress, EgressRules, Network, Others, Peers,
     RunningCell, Status,
 };
-use support::{ACT, acting_spec, command, main_of, own_executable};
+use support::{ACT, Suite, acting_spec, command, main_with, own_executable};
 
 fn main() -> ExitCode {
     let tests = [attacks::TESTS, reached::TESTS, reports::TESTS].concat();
-    main_of(&tests, acts::ACTS, true)
+    main_with(&Suite {
+        gated_too: true,
+        ..Suite::of(&tests, acts::ACTS)
+    })
 }
 
 const SUCCESS: Status = Status::Exited(0);

@@ -21,6 +21,7 @@ mod host;
 mod support;
 
 mod images;
+mod observing;
 mod programs;
 mod races;
 mod reports;
@@ -39,19 +40,20 @@ use placet_sandbox::{
     Status,
 };
 use sha2::{Digest, Sha256};
-use support::gate;
+use support::{Suite, gate};
 
 fn main() -> ExitCode {
     let tests = [
         images::TESTS,
+        observing::TESTS,
         races::TESTS,
         reports::TESTS,
         trees::TESTS,
         verdicts::TESTS,
     ]
     .concat();
-    let acts = [programs::ACTS, races::ACTS, trees::ACTS].concat();
-    main_on_both(&tests, &acts, false, &[])
+    let acts = [observing::ACTS, programs::ACTS, races::ACTS, trees::ACTS].concat();
+    main_on_both(&Suite::of(&tests, &acts))
 }
 
 const SUCCESS: Status = Status::Exited(0);

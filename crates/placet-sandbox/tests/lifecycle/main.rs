@@ -22,6 +22,7 @@ mod support;
 
 mod ending;
 mod groups;
+mod leaving;
 mod limits;
 mod refusals;
 mod running;
@@ -32,13 +33,14 @@ use std::time::{Duration, Instant};
 
 use host::main_on_both;
 use placet_sandbox::{Cell, CellSpec, RunningCell};
-use support::NotGiven;
+use support::{NotGiven, Suite};
 
 fn main() -> ExitCode {
     let tests = [
         running::TESTS,
         ending::TESTS,
         groups::TESTS,
+        leaving::TESTS,
         limits::TESTS,
         refusals::TESTS,
         standing::TESTS,
@@ -52,7 +54,11 @@ fn main() -> ExitCode {
         standing::ACTS,
     ]
     .concat();
-    main_on_both(&tests, &acts, true, NOT_GIVEN_BY_U0)
+    main_on_both(&Suite {
+        gated_too: true,
+        not_given: NOT_GIVEN_BY_U0,
+        ..Suite::of(&tests, &acts)
+    })
 }
 
 /// What tier U0 does not give, by the word that decisions have for it.

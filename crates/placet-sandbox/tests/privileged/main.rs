@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use placet_sandbox::{Cell, CellSpec, RunningCell, Status};
-use support::main_of;
+use support::{Suite, main_with};
 
 fn main() -> ExitCode {
     let tests = [
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         opens::ACTS,
     ]
     .concat();
-    main_of(&tests, &acts, false)
+    main_with(&Suite::of(&tests, &acts))
 }
 
 const SUCCESS: Status = Status::Exited(0);

@@ -9,8 +9,7 @@ use std::process::ExitCode;
 use placet_sandbox::{CLIENT_PATH, Tier};
 
 use crate::support::{
-    Act, NotGiven, OWN_GROUP, SETUID_COPY, Suite, Test, command, is_root, main_of, main_with,
-    own_executable, tier,
+    OWN_GROUP, SETUID_COPY, Suite, command, is_root, main_with, own_executable, tier,
 };
 
 /// Tells that this process runs where user namespaces are refused.
@@ -31,24 +30,17 @@ pub(crate) fn shown(client: &Path) -> &str {
 }
 
 /// A suite's `main` that runs it on tier U0 as well, but for what is not given there.
-pub(crate) fn main_on_both(
-    tests: &[Test],
-    acts: &[Act],
-    gated_too: bool,
-    not_given: &'static [NotGiven],
-) -> ExitCode {
+pub(crate) fn main_on_both(suite: &Suite<'_>) -> ExitCode {
     let without = std::env::var_os(WITHOUT_NAMESPACES).is_some();
     if without {
-        return main_with(&Suite {
-            tests,
-            acts,
-            gated_too,
-            not_given,
-        });
+        return main_with(suite);
     }
-    let with = main_of(tests, acts, gated_too);
-    // The user that root has run it as has no need to run it elsewhere: root does.
     let is_suite = std::env::var_os(OWN_GROUP).is_some();
+    let with = main_with(&Suite {
+        not_given: &[],
+        ..*suite
+    });
+    // The user that root has run it as has no need to run it elsewhere: root does.
     let is_top = is_suite && std::env::var_os(SETUID_COPY).is_none();
     if is_top && !run_without_namespaces() {
         return ExitCode::FAILURE;

@@ -2,7 +2,10 @@
 //! whose program is the test executable itself.
 //!
 //! Run as root, a suite runs twice: as root, and again re-executed as a user that owns nothing.
-//! Nothing is skipped; a machine without what a cell needs fails.
+//! Nothing is skipped; a machine without what a cell needs fails. After each test it is looked whether
+//! anything of it is left ([`leftovers`]).
+
+pub(crate) mod leftovers;
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,11 +23,14 @@ use placet_sandbox::{
     Session, Tier, elf_interpreter, probe,
 };
 
+use leftovers::Leftovers;
+
 /// First argument of a process that is to be an attacker or another actor, not the suite.
 pub(crate) const ACT: &str = "--act";
 /// Tells the run as an unprivileged user of a copy of the suite that is setuid root.
 pub(crate) const SETUID_COPY: &str = "PLACET_TEST_SETUID_COPY";
-/// Tells that this process runs in a group of its own.
+/// Tells that this process runs in a group of its own, and by which file the runs of a suite tell each
+/// other what they have shown.
 pub(crate) const OWN_GROUP: &str = "PLACET_TEST_OWN_GROUP";
 /// An id that owns nothing here and needs no name.
 const USER: u32 = 54_321;
@@ -39,30 +45,60 @@ static GATED: AtomicBool = AtomicBool::new(false);
 /// A test whose guarantee a weaker tier does not give, and why.
 pub(crate) type NotGiven = (&'static str, &'static str);
 
+/// How a test has ended.
+pub(crate) struct Told<'a> {
+    pub(crate) test: &'static str,
+    /// As whom, on which tier, gated or not.
+    pub(crate) setting: &'a str,
+    pub(crate) passed: bool,
+}
+
+/// Adds up what a suite has shown over all its runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Sum {
+    pub(crate) after: fn(&Path, &Told<'_>),
+    /// At the end; whether it is as it must be.
+    pub(crate) total: fn(&Path) -> bool,
+}
+
+/// For a suite that has nothing to add up.
+pub(crate) const NO_SUM: Sum = Sum {
+    after: |_, _| {},
+    total: |_| true,
+};
+
 /// What a suite consists of.
+#[derive(Clone, Copy)]
 pub(crate) struct Suite<'a> {
     pub(crate) tests: &'a [Test],
     pub(crate) acts: &'a [Act],
+    /// Whether each test runs a second time with an exec gate in its cells.
     pub(crate) gated_too: bool,
     pub(crate) not_given: &'static [NotGiven],
+    pub(crate) sum: Sum,
 }
 
-/// The suite's `main`; runs every test a second time behind an exec gate where that is asked for.
-pub(crate) fn main_of(tests: &[Test], acts: &[Act], gated_too: bool) -> ExitCode {
-    main_with(&Suite {
-        tests,
-        acts,
-        gated_too,
-        not_given: &[],
-    })
+impl<'a> Suite<'a> {
+    /// One that runs ungated as it is asked for, with every guarantee, and adds nothing up.
+    pub(crate) fn of(tests: &'a [Test], acts: &'a [Act]) -> Self {
+        Self {
+            tests,
+            acts,
+            gated_too: false,
+            not_given: &[],
+            sum: NO_SUM,
+        }
+    }
 }
 
+/// The suite's `main`.
 pub(crate) fn main_with(suite: &Suite<'_>) -> ExitCode {
     let Suite {
         tests,
         acts,
         gated_too,
         not_given,
+        sum,
     } = *suite;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == ACT) {
@@ -82,7 +118,7 @@ pub(crate) fn main_with(suite: &Suite<'_>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if std::env::var_os(OWN_GROUP).is_none() {
-        return in_own_group(&arguments);
+        return in_own_group(&arguments, filters.is_empty().then_some(sum.total));
     }
     for (name, why) in not_given {
         assert!(tests.iter().any(|(test, _)| test == name), "no test {name}");
@@ -90,10 +126,10 @@ pub(crate) fn main_with(suite: &Suite<'_>) -> ExitCode {
     }
     let given = |(name, _): &&&Test| not_given.iter().all(|(not, _)| not != name);
     let chosen: Vec<&Test> = chosen.iter().filter(given).copied().collect();
-    let mut failed = run(&chosen);
+    let mut failed = run(&chosen, sum);
     if gated_too {
         GATED.store(true, Ordering::SeqCst);
-        failed += run(&chosen);
+        failed += run(&chosen, sum);
     }
     if is_root() && !run_as_user(&filters) {
         failed += 1;
@@ -107,21 +143,25 @@ pub(crate) fn main_with(suite: &Suite<'_>) -> ExitCode {
 
 /// Runs this suite again, in a process group that has a parent outside of it. Started from a job whose
 /// shell has gone, the suite's own group is orphaned, and the kernel stops nothing in such a group.
-fn in_own_group(arguments: &[String]) -> ExitCode {
+fn in_own_group(arguments: &[String], total: Option<fn(&Path) -> bool>) -> ExitCode {
+    let tally = tempfile::Builder::new().prefix("tally").tempfile().unwrap();
+    // The user's runs add to it too.
+    fs::set_permissions(tally.path(), fs::Permissions::from_mode(0o666)).unwrap();
     let mut command = command(&own_executable());
     let status = command
         .args(arguments)
-        .env(OWN_GROUP, "1")
+        .env(OWN_GROUP, tally.path())
         .process_group(0)
         .status();
-    if status.unwrap().success() {
+    let sound = total.is_none_or(|total| total(tally.path()));
+    if status.unwrap().success() && sound {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
 }
 
-fn run(tests: &[&Test]) -> usize {
+fn run(tests: &[&Test], sum: Sum) -> usize {
     let who = match (is_root(), GATED.load(Ordering::SeqCst)) {
         (true, false) => "root",
         (true, true) => "root, gated",
@@ -129,13 +169,24 @@ fn run(tests: &[&Test]) -> usize {
         (false, true) => "user, gated",
     };
     let who = format!("{who}, tier {}", tier());
+    let tally = PathBuf::from(std::env::var_os(OWN_GROUP).unwrap());
     let mut failed = Vec::new();
     for (name, test) in tests {
-        let passed = catch_unwind(AssertUnwindSafe(test)).is_ok();
-        println!(
-            "test {name} ({who}) ... {}",
-            if passed { "ok" } else { "FAILED" }
-        );
+        let before = Leftovers::look();
+        let mut passed = catch_unwind(AssertUnwindSafe(test)).is_ok();
+        let left = before.left();
+        if !left.is_empty() {
+            println!("{name} has left behind {left:#?}");
+            passed = false;
+        }
+        let told = Told {
+            test: name,
+            setting: &who,
+            passed,
+        };
+        let end = if told.passed { "ok" } else { "FAILED" };
+        println!("test {} ({}) ... {end}", told.test, told.setting);
+        (sum.after)(&tally, &told);
         if !passed {
             failed.push(name);
         }

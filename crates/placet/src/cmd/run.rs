@@ -358,6 +358,11 @@ pub(crate) fn failure(error: RunError, call: &Call) -> Failure {
                  directory on ext4, xfs, btrfs or tmpfs, and no mounts in the write trees",
             )
         },
+        RunError::Sandbox(SandboxError::Unobservable(_)) => Failure {
+            status: Status::Denied,
+            code: Some(DenialCode::Unenforceable),
+            ..Failure::new(message).hint("nothing ran: learning shows what was opened, or is refused")
+        },
         RunError::Sandbox(_) | RunError::Pinned(_) | RunError::Uncounted(..) => Failure {
             status: Status::Denied,
             code: Some(DenialCode::Unenforceable),

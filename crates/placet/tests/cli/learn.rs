@@ -155,3 +155,31 @@ fn learning_is_a_run_like_any_other_and_takes_a_dry_run() {
     let said = domain.fails(1, &["learn", "--out", at, "--", "ls"]);
     assert!(said.contains("is not empty"), "{said}");
 }
+
+/// Where the supervisor answers for connects, the tracer is shown nothing: that is said, and no files are made.
+#[test]
+fn learning_beside_a_broker_is_denied() {
+    let domain = Domain::new();
+    let (dir, bundle) = (domain.path("learned"), domain.path("bundle"));
+    domain.ok(&["principal", "set", NEWCOMER]);
+    domain.ok(&["policy", "init", bundle.to_str().unwrap()]);
+    // What is granted is what both allow.
+    for profile in ["dryrun", "operator"] {
+        let path = bundle.join(format!("profiles/{profile}.toml"));
+        let text = fs::read_to_string(&path).unwrap();
+        let (before, after) = text.split_once("\n[limits]").unwrap();
+        let text = format!("{before}\nnetwork = [\"127.0.0.1:9\"]\n\n[limits]{after}");
+        fs::write(&path, text).unwrap();
+    }
+    let about = bundle.join("bundle.toml");
+    let text = fs::read_to_string(&about).unwrap();
+    fs::write(&about, text.replace("revision = 1", "revision = 2")).unwrap();
+    domain.ok(&["policy", "activate", bundle.to_str().unwrap()]);
+    let said = domain.fails(
+        DENIED,
+        &["learn", "--out", dir.to_str().unwrap(), "--", "ls"],
+    );
+    assert!(said.contains("cannot be noted"), "{said}");
+    assert!(said.contains("network"), "{said}");
+    assert!(!dir.exists());
+}

@@ -56,6 +56,9 @@ fn profile(learned: &Learned, sorted: &Sorted, base: &Profile) -> String {
         remark(&line(learned)),
         quoted(&format!("Learned from: {}", remark(&line(learned))))
     );
+    if learned.observed.incomplete {
+        out.push_str("\n# INCOMPLETE: that run touched more than is noted of one run.\n");
+    }
     let mut list = |key: &str, why: &str, lines: &Lines| {
         let _infallible = writeln!(out, "\n# {why}\n{key} = [");
         for (path, seen) in lines {
