@@ -30,6 +30,7 @@ mod mounts;
 mod network;
 mod outsiders;
 mod processes;
+mod readable;
 mod tally;
 
 use std::os::unix::process::ExitStatusExt;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         network::TESTS,
         outsiders::TESTS,
         processes::TESTS,
+        readable::TESTS,
     ]
     .concat();
     let acts = [
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         network::ACTS,
         outsiders::ACTS,
         processes::ACTS,
+        readable::ACTS,
     ]
     .concat();
     main_on_both(&Suite {
