@@ -15,7 +15,8 @@ pub fn document() -> Value {
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     let mut schemas = BTreeMap::from([(PROBLEM.name, PROBLEM.make)]);
     for route in &table {
-        for schema in route.doc.body.iter().chain(&route.doc.reply) {
+        let also = route.doc.also.iter().map(|(_, _, schema)| schema);
+        for schema in route.doc.body.iter().chain(&route.doc.reply).chain(also) {
             schemas.insert(schema.name, schema.make);
         }
         let methods = paths.entry(shown_path(route.path)).or_default();
@@ -132,6 +133,13 @@ fn responses(route: &Route) -> Value {
         doc.status.to_string(),
         json!({ "description": "Done", "content": { doc.kind: { "schema": shape } } }),
     );
+    if let Some((status, description, schema)) = &doc.also {
+        let content = json!({ doc.kind: { "schema": reference(schema) } });
+        all.insert(
+            status.to_string(),
+            json!({ "description": description, "content": content }),
+        );
+    }
     let mut problem = |status: &str, description: &str| {
         let content = json!({ "application/problem+json": { "schema": reference(&PROBLEM) } });
         all.insert(

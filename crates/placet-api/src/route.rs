@@ -63,6 +63,8 @@ pub(crate) struct Doc {
     pub(crate) body: Option<Schema>,
     /// What comes back when all is well.
     pub(crate) status: u16,
+    /// What may come back instead, though all is well.
+    pub(crate) also: Option<(u16, &'static str, Schema)>,
     /// Its media type.
     pub(crate) kind: &'static str,
     /// Its shape, for JSON.

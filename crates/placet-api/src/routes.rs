@@ -1,6 +1,8 @@
 //! Every route of the interface.
 
 mod acts;
+mod approvals;
+mod approving;
 mod decisions;
 mod docs;
 mod events;
@@ -84,15 +86,18 @@ pub(crate) fn table() -> Vec<Route> {
             "This interface, for programs",
             schemas::ANY,
         ),
-        post(
-            "/v1/intents",
-            Access::Member,
-            Lane::Intent,
-            intents::submit,
-            "submit",
-            "Decide an intent. Denied is 403 with the code",
-            schemas::INTENT,
-            (201, schemas::PERMIT),
+        or(
+            post(
+                "/v1/intents",
+                Access::Member,
+                Lane::Intent,
+                intents::submit,
+                "submit",
+                "Decide an intent. Denied is 403 with the code",
+                schemas::INTENT,
+                (201, schemas::PERMIT),
+            ),
+            (202, "It waits for approvals", schemas::DEFERRAL),
         ),
         filtered(
             get(
@@ -190,6 +195,32 @@ pub(crate) fn table() -> Vec<Route> {
             )],
         ),
         get(
+            "/v1/approvals",
+            Access::Member,
+            approvals::list,
+            "listApprovals",
+            "What waits for approvals: everything for operators; for others what they asked for, or may approve",
+            schemas::APPROVALS,
+        ),
+        get(
+            "/v1/approvals/{exec}",
+            Access::Member,
+            approvals::read,
+            "readApproval",
+            "One intent that waits, with its parameters",
+            schemas::APPROVAL,
+        ),
+        post(
+            "/v1/approvals/{exec}",
+            Access::Member,
+            Lane::Urgent,
+            approvals::say,
+            "approve",
+            "Approve or reject it, signed by the approver's own key",
+            schemas::SAID,
+            (201, schemas::RECORDED),
+        ),
+        get(
             "/v1/principals",
             Access::Member,
             principals::list,
@@ -231,8 +262,8 @@ pub(crate) fn table() -> Vec<Route> {
             Lane::Urgent,
             acts::resume,
             "resume",
-            "Let a halted domain continue",
-            schemas::REASON,
+            "Let a halted domain continue, or a node that was revoked",
+            schemas::RESUMPTION,
             (201, schemas::RECORDED),
         ),
         filtered(
@@ -305,6 +336,7 @@ fn get(
             query: &[],
             body: None,
             status: 200,
+            also: None,
             kind: JSON,
             reply: Some(reply),
         },
@@ -352,6 +384,16 @@ fn post(
         doc: Doc {
             body: Some(body),
             status: reply.0,
+            ..route.doc
+        },
+        ..route
+    }
+}
+
+fn or(route: Route, also: (u16, &'static str, Schema)) -> Route {
+    Route {
+        doc: Doc {
+            also: Some(also),
             ..route.doc
         },
         ..route

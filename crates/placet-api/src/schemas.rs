@@ -1,9 +1,14 @@
 //! Shapes of what is taken and given, as JSON Schema 2020-12, which OpenAPI 3.1 uses.
 //!
 //! Written beside the types that they describe rather than derived from them: most of these types
-//! belong to crates that know nothing of HTTP. A test holds every reply of a real server to them.
+//! belong to crates that know nothing of HTTP. The tests of the HTTP interface hold every reply of a real
+//! server that they look at to them (`placet/tests/http/shapes.rs`).
+
+mod parts;
 
 use serde_json::{Value, json};
+
+use parts::*;
 
 /// Makes a shape.
 #[derive(Clone, Copy)]
@@ -149,6 +154,54 @@ schema!(PERMIT, "Permit", || object(
     ],
     &[],
 ));
+schema!(DEFERRAL, "Deferral", || object(
+    &[
+        ("decision", json!({ "const": "defer" })),
+        ("exec", exec()),
+        ("index", index("the decision")),
+        (
+            "intent",
+            json!({ "type": "object", "description": "the canonical intent" })
+        ),
+        (
+            "salt",
+            thumbprint(
+                "what hides the parameters; the same intent sent again with it is decided by what was said of it"
+            )
+        ),
+        ("waiting", waiting()),
+    ],
+    &[],
+));
+schema!(APPROVALS, "Approvals", || object(
+    &[("items", list(&approval()))],
+    &[]
+));
+schema!(APPROVAL, "Approval", approval);
+schema!(SAID, "ApproversAct", || object(
+    &[
+        ("by", principal()),
+        (
+            "key",
+            pattern(
+                "^[A-Za-z0-9+/]{43}=$",
+                "the approver's own Ed25519 key in base64, registered with the principal"
+            )
+        ),
+        (
+            "signature",
+            pattern(
+                "^[A-Za-z0-9+/]{86}==$",
+                "over the DSSE encoding of the statement, see spec/http.md"
+            )
+        ),
+        ("verdict", json!({ "enum": ["approve", "reject"] })),
+    ],
+    &[(
+        "reason",
+        json!({ "type": "string", "maxLength": 1024, "description": "public" })
+    )],
+));
 schema!(START, "Start", || object(
     &[
         ("artifact", text("the artifact, as it was issued")),
@@ -243,7 +296,10 @@ schema!(REVOCATION, "Revocation", || object(
             "selector",
             json!({ "oneOf": [
             object(&[("artifact", exec())], &[]),
+            json!({ "const": "everything" }),
             object(&[("execution", exec())], &[]),
+            object(&[("group", json!({ "type": "string", "minLength": 1, "maxLength": 128 }))], &[]),
+            object(&[("node", digest("of the machine, as environments name it"))], &[]),
             object(&[("policy", json!({ "type": "string", "minLength": 1, "maxLength": 128 }))], &[]),
             object(&[("principal", principal())], &[]),
             object(&[("subtree", exec())], &[]),
@@ -258,6 +314,16 @@ schema!(REASON, "Reason", || object(
         json!({ "type": "string", "maxLength": 1024, "description": "public" })
     )],
     &[],
+));
+schema!(RESUMPTION, "Resumption", || object(
+    &[(
+        "reason",
+        json!({ "type": "string", "maxLength": 1024, "description": "public" })
+    )],
+    &[(
+        "node",
+        digest("of a machine that was revoked: only it is resumed")
+    )],
 ));
 schema!(PAGE_OF_NODES, "Executions", || object(
     &[("items", json!({ "type": "array", "items": node() }))],
@@ -283,7 +349,11 @@ schema!(EXECUTION, "Execution", || object(
 schema!(DECISION, "Decision", || object(
     &[
         ("index", index("where it stands")),
-        ("decision", json!({ "enum": ["permit", "deny"] })),
+        ("decision", json!({ "enum": ["permit", "deny", "defer"] })),
+        (
+            "waiting",
+            json!({ "oneOf": [{ "type": "null" }, waiting()] })
+        ),
         ("code", nullable("string", "the denial code")),
         ("check", nullable("integer", "the check that denied")),
         ("check_name", nullable("string", "what that check asks")),
@@ -338,176 +408,12 @@ schema!(STATUS, "Status", || object(
             &[],
         )] })
         ),
+        (
+            "revoked_nodes",
+            list(&digest("of a machine that is turned away"))
+        ),
         ("size", index("number of records")),
         ("writing", json!({ "type": "boolean" })),
     ],
     &[],
 ));
-
-/// An object of exactly these members.
-fn object(required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {
-    let properties: serde_json::Map<String, Value> = required
-        .iter()
-        .chain(optional)
-        .map(|(name, schema)| ((*name).to_owned(), schema.clone()))
-        .collect();
-    let names: Vec<&str> = required.iter().map(|(name, _)| *name).collect();
-    json!({
-        "type": "object", "additionalProperties": false, "properties": properties, "required": names,
-    })
-}
-
-fn text(description: &str) -> Value {
-    json!({ "type": "string", "description": description })
-}
-
-fn pattern(pattern: &str, description: &str) -> Value {
-    json!({ "type": "string", "pattern": pattern, "description": description })
-}
-
-fn nullable(kind: &str, description: &str) -> Value {
-    json!({ "type": [kind, "null"], "description": description })
-}
-
-fn list(items: &Value) -> Value {
-    json!({ "type": "array", "items": items })
-}
-
-fn exec() -> Value {
-    pattern("^exec_[0-9a-f]{32}$", "an execution")
-}
-
-fn principal() -> Value {
-    pattern("^[a-z]{1,32}:[A-Za-z0-9._@/-]{1,96}$", "a principal")
-}
-
-fn digest(description: &str) -> Value {
-    pattern("^sha256:[0-9a-f]{64}$", description)
-}
-
-fn thumbprint(description: &str) -> Value {
-    pattern("^[A-Za-z0-9_-]{43}$", description)
-}
-
-fn index(description: &str) -> Value {
-    json!({ "type": "integer", "minimum": 0, "description": description })
-}
-
-fn time(description: &str) -> Value {
-    let description = format!("{description}; milliseconds since 1970");
-    json!({ "type": "integer", "minimum": 0, "description": description })
-}
-
-fn count() -> Value {
-    json!({ "type": "integer", "minimum": 0, "maximum": 9007199254740991_u64 })
-}
-
-fn byte() -> Value {
-    json!({ "type": "integer", "minimum": 0, "maximum": 255 })
-}
-
-fn code() -> Value {
-    let codes: Vec<&str> = placet_types::DenialCode::ALL
-        .iter()
-        .map(|code| code.as_str())
-        .collect();
-    json!({ "enum": codes })
-}
-
-fn environment() -> Value {
-    let short = || json!({ "type": "string", "maxLength": 256 });
-    object(
-        &[
-            ("arch", short()),
-            ("boot", short()),
-            ("distribution", short()),
-            ("gateway", short()),
-            ("kernel", short()),
-            (
-                "landlock_abi",
-                json!({ "type": "integer", "minimum": 0, "maximum": 4294967295_u64 }),
-            ),
-            (
-                "machine",
-                digest("of the domain's name and the machine's id"),
-            ),
-            ("tier", short()),
-        ],
-        &[(
-            "weaker",
-            json!({ "type": "array", "items": { "type": "string" }, "description": "what this tier does not give" }),
-        )],
-    )
-}
-
-fn grant() -> Value {
-    object(
-        &[
-            ("delegation", list(&principal())),
-            ("depth", count()),
-            ("lease_ms", count()),
-            ("not_after", time("end of the window")),
-            ("not_before", time("begin of the window")),
-            ("profile", text("the profile that the scope comes from")),
-            ("root", exec()),
-            ("scope", digest("of the scope")),
-            ("staleness_ms", count()),
-        ],
-        &[],
-    )
-}
-
-/// A node of the lineage.
-fn node() -> Value {
-    let at = || json!({ "oneOf": [{ "type": "null" }, place()] });
-    object(
-        &[
-            (
-                "status",
-                json!({ "enum": ["denied", "authorized", "running", "completed", "failed", "terminated", "lapsed", "unseen"] }),
-            ),
-            ("action", text("what was to be done")),
-            (
-                "answer",
-                json!({ "type": "object", "description": "permitted or denied, and how" }),
-            ),
-            ("born", count()),
-            (
-                "bundle",
-                nullable("string", "the bundle that it was decided under"),
-            ),
-            (
-                "caller",
-                json!({ "type": "object", "description": "who submitted it, and how that is known" }),
-            ),
-            ("decided", place()),
-            ("delegation", list(&principal())),
-            (
-                "ended",
-                json!({ "type": ["object", "null"], "description": "how it ended" }),
-            ),
-            ("exec", exec()),
-            ("gateway", text("who was to carry it out")),
-            ("intent", digest("of the intent")),
-            ("parent", nullable("string", "the execution that asked")),
-            ("policies", list(&json!({ "type": "string" }))),
-            ("principal", principal()),
-            ("refused", count()),
-            ("resource", json!({ "type": "object" })),
-            ("root", exec()),
-            ("signals", count()),
-            ("started", at()),
-        ],
-        &[],
-    )
-}
-
-fn place() -> Value {
-    object(
-        &[
-            ("index", index("of the record")),
-            ("time", time("of the record")),
-        ],
-        &[],
-    )
-}

@@ -8,7 +8,7 @@ use placet_state::{Execution, State};
 use placet_types::{DenialCode, ExecutionId, Millis};
 
 use crate::blobs::Blobs;
-use crate::draft::decode_payload;
+use crate::payload::decode_payload;
 use crate::scopes;
 use crate::submission::SignalReport;
 

@@ -22,6 +22,7 @@ use crate::draft::Drafter;
 use crate::keys::{KeyFileError, NodeKeys};
 use crate::meters::Meters;
 use crate::opening::{check_keys, fold};
+use crate::policies::Compiled;
 use crate::prepare::{prepare, principal_record};
 use crate::preview::{self, Preview};
 use crate::queue::Queue;
@@ -47,6 +48,7 @@ pub struct Authority {
     bundles: Bundles,
     blobs: Blobs,
     clock: Arc<dyn Clock>,
+    pub(crate) compiled: Compiled,
     /// For the bundle of this digest.
     env_names: Mutex<(Option<Digest>, Arc<Vec<String>>)>,
     /// Which identities are which principals, by the bundle in force when it was last looked at.
@@ -208,6 +210,7 @@ impl Authority {
             bundles,
             blobs,
             clock,
+            compiled: Compiled::default(),
             env_names,
             rules: Mutex::default(),
             secrets,
@@ -240,7 +243,7 @@ impl Authority {
         let state = self.with_state(State::clone);
         let policy = state
             .policy()
-            .and_then(|active| self.bundles.load(active.bundle).ok());
+            .and_then(|active| self.policy_of(active.bundle));
         let parent_scope = prepared
             .intent
             .parent
@@ -248,7 +251,7 @@ impl Authority {
             .and_then(|parent| scopes::read(&self.blobs, parent.grant.scope));
         Ok(preview::preview(
             &state,
-            policy.as_ref(),
+            policy.as_deref(),
             parent_scope.as_ref(),
             &prepared,
             now,
@@ -342,10 +345,10 @@ impl Authority {
         let state = self.with_state(State::clone);
         let policy = state
             .policy()
-            .and_then(|active| self.bundles.load(active.bundle).ok());
+            .and_then(|active| self.policy_of(active.bundle));
         let again = Again {
             state: &state,
-            policy: policy.as_ref(),
+            policy: policy.as_deref(),
             reader: &self.reader,
             blobs: &self.blobs,
             now: self.clock.wall(),
@@ -456,7 +459,10 @@ impl Authority {
                 ReadyAct::Revoke(selector, checked(reason)?)
             }
             Act::Halt { reason } => ReadyAct::Halt(checked(reason)?),
-            Act::Resume { reason } => ReadyAct::Resume(checked(reason)?),
+            Act::Resume { node, reason } => {
+                self.check_resumed(node)?;
+                ReadyAct::Resume(node, checked(reason)?)
+            }
             Act::Principal {
                 id,
                 groups,
@@ -501,23 +507,6 @@ impl Authority {
                 ReadyAct::Erase(index, checked(reason)?)
             }
         })
-    }
-
-    /// A revocation that names nothing that could run is a slip of the pen, not an act.
-    fn check_selector(&self, selector: &placet_evidence::Selector) -> Result<(), ActError> {
-        use placet_evidence::Selector;
-        let known = self.with_state(|state| match selector {
-            Selector::Artifact(exec) | Selector::Execution(exec) | Selector::Subtree(exec) => {
-                state.execution(exec).is_some()
-            }
-            Selector::Principal(id) => state.principal(id).is_some(),
-            Selector::Policy(id) => id.len() <= 128 && !id.is_empty(),
-        });
-        if known {
-            return Ok(());
-        }
-        let reason = format!("{selector}: nothing of this name is authorized or running");
-        Err(ActError::new(DenialCode::Malformed, reason))
     }
 }
 

@@ -22,8 +22,10 @@ pub enum Act {
         /// Why.
         reason: String,
     },
-    /// Lets the domain continue.
+    /// Lets the domain continue, or a node that was revoked.
     Resume {
+        /// Only this node.
+        node: Option<Digest>,
         /// Why.
         reason: String,
     },

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use placet_artifact::Unsigned;
 use placet_artifact::jws::Algorithm;
-use placet_decision::{Decision, Input, Params, claims, decide};
+use placet_decision::{Decision, Input, claims, decide};
 use placet_evidence::{
     Approval, Born, Caller, ChangesReviewed, CheckedDenial, Connections, Ended, Erased, Facts,
-    Grant, Halt, NETWORK_UID, PolicyActivated, PrincipalRecord, Record, Refused, Revoked,
+    Grant, Halt, NETWORK_UID, PolicyActivated, PrincipalRecord, Record, Refused, Resumed, Revoked,
     SecretRecord, Signal, Stage, Started,
 };
 use placet_policy::Policy;
@@ -25,6 +25,7 @@ use crate::activate::Activation;
 use crate::approvals;
 use crate::clock::Clock;
 use crate::control::ActError;
+use crate::payload::encode_payload;
 use crate::scopes::Scopes;
 use crate::standing::{may_start, running, unknown_execution};
 use crate::submission::{
@@ -386,7 +387,7 @@ impl Drafter {
             ReadyAct::Erase(index, _) => Some(*index),
             ReadyAct::Revoke(..)
             | ReadyAct::Halt(_)
-            | ReadyAct::Resume(_)
+            | ReadyAct::Resume(..)
             | ReadyAct::Principal(_)
             | ReadyAct::Changes(_)
             | ReadyAct::Activate(_)
@@ -420,7 +421,12 @@ impl Drafter {
                 time,
             }),
             ReadyAct::Halt(reason) => Record::Halted(Halt { by, reason, time }),
-            ReadyAct::Resume(reason) => Record::Resumed(Halt { by, reason, time }),
+            ReadyAct::Resume(node, reason) => Record::Resumed(Resumed {
+                by,
+                node,
+                reason,
+                time,
+            }),
             ReadyAct::Principal(record) => {
                 Record::Principal(PrincipalRecord { by, time, ..record })
             }
@@ -492,17 +498,6 @@ impl Drafter {
         self.policy = Some(activation.policy);
         Ok(Record::Policy(record))
     }
-}
-
-/// The private bytes beside a decision: the salt, then the parameters.
-fn encode_payload(salt: &Salt, bytes: &[u8]) -> Vec<u8> {
-    [salt.as_bytes().as_slice(), bytes].concat()
-}
-
-/// Reads what [`encode_payload`] wrote.
-pub(crate) fn decode_payload(bytes: &[u8]) -> Option<Params> {
-    let (salt, bytes) = bytes.split_first_chunk::<32>()?;
-    Some(Params::new(bytes.to_vec(), Salt::new(*salt)))
 }
 
 fn refuse(attempt: Attempt, now: Millis, then: impl FnOnce(Denied) -> Then) -> Draft {

@@ -21,6 +21,7 @@ mod server;
 mod service;
 mod start;
 mod views;
+mod waiting;
 pub mod wire;
 
 pub use client::{Asked, Connection, LinkError, Pushed};

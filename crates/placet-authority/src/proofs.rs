@@ -9,7 +9,7 @@ use placet_tlog::proof::LogProof;
 use placet_types::{DomainName, ExecutionId, Index, SigningKey};
 
 use crate::blobs::Blobs;
-use crate::draft::decode_payload;
+use crate::payload::decode_payload;
 use crate::scopes;
 
 /// Why no bundle was made.

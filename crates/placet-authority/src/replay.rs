@@ -15,7 +15,7 @@ use placet_types::{DenialCode, Digest, FixedScope, Index};
 use crate::activate::Bundles;
 use crate::authority::OpenError;
 use crate::blobs::Blobs;
-use crate::draft::decode_payload;
+use crate::payload::decode_payload;
 use crate::scopes;
 
 /// What replay found.

@@ -91,7 +91,7 @@ pub(crate) struct StartRequest {
 pub(crate) enum ReadyAct {
     Revoke(Selector, String),
     Halt(String),
-    Resume(String),
+    Resume(Option<Digest>, String),
     Principal(PrincipalRecord),
     Activate(Box<Activation>),
     Erase(Index, String),

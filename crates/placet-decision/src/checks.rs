@@ -15,6 +15,7 @@ use placet_types::{
 };
 
 use crate::approvals::{self, Consent};
+use crate::environment::{environment, policy_in_force};
 use crate::holds::{credentials, enforceable, scope};
 use crate::params::Read;
 use crate::{Answer, Decision, Input};
@@ -320,53 +321,6 @@ fn delegation(parent: &Execution, principal: &PrincipalId) -> Vec<PrincipalId> {
         chain.insert(0, parent.principal().clone());
     }
     chain
-}
-
-// 6 --------------------------------------------------------------------------------------------
-
-/// Environment and everything after it need a bundle; without one, everything is denied.
-fn policy_in_force<'a>(input: &Input<'a>) -> Result<&'a Policy, Denied> {
-    let active = input
-        .state
-        .policy()
-        .ok_or_else(|| deny(8, DenialCode::NoPermit, "no policy bundle is in force"))?;
-    let policy = input
-        .policy
-        .filter(|policy| policy.digest() == active.bundle)
-        .ok_or_else(|| {
-            deny(
-                8,
-                DenialCode::PolicyError,
-                "the bundle in force could not be compiled here",
-            )
-        })?;
-    within_validity(input, policy)?;
-    Ok(policy)
-}
-
-fn within_validity(input: &Input<'_>, policy: &Policy) -> Result<(), Denied> {
-    let (validity, now) = (policy.validity(), input.facts.time);
-    if validity.not_before.is_some_and(|begin| now < begin) {
-        let reason = "the policy bundle in force does not count yet";
-        return Err(deny(8, DenialCode::NotYetValid, reason));
-    }
-    if validity.expires.is_some_and(|end| now >= end) {
-        let reason = "the policy bundle in force has expired; activate a newer one";
-        return Err(deny(8, DenialCode::Expired, reason));
-    }
-    Ok(())
-}
-
-fn environment(input: &Input<'_>, policy: &Policy) -> Result<(), Denied> {
-    let appraisal = policy.references().appraise(&input.facts.environment);
-    if appraisal.trusted {
-        return Ok(());
-    }
-    Err(deny(
-        6,
-        DenialCode::EnvironmentUntrusted,
-        appraisal.reasons.join("; "),
-    ))
 }
 
 // 7 --------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@
 mod approvals;
 mod checks;
 mod claims;
+mod environment;
 mod explain;
 mod holds;
 mod params;

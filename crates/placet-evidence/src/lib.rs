@@ -12,6 +12,7 @@
 mod approval;
 mod born;
 mod connections;
+mod ending;
 mod entry;
 mod facts;
 mod payloads;
@@ -25,14 +26,14 @@ mod usage;
 pub use approval::{APPROVAL_TYPE, Approval, ApprovalStatement, Needed, Verdict, Waiting};
 pub use born::{BORN_MAX, Born, BornProgram, Maker};
 pub use connections::{CONNECTIONS_MAX, Connection, ConnectionOutcome, ConnectionWay, Connections};
+pub use ending::{Halt, Resumed, Revoked, Selector};
 pub use entry::{Entry, EntryError, Glance, Opened, PREDICATE_PREFIX};
 pub use facts::{Caller, Environment, Facts, History, Risk, TokenIdentity};
 pub use payloads::{ChangesAct, ChangesReviewed, Erased};
 pub use principal::{PrincipalRecord, PrincipalStatus};
 pub use record::{
-    CheckedDenial, Decided, Ended, Exit, Genesis, Grant, Halt, Keys, KindName, NETWORK_UID,
-    Operators, Outcome, PolicyActivated, PolicyRef, Record, Refused, Revoked, RunEnd, Selector,
-    Stage, Started,
+    CheckedDenial, Decided, Ended, Exit, Genesis, Grant, Keys, KindName, NETWORK_UID, Operators,
+    Outcome, PolicyActivated, PolicyRef, Record, Refused, RunEnd, Stage, Started,
 };
 pub use secret::{SecretChange, SecretRecord};
 pub use signal::{Signal, SignalKind};

@@ -12,6 +12,7 @@ use placet_types::{
 use crate::approval::{Approval, Waiting};
 use crate::born::Born;
 use crate::connections::Connections;
+use crate::ending::{Halt, Resumed, Revoked};
 use crate::facts::{Caller, Facts, Risk};
 use crate::payloads::{ChangesReviewed, Erased};
 use crate::principal::PrincipalRecord;
@@ -53,7 +54,7 @@ pub enum Record {
     /// The whole domain was halted: nothing runs.
     Halted(Halt),
     /// The domain continues.
-    Resumed(Halt),
+    Resumed(Resumed),
     /// A private payload was destroyed on purpose.
     Erased(Erased),
     /// The store of secrets changed.
@@ -357,48 +358,6 @@ pub enum Exit {
     Signal(u8),
 }
 
-/// Authority was ended early.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Revoked {
-    /// Who ended it.
-    pub by: PrincipalId,
-    /// Why, in their words. Public.
-    pub reason: String,
-    /// Whose authority.
-    pub selector: Selector,
-    /// When.
-    pub time: Millis,
-}
-
-/// Whose authority is ended.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Selector {
-    /// The artifact of this execution, used or not.
-    Artifact(ExecutionId),
-    /// This execution.
-    Execution(ExecutionId),
-    /// Everything that this policy determined, and will determine.
-    Policy(String),
-    /// Everything that this principal does. It is suspended.
-    Principal(PrincipalId),
-    /// This execution and all below it.
-    Subtree(ExecutionId),
-}
-
-/// The domain was halted, or continues.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Halt {
-    /// Who said so.
-    pub by: PrincipalId,
-    /// Why, in their words. Public.
-    pub reason: String,
-    /// When.
-    pub time: Millis,
-}
-
 impl Record {
     /// Name of the kind.
     #[must_use]
@@ -440,7 +399,8 @@ impl Record {
             Self::Born(record) => record.time,
             Self::Ended(record) => record.time,
             Self::Revoked(record) => record.time,
-            Self::Halted(record) | Self::Resumed(record) => record.time,
+            Self::Halted(record) => record.time,
+            Self::Resumed(record) => record.time,
             Self::Erased(record) => record.time,
             Self::Secret(record) => record.time,
             Self::Changes(record) => record.time,
@@ -515,18 +475,6 @@ impl KindName {
             Self::Erased => "erased",
             Self::Secret => "secret",
             Self::Changes => "changes",
-        }
-    }
-}
-
-impl std::fmt::Display for Selector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Artifact(id) => f.write_str(&id.artifact_id()),
-            Self::Execution(id) => write!(f, "{id}"),
-            Self::Policy(id) => write!(f, "policy:{id}"),
-            Self::Principal(id) => write!(f, "principal:{id}"),
-            Self::Subtree(id) => write!(f, "subtree:{id}"),
         }
     }
 }

@@ -87,6 +87,7 @@ impl State {
             genesis: genesis.clone(),
             halted: false,
             policy: None,
+            revoked_nodes: BTreeSet::new(),
             revoked_policies: BTreeSet::new(),
             principals: BTreeMap::new(),
             ledgers: BTreeMap::new(),
@@ -141,8 +142,11 @@ impl State {
                 self.halted = true;
                 Ok(self.end_where(DenialCode::Halted, |_, _| true))
             }
-            Record::Resumed(_) => {
-                self.halted = false;
+            Record::Resumed(record) => {
+                match &record.node {
+                    Some(node) => drop(self.revoked_nodes.remove(node)),
+                    None => self.halted = false,
+                }
                 Ok(Changes::default())
             }
             Record::Secret(record) => self.secrets.apply(record).map(|()| Changes::default()),
@@ -347,6 +351,12 @@ impl State {
             Selector::Artifact(exec) | Selector::Execution(exec) => {
                 self.end_where(DenialCode::Revoked, |id, _| id == exec)
             }
+            Selector::Everything => self.end_where(DenialCode::Revoked, |_, _| true),
+            Selector::Group(group) => self.end_group(group),
+            Selector::Node(machine) => {
+                self.revoked_nodes.insert(*machine);
+                self.end_where(DenialCode::Revoked, |_, e| e.machine == *machine)
+            }
             Selector::Subtree(root) => {
                 let tree = self.subtree(*root);
                 self.end_where(DenialCode::Revoked, |id, _| tree.contains(id))
@@ -368,6 +378,21 @@ impl State {
     fn end_principal(&mut self, id: &PrincipalId) -> Changes {
         self.end_where(DenialCode::Revoked, |_, execution| {
             execution.principal() == id || execution.grant.delegation.contains(id)
+        })
+    }
+
+    /// Suspends whoever is in the group now, and ends what they do and what is done on their behalf.
+    fn end_group(&mut self, group: &str) -> Changes {
+        let mut members = BTreeSet::new();
+        for (id, principal) in &mut self.principals {
+            if principal.groups.contains(group) {
+                principal.status = PrincipalStatus::Suspended;
+                members.insert(id.clone());
+            }
+        }
+        self.end_where(DenialCode::Revoked, |_, execution| {
+            let mut actors = execution.grant.delegation.iter();
+            members.contains(execution.principal()) || actors.any(|id| members.contains(id))
         })
     }
 
@@ -406,6 +431,7 @@ fn permitted(index: Index, record: &Decided) -> Option<Execution> {
         ending: None,
         grant: record.grant.clone()?,
         intent: record.intent.clone(),
+        machine: record.facts.environment.machine,
         phase: Phase::Authorized,
     })
 }

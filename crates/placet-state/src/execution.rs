@@ -25,6 +25,8 @@ pub struct Execution {
     pub grant: Grant,
     /// What was asked.
     pub intent: FixedIntent,
+    /// The machine that it is for, as its environment names it.
+    pub machine: Digest,
     /// Where it is in its life.
     pub phase: Phase,
 }

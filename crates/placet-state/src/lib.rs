@@ -37,6 +37,9 @@ pub struct State {
     genesis: Genesis,
     halted: bool,
     policy: Option<ActivePolicy>,
+    /// Machines, as environments name them.
+    #[serde(default)]
+    revoked_nodes: BTreeSet<Digest>,
     revoked_policies: BTreeSet<String>,
     principals: BTreeMap<PrincipalId, Principal>,
     ledgers: BTreeMap<PrincipalId, Ledger>,
@@ -122,6 +125,17 @@ impl State {
     #[must_use]
     pub fn is_policy_revoked(&self, id: &str) -> bool {
         self.revoked_policies.contains(id)
+    }
+
+    /// Whether the machine of this name, as environments have it, was revoked and not resumed since.
+    #[must_use]
+    pub fn is_node_revoked(&self, machine: &Digest) -> bool {
+        self.revoked_nodes.contains(machine)
+    }
+
+    /// Machines that were revoked and not resumed since.
+    pub fn revoked_nodes(&self) -> impl Iterator<Item = &Digest> {
+        self.revoked_nodes.iter()
     }
 
     /// A registered principal.

@@ -4,7 +4,7 @@ mod fixture;
 mod model;
 
 use placet_evidence::{Decided, Erased, PrincipalStatus, Record, Refused, Selector, Signal, Stage};
-use placet_types::{Commitment, Denial, DenialCode, Index, Millis, Salt};
+use placet_types::{Commitment, Denial, DenialCode, Digest, Index, Millis, Salt};
 
 use crate::{FoldError, Phase, State, resource_digest};
 use fixture::*;
@@ -29,7 +29,7 @@ fn all(numbers: &[u64], cause: DenialCode) -> Vec<(u64, DenialCode)> {
 
 #[test]
 fn each_selector_ends_exactly_what_it_names() {
-    let cases: [(Selector, &[u64]); 9] = [
+    let cases: [(Selector, &[u64]); 14] = [
         (Selector::Artifact(exec(5)), &[5]),
         (Selector::Execution(exec(2)), &[2]),
         (Selector::Execution(exec(9)), &[]),
@@ -39,6 +39,11 @@ fn each_selector_ends_exactly_what_it_names() {
         (Selector::Policy("p".into()), &[1, 2, 3, 4]),
         (Selector::Principal(who("c")), &[3, 5]),
         (Selector::Principal(who("nobody")), &[]),
+        (Selector::Everything, &[1, 2, 3, 4, 5]),
+        (Selector::Group("agents".into()), &[1, 2, 3, 4, 5]),
+        (Selector::Group("nobodies".into()), &[]),
+        (Selector::Node(machine()), &[1, 2, 3, 4, 5]),
+        (Selector::Node(Digest::of(b"elsewhere")), &[]),
     ];
     for (selector, ends) in cases {
         let mut log = forest();
@@ -84,6 +89,34 @@ fn a_revoked_principal_is_suspended_until_it_is_registered_again() {
 }
 
 #[test]
+fn a_group_takes_its_own_members_along_and_nobody_else() {
+    let mut log = forest();
+    log.push(&principal_in("b", &["night-shift"], log.now));
+    let ended = log.revoke(Selector::Group("night-shift".into()));
+    // 3 runs on behalf of `b`.
+    assert_eq!(ended, all(&[2, 3, 4], DenialCode::Revoked));
+    let status = |name: &str| log.state.principal(&who(name)).unwrap().status;
+    assert_eq!(status("b"), PrincipalStatus::Suspended);
+    assert_eq!(
+        (status("a"), status("c")),
+        (PrincipalStatus::Active, PrincipalStatus::Active)
+    );
+}
+
+#[test]
+fn a_revoked_node_is_turned_away_until_it_is_resumed_and_a_halt_is_another_matter() {
+    let mut log = forest();
+    log.revoke(Selector::Node(machine()));
+    assert!(log.state.is_node_revoked(&machine()));
+    log.push(&Record::Halted(halt(log.now)));
+    log.push(&resumed(None, log.now));
+    assert!(!log.state.is_halted() && log.state.is_node_revoked(&machine()));
+    log.push(&Record::Halted(halt(log.now)));
+    log.push(&resumed(Some(machine()), log.now));
+    assert!(log.state.is_halted() && !log.state.is_node_revoked(&machine()));
+}
+
+#[test]
 fn revoking_an_unregistered_principal_registers_nobody() {
     let mut log = forest();
     log.revoke(Selector::Principal(who("nobody")));
@@ -96,7 +129,7 @@ fn halt_ends_everything_and_resume_lets_new_work_through() {
     let ended = log.push(&Record::Halted(halt(log.now)));
     assert_eq!(ended, all(&[1, 2, 3, 4, 5], DenialCode::Halted));
     assert!(log.state.is_halted());
-    assert_eq!(log.push(&Record::Resumed(halt(log.now))), []);
+    assert_eq!(log.push(&resumed(None, log.now)), []);
     assert!(!log.state.is_halted());
     assert_eq!(log.ending(1), Some(DenialCode::Halted), "ended stays ended");
     log.run(6, "a");
@@ -306,9 +339,9 @@ fn a_decision_that_contradicts_itself_is_refused() {
 fn time_never_goes_back() {
     let mut log = Log::new();
     let (before, after) = (log.now, Millis::new(log.now.get() - 1));
-    let refused = log.offer(&Record::Resumed(halt(after)));
+    let refused = log.offer(&resumed(None, after));
     assert_eq!(refused, Err(FoldError::Time { before, after }));
-    log.push(&Record::Resumed(halt(before)));
+    log.push(&resumed(None, before));
     assert_eq!(log.state.time(), before);
 }
 

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell as CompletedShell;
 use placet_types::{ExecutionId, Index, PrincipalId, ProfileName};
 
-pub(crate) use acts::{Approve, Changes, Key, Principal, Reason, Revoke, Secret};
+pub(crate) use acts::{Approve, Changes, Key, Principal, Reason, Resume, Revoke, Secret};
 
 const EXIT_STATUSES: &str = "\
 Exit statuses:
@@ -76,19 +76,23 @@ PLACET_PROFILE, PLACET_SHELL and PLACET_PROMPT say the rest.")]
     Explain(Explain),
     /// List executions: what runs, and what has run
     Executions(Executions),
-    /// End authority early: an execution, an artifact, a principal, a policy, a whole subtree
+    /// End authority early: of an execution, a principal, a group, a policy, a node, of everything
     #[command(after_help = "\
 Selectors:
   exec_…            one execution (the beginning of its id is enough while it runs)
   art_…             the artifact of an execution, used or not
   subtree:exec_…    an execution and everything below it
   principal:NAME    everything a principal does; it is suspended
-  policy:ID         everything that a policy determined, and will determine")]
+  group:NAME        everything that the principals of a group do; they are suspended
+  policy:ID         everything that a policy determined, and will determine
+  node:sha256:…     everything on a machine; it is turned away until `placet resume --node` (its
+                    digest stands in each decision: `placet explain`)
+  everything        all that is authorized or runs; what is asked for afterwards is decided as ever")]
     Revoke(Revoke),
     /// Halt the whole domain: what runs is ended, and nothing starts
     Halt(Reason),
-    /// Let a halted domain continue
-    Resume(Reason),
+    /// Let a halted domain continue, or a node that was revoked
+    Resume(Resume),
     /// Review what executions changed in copies of their write trees
     #[command(
         subcommand,

@@ -218,7 +218,12 @@ pub(crate) fn words(record: &Record) -> Words {
             BAD,
         ),
         Record::Halted(it) => words(&it.by, format!("the domain: {}", shown(&it.reason)), BAD),
-        Record::Resumed(it) => words(&it.by, format!("the domain: {}", shown(&it.reason)), GOOD),
+        Record::Resumed(it) => {
+            let what = it
+                .node
+                .map_or_else(|| "the domain".to_owned(), |node| format!("node {node}"));
+            words(&it.by, format!("{what}: {}", shown(&it.reason)), GOOD)
+        }
         Record::Erased(it) => words(
             &it.by,
             format!("payload of {}: {}", it.index, shown(&it.reason)),
@@ -385,7 +390,8 @@ pub(crate) fn predicate(record: &Record) -> serde_json::Result<Value> {
         Record::Born(it) => serde_json::to_value(it),
         Record::Ended(it) => serde_json::to_value(it),
         Record::Revoked(it) => serde_json::to_value(it),
-        Record::Halted(it) | Record::Resumed(it) => serde_json::to_value(it),
+        Record::Halted(it) => serde_json::to_value(it),
+        Record::Resumed(it) => serde_json::to_value(it),
         Record::Erased(it) => serde_json::to_value(it),
         Record::Secret(it) => serde_json::to_value(it),
         Record::Changes(it) => serde_json::to_value(it),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use placet_authority::node::wire::ActBody;
 use placet_evidence::Selector;
+use placet_types::Digest;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -25,6 +26,14 @@ struct ReasonBody {
     reason: String,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResumeBody {
+    #[serde(default)]
+    node: Option<Digest>,
+    reason: String,
+}
+
 pub(super) fn revoke(call: Call) -> Answer {
     Box::pin(async move {
         let RevocationBody { reason, selector } = call.body.json()?;
@@ -41,13 +50,13 @@ pub(super) fn halt(call: Call) -> Answer {
 
 pub(super) fn resume(call: Call) -> Answer {
     Box::pin(async move {
-        let ReasonBody { reason } = call.body.json()?;
-        act(call, ActBody::Resume { reason }).await
+        let ResumeBody { node, reason } = call.body.json()?;
+        act(call, ActBody::Resume { node, reason }).await
     })
 }
 
 /// Acts have room of their own, so that no crowd of readers is in their way.
-async fn act(call: Call, act: ActBody) -> Result<Reply, Problem> {
+pub(super) async fn act(call: Call, act: ActBody) -> Result<Reply, Problem> {
     let shared = Arc::clone(&call.shared);
     let full = || Problem::overloaded("too many acts at once");
     let room = shared.room.acts.try_acquire().map_err(|_| full())?;

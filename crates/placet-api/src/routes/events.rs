@@ -9,10 +9,11 @@ use hyper::header::CACHE_CONTROL;
 use hyper::{Response, StatusCode};
 use placet_evidence::{Entry, Record};
 use placet_types::{ExecutionId, Index};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
+use super::approving::{Approver, Stage};
 use super::decisions::predicate;
 use crate::call::{Answer, Call, Sees, Shared};
 use crate::first::{First, first, unless_stopped};
@@ -34,11 +35,13 @@ pub(super) fn stream(call: Call) -> Answer {
         let room = Arc::clone(&call.shared.room.streams);
         let room = room.try_acquire_owned().map_err(|_| full())?;
         let (sender, pieces) = mpsc::channel(AHEAD);
+        let approver = Approver::new(call.identity.clone());
         let follower = Follower {
             sees: call.sees(),
             shared: call.shared,
             identity: call.identity,
             next,
+            approver,
             pieces: sender,
             _room: room,
         };
@@ -76,6 +79,7 @@ struct Follower {
     identity: crate::identity::Identity,
     sees: Sees,
     next: u64,
+    approver: Approver,
     pieces: mpsc::Sender<Bytes>,
     _room: OwnedSemaphorePermit,
 }
@@ -126,10 +130,16 @@ impl Follower {
         let end = known.min(self.next.saturating_add(STEP));
         let (from, sees) = (self.next, self.sees.clone());
         let shared = Arc::clone(&self.shared);
-        let text = tokio::task::spawn_blocking(move || render(&shared, from, end, &sees)).await;
-        let Ok(Ok(text)) = text else {
+        let empty = Approver::new(self.identity.clone());
+        let mut approver = std::mem::replace(&mut self.approver, empty);
+        let rendered = tokio::task::spawn_blocking(move || {
+            let text = render(&shared, (from, end), &sees, &mut approver);
+            (text, approver)
+        });
+        let Ok((Ok(text), approver)) = rendered.await else {
             return false;
         };
+        self.approver = approver;
         self.next = end;
         text.is_empty() || self.send(text.into()).await
     }
@@ -153,7 +163,12 @@ impl Follower {
     }
 }
 
-fn render(shared: &Shared, from: u64, end: u64, sees: &Sees) -> Result<String, Problem> {
+fn render(
+    shared: &Shared,
+    (from, end): (u64, u64),
+    sees: &Sees,
+    approver: &mut Approver,
+) -> Result<String, Problem> {
     let reader = shared.service.authority().reader();
     let mut text = String::new();
     for entry in reader.entries(Index::new(from)..Index::new(end)) {
@@ -162,14 +177,19 @@ fn render(shared: &Shared, from: u64, end: u64, sees: &Sees) -> Result<String, P
         let Ok(record) = entry.read() else {
             return Err(Problem::internal());
         };
-        if !is_seen(shared, &record, sees)? {
+        // Asked of every record: what it is asked about now, it is told the end of later.
+        let is_asked = approver.is_asked(shared, &record);
+        if !is_seen(shared, &record, sees)? && !is_asked {
             continue;
         }
         let kind = record.kind().as_str();
-        let value = json!({
+        let mut value = json!({
             "exec": record.exec(), "index": index, "kind": kind,
             "record": predicate(entry.as_bytes()), "time": record.time(),
         });
+        if let (Some(stage), Value::Object(members)) = (Stage::of(&record), &mut value) {
+            members.insert("approval".to_owned(), stage.as_str().into());
+        }
         text.push_str(&format!("id: {index}\nevent: {kind}\ndata: {value}\n\n"));
     }
     Ok(text)

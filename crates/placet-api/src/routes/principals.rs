@@ -22,7 +22,7 @@ pub(super) fn policy(call: Call) -> Answer {
         let status = call.service().status();
         let value = json!({
             "domain": status.domain, "halted": status.halted, "policy": status.policy,
-            "size": status.size, "writing": status.writing,
+            "revoked_nodes": status.revoked_nodes, "size": status.size, "writing": status.writing,
         });
         reply::json(StatusCode::OK, &value)
     })

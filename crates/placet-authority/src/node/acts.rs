@@ -5,7 +5,7 @@ use placet_types::{Denial, DenialCode, Index, PrincipalId};
 
 use super::answer::act;
 use super::server::Node;
-use super::wire::{ActBody, WaitingBody};
+use super::wire::ActBody;
 use crate::access::Identity;
 use crate::authority::REASON_BYTES_MAX;
 use crate::control::ActError;
@@ -65,17 +65,5 @@ impl Node {
             }
         }
         Denial::new(code, reason)
-    }
-
-    /// What waits for approvals, with its parameters: for those that some principal's record names.
-    pub(super) fn waiting(&self, identity: &Identity) -> Result<Vec<WaitingBody>, Denial> {
-        let known = self
-            .authority
-            .with_access(|access| identity.is_somebody(access));
-        if known {
-            return Ok(self.authority.shown_waiting(self.now()));
-        }
-        let reason = "the caller may act as no active principal";
-        Err(Denial::new(DenialCode::IdentityUnverified, reason))
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn act(body: ActBody) -> Act {
     match body {
         ActBody::Revoke { reason, selector } => Act::Revoke { selector, reason },
         ActBody::Halt { reason } => Act::Halt { reason },
-        ActBody::Resume { reason } => Act::Resume { reason },
+        ActBody::Resume { node, reason } => Act::Resume { node, reason },
         ActBody::Principal(body) => Act::Principal {
             id: body.id,
             groups: body.groups,

@@ -30,6 +30,29 @@ pub(super) struct Registry {
     orphans: Mutex<BTreeMap<ExecutionId, Duration>>,
 }
 
+/// What carried an execution before a connection took it up.
+#[derive(Debug, Default)]
+pub(super) struct Carrier {
+    carried: Option<Arc<Outlet>>,
+    held: Option<Duration>,
+}
+
+impl Carrier {
+    /// The connection itself, where a start comes from the one that carries the execution already.
+    pub(super) fn of(outlet: &Arc<Outlet>) -> Self {
+        Self {
+            carried: Some(Arc::clone(outlet)),
+            held: None,
+        }
+    }
+
+    /// Whether somebody else did.
+    pub(super) fn is_other_than(&self, outlet: &Arc<Outlet>) -> bool {
+        let other = self.carried.as_ref();
+        self.held.is_some() || other.is_some_and(|other| !Arc::ptr_eq(other, outlet))
+    }
+}
+
 impl Outlet {
     pub(super) fn new(stream: UnixStream) -> Self {
         Self {
@@ -99,10 +122,32 @@ impl Registry {
         self.held().retain(|exec, _| is_open(exec));
     }
 
-    pub(super) fn attach(&self, exec: ExecutionId, outlet: &Arc<Outlet>) {
-        self.held().remove(&exec);
+    /// This connection carries the execution from now on. Gives what carried it before.
+    pub(super) fn attach(&self, exec: ExecutionId, outlet: &Arc<Outlet>) -> Carrier {
+        let held = self.held().remove(&exec);
         self.orphans().remove(&exec);
-        self.carried().insert(exec, Arc::clone(outlet));
+        let carried = self.carried().insert(exec, Arc::clone(outlet));
+        Carrier { carried, held }
+    }
+
+    /// The connection was not to carry it after all: what carried it before does so again.
+    pub(super) fn put_back(&self, exec: ExecutionId, outlet: &Arc<Outlet>, before: Carrier) {
+        let mut all = self.carried();
+        // Somebody else may have taken it up meanwhile.
+        if all.get(&exec).is_none_or(|now| !Arc::ptr_eq(now, outlet)) {
+            return;
+        }
+        match before.carried {
+            Some(carrier) => {
+                all.insert(exec, carrier);
+            }
+            None => {
+                all.remove(&exec);
+            }
+        }
+        if let Some(renewed) = before.held {
+            self.held().insert(exec, renewed);
+        }
     }
 
     /// The execution is over.

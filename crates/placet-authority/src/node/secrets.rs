@@ -10,7 +10,7 @@ use placet_secrets::{Change, Secret};
 use placet_types::{DenialCode, Digest, ExecutionId, GatewayName, SecretName};
 
 use super::answer::{denied_response, refuse, unavailable_response};
-use super::registry::Outlet;
+use super::registry::{Carrier, Outlet};
 use super::server::{Node, Peer};
 use super::wire::{self, FollowingBody, Request, Response, SecretBody, SecretsBody};
 use crate::access::Identity;
@@ -114,11 +114,11 @@ impl Node {
                 )
             }
             Ok(Err(denied)) => {
-                self.registry.forget(exec);
+                self.start_refused(exec, outlet, Carrier::of(outlet));
                 (denied_response(denied), Vec::new())
             }
             Err(unavailable) => {
-                self.registry.forget(exec);
+                self.start_refused(exec, outlet, Carrier::of(outlet));
                 (unavailable_response(unavailable), Vec::new())
             }
         }

@@ -17,7 +17,7 @@ use placet_types::{Denial, DenialCode, ExecutionId, Index, Millis};
 use super::answer::{born, connections, recorded, refuse, unavailable_response};
 use super::leave::Leave;
 use super::pulse::Pulse;
-use super::registry::{ORPHAN_MARGIN, Outlet, Registry};
+use super::registry::{Carrier, ORPHAN_MARGIN, Outlet, Registry};
 use super::scrub::scrub_first_or_beside;
 use super::service::Service;
 use super::wire::{self, Request, Response, SignalBody, VERSION, Welcome};
@@ -365,13 +365,13 @@ impl Node {
             } => {
                 let pinned = pinned.map(|body| Params::new(body.measured.into_bytes(), body.salt));
                 // Attached first: a revocation right after the start record must find its way.
-                self.registry.attach(exec, outlet);
+                let before = self.registry.attach(exec, outlet);
                 let caller = Caller::Unix(peer.uid);
                 let started = self
                     .authority
                     .start(exec, artifact, gateway, caller, pinned);
                 if !matches!(started, Ok(Ok(_))) {
-                    self.registry.forget(exec);
+                    self.start_refused(exec, outlet, before);
                 }
                 recorded(started)
             }
@@ -474,6 +474,24 @@ impl Node {
             genesis: self.genesis.clone(),
             pid: std::process::id(),
         }))
+    }
+
+    /// A start that was refused changes nothing of who carries an execution that runs, or that
+    /// somebody else is about to start.
+    pub(super) fn start_refused(&self, exec: ExecutionId, outlet: &Arc<Outlet>, before: Carrier) {
+        let running = self.authority.with_state(|state| {
+            let execution = state.execution(&exec)?;
+            matches!(execution.phase, Phase::Running(_)).then_some(execution.ending)
+        });
+        if running.is_none() && !before.is_other_than(outlet) {
+            self.registry.forget(exec);
+            return;
+        }
+        self.registry.put_back(exec, outlet, before);
+        // An order to end it may have gone to the wrong connection meanwhile.
+        if let Some(Some(cause)) = running {
+            self.registry.end(exec, cause);
+        }
     }
 
     fn attach(&self, exec: ExecutionId, outlet: &Arc<Outlet>) -> Response {

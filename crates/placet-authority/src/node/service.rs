@@ -13,7 +13,7 @@ use placet_types::{Denial, DenialCode, Digest, ExecutionId, GatewayName, Index, 
 
 use super::leave::leaving;
 use super::server::Node;
-use super::wire::{ActBody, ExecutionBody, PrincipalBody, StatusBody};
+use super::wire::{ActBody, ExecutionBody, PrincipalBody, StatusBody, WaitingBody};
 use crate::access::Identity;
 use crate::authority::Authority;
 use crate::clock::Clock;
@@ -206,6 +206,13 @@ impl Service {
     /// Why it was not done.
     pub fn act(&self, body: ActBody, identity: &Identity) -> Result<Index, Denial> {
         self.node.act(body, identity)
+    }
+
+    /// What waits for approvals and concerns this identity, with its parameters. Reads the log.
+    #[must_use]
+    pub fn waiting(&self, identity: &Identity, named: Option<ExecutionId>) -> Vec<WaitingBody> {
+        let now = self.node.now();
+        self.node.authority.waiting_for(identity, now, named)
     }
 
     /// Whether this identity may act for an execution that is open: as its principal.

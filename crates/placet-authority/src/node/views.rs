@@ -1,14 +1,9 @@
 //! What a node shows of its authority: status, executions, principals.
 
-use placet_state::{Phase, Waits};
-use placet_types::Millis;
+use placet_state::Phase;
 
-use super::wire::{ExecutionBody, PolicyStatus, PrincipalBody, StatusBody, WaitingBody};
+use super::wire::{ExecutionBody, PolicyStatus, PrincipalBody, StatusBody};
 use crate::authority::Authority;
-use crate::proofs::disclosed;
-
-/// Most intents that are shown at once: a frame holds them with their parameters.
-const SHOWN_MAX: usize = 64;
 
 impl Authority {
     pub(super) fn status(&self) -> StatusBody {
@@ -30,6 +25,7 @@ impl Authority {
                     revision: active.revision,
                     since: active.since,
                 }),
+                revoked_nodes: state.revoked_nodes().copied().collect(),
                 running: running.len() as u64,
                 size,
                 writing,
@@ -54,33 +50,6 @@ impl Authority {
                 })
                 .collect()
         })
-    }
-
-    /// What waits for approvals at `now`, with the parameters that approvers have to see.
-    pub(super) fn shown_waiting(&self, now: Millis) -> Vec<WaitingBody> {
-        let mut waiting: Vec<WaitingBody> = self.with_state(|state| {
-            let body = |waits: &Waits| WaitingBody {
-                asked_by: waits.determining.clone(),
-                decided: waits.decided,
-                exec: waits.exec,
-                intent: waits.intent.clone(),
-                params: None,
-                verdicts: waits.verdicts.clone(),
-                waiting: waits.waiting.clone(),
-            };
-            let waiting = state.waiting(now).into_iter();
-            waiting
-                .take(SHOWN_MAX)
-                .map(|(_, waits)| body(waits))
-                .collect()
-        });
-        let reader = self.reader();
-        for one in &mut waiting {
-            // What was erased meanwhile can still be approved by whoever knows it otherwise.
-            let disclosed = disclosed(&reader, one.decided).ok().flatten();
-            one.params = disclosed.map(|disclosed| disclosed.params);
-        }
-        waiting
     }
 
     pub(super) fn principals(&self) -> Vec<PrincipalBody> {

@@ -31,7 +31,7 @@ use crate::preview::Preview;
 pub use bodies::{DeferredBody, FollowingBody, SecretBody, SecretsBody, WaitingBody};
 
 /// Version of this protocol. A client and a node of different versions do not talk.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Longest frame, in bytes.
 pub const FRAME_MAX: usize = 8 << 20;
 
@@ -229,8 +229,11 @@ pub enum ActBody {
         /// Why.
         reason: String,
     },
-    /// Lets it continue.
+    /// Lets it continue, or a node that was revoked.
     Resume {
+        /// Only this node.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<Digest>,
         /// Why.
         reason: String,
     },
@@ -410,6 +413,9 @@ pub struct StatusBody {
     /// The bundle in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyStatus>,
+    /// Machines that were revoked and not resumed since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked_nodes: Vec<Digest>,
     /// Executions that run.
     pub running: u64,
     /// Number of records.

@@ -127,6 +127,7 @@ fn a_halted_domain_ends_everything_and_denies_until_it_is_resumed() {
     act(
         &authority,
         Act::Resume {
+            node: None,
             reason: "over".into(),
         },
     )

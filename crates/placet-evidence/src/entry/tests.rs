@@ -207,8 +207,25 @@ fn every_kind() -> Vec<Record> {
             selector: Selector::Principal(principal()),
             time,
         }),
-        Record::Halted(halt.clone()),
-        Record::Resumed(halt),
+        Record::Revoked(Revoked {
+            by: principal(),
+            reason: "r".into(),
+            selector: Selector::Everything,
+            time,
+        }),
+        Record::Halted(halt),
+        Record::Resumed(Resumed {
+            by: principal(),
+            node: None,
+            reason: "drill".into(),
+            time,
+        }),
+        Record::Resumed(Resumed {
+            by: principal(),
+            node: Some(Digest::of(b"machine")),
+            reason: "drill".into(),
+            time,
+        }),
         Record::Erased(Erased {
             by: principal(),
             index: Index::new(3),
@@ -299,7 +316,7 @@ fn a_well_signed_statement_of_another_shape_is_refused() {
 #[test]
 fn a_subject_from_another_predicate_is_refused() {
     let entry = resealed(
-        &every_kind()[11],
+        &every_kind()[12],
         "\"reason\":\"drill\"",
         "\"reason\":\"other\"",
     );

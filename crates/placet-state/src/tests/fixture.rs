@@ -3,7 +3,7 @@
 use placet_evidence::{
     Caller, CheckedDenial, Decided, Ended, Environment, Facts, Genesis, Grant, Halt, Keys,
     Operators, Outcome, PolicyActivated, PolicyRef, PrincipalRecord, PrincipalStatus, Record,
-    Revoked, Risk, RunEnd, Selector, Signal, SignalKind, Started,
+    Resumed, Revoked, Risk, RunEnd, Selector, Signal, SignalKind, Started,
 };
 use placet_types::{
     ActionName, Asked, Commitment, DenialCode, Digest, DomainName, ExecutionId, Fixed, FixedIntent,
@@ -53,10 +53,23 @@ pub(super) fn genesis(time: Millis) -> Record {
 }
 
 pub(super) fn principal(name: &str, status: PrincipalStatus, time: Millis) -> Record {
+    principal_as(name, &["agents"], status, time)
+}
+
+pub(super) fn principal_in(name: &str, groups: &[&str], time: Millis) -> Record {
+    principal_as(name, groups, PrincipalStatus::Active, time)
+}
+
+/// The machine that everything is decided for.
+pub(super) fn machine() -> Digest {
+    Digest::of(b"machine")
+}
+
+fn principal_as(name: &str, groups: &[&str], status: PrincipalStatus, time: Millis) -> Record {
     Record::Principal(PrincipalRecord {
         acts_for: vec![],
         by: who("root"),
-        groups: vec!["agents".into()],
+        groups: groups.iter().map(|&group| group.to_owned()).collect(),
         id: who(name),
         keys: vec![],
         status,
@@ -131,7 +144,7 @@ fn facts(number: u64, time: Millis) -> Facts {
             gateway: "0.1.0".into(),
             kernel: "6.18".into(),
             landlock_abi: 7,
-            machine: Digest::of(b"machine"),
+            machine: machine(),
             tier: Some(placet_types::Tier::U1),
             weaker: Default::default(),
         })
@@ -307,6 +320,15 @@ pub(super) fn revoked(selector: Selector, time: Millis) -> Record {
         by: who("root"),
         reason: "drill".into(),
         selector,
+        time,
+    })
+}
+
+pub(super) fn resumed(node: Option<Digest>, time: Millis) -> Record {
+    Record::Resumed(Resumed {
+        by: who("root"),
+        node,
+        reason: "drill".into(),
         time,
     })
 }

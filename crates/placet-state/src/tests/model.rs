@@ -89,6 +89,12 @@ impl Model {
             Record::Revoked(revoked) => (
                 match &revoked.selector {
                     Selector::Artifact(named) | Selector::Execution(named) => *named == id,
+                    Selector::Everything => true,
+                    Selector::Group(group) => self
+                        .actors(permit)
+                        .iter()
+                        .any(|actor| self.is_in_before(actor, group, record)),
+                    Selector::Node(machine) => permit.facts.environment.machine == *machine,
                     Selector::Policy(named) => permit.policy.determining.contains(named),
                     Selector::Principal(named) => self.actors(permit).contains(named),
                     Selector::Subtree(root) => *root == id || self.is_below(id, *root),
@@ -130,12 +136,36 @@ impl Model {
             .collect()
     }
 
+    /// Whether a principal was registered as one of this group before a record.
+    fn is_in_before(&self, id: &PrincipalId, group: &str, record: &Record) -> bool {
+        let before = self.0.iter().take_while(|one| !std::ptr::eq(*one, record));
+        let mut groups: &[String] = &[];
+        for one in before {
+            if let Record::Principal(one) = one
+                && one.id == *id
+            {
+                groups = &one.groups;
+            }
+        }
+        groups.iter().any(|own| own == group)
+    }
+
     fn is_halted(&self) -> bool {
-        let last = self
-            .0
-            .iter()
-            .rfind(|r| matches!(r, Record::Halted(_) | Record::Resumed(_)));
+        let last = self.0.iter().rfind(|r| match r {
+            Record::Halted(_) => true,
+            Record::Resumed(resumed) => resumed.node.is_none(),
+            _ => false,
+        });
         matches!(last, Some(Record::Halted(_)))
+    }
+
+    fn is_node_revoked(&self) -> bool {
+        let last = self.0.iter().rev().find_map(|record| match record {
+            Record::Revoked(one) if one.selector == Selector::Node(machine()) => Some(true),
+            Record::Resumed(one) if one.node == Some(machine()) => Some(false),
+            _ => None,
+        });
+        last == Some(true)
     }
 
     fn revision(&self) -> Option<u64> {
@@ -162,6 +192,11 @@ impl Model {
             match record {
                 Record::Principal(record) if record.id == *id => status = Some(record.status),
                 Record::Revoked(revoked) if revoked.selector == Selector::Principal(id.clone()) => {
+                    status = status.map(|_| PrincipalStatus::Suspended);
+                }
+                Record::Revoked(revoked)
+                    if revoked.selector == Selector::Group("agents".into()) =>
+                {
                     status = status.map(|_| PrincipalStatus::Suspended);
                 }
                 _ => {}
@@ -270,6 +305,7 @@ enum Step {
     Policy(u64),
     Halt,
     Resume,
+    ResumeNode,
 }
 
 /// The last one is never registered by the log's beginning.
@@ -297,12 +333,13 @@ fn any_step() -> impl Strategy<Value = Step> {
         4 => (0..=KINDS.len(), 1..9_u64, any::<Pick>())
             .prop_map(|(kind, count, about)| Step::Signal { kind, count, about }),
         3 => any::<Pick>().prop_map(Step::End),
-        3 => (0..5_usize, any::<Pick>(), name.clone())
+        3 => (0..9_usize, any::<Pick>(), name.clone())
             .prop_map(|(kind, pick, name)| Step::Revoke { kind, pick, name }),
         1 => (name, any::<bool>()).prop_map(|(name, active)| Step::Principal { name, active }),
         1 => (1..4_u64).prop_map(Step::Policy),
         1 => Just(Step::Halt),
         1 => Just(Step::Resume),
+        1 => Just(Step::ResumeNode),
     ]
 }
 
@@ -357,6 +394,9 @@ impl Step {
                     1 => Selector::Execution(any),
                     2 => Selector::Subtree(any),
                     3 => Selector::Policy(POLICIES[*name % 2].into()),
+                    4 => Selector::Everything,
+                    5 => Selector::Group(["agents", "nobodies"][*name % 2].into()),
+                    6 => Selector::Node(machine()),
                     _ => Selector::Principal(who(NAMES[*name])),
                 };
                 revoked(selector, now)
@@ -370,7 +410,8 @@ impl Step {
             }
             Self::Policy(by) => policy(model.revision().unwrap_or(0) + by, now),
             Self::Halt => Record::Halted(halt(now)),
-            Self::Resume => Record::Resumed(halt(now)),
+            Self::Resume => resumed(None, now),
+            Self::ResumeNode => resumed(Some(machine()), now),
         })
     }
 }
@@ -391,6 +432,7 @@ fn check(state: &State, model: &Model) -> Result<(), TestCaseError> {
     prop_assert_eq!(state.next().get(), model.0.len() as u64);
     prop_assert_eq!(Some(state.time()), model.0.last().map(Record::time));
     prop_assert_eq!(state.is_halted(), model.is_halted());
+    prop_assert_eq!(state.is_node_revoked(&machine()), model.is_node_revoked());
     prop_assert_eq!(
         state.policy().map(|policy| policy.revision),
         model.revision()

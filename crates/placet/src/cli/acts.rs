@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use placet_types::{PrincipalId, SecretName, Thumbprint};
+use placet_types::{Digest, PrincipalId, SecretName, Thumbprint};
 
 #[derive(Debug, Args)]
 pub(crate) struct Approve {
@@ -51,6 +51,16 @@ pub(crate) struct Reason {
     /// Why; public
     #[arg(long, value_name = "TEXT", default_value = "by an operator")]
     pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// Why; public
+    #[arg(long, value_name = "TEXT", default_value = "by an operator")]
+    pub(crate) reason: String,
+    /// Only this node that was revoked: the digest that `placet revoke node:…` named
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) node: Option<Digest>,
 }
 
 #[derive(Debug, Subcommand)]

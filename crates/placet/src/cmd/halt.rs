@@ -2,7 +2,7 @@
 
 use placet_authority::node::wire::ActBody;
 
-use crate::cli::{Global, Reason};
+use crate::cli::{Global, Reason, Resume};
 use crate::cmd::revoke::act_recorded;
 use crate::context::Domain;
 use crate::exit::{Failure, Status};
@@ -25,14 +25,23 @@ pub(crate) fn halt(global: &Global, args: &Reason, out: Out) -> Result<Status, F
     Ok(Status::Ok)
 }
 
-pub(crate) fn resume(global: &Global, args: &Reason, out: Out) -> Result<Status, Failure> {
+pub(crate) fn resume(global: &Global, args: &Resume, out: Out) -> Result<Status, Failure> {
     let domain = Domain::open(global)?;
     let index = act_recorded(
         &domain,
         ActBody::Resume {
+            node: args.node,
             reason: args.reason.clone(),
         },
     )?;
+    if let Some(node) = args.node {
+        out.value(&serde_json::json!({ "node": node, "index": index }));
+        out.line(format!(
+            "{} node:{node} (record {index})",
+            paint(GOOD, "resumed")
+        ));
+        return Ok(Status::Ok);
+    }
     out.value(&serde_json::json!({ "halted": false, "index": index }));
     out.line(format!(
         "{} {} (record {index})",

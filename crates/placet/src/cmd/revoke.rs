@@ -61,6 +61,15 @@ fn selector(domain: &Domain, text: &str) -> Result<Selector, Failure> {
         let id = PrincipalId::parse(name).map_err(Failure::new)?;
         return known(domain, &id).map(|known| Selector::Principal(known.id));
     }
+    if text == "everything" {
+        return Ok(Selector::Everything);
+    }
+    if let Some(group) = text.strip_prefix("group:") {
+        return Ok(Selector::Group(group.to_owned()));
+    }
+    if let Some(machine) = text.strip_prefix("node:") {
+        return machine.parse().map(Selector::Node).map_err(Failure::new);
+    }
     if let Some(id) = text.strip_prefix("policy:") {
         return Ok(Selector::Policy(id.to_owned()));
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use placet_types::SigningKey;
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -133,6 +133,11 @@ impl Key {
 
     pub(crate) fn base64(&self) -> String {
         self.0.public().to_base64()
+    }
+
+    /// Base64 of its signature over these bytes.
+    pub(crate) fn sign(&self, bytes: &[u8]) -> String {
+        STANDARD.encode(self.0.sign(bytes).as_bytes())
     }
 
     /// A proof for this request, now.

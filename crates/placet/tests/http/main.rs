@@ -13,10 +13,14 @@ mod client;
 mod place;
 
 mod api;
+mod approvals;
 mod events;
+mod frames;
 mod hostile;
 mod identity;
 mod lives;
 mod log;
 mod readme;
+mod revoking;
 mod serving;
+mod shapes;

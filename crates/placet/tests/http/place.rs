@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::client::{self, Answer, Key, exchange, request};
+use crate::shapes;
 
 /// How often something is looked at again that happens within seconds.
 const LOOKS: usize = 600;
@@ -123,6 +124,34 @@ impl Place {
         }
     }
 
+    /// Ends the node that a command started, so that a service can take its place.
+    pub(crate) fn stop_node(&self) {
+        self.ok(&["node", "stop"]);
+        // The lock of the log is the last thing that a node lets go.
+        let lock = fs::File::open(self.dir().join("log/lock")).unwrap();
+        eventually("the end of the node", || lock.try_lock().ok());
+    }
+
+    /// Puts the starter bundle with these changes in force, under another revision.
+    pub(crate) fn activate_changed(&self, revision: u64, changes: &[(&str, &str, &str)]) {
+        let dir = self.bundle(revision, changes);
+        self.ok(&["policy", "activate", dir.to_str().unwrap()]);
+    }
+
+    /// The starter bundle with these changes, under another revision, as a directory.
+    pub(crate) fn bundle(&self, revision: u64, changes: &[(&str, &str, &str)]) -> PathBuf {
+        let dir = self.path(&format!("bundle-{revision}"));
+        self.ok(&["policy", "init", dir.to_str().unwrap()]);
+        let next = format!("revision = {revision}");
+        for (file, from, to) in [changes, &[("bundle.toml", "revision = 1", &next)]].concat() {
+            let path = dir.join(file);
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains(from), "{file} has no {from}");
+            fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        }
+        dir
+    }
+
     /// Registers a key with a principal.
     pub(crate) fn register(&self, principal: &str, groups: &[&str], key: &Key) {
         let thumbprint = key.thumbprint();
@@ -165,7 +194,9 @@ impl Node<'_> {
     pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let body = body.map(Value::to_string);
         let text = request(method, path, "placet", &[], body.as_deref());
-        exchange(client::unix(&self.place.socket()), text.as_bytes())
+        let answer = exchange(client::unix(&self.place.socket()), text.as_bytes());
+        shapes::hold(method, path, &answer);
+        answer
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -186,7 +217,9 @@ impl Node<'_> {
     ) -> Answer {
         let body = body.map(Value::to_string);
         let text = request(method, path, &self.host(), headers, body.as_deref());
-        exchange(client::tcp(self.address), text.as_bytes())
+        let answer = exchange(client::tcp(self.address), text.as_bytes());
+        shapes::hold(method, path, &answer);
+        answer
     }
 
     /// Over TCP, proven by a key.

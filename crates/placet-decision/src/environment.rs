@@ -1,0 +1,60 @@
+//! Check 6: whether the machine is trusted, by the reference values of the bundle in force.
+
+use placet_evidence::CheckedDenial as Denied;
+use placet_policy::Policy;
+use placet_types::DenialCode;
+
+use crate::Input;
+use crate::checks::deny;
+
+/// Environment and everything after it need a bundle; without one, everything is denied.
+pub(crate) fn policy_in_force<'a>(input: &Input<'a>) -> Result<&'a Policy, Denied> {
+    let active = input
+        .state
+        .policy()
+        .ok_or_else(|| deny(8, DenialCode::NoPermit, "no policy bundle is in force"))?;
+    let policy = input
+        .policy
+        .filter(|policy| policy.digest() == active.bundle)
+        .ok_or_else(|| {
+            deny(
+                8,
+                DenialCode::PolicyError,
+                "the bundle in force could not be compiled here",
+            )
+        })?;
+    within_validity(input, policy)?;
+    Ok(policy)
+}
+
+fn within_validity(input: &Input<'_>, policy: &Policy) -> Result<(), Denied> {
+    let (validity, now) = (policy.validity(), input.facts.time);
+    if validity.not_before.is_some_and(|begin| now < begin) {
+        let reason = "the policy bundle in force does not count yet";
+        return Err(deny(8, DenialCode::NotYetValid, reason));
+    }
+    if validity.expires.is_some_and(|end| now >= end) {
+        let reason = "the policy bundle in force has expired; activate a newer one";
+        return Err(deny(8, DenialCode::Expired, reason));
+    }
+    Ok(())
+}
+
+pub(crate) fn environment(input: &Input<'_>, policy: &Policy) -> Result<(), Denied> {
+    if input
+        .state
+        .is_node_revoked(&input.facts.environment.machine)
+    {
+        let reason = "the node was revoked; an operator lets it ask again: placet resume --node";
+        return Err(deny(6, DenialCode::Revoked, reason));
+    }
+    let appraisal = policy.references().appraise(&input.facts.environment);
+    if appraisal.trusted {
+        return Ok(());
+    }
+    Err(deny(
+        6,
+        DenialCode::EnvironmentUntrusted,
+        appraisal.reasons.join("; "),
+    ))
+}
