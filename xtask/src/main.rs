@@ -22,7 +22,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   tidy                                checks the source tree itself
-  bench [PART]                        measures; PART is policies, decisions or runs
+  bench [PART]                        measures; PART is policies, decisions, http, runs, compare or ends
   fuzz [--seconds N] [TARGET…]        fuzzes decoders, each for N seconds (3)
   fuzz --list                         names the fuzz targets
   fuzz --replay FILE TARGET           runs one input, for instance a reproducer

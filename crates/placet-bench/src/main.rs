@@ -12,6 +12,7 @@
     reason = "a benchmark prints, reads clocks, starts programs, and may stop when its set-up fails"
 )]
 
+mod compare;
 mod decisions;
 mod domain;
 mod ends;
@@ -35,6 +36,9 @@ fn main() {
     }
     if wanted("runs") {
         runs::start();
+    }
+    if wanted("compare") {
+        compare::table();
     }
     if wanted("ends") {
         ends::revocation();

@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     bell: OwnedFd,
     closing: AtomicBool,
     ids: AtomicU64,
+    /// Bytes over all connections, as they go.
+    carried: AtomicU64,
     active: Mutex<usize>,
     changed: Condvar,
     names: Mutex<VecDeque<(IpAddr, HostName)>>,
@@ -83,6 +85,7 @@ impl Proxy {
             bell: bell()?,
             closing: AtomicBool::new(false),
             ids: AtomicU64::new(0),
+            carried: AtomicU64::new(0),
             active: Mutex::new(0),
             changed: Condvar::new(),
             names: Mutex::default(),
@@ -103,6 +106,12 @@ impl Proxy {
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.shared.events.take()
+    }
+
+    /// Bytes that have gone over all connections by now, open ones too, both ways.
+    #[must_use]
+    pub fn carried(&self) -> u64 {
+        self.shared.carried.load(Ordering::Relaxed)
     }
 
     /// The name that the stub last gave this address for.
@@ -154,6 +163,10 @@ impl Shared {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn carried(&self) -> &AtomicU64 {
+        &self.carried
     }
 
     pub(crate) fn next_id(&self) -> u64 {

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -52,13 +53,15 @@ impl Upward {
 }
 
 /// One direction.
-struct Flow {
+struct Flow<'a> {
     buffer: Vec<u8>,
     written: usize,
     ended: bool,
     /// The end has been passed on.
     closed: bool,
     carried: u64,
+    /// Of all connections, as it happens.
+    total: &'a AtomicU64,
 }
 
 /// What went over a connection.
@@ -74,8 +77,8 @@ pub(crate) struct Relay<'a> {
     /// Readable when everything ends.
     bell: BorrowedFd<'a>,
     upward: Upward,
-    up: Flow,
-    down: Flow,
+    up: Flow<'a>,
+    down: Flow<'a>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -84,14 +87,15 @@ struct Ready {
     peer: bool,
 }
 
-impl Flow {
-    fn new(pending: Vec<u8>) -> Self {
+impl<'a> Flow<'a> {
+    fn new(pending: Vec<u8>, total: &'a AtomicU64) -> Self {
         Self {
             buffer: pending,
             written: 0,
             ended: false,
             closed: false,
             carried: 0,
+            total,
         }
     }
 
@@ -128,6 +132,7 @@ impl Flow {
             }
             self.written = self.written.saturating_add(wrote);
             self.carried = self.carried.saturating_add(count(wrote));
+            self.total.fetch_add(count(wrote), Ordering::Relaxed);
         }
         Ok(())
     }
@@ -143,20 +148,20 @@ impl Flow {
 }
 
 impl<'a> Relay<'a> {
-    /// `pending` has come from the client already and has passed `upward`'s rules with what follows.
+    /// What is carried is counted into `total` as it goes.
     pub(crate) fn new(
         client: &'a TcpStream,
         peer: &'a TcpStream,
         bell: BorrowedFd<'a>,
-        upward: Upward,
+        (upward, total): (Upward, &'a AtomicU64),
     ) -> Self {
         Self {
             client,
             peer,
             bell,
             upward,
-            up: Flow::new(Vec::new()),
-            down: Flow::new(Vec::new()),
+            up: Flow::new(Vec::new(), total),
+            down: Flow::new(Vec::new(), total),
         }
     }
 
@@ -223,7 +228,7 @@ impl<'a> Relay<'a> {
 
     /// Waits for something to do; `None` when everything ends.
     fn wait(&self) -> Option<Ready> {
-        let wanted = |input: bool, output: &Flow| {
+        let wanted = |input: bool, output: &Flow<'_>| {
             let mut flags = PollFlags::empty();
             flags.set(PollFlags::IN, input);
             flags.set(PollFlags::OUT, !output.pending().is_empty());

@@ -192,7 +192,12 @@ impl Client<'_> {
             rule: reached.rule.clone(),
         };
         self.shared.events.put(Event::Opened(Box::new(opened)));
-        let relay = Relay::new(self.stream, &reached.peer, self.shared.bell(), upward);
+        let relay = Relay::new(
+            self.stream,
+            &reached.peer,
+            self.shared.bell(),
+            (upward, self.shared.carried()),
+        );
         let carried = relay.run(before, pending);
         self.shared.events.put(Event::Ended(Ended {
             id,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use placet_authority::node::wire::SignalBody;
 use placet_enforce::{Meter, Tripped};
 use placet_evidence::SignalKind;
-use placet_sandbox::{DeniedAccess, RunningCell};
+use placet_sandbox::{DeniedAccess, RunningCell, Traffic};
 use placet_types::{DenialCode, ExecutionId, Trip, Trips};
 
 use crate::cpu;
@@ -33,6 +33,8 @@ pub(crate) struct Conduct {
     notes: Notes,
     drift: Drift,
     measured: Duration,
+    /// Bytes over the network that need not be asked for.
+    bytes: u64,
     /// Of the refusals that the kernel told of: how many found no room.
     lost: u64,
     ending: Option<(Ending, SignalBody)>,
@@ -46,6 +48,7 @@ impl Conduct {
             notes: Notes::default(),
             drift,
             measured: Duration::ZERO,
+            bytes: 0,
             lost: 0,
             ending: None,
         }
@@ -83,8 +86,9 @@ impl Conduct {
         self.meter.started(now);
     }
 
-    /// As many bytes have gone over the network in all.
+    /// As many bytes have gone over the network, beside what goes over open connections by the broker.
     pub(crate) fn traffic(&mut self, bytes: u64) {
+        self.bytes = bytes;
         self.meter.total(Trip::NetworkBytes, bytes);
     }
 
@@ -110,14 +114,31 @@ impl Conduct {
     pub(crate) fn look(&mut self, cell: &RunningCell, now: Duration) -> Option<&Ending> {
         if self.ending.is_none() {
             let due = now.saturating_sub(self.measured) >= MEASURE_EVERY;
-            if due && self.meter.wants(Trip::CpuTotalSecs) {
+            if due {
                 self.measured = now;
-                let used = cpu::of_tree(cell.pid());
-                self.meter.total(Trip::CpuTotalSecs, used.as_secs());
+                self.measure(cell);
             }
             self.ending = self.judge(now);
         }
         self.ending.as_ref().map(|(ending, _)| ending)
+    }
+
+    /// What has to be asked for, where it is limited.
+    fn measure(&mut self, cell: &RunningCell) {
+        if self.meter.wants(Trip::CpuTotalSecs) {
+            let used = cpu::of_tree(cell.pid());
+            self.meter.total(Trip::CpuTotalSecs, used.as_secs());
+        }
+        if let Some(broker) = cell
+            .broker()
+            .filter(|_| self.meter.wants(Trip::NetworkBytes))
+        {
+            // What has ended was counted before this is asked, so that nothing counts twice.
+            let Traffic { sent, received } = broker.traffic();
+            let open = sent.saturating_add(received);
+            let all = self.bytes.saturating_add(open);
+            self.meter.total(Trip::NetworkBytes, all);
+        }
     }
 
     fn judge(&mut self, now: Duration) -> Option<(Ending, SignalBody)> {

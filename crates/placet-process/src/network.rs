@@ -25,6 +25,8 @@ pub(crate) struct NetworkWatch {
     omitted: u64,
     open: BTreeMap<Source, Open>,
     opened: u64,
+    /// Bytes of connections by the broker that have ended.
+    by_broker: u64,
 }
 
 /// What is recorded at a time.
@@ -57,6 +59,7 @@ impl NetworkWatch {
             omitted: 0,
             open: BTreeMap::new(),
             opened: 0,
+            by_broker: 0,
         }
     }
 
@@ -84,10 +87,10 @@ impl NetworkWatch {
         (cell.broker().is_some() || self.proxy.is_some()).then_some(self.total)
     }
 
-    /// Bytes of connections that have ended, both ways.
+    /// Bytes both ways, but those of open connections by the broker, which the kernel has to be asked for.
     pub(crate) fn bytes(&self) -> u64 {
-        let total = &self.total;
-        total.sent_bytes.saturating_add(total.received_bytes)
+        let by_proxy = self.proxy.as_ref().map_or(0, Proxy::carried);
+        self.by_broker.saturating_add(by_proxy)
     }
 
     /// Takes what broker and proxy report; gives how many connections were refused.
@@ -268,6 +271,10 @@ impl NetworkWatch {
 
     fn close_one(&mut self, source: Source, bytes: Option<(u64, u64)>, now: Millis) {
         let (sent, received) = bytes.unwrap_or_default();
+        if let Source::Broker(_) = source {
+            let both = sent.saturating_add(received);
+            self.by_broker = self.by_broker.saturating_add(both);
+        }
         let (total, recent) = (&mut self.total, &mut self.recent);
         count(&mut total.sent_bytes, &mut recent.sent_bytes, sent);
         count(

@@ -1,10 +1,15 @@
-//! Hears from the kernel how much went over a TCP connection, when its socket is destroyed.
+//! Hears from the kernel how much went over a TCP connection, when its socket is destroyed; and asks how
+//! much has gone over those that are open.
 //!
 //! sock_diag(7) multicasts `struct inet_diag_msg` with the `struct tcp_info` of each destroyed
-//! socket of the network namespace. Those of other programs are skipped.
+//! socket of the network namespace. Those of other programs are skipped. It answers the same about a socket
+//! that is named by its addresses and its cookie. No descriptor of it is kept for that: it would keep the
+//! connection open.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{ConnectId, Traffic};
 use crate::sys;
@@ -23,9 +28,64 @@ const INET_DIAG_INFO: u16 = 2;
 const ACKED_AT: usize = 120;
 const RECEIVED_AT: usize = 128;
 
+/// `struct nlmsghdr` and `struct inet_diag_req_v2`.
+const QUESTION_BYTES: usize = 72;
+type Question = [u8; QUESTION_BYTES];
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLM_F_REQUEST: u16 = 1;
+
 pub(super) struct Meter {
     socket: OwnedFd,
-    open: HashMap<u64, ConnectId>,
+    open: Arc<Open>,
+}
+
+/// The connections whose end has not been heard of, by their sockets' cookies.
+pub(super) struct Open {
+    /// Asks about them.
+    questions: OwnedFd,
+    known: Mutex<HashMap<u64, Connection>>,
+}
+
+struct Connection {
+    id: ConnectId,
+    /// What the kernel is asked about it; `None` where its addresses are not known.
+    question: Option<Question>,
+}
+
+impl Open {
+    fn known(&self) -> MutexGuard<'_, HashMap<u64, Connection>> {
+        // Every change is complete before anything could panic.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has gone over all that are open now. One that is being closed may be left out.
+    pub(super) fn traffic(&self) -> Traffic {
+        let nothing = Traffic {
+            sent: 0,
+            received: 0,
+        };
+        // Held throughout: two who ask at once would read each other's answers.
+        let known = self.known();
+        let each = known.iter().filter_map(|(cookie, connection)| {
+            let question = connection.question.as_ref()?;
+            self.ask(*cookie, question)
+        });
+        each.fold(nothing, |all, one| Traffic {
+            sent: all.sent.saturating_add(one.sent),
+            received: all.received.saturating_add(one.received),
+        })
+    }
+
+    /// The kernel answers while it is asked: nothing is waited for.
+    fn ask(&self, cookie: u64, question: &Question) -> Option<Traffic> {
+        let flags = rustix::net::SendFlags::DONTWAIT;
+        rustix::net::send(&self.questions, question, flags).ok()?;
+        let mut message = [0u8; MESSAGE_BYTES_MAX];
+        let flags = rustix::net::RecvFlags::DONTWAIT;
+        let (read, _) = rustix::net::recv(&self.questions, &mut message[..], flags).ok()?;
+        let (about, traffic) = read_message(message.get(..read)?)?;
+        (about == cookie).then_some(traffic)
+    }
 }
 
 impl Meter {
@@ -33,19 +93,34 @@ impl Meter {
         let socket = sys::tcp_destructions()?;
         // SAFETY: the call has just made this descriptor for us alone.
         let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-        let open = HashMap::new();
+        let questions = sys::tcp_questions()?;
+        // SAFETY: as above.
+        let questions = unsafe { OwnedFd::from_raw_fd(questions) };
+        let open = Arc::new(Open {
+            questions,
+            known: Mutex::default(),
+        });
         Ok(Self { socket, open })
     }
 
-    /// Waits for the end of a socket. `false`: it will not be heard of.
-    pub(super) fn expect(&mut self, socket: &OwnedFd, id: ConnectId) -> bool {
+    /// What is open, for whoever wants to know how much has gone over it.
+    pub(super) fn open(&self) -> Arc<Open> {
+        Arc::clone(&self.open)
+    }
+
+    /// Waits for the end of a socket that was connected, or is on its way. `false`: it will not be heard of.
+    pub(super) fn expect(&mut self, socket: &OwnedFd, id: ConnectId, to: SocketAddr) -> bool {
         let Ok(cookie) = sys::cookie(socket.as_raw_fd()) else {
             return false;
         };
-        if self.open.len() >= OPEN_MAX {
+        let own = rustix::net::getsockname(socket).ok();
+        let own = own.and_then(|own| SocketAddr::try_from(own).ok());
+        let question = own.and_then(|own| question(cookie, own, to));
+        let mut known = self.open.known();
+        if known.len() >= OPEN_MAX {
             return false;
         }
-        self.open.insert(cookie, id);
+        known.insert(cookie, Connection { id, question });
         true
     }
 
@@ -63,9 +138,9 @@ impl Meter {
         }) {
             let told = message.get(..read).and_then(read_message);
             if let Some((cookie, traffic)) = told
-                && let Some(id) = self.open.remove(&cookie)
+                && let Some(connection) = self.open.known().remove(&cookie)
             {
-                ended.push((id, traffic));
+                ended.push((connection.id, traffic));
             }
         }
         ended
@@ -73,12 +148,13 @@ impl Meter {
 
     /// Whether no connection is waited for.
     pub(super) fn is_idle(&self) -> bool {
-        self.open.is_empty()
+        self.open.known().is_empty()
     }
 
     /// The connections whose end has not been heard of.
     pub(super) fn rest(&mut self) -> Vec<ConnectId> {
-        let mut rest: Vec<ConnectId> = self.open.drain().map(|(_, id)| id).collect();
+        let mut known = self.open.known();
+        let mut rest: Vec<ConnectId> = known.drain().map(|(_, one)| one.id).collect();
         rest.sort_unstable();
         rest
     }
@@ -88,6 +164,42 @@ impl AsFd for Meter {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Asks for the one socket with these addresses and this cookie, and its `struct tcp_info`.
+fn question(cookie: u64, own: SocketAddr, to: SocketAddr) -> Option<Question> {
+    let (family, own_ip, to_ip) = match (own.ip().to_canonical(), to.ip().to_canonical()) {
+        (IpAddr::V4(own), IpAddr::V4(to)) => (2u8, padded(own.octets()), padded(to.octets())),
+        (IpAddr::V6(own), IpAddr::V6(to)) => (10, own.octets(), to.octets()),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+    };
+    let parts: [&[u8]; 15] = [
+        // The length of the whole, the kind, the flags, no number, from nobody in particular.
+        &72u32.to_ne_bytes(),
+        &SOCK_DIAG_BY_FAMILY.to_ne_bytes(),
+        &NLM_F_REQUEST.to_ne_bytes(),
+        &[0; 8],
+        &[family],
+        &[6], // IPPROTO_TCP
+        &[1 << (INET_DIAG_INFO - 1)],
+        &[0],
+        &u32::MAX.to_ne_bytes(), // in any state
+        &own.port().to_be_bytes(),
+        &to.port().to_be_bytes(),
+        &own_ip,
+        &to_ip,
+        &[0; 4], // on any interface
+        &cookie.to_ne_bytes(),
+    ];
+    parts.concat().try_into().ok()
+}
+
+fn padded(octets: [u8; 4]) -> [u8; 16] {
+    let mut all = [0; 16];
+    for (to, from) in all.iter_mut().zip(octets) {
+        *to = from;
+    }
+    all
 }
 
 fn read_message(message: &[u8]) -> Option<(u64, Traffic)> {
@@ -127,12 +239,17 @@ mod tests {
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         let copy = OwnedFd::from(stream.try_clone().unwrap());
-        assert!(meter.expect(&copy, ConnectId(7)));
+        let to = listener.local_addr().unwrap();
+        assert!(meter.expect(&copy, ConnectId(7), to));
         drop(copy);
+        let open = meter.open();
         stream.write_all(&[0; 1000]).unwrap();
         peer.read_exact(&mut [0; 1000]).unwrap();
         peer.write_all(&[0; 300]).unwrap();
         stream.read_exact(&mut [0; 300]).unwrap();
+        let now = open.traffic();
+        assert!((1000..=1002).contains(&now.sent), "{now:?}");
+        assert!((300..=302).contains(&now.received), "{now:?}");
         drop(peer);
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
         drop(stream);
@@ -151,6 +268,20 @@ mod tests {
         assert!((1000..=1002).contains(&traffic.sent), "{traffic:?}");
         assert!((300..=302).contains(&traffic.received), "{traffic:?}");
         assert!(meter.rest().is_empty());
+        let none = open.traffic();
+        assert_eq!((none.sent, none.received), (0, 0));
+    }
+
+    #[test]
+    fn a_question_names_one_socket() {
+        let to = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let asked = question(7, to("[::ffff:127.0.0.1]:258"), to("127.0.0.2:3")).unwrap();
+        assert_eq!(asked[16], 2);
+        assert_eq!(asked[24..28], [1, 2, 0, 3]);
+        assert_eq!(asked[28..32], [127, 0, 0, 1]);
+        assert_eq!(asked[44..48], [127, 0, 0, 2]);
+        assert_eq!(asked[64..72], 7u64.to_ne_bytes());
+        assert_eq!(question(7, to("[::1]:1"), to("127.0.0.1:1")), None);
     }
 
     #[test]

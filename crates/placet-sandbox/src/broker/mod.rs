@@ -223,6 +223,7 @@ pub struct Traffic {
 #[derive(Clone)]
 pub struct Broker {
     queue: Arc<Queue<ConnectReport, ConnectVerdict>>,
+    open: Arc<meter::Open>,
 }
 
 impl Broker {
@@ -230,6 +231,13 @@ impl Broker {
     #[must_use]
     pub fn reports(&self) -> Vec<ConnectReport> {
         self.queue.take()
+    }
+
+    /// What has gone by now over the TCP connections that are open, as the kernel counts it. One that is
+    /// being closed may be left out, and is in its [`ConnectReport::Closed`]; none is in both.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.open.traffic()
     }
 
     /// Answers one [`ConnectReport::Asked`]. `false` when it does not wait any more.

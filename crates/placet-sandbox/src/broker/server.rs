@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::Peer;
 use super::attempt::{Attempt, Progress};
 use super::judge::{self, Ground, Judged, Judgement, OnHost, Subject};
 use super::metadata;
@@ -111,6 +112,7 @@ pub(crate) fn start(setting: Setting) -> Result<Server, SandboxError> {
     let network =
         sys::network_of(meter.as_fd().as_raw_fd()).map_err(|errno| failed(what, errno))?;
     sys::take_turns(listener.as_raw_fd());
+    let open = meter.open();
     let serving = Serving {
         listener,
         ground: Ground {
@@ -133,7 +135,7 @@ pub(crate) fn start(setting: Setting) -> Result<Server, SandboxError> {
         .map_err(|source| SandboxError::Supervisor { what, source })?;
     Ok(Server {
         thread: Some(thread),
-        broker: Broker { queue },
+        broker: Broker { queue, open },
     })
 }
 
@@ -369,6 +371,10 @@ impl Serving {
             return Some(Stage::Reported(errno));
         };
         let id = call.id;
+        let to = match &call.to {
+            Peer::Tcp(to) => Some(*to),
+            Peer::NotTcp(_) | Peer::Socket(_) => None,
+        };
         let opened = errno == 0 || errno == libc::EINPROGRESS;
         let report = if opened {
             ConnectReport::Opened(call)
@@ -378,8 +384,8 @@ impl Serving {
         if !self.queue.put(report, Urgency::Later) {
             return None;
         }
-        if let Some(socket) = waiting.attempt.outside().filter(|_| opened)
-            && !self.meter.expect(socket, id)
+        if let Some((socket, to)) = waiting.attempt.outside().filter(|_| opened).zip(to)
+            && !self.meter.expect(socket, id, to)
         {
             self.closed.push(ConnectReport::Closed { id, bytes: None });
         }

@@ -73,6 +73,17 @@ pub(crate) fn cookie(socket: c_int) -> Sys<u64> {
 /// A socket that hears of every TCP socket of this network namespace that is destroyed. Needs no
 /// privilege.
 pub(crate) fn tcp_destructions() -> Sys<c_int> {
+    // SKNLGRP_INET_TCP_DESTROY and SKNLGRP_INET6_TCP_DESTROY: groups 1 and 3, as bits.
+    diagnostics(0b101)
+}
+
+/// A socket over which the kernel is asked about single TCP sockets of this network namespace. Needs no
+/// privilege.
+pub(crate) fn tcp_questions() -> Sys<c_int> {
+    diagnostics(0)
+}
+
+fn diagnostics(groups: u32) -> Sys<c_int> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     let diagnostics = libc::NETLINK_SOCK_DIAG;
     // SAFETY: socket takes integers only.
@@ -80,8 +91,7 @@ pub(crate) fn tcp_destructions() -> Sys<c_int> {
     // SAFETY: an all-zero sockaddr_nl is a valid value of that plain C struct.
     let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
     address.nl_family = 16; // AF_NETLINK
-    // SKNLGRP_INET_TCP_DESTROY and SKNLGRP_INET6_TCP_DESTROY: groups 1 and 3, as bits.
-    address.nl_groups = 0b101;
+    address.nl_groups = groups;
     let len: libc::socklen_t = 12;
     // SAFETY: address is a live sockaddr_nl, which has 12 bytes.
     let bound = unsafe { libc::bind(socket, (&raw const address).cast(), len) };

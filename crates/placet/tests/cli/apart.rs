@@ -23,7 +23,7 @@ fd00:ec2::254 six.example.org
 
 /// Serves a directory at port 80, and an echo at port 7, for everybody in there.
 const SERVICES: &str = r#"
-import http.server, socketserver, sys, threading
+import http.server, os, socketserver, ssl, sys, threading
 class Echo(socketserver.BaseRequestHandler):
     def handle(self):
         while data := self.request.recv(65536):
@@ -45,6 +45,12 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         self.wfile.write(body)
 for address, port in [("93.184.216.34", 80), ("10.0.0.9", 80), ("127.0.0.1", 80), ("169.254.169.254", 80)]:
     threading.Thread(target=Server((address, port), Quiet).serve_forever, daemon=True).start()
+if os.path.exists("../tls"):
+    secure = Server(("93.184.216.34", 443), Quiet)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain("../tls/cert.pem", "../tls/key.pem")
+    secure.socket = context.wrap_socket(secure.socket, server_side=True, do_handshake_on_connect=False)
+    threading.Thread(target=secure.serve_forever, daemon=True).start()
 threading.Thread(target=Server(("93.184.216.34", 7), Echo).serve_forever, daemon=True).start()
 print("ready", flush=True)
 sys.stdin.read()
@@ -57,7 +63,8 @@ pub(crate) struct Apart {
 }
 
 impl Apart {
-    /// Makes the namespaces for a domain; what is in its directory `files` is served.
+    /// Makes the namespaces for a domain; what is in its directory `files` is served, with `cert.pem` and
+    /// `key.pem` of its directory `tls` at port 443 as well, if it has one.
     ///
     /// Takes root, as the continuous integration has.
     pub(crate) fn new(domain: &Domain) -> Self {

@@ -154,6 +154,34 @@ fn bytes_over_the_network_are_limited() {
     assert_trips(&domain, "network_bytes", &connects(&peer, 3));
 }
 
+/// A service of the host that sends a few bytes now and then, for ever.
+fn dripper() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                while stream.write_all(&[7; 16 << 10]).is_ok() {
+                    thread::sleep(std::time::Duration::from_millis(50));
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn bytes_over_a_connection_that_stays_open_count_while_it_does() {
+    let peer = dripper().to_string();
+    let network = format!("network = [\"{peer}\"]");
+    let domain = limited("network_bytes = \"256KiB\"", &network);
+    // One connection, which does not end by itself.
+    assert_trips(&domain, "network_bytes", &connects(&peer, 1));
+    let last = domain.executions().pop().unwrap();
+    let received = &last["ended"]["usage"]["network"]["received_bytes"];
+    assert!(received.as_u64().unwrap() > 200 << 10, "{last}");
+}
+
 #[test]
 fn a_limit_on_what_this_machine_does_not_tell_is_refused() {
     let domain = limited("refused_writes = 3", "");

@@ -9,12 +9,20 @@
     reason = "test code: it starts programs, and a failed set-up fails the test"
 )]
 
+mod agent;
+#[path = "../cli/apart.rs"]
+#[expect(dead_code, reason = "the other suite uses the rest of it")]
+mod apart;
 #[path = "../cli/domain.rs"]
 #[expect(dead_code, reason = "the other suite uses the rest of it")]
 mod domain;
+#[path = "../cli/job.rs"]
+#[expect(dead_code, reason = "the other suite uses the rest of it")]
+mod job;
 mod jobs;
 mod profiles;
 mod programs;
 mod screen;
 mod shell;
 mod terminal;
+mod tls;
