@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
-use placet_types::canonical::{self, Bounds};
+use placet_types::canonical::{self, Bounds, Json};
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -30,6 +30,8 @@ pub(crate) struct Received {
 pub(crate) struct Allowance {
     pub(crate) bytes_max: usize,
     pub(crate) patience: Duration,
+    /// What a body of another kind than JSON is answered with.
+    pub(crate) other_kind: StatusCode,
     /// The memory for large bodies, in KiB; small ones are bounded by the number of connections.
     pub(crate) memory: Option<std::sync::Arc<Semaphore>>,
 }
@@ -48,7 +50,7 @@ impl Received {
         body: Incoming,
         allowance: Allowance,
     ) -> Result<Self, Problem> {
-        check_kind(headers)?;
+        check_kind(headers, allowance.other_kind)?;
         let announced = announced(headers);
         if announced.is_some_and(|length| length > allowance.bytes_max) {
             return Err(too_long(allowance.bytes_max));
@@ -71,6 +73,15 @@ impl Received {
         })
     }
 
+    /// The body as I-JSON of any shape.
+    pub(crate) fn i_json(&self) -> Result<Json, Problem> {
+        let bounds = Bounds {
+            bytes_max: self.bytes.len(),
+            depth_max: DEPTH_MAX,
+        };
+        Json::parse(&self.bytes, bounds).map_err(Problem::from)
+    }
+
     /// The body as JSON of this shape: I-JSON, no member twice, no unknown member.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let bounds = Bounds {
@@ -84,7 +95,7 @@ impl Received {
 }
 
 /// A form that a browser can send across origins without asking is no JSON.
-fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
+fn check_kind(headers: &HeaderMap, status: StatusCode) -> Result<(), Problem> {
     let kind = headers
         .get(CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok());
@@ -94,11 +105,7 @@ fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
         return Ok(());
     }
     let detail = "send `Content-Type: application/json`, without a content encoding";
-    Err(Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "media_type",
-        detail,
-    ))
+    Err(Problem::new(status, "media_type", detail))
 }
 
 fn announced(headers: &HeaderMap) -> Option<usize> {

@@ -17,6 +17,7 @@ use crate::identity::{Channel, Identity, SharedAuthenticators};
 use crate::index::LineageIndex;
 use crate::log::Logger;
 use crate::metrics::Requests;
+use crate::pages::Pages;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::Reply;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) room: Room,
     /// Identities that are nobody here, as far as there is a record of them.
     pub(crate) unmapped: Unmapped,
+    /// Tokens of searches.
+    pub(crate) pages: Pages,
 }
 
 /// What there is a bound for.

@@ -28,6 +28,8 @@ use crate::reply::{self, Body, Reply};
 use crate::route::{Access, Found, Lane, Route, Routes};
 use crate::unmapped;
 
+/// Where AuthZEN's routes are: that standard has one status for every request that is odd.
+const AUTHZEN: &str = "/access/v1/";
 /// Longest id of a request that is echoed.
 const REQUEST_ID_MAX: usize = 128;
 
@@ -175,6 +177,11 @@ impl Handler {
         Allowance {
             bytes_max: route.lane.body_bytes(limits.body_bytes),
             patience: Duration::from_secs(limits.body_secs),
+            other_kind: if route.path.starts_with(AUTHZEN) {
+                StatusCode::BAD_REQUEST
+            } else {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            },
             memory: (route.lane == Lane::Intent).then(|| Arc::clone(room)),
         }
     }

@@ -27,6 +27,7 @@ mod listen;
 pub mod log;
 mod metrics;
 pub mod openapi;
+mod pages;
 mod problem;
 mod query;
 mod reply;

@@ -95,6 +95,15 @@ impl Requests {
             };
             text.put("placet_decisions_total", &labels, count);
         }
+        text.head(
+            "placet_answers_total",
+            "counter",
+            "Questions by their answers.",
+        );
+        for (outcome, count) in meters.answers() {
+            let labels = format!("{{outcome=\"{outcome}\"}}");
+            text.put("placet_answers_total", &labels, count);
+        }
         text.gauge(
             "placet_log_records",
             "Records in the log.",

@@ -133,6 +133,16 @@ impl Problem {
         self
     }
 
+    /// What is wrong with the request.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// The HTTP status.
+    pub(crate) fn status(&self) -> u16 {
+        self.0.status
+    }
+
     /// The name of the failure: for logs and meters.
     pub(crate) fn code(&self) -> &'static str {
         self.0.code

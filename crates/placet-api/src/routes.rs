@@ -3,6 +3,7 @@
 mod acts;
 mod approvals;
 mod approving;
+mod authzen;
 mod decisions;
 mod docs;
 mod events;
@@ -15,7 +16,9 @@ mod principals;
 
 use crate::call::{Answer, Call};
 use crate::route::{Access, Doc, Lane, Route};
+use crate::schemas::authzen as shapes;
 use crate::schemas::{self, Schema};
+pub(crate) use authzen::BATCH_MAX;
 
 const JSON: &str = "application/json";
 
@@ -98,6 +101,64 @@ pub(crate) fn table() -> Vec<Route> {
                 (201, schemas::PERMIT),
             ),
             (202, "It waits for approvals", schemas::DEFERRAL),
+        ),
+        post(
+            "/access/v1/evaluation",
+            Access::Member,
+            Lane::Intent,
+            authzen::evaluation,
+            "evaluate",
+            "AuthZEN: may this subject do this? A denial is 200 with decision false",
+            shapes::QUESTION,
+            (200, shapes::ANSWER),
+        ),
+        post(
+            "/access/v1/evaluations",
+            Access::Member,
+            Lane::Intent,
+            authzen::evaluations,
+            "evaluateMany",
+            "AuthZEN: many questions at once; what stands beside them is what they leave out",
+            shapes::QUESTIONS,
+            (200, shapes::ANSWERS),
+        ),
+        post(
+            "/access/v1/search/subject",
+            Access::Member,
+            Lane::Intent,
+            authzen::search::subjects,
+            "searchSubjects",
+            "AuthZEN: who may do this?",
+            shapes::SUBJECT_SEARCH,
+            (200, shapes::FOUND),
+        ),
+        post(
+            "/access/v1/search/resource",
+            Access::Member,
+            Lane::Intent,
+            authzen::search::resources,
+            "searchResources",
+            "AuthZEN: what may it be done to?",
+            shapes::RESOURCE_SEARCH,
+            (200, shapes::FOUND),
+        ),
+        post(
+            "/access/v1/search/action",
+            Access::Member,
+            Lane::Intent,
+            authzen::search::actions,
+            "searchActions",
+            "AuthZEN: what may be done?",
+            shapes::ACTION_SEARCH,
+            (200, shapes::FOUND),
+        ),
+        get(
+            "/.well-known/authzen-configuration",
+            Access::Anyone,
+            authzen::metadata,
+            "authzenConfiguration",
+            "AuthZEN: what this decision point offers, and where",
+            shapes::METADATA,
         ),
         filtered(
             get(

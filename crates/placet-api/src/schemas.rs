@@ -6,6 +6,8 @@
 
 mod parts;
 
+pub(crate) mod authzen;
+
 use serde_json::{Value, json};
 
 use parts::*;

@@ -21,6 +21,7 @@ use crate::index::LineageIndex;
 use crate::listen::{self, Socket};
 use crate::log::Logger;
 use crate::metrics::Requests;
+use crate::pages::Pages;
 use crate::route::Routes;
 use crate::routes;
 use crate::tls::{self, TlsError};
@@ -89,7 +90,15 @@ impl Server {
         let size = grown(&service);
         let (listen, socket) = (settings.listen, settings.socket.clone());
         let mode = settings.socket_mode;
-        let shared = shared(settings, service, policy, environment, size, stopping);
+        let pages = Pages::new().ok_or_else(|| StartError::Runtime(io::ErrorKind::Other.into()))?;
+        let shared = shared(
+            settings,
+            service,
+            policy,
+            environment,
+            (size, stopping),
+            pages,
+        );
         let routes = Routes::new(&routes::table());
         let routes = routes.map_err(|error| StartError::Routes(error.to_string()))?;
         let handler = Arc::new(Handler {
@@ -170,8 +179,8 @@ fn shared(
     service: Service,
     policy: String,
     environment: Fixed<Environment>,
-    size: watch::Receiver<u64>,
-    stopping: watch::Receiver<bool>,
+    (size, stopping): (watch::Receiver<u64>, watch::Receiver<bool>),
+    pages: Pages,
 ) -> Shared {
     let limits = settings.limits;
     let authenticators = Authenticators::new(service.clock(), registered(service.clone()));
@@ -192,6 +201,7 @@ fn shared(
             streams: Arc::new(Semaphore::new(limits.streams)),
         },
         unmapped: Unmapped::default(),
+        pages,
         settings,
         service,
     }

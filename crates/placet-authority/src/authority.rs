@@ -47,7 +47,7 @@ pub struct Authority {
     reader: LogReader,
     bundles: Bundles,
     blobs: Blobs,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) compiled: Compiled,
     /// For the bundle of this digest.
     env_names: Mutex<(Option<Digest>, Arc<Vec<String>>)>,

@@ -4,6 +4,8 @@
 //! are on their way. Each intent is decided against exactly what stands before its record. If a
 //! batch is not committed the drafter goes with it, and nothing of it was released.
 
+mod questions;
+
 use std::sync::Arc;
 
 use placet_artifact::Unsigned;
@@ -32,6 +34,8 @@ use crate::submission::{
     Answer, BornReport, ConnectionsReport, Deferred, Denied, EndReport, SignalReport, Unavailable,
 };
 use crate::work::{Attempt, Draft, Prepared, ReadyAct, Reply, StartRequest, Then, Work, answer};
+
+pub(crate) use questions::decode_question;
 
 /// Makes drafts.
 pub(crate) struct Drafter {
@@ -65,6 +69,7 @@ impl Drafter {
         let now = self.clock.wall().max(self.state.time());
         let draft = match work {
             Work::Intent(prepared, reply) => self.decide(*prepared, now, reply),
+            Work::Question(prepared, reply) => self.answer(&prepared, now, reply),
             Work::Refuse(attempt, reply) => Some(refuse(attempt, now, |denied| Then::Refused {
                 reply,
                 denied,

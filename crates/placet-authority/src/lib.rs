@@ -31,6 +31,7 @@ mod policies;
 mod prepare;
 pub mod preview;
 pub mod proofs;
+pub mod questions;
 mod queue;
 mod random;
 pub mod replay;

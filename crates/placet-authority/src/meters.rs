@@ -30,6 +30,7 @@ pub struct Meters {
     /// Records that became durable.
     pub records: AtomicU64,
     decisions: Mutex<BTreeMap<Option<DenialCode>, u64>>,
+    answers: Mutex<BTreeMap<&'static str, u64>>,
     listeners: RwLock<Vec<OnWritten>>,
 }
 
@@ -46,6 +47,15 @@ impl Meters {
     #[must_use]
     pub fn decisions(&self) -> BTreeMap<Option<DenialCode>, u64> {
         self.decisions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// How many questions were answered in which way.
+    #[must_use]
+    pub fn answers(&self) -> BTreeMap<&'static str, u64> {
+        self.answers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -81,6 +91,9 @@ impl Meters {
                     Outcome::Deny => decided.denial.as_ref().map(|denial| denial.code),
                 };
                 *decisions.entry(code).or_default() += 1;
+            } else if let Record::Answered(answered) = record {
+                let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+                *answers.entry(answered.outcome.as_str()).or_default() += 1;
             }
         }
         drop(decisions);

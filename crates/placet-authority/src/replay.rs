@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use placet_artifact::Unsigned;
 use placet_artifact::jws::Algorithm;
-use placet_decision::{Decision, Input, claims, decide};
-use placet_evidence::{Decided, Entry, Record};
+use placet_decision::{Asking, Decision, Input, claims, decide};
+use placet_evidence::{Answered, Decided, Entry, Record};
 use placet_log::{LogReader, Payload};
 use placet_policy::Policy;
 use placet_state::State;
-use placet_types::{DenialCode, Digest, FixedScope, Index};
+use placet_types::{Commitment, DenialCode, Digest, FixedScope, Index, Question};
 
 use crate::activate::Bundles;
 use crate::authority::OpenError;
 use crate::blobs::Blobs;
+use crate::draft::decode_question;
 use crate::payload::decode_payload;
 use crate::scopes;
 
@@ -81,6 +82,8 @@ pub fn replay(
             .map_err(|error| OpenError::Entry { index, error })?;
         if let Record::Decided(decided) = &record {
             run.check(&state, index, decided)?;
+        } else if let Record::Answered(answered) = &record {
+            run.check_answer(&state, index, answered)?;
         } else if let Record::Erased(record) = &record {
             erased.insert(record.index);
         }
@@ -152,6 +155,62 @@ impl Run<'_> {
                 .or_insert_with(|| scope.clone());
         }
         if comes_out_as(decided, &input, decision) || was_without_bundle(decided, &input) {
+            self.report.same += 1;
+        } else {
+            self.report.different.push(index);
+        }
+        Ok(())
+    }
+
+    /// What a search found is not looked for again: it was found in the state as it was earlier.
+    fn check_answer(
+        &mut self,
+        state: &State,
+        index: Index,
+        answered: &Answered,
+    ) -> Result<(), OpenError> {
+        let payload = match self.sources.reader.payload(index)? {
+            Payload::Present(bytes) => decode_question(&bytes),
+            Payload::Erased => {
+                self.report.erased.push(index);
+                return Ok(());
+            }
+            Payload::Damaged | Payload::None => None,
+        };
+        let Some((salt, bytes, question)) = payload else {
+            self.report.unreadable.push(index);
+            return Ok(());
+        };
+        let policy = match state.policy().map(|active| active.bundle) {
+            Some(bundle) => match self.policy(bundle) {
+                Some(policy) => Some(policy),
+                None => {
+                    self.report.without_policy.push(index);
+                    return Ok(());
+                }
+            },
+            None => None,
+        };
+        let asking = Asking {
+            state,
+            policy: policy.as_deref(),
+            question: &question,
+            askers: std::slice::from_ref(&answered.asker),
+            caller: &answered.caller,
+            environment: &answered.environment,
+            time: answered.time,
+        };
+        let committed = Commitment::to(Question::LABEL, &bytes, &salt);
+        let again = |asking: &Asking<'_>| {
+            let answer = placet_decision::answer(asking)?;
+            Some(answer.into_record(asking, committed, answered.found))
+        };
+        let without = Asking {
+            policy: None,
+            ..asking
+        };
+        let same = |record: Option<Answered>| record.as_ref() == Some(answered);
+        if same(again(&asking)) || same(again(&without)) {
             self.report.same += 1;
         } else {
             self.report.different.push(index);

@@ -31,6 +31,7 @@ use crate::clock::Clock;
 use crate::draft::Drafter;
 use crate::keys::NodeKeys;
 use crate::meters::Meters;
+use crate::questions::Asked;
 use crate::queue::{Batch, Queue};
 use crate::snapshot::Saver;
 use crate::submission::{Answer, Deferred, Denied, Permitted};
@@ -344,6 +345,7 @@ impl Writer {
                 };
                 answer(reply, Ok(Answer::Deferred(Box::new(deferred))));
             }
+            Then::Answered { reply, asked } => answer(reply, Ok(Asked { index, ..asked })),
             Then::Refused { reply, denied } => answer(reply, Ok(Denied { index, ..denied })),
             Then::NotDone { reply, denied } => {
                 answer(reply, Ok(Err(Denied { index, ..denied })));
@@ -400,6 +402,7 @@ fn sign_one(keys: &NodeKeys, draft: &Draft) -> Option<Signed> {
         Then::Permit { unsigned, .. } => Some(unsigned.sign(&keys.artifact).ok()?),
         Then::Deny { .. }
         | Then::Defer { .. }
+        | Then::Answered { .. }
         | Then::Refused { .. }
         | Then::NotDone { .. }
         | Then::Done { .. }

@@ -7,16 +7,17 @@ use std::sync::{Mutex, PoisonError};
 use placet_artifact::Unsigned;
 use placet_decision::Params;
 use placet_evidence::{
-    Approval, Caller, CheckedDenial, Environment, Grant, PrincipalRecord, Record, SecretChange,
-    Selector, Stage, Waiting,
+    Approval, Caller, CheckedDenial, Environment, FoundBySearch, Grant, PrincipalRecord, Record,
+    SecretChange, Selector, Stage, Waiting,
 };
 use placet_types::{
     Denial, Digest, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index, PrincipalId,
-    Salt, SecretName,
+    Question, Salt, SecretName,
 };
 
 use crate::activate::Activation;
 use crate::control::{ActError, ChangesReview};
+use crate::questions::Asked;
 use crate::submission::{
     Answer, BornReport, ConnectionsReport, Denied, EndReport, SignalReport, Unavailable,
 };
@@ -34,6 +35,8 @@ type Called<T> = Box<dyn FnOnce(Result<T, Unavailable>) + Send>;
 pub(crate) enum Work {
     /// An intent that parses.
     Intent(Box<Prepared>, Reply<Answer>),
+    /// A question that somebody only wants answered.
+    Question(Box<PreparedQuestion>, Reply<Asked>),
     /// An attempt that will be refused whatever the state says.
     Refuse(Attempt, Reply<Denied>),
     /// A gateway is about to start an execution.
@@ -59,6 +62,20 @@ pub(crate) struct Prepared {
     pub(crate) environment: Fixed<Environment>,
     pub(crate) caller: Caller,
     pub(crate) exec: ExecutionId,
+}
+
+/// A question, with what belongs to it.
+#[derive(Debug)]
+pub(crate) struct PreparedQuestion {
+    pub(crate) question: Question,
+    /// Its canonical bytes, and what hides them.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) salt: Salt,
+    pub(crate) askers: Vec<PrincipalId>,
+    pub(crate) caller: Caller,
+    pub(crate) environment: Fixed<Environment>,
+    /// What a search found, in the state as it was then.
+    pub(crate) found: Option<FoundBySearch>,
 }
 
 /// An attempt that never became a decision.
@@ -128,6 +145,10 @@ pub(crate) enum Then {
         exec: ExecutionId,
         waiting: Waiting,
     },
+    Answered {
+        reply: Reply<Asked>,
+        asked: Asked,
+    },
     Refused {
         reply: Reply<Denied>,
         denied: Denied,
@@ -174,6 +195,7 @@ impl Then {
             Self::Permit { reply, .. } | Self::Deny { reply, .. } | Self::Defer { reply, .. } => {
                 answer(reply, Err(gone));
             }
+            Self::Answered { reply, .. } => answer(reply, Err(gone)),
             Self::Refused { reply, .. } => answer(reply, Err(gone)),
             Self::NotDone { reply, .. } | Self::Done { reply } => answer(reply, Err(gone)),
             Self::Acted { reply, .. } => answer(reply, Err(gone)),
@@ -187,6 +209,7 @@ impl Work {
         let gone = Unavailable::Evidence;
         match self {
             Self::Intent(_, reply) => answer(reply, Err(gone)),
+            Self::Question(_, reply) => answer(reply, Err(gone)),
             Self::Refuse(_, reply) => answer(reply, Err(gone)),
             Self::Start(_, reply)
             | Self::Signal(_, reply)

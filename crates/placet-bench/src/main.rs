@@ -8,6 +8,7 @@
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
+    clippy::panic,
     clippy::disallowed_methods,
     reason = "a benchmark prints, reads clocks, starts programs, and may stop when its set-up fails"
 )]
@@ -19,6 +20,7 @@ mod ends;
 mod http;
 mod policies;
 mod runs;
+mod serve;
 mod stats;
 
 fn main() {
@@ -39,6 +41,18 @@ fn main() {
     }
     if wanted("compare") {
         compare::table();
+    }
+    if wanted("questions") {
+        serve::questions();
+    }
+    if wanted("flood") {
+        serve::flood();
+    }
+    if wanted("holders") {
+        serve::holders();
+    }
+    if only.as_deref() == Some("flat") {
+        serve::flat();
     }
     if wanted("ends") {
         ends::revocation();

@@ -18,6 +18,10 @@ impl Samples {
         self.0.get(at).copied().unwrap_or_default()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn print(&self, name: &str) {
         let micros = |part| self.percentile(part).as_secs_f64() * 1e6;
         println!(

@@ -5,9 +5,7 @@
 //! it counts only once that record is durable. A view cannot be fresher than that, and a log that
 //! cannot be written yields no record, so no permit.
 
-use std::collections::BTreeSet;
-
-use placet_evidence::{Caller, CheckedDenial, Grant, History, PolicyRef, PrincipalStatus, Risk};
+use placet_evidence::{Caller, CheckedDenial, Grant, History, PolicyRef, Risk};
 use placet_policy::{Effect, Evaluation, Policy, Profile, Request};
 use placet_state::{Execution, Principal, resource_digest};
 use placet_types::{
@@ -15,6 +13,7 @@ use placet_types::{
 };
 
 use crate::approvals::{self, Consent};
+use crate::callers;
 use crate::environment::{environment, policy_in_force};
 use crate::holds::{credentials, enforceable, scope};
 use crate::params::Read;
@@ -122,7 +121,7 @@ struct Reached {
 fn checks(input: &Input<'_>, turn: Turn, found: &mut Found) -> Result<Reached, Denied> {
     let read = parse_params(input)?;
     not_halted(input)?;
-    let principal = principal(input)?;
+    let principal = callers::principal(input)?;
     let ancestry = lineage(input)?;
     let policy = policy_in_force(input)?;
     environment(input, policy)?;
@@ -188,65 +187,6 @@ fn not_halted(input: &Input<'_>) -> Result<(), Denied> {
         return Err(deny(3, DenialCode::Halted, "the domain is halted"));
     }
     Ok(())
-}
-
-// 4 --------------------------------------------------------------------------------------------
-
-fn principal<'a>(input: &Input<'a>) -> Result<&'a Principal, Denied> {
-    let unverified = |reason: &str| deny(4, DenialCode::IdentityUnverified, reason);
-    let id = &input.intent.principal;
-    let principal = input
-        .state
-        .principal(id)
-        .ok_or_else(|| unverified("the principal is not registered"))?;
-    match principal.status {
-        PrincipalStatus::Active => {}
-        PrincipalStatus::Suspended => {
-            return Err(deny(4, DenialCode::Revoked, "the principal is suspended"));
-        }
-    }
-    let caller = &input.facts.caller;
-    let registered = match caller {
-        Caller::Key(key) => principal.keys.contains(key),
-        Caller::Unix(uid) => principal.uids.contains(uid),
-        Caller::Execution(exec) => may_act_for(input, *exec, id, principal),
-        Caller::Spiffe(_) | Caller::Token(_) => false,
-    };
-    if registered {
-        return Ok(principal);
-    }
-    let mapped = mapped(input);
-    if mapped.contains(id) {
-        return Ok(principal);
-    }
-    if caller.is_from_elsewhere() && mapped.is_empty() {
-        let reason = "no rule of the bundle says which principal the caller is";
-        return Err(deny(4, DenialCode::IdentityUnmapped, reason));
-    }
-    Err(unverified("the caller may not act as this principal"))
-}
-
-/// The principals that the rules of the bundle in force give the caller.
-fn mapped(input: &Input<'_>) -> BTreeSet<PrincipalId> {
-    let active = input.state.policy().map(|active| active.bundle);
-    let in_force = input
-        .policy
-        .filter(|policy| Some(policy.digest()) == active);
-    in_force
-        .map(|policy| policy.mapping().principals(&input.facts.caller))
-        .unwrap_or_default()
-}
-
-/// A governed caller acts as its own principal, or as one that lets that principal act for it.
-fn may_act_for(
-    input: &Input<'_>,
-    caller: ExecutionId,
-    id: &PrincipalId,
-    principal: &Principal,
-) -> bool {
-    input.state.execution(&caller).is_some_and(|execution| {
-        execution.principal() == id || principal.acts_for.contains(execution.principal())
-    })
 }
 
 // 5 --------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 use placet_evidence::CheckedDenial as Denied;
 use placet_policy::Policy;
-use placet_types::DenialCode;
+use placet_types::{DenialCode, Millis};
 
 use crate::Input;
 use crate::checks::deny;
@@ -23,12 +23,13 @@ pub(crate) fn policy_in_force<'a>(input: &Input<'a>) -> Result<&'a Policy, Denie
                 "the bundle in force could not be compiled here",
             )
         })?;
-    within_validity(input, policy)?;
+    holds_at(policy, input.facts.time)?;
     Ok(policy)
 }
 
-fn within_validity(input: &Input<'_>, policy: &Policy) -> Result<(), Denied> {
-    let (validity, now) = (policy.validity(), input.facts.time);
+/// Whether the bundle counts at this time.
+pub(crate) fn holds_at(policy: &Policy, now: Millis) -> Result<(), Denied> {
+    let validity = policy.validity();
     if validity.not_before.is_some_and(|begin| now < begin) {
         let reason = "the policy bundle in force does not count yet";
         return Err(deny(8, DenialCode::NotYetValid, reason));

@@ -11,12 +11,14 @@
 #![forbid(unsafe_code)]
 
 mod approvals;
+mod callers;
 mod checks;
 mod claims;
 mod environment;
 mod explain;
 mod holds;
 mod params;
+mod questions;
 
 use placet_evidence::{CheckedDenial, Decided, Facts, Grant, Outcome, PolicyRef, Risk, Waiting};
 use placet_policy::Policy;
@@ -28,6 +30,10 @@ pub use checks::{CHECKS, DEPTH_MAX};
 pub use claims::{ClaimsMismatch, claims};
 pub use explain::explain;
 pub use params::Params;
+pub use questions::{
+    ASKED_AS_MAX, Answer as QuestionAnswer, Asking, EVALUATE, SEARCH, Searched, answer, search,
+    searched_at,
+};
 
 /// Everything that a decision is computed from.
 #[derive(Clone, Copy, Debug)]

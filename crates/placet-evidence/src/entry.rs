@@ -183,6 +183,7 @@ fn predicate_bytes(record: &Record) -> Result<Vec<u8>, EntryError> {
         Record::Policy(record) => canonical::to_bytes(record),
         Record::Decided(record) => canonical::to_bytes(record),
         Record::Approval(record) => canonical::to_bytes(record),
+        Record::Answered(record) => canonical::to_bytes(record),
         Record::Refused(record) => canonical::to_bytes(record),
         Record::Started(record) => canonical::to_bytes(record),
         Record::Signal(record) => canonical::to_bytes(record),
@@ -213,6 +214,7 @@ fn subject(record: &Record, predicate: &[u8]) -> Result<Subject, EntryError> {
         Record::Genesis(_)
         | Record::Principal(_)
         | Record::Policy(_)
+        | Record::Answered(_)
         | Record::Refused(_)
         | Record::Revoked(_)
         | Record::Halted(_)
@@ -287,6 +289,7 @@ fn read_predicate(kind: KindName, text: &str) -> Result<Record, EntryError> {
         KindName::Policy => serde_json::from_str(text).map(Record::Policy),
         KindName::Decided => serde_json::from_str(text).map(Record::Decided),
         KindName::Approval => serde_json::from_str(text).map(Record::Approval),
+        KindName::Answered => serde_json::from_str(text).map(Record::Answered),
         KindName::Refused => serde_json::from_str(text).map(Record::Refused),
         KindName::Started => serde_json::from_str(text).map(Record::Started),
         KindName::Signal => serde_json::from_str(text).map(Record::Signal),

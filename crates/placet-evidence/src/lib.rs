@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answered;
 mod approval;
 mod born;
 mod connections;
@@ -23,6 +24,7 @@ mod secret;
 mod signal;
 mod usage;
 
+pub use answered::{Answered, FoundBySearch, QuestionOutcome};
 pub use approval::{APPROVAL_TYPE, Approval, ApprovalStatement, Needed, Verdict, Waiting};
 pub use born::{BORN_MAX, Born, BornProgram, Maker};
 pub use connections::{CONNECTIONS_MAX, Connection, ConnectionOutcome, ConnectionWay, Connections};

@@ -9,6 +9,7 @@ use placet_types::{
     KeyId, Millis, PrincipalId, ProfileName, PublicKey, SecretName,
 };
 
+use crate::answered::Answered;
 use crate::approval::{Approval, Waiting};
 use crate::born::Born;
 use crate::connections::Connections;
@@ -37,6 +38,8 @@ pub enum Record {
     Decided(Box<Decided>),
     /// An approver said something of an intent that waits.
     Approval(Approval),
+    /// A question was answered: somebody only wanted to know. Boxed, as decisions are.
+    Answered(Box<Answered>),
     /// An attempt that never became a decision: it did not parse, or presented a bad artifact.
     Refused(Refused),
     /// A permitted execution began.
@@ -76,6 +79,8 @@ pub enum KindName {
     Decided,
     /// `approval`
     Approval,
+    /// `answered`
+    Answered,
     /// `refused`
     Refused,
     /// `started`
@@ -368,6 +373,7 @@ impl Record {
             Self::Policy(_) => KindName::Policy,
             Self::Decided(_) => KindName::Decided,
             Self::Approval(_) => KindName::Approval,
+            Self::Answered(_) => KindName::Answered,
             Self::Refused(_) => KindName::Refused,
             Self::Started(_) => KindName::Started,
             Self::Signal(_) => KindName::Signal,
@@ -392,6 +398,7 @@ impl Record {
             Self::Policy(record) => record.time,
             Self::Decided(record) => record.facts.time,
             Self::Approval(record) => record.time,
+            Self::Answered(record) => record.time,
             Self::Refused(record) => record.time,
             Self::Started(record) => record.time,
             Self::Signal(record) => record.time,
@@ -423,6 +430,7 @@ impl Record {
             Self::Genesis(_)
             | Self::Principal(_)
             | Self::Policy(_)
+            | Self::Answered(_)
             | Self::Revoked(_)
             | Self::Halted(_)
             | Self::Resumed(_)
@@ -434,12 +442,13 @@ impl Record {
 
 impl KindName {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Genesis,
         Self::Principal,
         Self::Policy,
         Self::Decided,
         Self::Approval,
+        Self::Answered,
         Self::Refused,
         Self::Started,
         Self::Signal,
@@ -463,6 +472,7 @@ impl KindName {
             Self::Policy => "policy",
             Self::Decided => "decided",
             Self::Approval => "approval",
+            Self::Answered => "answered",
             Self::Refused => "refused",
             Self::Started => "started",
             Self::Signal => "signal",

@@ -120,7 +120,8 @@ impl Graph {
                     node.refused = node.refused.saturating_add(1);
                 }
             }
-            Record::Approval(_)
+            Record::Answered(_)
+            | Record::Approval(_)
             | Record::Genesis(_)
             | Record::Principal(_)
             | Record::Policy(_)

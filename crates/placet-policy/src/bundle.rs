@@ -303,7 +303,7 @@ impl Parts {
                 self.cases.extend(found.cases);
                 self.identity_cases.extend(found.identities);
             }
-            Kind::Schema | Kind::Policies | Kind::Templates | Kind::Text => {}
+            Kind::Directory | Kind::Schema | Kind::Policies | Kind::Templates | Kind::Text => {}
         }
         Ok(())
     }

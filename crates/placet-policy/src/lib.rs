@@ -12,6 +12,7 @@
 
 mod bundle;
 mod diff;
+mod directory;
 mod entities;
 mod explain;
 mod fmt;
@@ -34,13 +35,16 @@ pub use bundle::{
     SignatureError, TOTAL_BYTES_MAX, Validity, sign,
 };
 pub use diff::{BundleDiff, diff};
+pub use directory::ENTITIES_MAX;
 pub use explain::{Account, Condition, Explanation, Holds, explain};
 pub use fmt::fmt;
 pub use identities::Mapping;
 pub use lint::lint;
-pub use policy::{Approvals, Effect, Evaluation, Fault, Obligations, Policy, Rule, ShadowMismatch};
+pub use policy::{
+    Approvals, Asked, Effect, Evaluation, Fault, Obligations, Policy, Rule, ShadowMismatch, Who,
+};
 pub use problem::{Problem, Severity};
 pub use profile::{Profile, Vars};
 pub use reference::{Appraisal, References};
-pub use request::{Given, NEVER_SECS, Request};
+pub use request::{Circumstances, Given, NEVER_SECS, Request};
 pub use suite::{TestReport, TestResult, run_tests};

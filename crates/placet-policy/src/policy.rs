@@ -4,8 +4,10 @@
 //! activate another bundle.
 
 mod annotations;
+mod ask;
 mod cache;
 mod compile;
+mod declared;
 mod evaluate;
 mod index;
 mod mentions;
@@ -22,17 +24,20 @@ use cedar_policy::{Entities, PolicyId, Schema};
 use placet_types::{Digest, FixedScope, ProfileName};
 
 use crate::bundle::{Bundle, Validity};
+use crate::directory::Directory;
 use crate::entities::Entities as BundleEntities;
 use crate::identities::Mapping;
 use crate::profile::Profile;
 use crate::reference::References;
 
 pub use annotations::{Approvals, Obligations, Rule};
+pub use ask::{Asked, Who};
 pub use evaluate::{Effect, Evaluation, Fault, ShadowMismatch};
 
-pub(crate) use compile::{Sources, parse_sources};
+pub(crate) use compile::{Sources, describe, parse_sources};
+pub(crate) use declared::Declared;
 pub(crate) use evaluate::Prepared;
-pub(crate) use mentions::Mentions;
+pub(crate) use mentions::{Mentions, Parts};
 pub(crate) use source::split;
 
 use cache::Cache;
@@ -50,6 +55,8 @@ pub struct Policy {
     references: References,
     bundle_entities: BundleEntities,
     mapping: Mapping,
+    directory: Directory,
+    declared: Declared,
     /// Every policy by its id: what annotations say, and where it stands.
     rules: BTreeMap<String, Rule>,
     schema: Schema,

@@ -5,6 +5,7 @@
 //! the attributes of its resource are what the caller gives, held to the declared types ([`call`]).
 //! The index, the evaluation and the tools know no action.
 
+mod asked;
 mod call;
 mod process;
 
@@ -19,6 +20,8 @@ use placet_types::{
 
 use crate::entities::Entities as BundleEntities;
 use crate::policy::Mentions;
+
+pub(crate) use asked::{asked_context, described, program_at};
 
 /// Seconds since the last permit, as policies see them, when there was none: 136 years.
 pub const NEVER_SECS: u64 = 4_294_967_295;
@@ -54,6 +57,37 @@ pub struct Request<'a> {
     pub time: Millis,
 }
 
+/// What the node knows of the moment: facts that every action has.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// The machine.
+    pub environment: &'a Environment,
+    /// Whether the machine was appraised as trusted.
+    pub environment_trusted: bool,
+    /// The principal's recent past.
+    pub history: &'a History,
+    /// The risk and what it is made of.
+    pub risk: &'a Risk,
+    /// When.
+    pub time: Millis,
+}
+
+impl<'a> Request<'a> {
+    fn circumstances(&self) -> Circumstances<'a> {
+        Circumstances {
+            environment: self.environment,
+            environment_trusted: self.environment_trusted,
+            history: self.history,
+            risk: self.risk,
+            time: self.time,
+        }
+    }
+
+    fn lineage(&self) -> (&'a [PrincipalId], u32, Option<&'a ProfileName>) {
+        (self.delegation, self.depth, self.profile_asked)
+    }
+}
+
 /// Parameters, as policies are shown them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Given<'a> {
@@ -71,7 +105,7 @@ pub(crate) enum Unusable {
     #[error("this version knows no action `{0}`")]
     Action(String),
     /// The action does not apply to resources of this kind.
-    #[error("the action does not apply to a resource of kind `{0}`")]
+    #[error("the action does not apply to anything of kind `{0}`")]
     Resource(String),
     /// The parameters do not have the action's shape.
     #[error("the parameters lack `{0}`, or it has another type")]
@@ -162,14 +196,14 @@ pub(crate) fn context(
     match request.params {
         Given::Process(params) if is_process => {
             let mut builder = Builder::new(wanted);
-            common(request, &mut builder)?;
+            common(&request.circumstances(), request.lineage(), &mut builder)?;
             process::add(request, params, &mut builder)?;
             builder.finish()
         }
         Given::Call(params) if !is_process => {
             // The schema holds the context to its types, and can do that only to a whole one.
             let mut builder = Builder::new(&Mentions::All);
-            common(request, &mut builder)?;
+            common(&request.circumstances(), request.lineage(), &mut builder)?;
             call::context(request, params, &builder.finish()?, schema)
         }
         Given::Process(_) | Given::Call(_) => Err(Unusable::Params("the action's own shape")),
@@ -178,10 +212,15 @@ pub(crate) fn context(
 
 /// The principal with the groups that it is in.
 pub(crate) fn principal(id: &PrincipalId, groups: &[String]) -> Result<Entity, Unusable> {
-    let (kind, name) = id.as_str().split_once(':').unwrap_or_default();
+    registered(id.as_str(), groups)
+}
+
+/// As [`principal`], by the text of its name.
+pub(crate) fn registered(id: &str, groups: &[String]) -> Result<Entity, Unusable> {
+    let (kind, name) = id.split_once(':').unwrap_or_default();
     let attributes = [("kind", text(kind)), ("name", text(name))];
     let parents = groups.iter().map(|group| uid("Group", group));
-    entity(uid("Principal", id.as_str())?, attributes, parents)
+    entity(uid("Principal", id)?, attributes, parents)
 }
 
 /// The resource: a program with the sets that the bundle puts it in, or what the caller says it is.
@@ -240,21 +279,22 @@ fn entity(
         .map_err(|error| Unusable::Value(error.to_string()))
 }
 
-fn common(request: &Request<'_>, to: &mut Builder<'_>) -> Result<(), Unusable> {
+fn common(
+    request: &Circumstances<'_>,
+    (delegation, depth, profile): (&[PrincipalId], u32, Option<&ProfileName>),
+    to: &mut Builder<'_>,
+) -> Result<(), Unusable> {
     let (hour, weekday) = clock(request.time);
     let trusted = request.environment_trusted;
     let acting =
         |id: &PrincipalId| uid("Principal", id.as_str()).map(RestrictedExpression::new_entity_uid);
-    to.bool("delegated", !request.delegation.is_empty())?;
-    to.set("delegation", request.delegation.iter().map(acting))?;
-    to.long("depth", u64::from(request.depth))?;
+    to.bool("delegated", !delegation.is_empty())?;
+    to.set("delegation", delegation.iter().map(acting))?;
+    to.long("depth", u64::from(depth))?;
     to.record("environment", || environment(request.environment, trusted))?;
     to.record("history", || history(request.history))?;
     to.long("hour", hour)?;
-    to.text(
-        "profile",
-        request.profile_asked.map_or("", ProfileName::as_str),
-    )?;
+    to.text("profile", profile.map_or("", ProfileName::as_str))?;
     to.record("risk", || risk(request.risk))?;
     to.add("time", || {
         Ok(RestrictedExpression::new_datetime(request.time.to_string()))

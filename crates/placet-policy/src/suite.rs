@@ -3,6 +3,7 @@
 //! A bundle whose tests fail does not activate. Tests see what policies see; what a profile grants
 //! is not looked at here.
 
+mod question;
 mod read;
 
 use std::collections::BTreeSet;
@@ -36,8 +37,27 @@ pub(crate) struct Case {
     line: u32,
     name: String,
     command: String,
-    given: Asked,
+    given: Put,
     expected: Expected,
+}
+
+/// What a test puts to policy.
+#[derive(Clone, Debug)]
+pub(crate) enum Put {
+    /// A request.
+    Request(Box<Asked>),
+    /// A question.
+    Question(Box<question::PutQuestion>),
+}
+
+/// What the node would know.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    environment: Environment,
+    trusted: bool,
+    history: History,
+    risk: Risk,
+    time: Millis,
 }
 
 /// A request that owns its parts.
@@ -51,11 +71,7 @@ pub(crate) struct Asked {
     delegation: Vec<PrincipalId>,
     depth: u32,
     profile: Option<ProfileName>,
-    environment: Environment,
-    trusted: bool,
-    history: History,
-    risk: Risk,
-    time: Millis,
+    world: World,
 }
 
 /// Parameters of a test's request.
@@ -101,7 +117,8 @@ pub struct TestResult {
     pub line: u32,
     /// Name of the test.
     pub name: String,
-    /// The arguments, joined by spaces; of another action than `process:run`, its resource.
+    /// The arguments, joined by spaces; of another action than `process:run`, its resource; of a
+    /// question, all three.
     pub command: String,
     /// What differs from the expected answer; absent when nothing does.
     pub failure: Option<String>,
@@ -127,7 +144,10 @@ impl TestReport {
 pub fn run_tests(bundle: &crate::Bundle, policy: &Policy) -> TestReport {
     let (mut results, mut covered) = (Vec::new(), BTreeSet::new());
     for case in &bundle.cases {
-        let evaluation = policy.evaluate(&case.given.request());
+        let evaluation = match &case.given {
+            Put::Request(asked) => policy.evaluate(&asked.request()),
+            Put::Question(question) => question.put(policy),
+        };
         let failure = case.expected.mismatch(&evaluation);
         covered.extend(evaluation.determining);
         results.push(TestResult {
@@ -191,11 +211,11 @@ impl Asked {
             delegation: &self.delegation,
             depth: self.depth,
             profile_asked: self.profile.as_ref(),
-            environment: &self.environment,
-            environment_trusted: self.trusted,
-            history: &self.history,
-            risk: &self.risk,
-            time: self.time,
+            environment: &self.world.environment,
+            environment_trusted: self.world.trusted,
+            history: &self.world.history,
+            risk: &self.world.risk,
+            time: self.world.time,
         }
     }
 }

@@ -151,7 +151,9 @@ impl State {
             }
             Record::Secret(record) => self.secrets.apply(record).map(|()| Changes::default()),
             Record::Signal(record) => Ok(self.apply_signal(record)),
-            Record::Refused(_)
+            // Whoever only asks changes nothing: not even the history of whom it is about.
+            Record::Answered(_)
+            | Record::Refused(_)
             | Record::Connections(_)
             | Record::Born(_)
             | Record::Erased(_)

@@ -37,6 +37,12 @@ impl CallParams {
         Json::Object(members).to_canonical()
     }
 
+    /// Whether a reserved name stands anywhere in these.
+    #[must_use]
+    pub fn has_reserved(members: &Members) -> bool {
+        members.iter().any(|(name, value)| is_reserved(name, value))
+    }
+
     /// Reads canonical bytes.
     ///
     /// # Errors
@@ -63,10 +69,7 @@ impl CallParams {
             if attributes.is_empty() {
                 return Err(shape("`context` and `resource` are left out when empty"));
             }
-            if attributes
-                .iter()
-                .any(|(name, value)| is_reserved(name, value))
-            {
+            if Self::has_reserved(&attributes) {
                 return Err(shape("a name begins with `__`, which is reserved"));
             }
             match name.as_str() {

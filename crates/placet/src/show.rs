@@ -5,8 +5,8 @@
 
 use anstyle::Style;
 use placet_evidence::{
-    Born, Caller, Connections, Decided, Ended, Exit, NetworkUsage, PrincipalStatus, Record,
-    Refused, RunEnd, SecretChange, Verdict,
+    Born, Caller, Connections, Decided, Ended, Exit, NetworkUsage, PrincipalStatus,
+    QuestionOutcome, Record, Refused, RunEnd, SecretChange, Verdict,
 };
 use placet_lineage::Charset;
 use placet_types::{DenialCode, Digest, Millis};
@@ -188,6 +188,24 @@ pub(crate) fn words(record: &Record) -> Words {
                 Verdict::Reject => BAD,
             };
             words(&it.by, what, style)
+        }
+        Record::Answered(it) => {
+            let why = it
+                .denial
+                .as_ref()
+                .map(|denial| format!(", {}", denial.code));
+            let found = it.found.map(|found| format!(", {} found", found.count));
+            let what = format!(
+                "{} a question{}{}",
+                it.outcome.as_str(),
+                why.unwrap_or_default(),
+                found.unwrap_or_default()
+            );
+            let style = match it.outcome {
+                QuestionOutcome::Permit => GOOD,
+                QuestionOutcome::Deny | QuestionOutcome::Refused => BAD,
+            };
+            words(&it.asker, what, style)
         }
         Record::Refused(it) => {
             let what = format!("refused {}: {}", it.denial.code, shown(&it.denial.reason));
@@ -383,6 +401,7 @@ pub(crate) fn predicate(record: &Record) -> serde_json::Result<Value> {
         Record::Policy(it) => serde_json::to_value(it),
         Record::Decided(it) => serde_json::to_value(it),
         Record::Approval(it) => serde_json::to_value(it),
+        Record::Answered(it) => serde_json::to_value(it),
         Record::Refused(it) => serde_json::to_value(it),
         Record::Started(it) => serde_json::to_value(it),
         Record::Signal(it) => serde_json::to_value(it),

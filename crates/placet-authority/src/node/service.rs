@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use placet_decision::Searched;
 use placet_evidence::Caller;
 use placet_state::Phase;
 use placet_types::{Denial, DenialCode, Digest, ExecutionId, GatewayName, Index, Millis};
@@ -17,6 +18,7 @@ use super::wire::{ActBody, ExecutionBody, PrincipalBody, StatusBody, WaitingBody
 use crate::access::Identity;
 use crate::authority::Authority;
 use crate::clock::Clock;
+use crate::questions::{Asked, Query};
 use crate::submission::{Answer, Denied, EndReport, SignalReport, Submission, Unavailable};
 
 /// A handle to a node. Cheap to clone.
@@ -103,6 +105,38 @@ impl Service {
             }
             then(answer);
         })
+    }
+
+    /// As [`Authority::ask_then`].
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when it was not queued; a node that leaves takes nothing new.
+    pub fn ask_then(
+        &self,
+        query: Query,
+        then: impl FnOnce(Result<Asked, Unavailable>) + Send + 'static,
+    ) -> Result<(), Unavailable> {
+        if self.node.leave.is_asked() {
+            return Err(Unavailable::Overloaded);
+        }
+        self.node.authority.ask_then(query, then)
+    }
+
+    /// As [`Authority::search_then`].
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when it was not queued; a node that leaves takes nothing new.
+    pub fn search_then(
+        &self,
+        query: Query,
+        then: impl FnOnce(Result<(Asked, Searched), Unavailable>) + Send + 'static,
+    ) -> Result<(), Unavailable> {
+        if self.node.leave.is_asked() {
+            return Err(Unavailable::Overloaded);
+        }
+        self.node.authority.search_then(query, then)
     }
 
     /// As [`Authority::start_then`]; what starts is held from then on, for one lease.

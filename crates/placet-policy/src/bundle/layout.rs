@@ -21,6 +21,7 @@ pub struct BundleFiles(pub BTreeMap<String, Vec<u8>>);
 pub(super) enum Kind {
     About,
     Schema,
+    Directory,
     Entities,
     Identities,
     Links,
@@ -122,7 +123,7 @@ fn kind(path: &str) -> Result<Kind, Problem> {
         Problem::error(
             path,
             "unknown-member",
-            "a bundle has no such file; it has bundle.toml, schema.cedarschema, entities.toml, \
+            "a bundle has no such file; it has bundle.toml, schema.cedarschema, directory.json, entities.toml, \
              identities.toml, links.toml, reference.toml, README.md, bundle.sig, policies/*.cedar, \
              templates/*.cedar, profiles/*.toml and tests/*.toml, with names of lower-case \
              letters, digits, `_` and `-`",
@@ -151,6 +152,7 @@ fn fixed(path: &str) -> Option<Kind> {
     match path {
         "bundle.toml" => Some(Kind::About),
         "schema.cedarschema" => Some(Kind::Schema),
+        "directory.json" => Some(Kind::Directory),
         "entities.toml" => Some(Kind::Entities),
         "identities.toml" => Some(Kind::Identities),
         "links.toml" => Some(Kind::Links),

@@ -17,6 +17,7 @@ use super::mentions::Mentions;
 use super::source::{self, Statement};
 use super::{Policy, Rule, vocabulary};
 use crate::bundle::Bundle;
+use crate::directory::{self, Directory};
 use crate::entities;
 use crate::links::{self, Link};
 use crate::problem::{Problem, line_at};
@@ -39,12 +40,16 @@ pub(crate) struct Sources {
 }
 
 pub(super) fn compile(bundle: &Bundle) -> Result<Policy, Vec<Problem>> {
-    let schema = vocabulary::schema(bundle)?;
+    let (schema, declared) = vocabulary::schema(bundle)?;
     let sources = parse_sources(bundle)?;
     let mut problems = validate(&sources, &schema);
     problems.extend(unknown_profiles(bundle, &sources));
     problems.extend(undefined(bundle, &sources));
     let base = base_entities(bundle, &schema).map_err(|problem| vec![problem])?;
+    let directory = match bundle.member(directory::FILE) {
+        Some(text) => Directory::read(text, &schema, &base)?,
+        None => Directory::default(),
+    };
     if !problems.is_empty() {
         problems.sort();
         problems.dedup();
@@ -60,6 +65,8 @@ pub(super) fn compile(bundle: &Bundle) -> Result<Policy, Vec<Problem>> {
         references: bundle.references.clone(),
         bundle_entities: bundle.entities.clone(),
         mapping: bundle.mapping.clone(),
+        directory,
+        declared,
         rules: sources.rules,
         schema,
         base,
@@ -209,7 +216,7 @@ pub(super) fn first_offset(error: &dyn Diagnostic) -> Option<usize> {
 }
 
 /// The message of an error, its causes and its help, on one line.
-pub(super) fn describe(error: &dyn Diagnostic) -> String {
+pub(crate) fn describe(error: &dyn Diagnostic) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -121,7 +121,7 @@ impl Policy {
         })
     }
 
-    fn index_is_trusted(&self) -> bool {
+    pub(super) fn index_is_trusted(&self) -> bool {
         self.index_trusted.load(Ordering::Relaxed)
     }
 
@@ -203,7 +203,7 @@ impl Policy {
         Ok(self.judge(&response))
     }
 
-    fn judge(&self, response: &Response) -> Evaluation {
+    pub(super) fn judge(&self, response: &Response) -> Evaluation {
         let diagnostics = response.diagnostics();
         let mut determining: Vec<String> = diagnostics
             .reason()
@@ -269,7 +269,7 @@ fn fault(error: &AuthorizationError) -> Fault {
     }
 }
 
-fn unusable(error: &Unusable) -> Evaluation {
+pub(super) fn unusable(error: &Unusable) -> Evaluation {
     // An action or resource that no policy can speak of is permitted by none; anything else that
     // keeps a request from policies might have kept it from a forbid.
     let effect = match error {

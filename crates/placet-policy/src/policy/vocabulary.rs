@@ -8,6 +8,7 @@ use cedar_policy::{Schema, SchemaFragment};
 use serde_json::{Map, Value};
 
 use super::compile::{describe, first_offset};
+use super::declared::Declared;
 use crate::bundle::Bundle;
 use crate::problem::{Problem, line_at};
 
@@ -31,7 +32,7 @@ const OF_PROCESS: [&str; 10] = [
     "workspace",
 ];
 
-pub(super) fn schema(bundle: &Bundle) -> Result<Schema, Vec<Problem>> {
+pub(super) fn schema(bundle: &Bundle) -> Result<(Schema, Declared), Vec<Problem>> {
     let core = SchemaFragment::from_cedarschema_str(CORE_SCHEMA)
         .map_err(|error| vec![problem(describe(&error))])?;
     let core = core.0;
@@ -41,8 +42,14 @@ pub(super) fn schema(bundle: &Bundle) -> Result<Schema, Vec<Problem>> {
         }
         None => None,
     };
-    Schema::from_schema_fragments([core].into_iter().chain(own))
-        .map_err(|error| vec![problem(format!("{error}, beside the core vocabulary"))])
+    let mut declared = Declared::default();
+    for fragment in [Some(&core), own.as_ref()].into_iter().flatten() {
+        let json = fragment.clone().to_json_value();
+        declared.add(&json.map_err(|error| vec![problem(describe(&error))])?);
+    }
+    let schema = Schema::from_schema_fragments([core].into_iter().chain(own))
+        .map_err(|error| vec![problem(format!("{error}, beside the core vocabulary"))])?;
+    Ok((schema, declared))
 }
 
 fn problem(message: String) -> Problem {

@@ -68,6 +68,17 @@ fn attributes(members: &placet_types::call::Members) -> Result<Map<String, Value
         .collect()
 }
 
+/// Attributes that came without [`CallParams`], which refuses reserved names.
+pub(super) fn plain_attributes(
+    members: &placet_types::call::Members,
+) -> Result<Map<String, Value>, Unusable> {
+    if CallParams::has_reserved(members) {
+        let reason = "a name begins with `__`, which is reserved";
+        return Err(Unusable::Value(reason.into()));
+    }
+    attributes(members)
+}
+
 /// The value as Cedar's JSON has it. Reserved names were refused when the parameters were read.
 fn to_cedar(value: &Json) -> Result<Value, Unusable> {
     Ok(match value {

@@ -11,7 +11,8 @@ use placet_types::{
 };
 use serde::Deserialize;
 
-use super::{Asked, Case, Expected, ExpectedEffect, IdentityCase, Params};
+use super::question::{FileQuestion, PutQuestion};
+use super::{Asked, Case, Expected, ExpectedEffect, IdentityCase, Params, Put, World};
 use crate::identities::FileIdentity;
 use crate::policy::Effect;
 use crate::problem::{Problem, line_at};
@@ -56,6 +57,7 @@ struct FileCase {
     action: Option<ActionName>,
     resource: Option<FileResource>,
     context: Option<toml::Table>,
+    question: Option<FileQuestion>,
     program: Option<String>,
     argv: Option<Vec<String>>,
     lines: Option<Vec<String>>,
@@ -188,6 +190,7 @@ impl FileCase {
             action: self.action.or(d.action),
             resource: self.resource.or(d.resource),
             context: self.context.or(d.context),
+            question: self.question.or(d.question),
             program: self.program.or(d.program),
             argv,
             lines,
@@ -215,7 +218,7 @@ impl FileCase {
     fn cases(self, file: &str, line: u32) -> Result<Vec<Case>, String> {
         let name = self.name.clone().ok_or("a test needs a `name`")?;
         let expected = self.expected()?;
-        let case = |command: String, given: Asked| Case {
+        let case = |command: String, given: Put| Case {
             file: file.to_owned(),
             line,
             name: name.clone(),
@@ -223,9 +226,15 @@ impl FileCase {
             given,
             expected: expected.clone(),
         };
+        let request = |asked: Asked| Put::Request(Box::new(asked));
+        if let Some(question) = &self.question {
+            let groups = self.groups.clone().unwrap_or_default();
+            let put = PutQuestion::new(question.read()?, groups, self.world());
+            return Ok(vec![case(put.in_words(), Put::Question(Box::new(put)))]);
+        }
         if let Some(action) = self.declared() {
             let given = self.call(action)?;
-            return Ok(vec![case(given.resource.id.clone(), given)]);
+            return Ok(vec![case(given.resource.id.clone(), request(given))]);
         }
         let argvs = match (&self.argv, &self.lines) {
             (Some(argv), None) => vec![argv.clone()],
@@ -237,7 +246,7 @@ impl FileCase {
         }
         argvs
             .into_iter()
-            .map(|argv| Ok(case(argv.join(" "), self.given(&argv)?)))
+            .map(|argv| Ok(case(argv.join(" "), request(self.given(&argv)?))))
             .collect()
     }
 
@@ -318,8 +327,6 @@ impl FileCase {
         resource: ResourceRef,
         params: Params,
     ) -> Result<Asked, String> {
-        let history = self.history.clone().unwrap_or_default();
-        let risk = self.risk.clone().unwrap_or_default();
         Ok(Asked {
             principal: self.principal.clone().ok_or("a test needs a `principal`")?,
             groups: self.groups.clone().unwrap_or_default(),
@@ -329,6 +336,14 @@ impl FileCase {
             delegation: self.delegation.clone().unwrap_or_default(),
             depth: self.depth.unwrap_or_default(),
             profile: self.profile.clone(),
+            world: self.world(),
+        })
+    }
+
+    fn world(&self) -> World {
+        let history = self.history.clone().unwrap_or_default();
+        let risk = self.risk.clone().unwrap_or_default();
+        World {
             environment: environment(self.environment.clone().unwrap_or_default()),
             trusted: self.trusted.unwrap_or(true),
             history: History {
@@ -351,7 +366,7 @@ impl FileCase {
                 score: risk.score,
             },
             time: self.time.map_or(NOON, |time| time.0),
-        })
+        }
     }
 
     fn params(&self, argv: &[String]) -> Json {
@@ -387,7 +402,7 @@ fn environment(file: FileEnvironment) -> Environment {
     }
 }
 
-fn members(table: &toml::Table) -> Result<BTreeMap<String, Json>, String> {
+pub(super) fn members(table: &toml::Table) -> Result<BTreeMap<String, Json>, String> {
     table
         .iter()
         .map(|(name, value)| Ok((name.clone(), json(value)?)))

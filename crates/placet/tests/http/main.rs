@@ -14,6 +14,7 @@ mod place;
 
 mod api;
 mod approvals;
+mod authzen;
 mod events;
 mod frames;
 mod hostile;

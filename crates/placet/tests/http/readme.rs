@@ -32,6 +32,8 @@ fn the_curl_examples_of_the_readme_work_as_pasted() {
     );
     let work = home.path().join("work");
     fs::create_dir(&work).unwrap();
+    let bundles = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bundles");
+    std::os::unix::fs::symlink(bundles, work.join("bundles")).unwrap();
     let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c", &script])
         .current_dir(&work)
@@ -51,6 +53,8 @@ fn the_curl_examples_of_the_readme_work_as_pasted() {
         "policy_forbids",
         "completed",
         "revoked",
+        "{\"decision\":true,\"context\":{\"record\":",
+        "{\"id\":\"bob\",\"type\":\"user\"}",
     ] {
         assert!(said.contains(word), "{word} is not in\n{said}\n{errors}");
     }

@@ -132,6 +132,22 @@ fn with_a_certificate_it_speaks_tls_and_proofs_are_for_https() {
     assert!(curl(&client.proof("GET", &address)).contains("\"halted\":false"));
     let plain = address.replace("https", "http");
     assert!(curl(&client.proof("GET", &plain)).contains("identity_unverified"));
+    let offered = address.replace("/v1/policy", "/.well-known/authzen-configuration");
+    let output = Command::new("curl")
+        .args(["-sS", "--cacert"])
+        .arg(&cert)
+        .arg(&offered)
+        .output()
+        .unwrap();
+    let offered: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let base = format!("https://localhost:{}", node.address.port());
+    assert_eq!(offered["policy_decision_point"], base);
+    for (name, place) in offered.as_object().unwrap() {
+        assert!(
+            place.as_str().unwrap().starts_with(&base),
+            "{name}: {place}"
+        );
+    }
     // Plain text to it is no request.
     let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         node.ask_tcp("GET", "/healthz", &[], None).status
