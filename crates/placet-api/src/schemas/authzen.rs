@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Schema, code, index, list, text};
+use super::{Schema, index, list, text};
 use crate::routes::BATCH_MAX;
 
 /// A question.
@@ -145,7 +145,7 @@ fn answer() -> Value {
     let context = super::object(
         &[],
         &[
-            ("code", json!({ "anyOf": [code(), { "type": "string" }] })),
+            ("code", text("the denial code, or malformed")),
             ("error", error),
             ("reason", text("why not")),
             ("record", index("the record that says so")),
