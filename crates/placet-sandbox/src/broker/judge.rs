@@ -223,7 +223,9 @@ fn inet(
     }
     let rules = &ground.rules;
     let listed = rules.peers.iter().any(|peers| peers.cover(to)) || rules.resolved.cover(to);
-    if is_own_host(to.ip()) && !listed {
+    // Without a network of its own there is no host inside: this one is a peer like any other.
+    let is_inside = is_own_host(to.ip()) && ground.on_host.is_none();
+    if is_inside && !listed {
         return if handed_out {
             Err(Errno(libc::EACCES))
         } else {

@@ -2,9 +2,10 @@
 
 use std::os::unix::net::UnixListener;
 
-use placet_sandbox::{ConnectReport, EgressRules, Peer, Status};
+use placet_sandbox::{ConnectRefusal, ConnectReport, EgressRules, Peer, Status};
 
-use crate::support::{Test, scratch};
+use crate::host::on_host;
+use crate::support::{Test, is_root, scratch};
 use crate::{EACCES, SUCCESS, Service, acting_with, nobody, run, text};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -32,9 +33,7 @@ pub(crate) const TESTS: &[Test] = &[
         }
     }),
     ("a_listed_unix_socket_is_reached", a_listed_unix_socket),
-    ("bad_addresses_are_refused_as_by_the_kernel", || {
-        own("bad_addresses", &[])
-    }),
+    ("bad_addresses_are_refused_as_by_the_kernel", bad_addresses),
     ("an_undumpable_process_is_served", an_undumpable_process),
     ("a_peer_that_refuses_is_told_so", a_peer_that_refuses),
 ];
@@ -99,9 +98,33 @@ fn a_listed_unix_socket() {
     }
 }
 
-/// Its memory belongs to the cell's user namespace, which is the supervisor's.
+/// The kernel's own answers, and at last nobody at a port of the loopback: the cell's, or the host's.
+fn bad_addresses() {
+    if !on_host() {
+        return own("bad_addresses", &[&libc::ECONNREFUSED.to_string()]);
+    }
+    let refused = libc::EACCES.to_string();
+    let (status, reports) = run(acting_with("bad_addresses", &[&refused], nobody()));
+    assert_eq!(status, SUCCESS);
+    // There it is the host's, and so told.
+    let why = ConnectRefusal::Unlisted;
+    assert!(
+        matches!(&reports[..], [ConnectReport::Refused { why: found, .. }] if *found == why),
+        "{reports:?}"
+    );
+}
+
+/// Its memory belongs to the cell's user namespace, which is the supervisor's. Where there is none it is
+/// the kernel's, and only root may read it: what nobody can read is refused.
 fn an_undumpable_process() {
-    reached("undumpable");
+    if !on_host() || is_root() {
+        return reached("undumpable");
+    }
+    let service = Service::start();
+    let address = service.address.to_string();
+    let (status, _) = run(acting_with("undumpable", &[&address], service.rules()));
+    assert_eq!(status, EACCES);
+    assert_eq!(service.visitors(), 0);
 }
 
 fn a_peer_that_refuses() {
