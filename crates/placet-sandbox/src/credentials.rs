@@ -155,7 +155,8 @@ pub(crate) fn check_file(path: &Path) -> Result<(), SandboxError> {
     let plain = path
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
-    if plain && !path.as_os_str().is_empty() {
+    let bytes = path.as_os_str().as_bytes();
+    if plain && !bytes.is_empty() && !bytes.contains(&0) {
         Ok(())
     } else {
         Err(SandboxError::BadString("a credential's path"))

@@ -4,6 +4,7 @@
 //! the child only walks them. The order of `mounts` is the order they are done in.
 
 use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) egress: Egress,
     /// Trees and files that may be executed, by their paths in the cell.
     pub(crate) executable: Vec<PathBuf>,
+    /// What the scope names, so that their inodes stay theirs until the start.
+    pub(crate) _held: Vec<OwnedFd>,
     /// Where the file systems that only the cell has are mounted.
     pub(crate) own_places: Vec<PathBuf>,
     /// What it has of its own where it stands on the host's tree, without namespaces.

@@ -4,6 +4,7 @@
 //! where alone it can be bound, and compares.
 
 mod bounded;
+mod held;
 mod standing;
 mod watched;
 
@@ -33,6 +34,7 @@ use crate::{devices, privileged};
 
 pub(crate) use bounded::unbounded;
 use bounded::{bounds, limits};
+use held::hold;
 use standing::{check_host, countable, host_of, host_rules, with_tmpdir};
 use watched::watched;
 
@@ -133,6 +135,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         shown: watched.shown,
         egress: spec.egress.clone(),
         executable: executable(&parts),
+        _held: hold(&parts)?,
         own_places: if on_host {
             Vec::new()
         } else {

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use placet_sandbox::{CellSpec, SandboxError, Status};
 
-use crate::host::{on_host, shown};
+use crate::client::shown;
+use crate::host::on_host;
 use crate::support::{Act, Test, acting_spec, own_executable, scratch};
 use crate::{
     SUCCESS, assert_refused, check, check_as_root, end_of, inside, outcome, outcome_of, outside,

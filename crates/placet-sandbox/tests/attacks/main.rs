@@ -17,6 +17,8 @@
     reason = "test code, which may look at the clock"
 )]
 
+#[path = "../support/client.rs"]
+mod client;
 #[path = "../support/host.rs"]
 mod host;
 #[path = "../support/mod.rs"]

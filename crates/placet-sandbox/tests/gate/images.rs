@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use crate::host::shown;
+use crate::client::shown;
 use placet_sandbox::{ExecRule, OnRefusal, Refusal, Status, Tier, elf_interpreter};
 
 use crate::programs::{below, shell, tiny, with_programs, with_workspace};

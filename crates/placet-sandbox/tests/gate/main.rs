@@ -15,6 +15,8 @@
     reason = "test code, which may look at the clock and start processes"
 )]
 
+#[path = "../support/client.rs"]
+mod client;
 #[path = "../support/host.rs"]
 mod host;
 #[path = "../support/mod.rs"]

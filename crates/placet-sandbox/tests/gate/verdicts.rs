@@ -38,7 +38,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("the_client_is_not_asked_about", || {
         let dir = scratch();
         let client = tiny(dir.path(), "client", 0);
-        let mut spec = crate::support::acting_spec("spawn", &[crate::host::shown(&client)]);
+        let mut spec = crate::support::acting_spec("spawn", &[crate::client::shown(&client)]);
         spec.client = Some(client);
         let (status, reports) = run(gated(spec, ask(Duration::ZERO)));
         assert_eq!((status, reports.len()), (SUCCESS, 2));

@@ -15,12 +15,16 @@
     reason = "test code, which may look at the clock"
 )]
 
+#[path = "../support/client.rs"]
+mod client;
 #[path = "../support/host.rs"]
 mod host;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
 mod ending;
+mod failing;
 mod groups;
 mod leaving;
 mod limits;
@@ -37,6 +41,8 @@ use support::{NotGiven, Suite};
 
 fn main() -> ExitCode {
     let tests = [
+        bad_input::TESTS,
+        failing::TESTS,
         running::TESTS,
         ending::TESTS,
         groups::TESTS,
@@ -47,6 +53,8 @@ fn main() -> ExitCode {
     ]
     .concat();
     let acts = [
+        bad_input::ACTS,
+        failing::ACTS,
         running::ACTS,
         ending::ACTS,
         groups::ACTS,

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use placet_sandbox::{Cell, CellSpec, SandboxError, Step, Tier, probe};
 
-use crate::host::{on_host, shown};
+use crate::client::shown;
+use crate::host::on_host;
 use crate::running::with_client;
 use crate::support::{Test, acting, acting_spec, own_executable, scratch, spec};
 

@@ -3,10 +3,9 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::ExitCode;
 
-use placet_sandbox::{CLIENT_PATH, Tier};
+use placet_sandbox::Tier;
 
 use crate::support::{
     OWN_GROUP, SETUID_COPY, Suite, command, is_root, main_with, own_executable, tier,
@@ -18,15 +17,6 @@ pub(crate) const WITHOUT_NAMESPACES: &str = "PLACET_TEST_WITHOUT_NAMESPACES";
 /// Whether cells stand on the host's tree here.
 pub(crate) fn on_host() -> bool {
     tier() == Tier::U0
-}
-
-/// Where a cell finds its client.
-pub(crate) fn shown(client: &Path) -> &str {
-    if on_host() {
-        client.to_str().unwrap()
-    } else {
-        CLIENT_PATH
-    }
 }
 
 /// A suite's `main` that runs it on tier U0 as well, but for what is not given there.

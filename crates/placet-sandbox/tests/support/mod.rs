@@ -100,7 +100,10 @@ pub(crate) fn main_with(suite: &Suite<'_>) -> ExitCode {
         not_given,
         sum,
     } = *suite;
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     if arguments.first().is_some_and(|first| first == ACT) {
         let name = arguments.get(1).map_or("", String::as_str);
         let act = acts.iter().find(|(known, _)| *known == name);
