@@ -206,3 +206,98 @@ fn one_connection_too_many_is_told_so_at_once_and_the_unix_socket_has_room_of_it
         (!answer.is_empty() && parse(&answer).status == 200).then_some(())
     });
 }
+
+#[test]
+fn requests_that_come_together_are_answered_in_their_order_and_one_at_a_time() {
+    let place = Place::new();
+    let node = place.up();
+    let one = "GET /healthz HTTP/1.1\r\nhost: placet\r\nx-request-id: ";
+    let mut all: String = (0..200).map(|n| format!("{one}{n}\r\n\r\n")).collect();
+    all.push_str("GET /healthz HTTP/1.1\r\nhost: placet\r\nconnection: close\r\n\r\n");
+    let mut stream = client::unix(&place.socket());
+    let mut writer = stream.try_clone().unwrap();
+    let sends = std::thread::spawn(move || writer.write_all(all.as_bytes()));
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    sends.join().unwrap().unwrap();
+    let ids = answer
+        .lines()
+        .filter_map(|line| line.strip_prefix("x-request-id: "));
+    let ids: Vec<u32> = ids.filter_map(|id| id.trim().parse().ok()).collect();
+    assert!(ids.iter().copied().eq(0..200), "{ids:?}");
+    assert_eq!(node.get("/healthz").status, 200);
+}
+
+#[test]
+fn no_token_key_parameter_or_question_stands_in_the_services_log() {
+    let place = Place::new();
+    let log = place.path("up.log");
+    let mut child = place
+        .command(&["up", "--listen", "127.0.0.1:0"])
+        .env("PLACET_LOG_FORMAT", "json")
+        .env("PLACET_LOG_LEVEL", "debug")
+        .stdin(std::process::Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let said = || std::fs::read_to_string(&log).unwrap();
+    let address = crate::place::eventually("it serves", || {
+        let said = said();
+        let line = said.lines().find(|line| line.contains("\"serving\""))?;
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        line["listen"]
+            .as_str()?
+            .parse::<std::net::SocketAddr>()
+            .ok()
+    });
+    let key = client::Key::new(61);
+    let proof = key.proof("POST", &format!("http://{address}/v1/intents"));
+    let intent = place.intent("agent:coder", &["true", "an-odd-argument"]);
+    let headers = [
+        ("dpop", proof.as_str()),
+        ("authorization", "Bearer an-odd-token"),
+        ("cookie", "an-odd-cookie"),
+    ];
+    let host = address.to_string();
+    let text = intent.to_string();
+    let sent = request("POST", "/v1/intents", &host, &headers, Some(&text));
+    assert_eq!(exchange(client::tcp(address), sent.as_bytes()).status, 401);
+    let sent = request("POST", "/v1/intents", "placet", &[], Some(&text));
+    let permit = exchange(client::unix(&place.socket()), sent.as_bytes()).expect(201);
+    let question = json!({
+        "subject": { "type": "user", "id": "an-odd-subject" }, "action": { "name": "read" },
+        "resource": { "type": "record", "id": "an-odd-record" },
+    });
+    let question = question.to_string();
+    let sent = request(
+        "POST",
+        "/access/v1/evaluation",
+        "placet",
+        &[],
+        Some(&question),
+    );
+    exchange(client::unix(&place.socket()), sent.as_bytes());
+    let odd = request(
+        "GET",
+        "/v1/executions?principal=an-odd-query",
+        "placet",
+        &[],
+        None,
+    );
+    exchange(client::unix(&place.socket()), odd.as_bytes());
+    let said = crate::place::eventually("all of it is in the log", || {
+        let said = said();
+        (said.matches("\"request\"").count() >= 4).then_some(said)
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let private = [
+        "an-odd",
+        proof.as_str(),
+        permit["salt"].as_str().unwrap(),
+        permit["artifact"].as_str().unwrap(),
+    ];
+    for word in private {
+        assert!(!said.contains(word), "{word} is in\n{said}");
+    }
+}

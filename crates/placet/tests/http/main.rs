@@ -23,5 +23,6 @@ mod lives;
 mod log;
 mod readme;
 mod revoking;
+mod schemathesis;
 mod serving;
 mod shapes;
