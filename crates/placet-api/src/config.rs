@@ -6,11 +6,16 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::log::{Format, Level};
+use crate::webhooks::{Receiver, ReceiverError, Webhook};
+
+/// Receivers of webhooks, at most.
+const WEBHOOKS_MAX: usize = 16;
 
 /// What can be written in the file. Every key may be left out.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -41,6 +46,9 @@ pub struct Config {
     pub socket_mode: Option<String>,
     /// Certificate and key.
     pub tls: Option<Tls>,
+    /// Who is told what waits for approvals.
+    #[serde(default)]
+    pub webhooks: Vec<Webhook>,
 }
 
 /// Certificate chain and private key, in PEM.
@@ -112,6 +120,8 @@ pub struct Settings {
     pub socket_mode: u32,
     /// Certificate and key.
     pub tls: Option<Tls>,
+    /// Who is told what waits for approvals.
+    pub webhooks: Vec<Arc<Receiver>>,
 }
 
 /// Why a configuration does not stand.
@@ -137,6 +147,12 @@ pub enum ConfigError {
         "listen = \"{0}\" is reachable from other machines: set `hosts` to the names that it answers to"
     )]
     Nameless(SocketAddr),
+    /// A receiver that cannot be told.
+    #[error(transparent)]
+    Webhook(#[from] ReceiverError),
+    /// More receivers than there may be.
+    #[error("webhooks: at most {WEBHOOKS_MAX}")]
+    Webhooks,
     /// Permissions that are none.
     #[error("socket_mode = \"{0}\" is not three octal digits such as 0660")]
     Mode(String),
@@ -284,8 +300,17 @@ impl Config {
             socket: self.socket.unwrap_or_else(|| domain.join("http.sock")),
             socket_mode,
             tls: self.tls,
+            webhooks: receivers(&self.webhooks)?,
         })
     }
+}
+
+fn receivers(webhooks: &[Webhook]) -> Result<Vec<Arc<Receiver>>, ConfigError> {
+    if webhooks.len() > WEBHOOKS_MAX {
+        return Err(ConfigError::Webhooks);
+    }
+    let open = |webhook| Ok(Arc::new(Receiver::open(webhook)?));
+    webhooks.iter().map(open).collect()
 }
 
 impl Limits {

@@ -182,7 +182,7 @@ impl Handler {
             } else {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
             },
-            memory: (route.lane == Lane::Intent).then(|| Arc::clone(room)),
+            memory: matches!(route.lane, Lane::Intent | Lane::Bundle).then(|| Arc::clone(room)),
         }
     }
 

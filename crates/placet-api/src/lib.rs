@@ -38,5 +38,6 @@ mod seen;
 mod server;
 pub mod tls;
 mod unmapped;
+pub mod webhooks;
 
 pub use server::{Server, StartError};

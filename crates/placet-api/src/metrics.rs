@@ -20,6 +20,8 @@ pub(crate) struct Requests {
     pub(crate) connections: AtomicU64,
     pub(crate) streams: AtomicU64,
     pub(crate) refused_connections: AtomicU64,
+    pub(crate) webhooks_delivered: AtomicU64,
+    pub(crate) webhooks_failed: AtomicU64,
 }
 
 impl Requests {
@@ -77,6 +79,18 @@ impl Requests {
         );
         let refused = load(&self.refused_connections);
         text.put("placet_http_connections_refused_total", "", refused);
+        let name = "placet_webhook_messages_total";
+        text.head(
+            name,
+            "counter",
+            "Messages to receivers, by what came of them.",
+        );
+        text.put(
+            name,
+            "{outcome=\"delivered\"}",
+            load(&self.webhooks_delivered),
+        );
+        text.put(name, "{outcome=\"given_up\"}", load(&self.webhooks_failed));
         text.0
     }
 

@@ -106,6 +106,10 @@ fn parameters(route: &Route) -> Vec<Value> {
                 name,
                 json!({ "type": "string", "pattern": "^exec_[0-9a-f]{32}$" }),
             ),
+            None if name == "digest" => (
+                name,
+                json!({ "type": "string", "pattern": "^sha256:[0-9a-f]{64}$" }),
+            ),
             None => (name, json!({ "type": "integer", "minimum": 0 })),
         };
         Some(json!({ "name": name, "in": "path", "required": true, "schema": schema }))

@@ -44,6 +44,8 @@ pub(crate) enum Access {
 pub(crate) enum Lane {
     /// Intents: large bodies, refused first when there is too much.
     Intent,
+    /// Policy bundles: large bodies, for operators.
+    Bundle,
     /// What carries on or ends authority: small bodies, never behind intents.
     Urgent,
     /// Everything that only reads.
@@ -83,11 +85,12 @@ pub(crate) struct Found {
 }
 
 impl Lane {
-    pub(crate) const ALL: [Self; 3] = [Self::Intent, Self::Urgent, Self::Read];
+    pub(crate) const ALL: [Self; 4] = [Self::Intent, Self::Bundle, Self::Urgent, Self::Read];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Intent => "intent",
+            Self::Bundle => "bundle",
             Self::Urgent => "urgent",
             Self::Read => "read",
         }
@@ -96,7 +99,7 @@ impl Lane {
     /// Longest body, where intents may have `large`.
     pub(crate) const fn body_bytes(self, large: usize) -> usize {
         match self {
-            Self::Intent => large,
+            Self::Intent | Self::Bundle => large,
             Self::Urgent | Self::Read => SMALL_BYTES,
         }
     }

@@ -2,7 +2,7 @@
 
 mod acts;
 mod approvals;
-mod approving;
+pub(crate) mod approving;
 mod authzen;
 mod decisions;
 mod docs;
@@ -11,16 +11,16 @@ mod executions;
 mod health;
 mod intents;
 mod lineage;
+mod lines;
 mod log;
+mod policies;
 mod principals;
 
-use crate::call::{Answer, Call};
-use crate::route::{Access, Doc, Lane, Route};
+use crate::route::{Access, Lane, Route};
+use crate::schemas;
 use crate::schemas::authzen as shapes;
-use crate::schemas::{self, Schema};
 pub(crate) use authzen::BATCH_MAX;
-
-const JSON: &str = "application/json";
+use lines::{filtered, get, or, post, text};
 
 /// The filters of executions.
 const FILTERS: &[(&str, &str)] = &[
@@ -297,6 +297,58 @@ pub(crate) fn table() -> Vec<Route> {
             "The bundle in force, and the state of the domain",
             schemas::STATUS,
         ),
+        get(
+            "/v1/policies",
+            Access::Member,
+            policies::list,
+            "listPolicies",
+            "The policies of the bundle in force",
+            schemas::POLICIES,
+        ),
+        get(
+            "/v1/policies/{*id}",
+            Access::Member,
+            policies::read,
+            "readPolicy",
+            "One of them, with its source",
+            schemas::POLICY,
+        ),
+        get(
+            "/v1/policy/tests",
+            Access::Member,
+            policies::tests,
+            "policyTests",
+            "What the bundle's own tests find, and which policies they cover",
+            schemas::TESTS,
+        ),
+        get(
+            "/v1/policy/bundles/{digest}",
+            Access::Operator,
+            policies::archive,
+            "readBundle",
+            "A bundle that was ever in force, as it was uploaded",
+            schemas::BUNDLE,
+        ),
+        post(
+            "/v1/policy/activations",
+            Access::Operator,
+            Lane::Bundle,
+            policies::activate,
+            "activate",
+            "Put a signed bundle in force, if it is signed, compiles, passes its tests and has a higher revision",
+            schemas::BUNDLE,
+            (201, schemas::RECORDED),
+        ),
+        post(
+            "/v1/policy/diff",
+            Access::Operator,
+            Lane::Bundle,
+            policies::compare,
+            "diffPolicy",
+            "What a bundle changes of the one in force, policy by policy",
+            schemas::BUNDLE,
+            (200, schemas::DIFFERENCE),
+        ),
         post(
             "/v1/revocations",
             Access::Operator,
@@ -376,96 +428,6 @@ pub(crate) fn table() -> Vec<Route> {
         "application/octet-stream",
     ));
     all
-}
-
-fn get(
-    path: &'static str,
-    access: Access,
-    handler: fn(Call) -> Answer,
-    id: &'static str,
-    summary: &'static str,
-    reply: Schema,
-) -> Route {
-    Route {
-        method: "GET",
-        path,
-        access,
-        lane: Lane::Read,
-        doc: Doc {
-            id,
-            summary,
-            query: &[],
-            body: None,
-            status: 200,
-            also: None,
-            kind: JSON,
-            reply: Some(reply),
-        },
-        handler,
-    }
-}
-
-fn text(
-    path: &'static str,
-    access: Access,
-    handler: fn(Call) -> Answer,
-    id: &'static str,
-    summary: &'static str,
-    kind: &'static str,
-) -> Route {
-    let route = get(path, access, handler, id, summary, schemas::ANY);
-    Route {
-        doc: Doc {
-            kind,
-            reply: None,
-            ..route.doc
-        },
-        ..route
-    }
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a line of a table; each has its place in it"
-)]
-fn post(
-    path: &'static str,
-    access: Access,
-    lane: Lane,
-    handler: fn(Call) -> Answer,
-    id: &'static str,
-    summary: &'static str,
-    body: Schema,
-    reply: (u16, Schema),
-) -> Route {
-    let route = get(path, access, handler, id, summary, reply.1);
-    Route {
-        method: "POST",
-        lane,
-        doc: Doc {
-            body: Some(body),
-            status: reply.0,
-            ..route.doc
-        },
-        ..route
-    }
-}
-
-fn or(route: Route, also: (u16, &'static str, Schema)) -> Route {
-    Route {
-        doc: Doc {
-            also: Some(also),
-            ..route.doc
-        },
-        ..route
-    }
-}
-
-fn filtered(route: Route, query: &'static [(&'static str, &'static str)]) -> Route {
-    Route {
-        doc: Doc { query, ..route.doc },
-        ..route
-    }
 }
 
 #[cfg(test)]

@@ -394,6 +394,63 @@ schema!(PRINCIPALS, "Principals", || object(
     )],
     &[],
 ));
+schema!(POLICIES, "Policies", || object(
+    &[
+        ("bundle", digest("of the bundle in force")),
+        ("items", list(&policy(false))),
+    ],
+    &[],
+));
+schema!(POLICY, "Policy", || policy(true));
+schema!(TESTS, "PolicyTests", || object(
+    &[
+        ("bundle", digest("of the bundle in force")),
+        ("covered", list(&text("a policy that determined an answer"))),
+        ("passed", json!({ "type": "boolean" })),
+        (
+            "results",
+            list(&object(
+                &[
+                    ("command", text("what was asked")),
+                    (
+                        "failure",
+                        nullable("string", "what differs from what was expected")
+                    ),
+                    ("file", text("where the test stands")),
+                    ("line", count()),
+                    ("name", text("of the test")),
+                ],
+                &[],
+            ))
+        ),
+        ("uncovered", list(&text("a policy that determined none"))),
+    ],
+    &[],
+));
+schema!(BUNDLE, "Bundle", || object(
+    &[
+        (
+            "archive",
+            text("the bundle in its single-file form, spec/policy.md")
+        ),
+        ("bundle", digest("of its manifest")),
+    ],
+    &[],
+));
+schema!(DIFFERENCE, "Difference", || {
+    let named = || json!({ "type": "object", "additionalProperties": { "type": "string" } });
+    object(
+        &[
+            ("added", list(&text("a policy"))),
+            ("changed", named()),
+            ("members", named()),
+            ("removed", list(&text("a policy"))),
+            ("same", json!({ "type": "boolean" })),
+            ("words", text("all of it, for people")),
+        ],
+        &[],
+    )
+});
 schema!(STATUS, "Status", || object(
     &[
         ("domain", text("name of the domain")),

@@ -26,6 +26,7 @@ use crate::route::Routes;
 use crate::routes;
 use crate::tls::{self, TlsError};
 use crate::unmapped::Unmapped;
+use crate::webhooks;
 
 /// How long connections get to finish when the server stops.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -107,6 +108,7 @@ impl Server {
         });
         // Listeners belong to a runtime from the moment that they are made.
         let inside = runtime.enter();
+        webhooks::spawn(&handler.shared);
         let bound = Socket::bind(&socket, mode);
         let bound = bound.map_err(|error| StartError::Socket(socket.clone(), error))?;
         let mut address = None;

@@ -43,6 +43,7 @@ mod snapshot;
 mod standing;
 mod starts;
 pub mod submission;
+pub mod suppose;
 mod work;
 
 pub use authority::{Authority, OpenError, REASON_BYTES_MAX, Running};

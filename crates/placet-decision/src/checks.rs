@@ -14,7 +14,7 @@ use placet_types::{
 
 use crate::approvals::{self, Consent};
 use crate::callers;
-use crate::environment::{environment, policy_in_force};
+use crate::environment::{environment, policy_in_force, policy_supposed};
 use crate::holds::{credentials, enforceable, scope};
 use crate::params::Read;
 use crate::{Answer, Decision, Input};
@@ -57,11 +57,22 @@ struct Found {
 enum Turn {
     First,
     Again,
+    /// A past one, under a bundle that was not in force.
+    Supposed,
 }
 
 pub(crate) fn run(input: &Input<'_>) -> Decision {
-    let mut found = Found::new(input);
-    let answer = match checks(input, Turn::First, &mut found) {
+    run_as(input, Turn::First)
+}
+
+/// Runs the checks as if the bundle of the input were the one in force.
+pub(crate) fn run_supposed(input: &Input<'_>) -> Decision {
+    run_as(input, Turn::Supposed)
+}
+
+fn run_as(input: &Input<'_>, turn: Turn) -> Decision {
+    let mut found = Found::new(input, turn);
+    let answer = match checks(input, turn, &mut found) {
         Ok(Reached {
             grant,
             scope,
@@ -88,7 +99,8 @@ pub(crate) fn run(input: &Input<'_>) -> Decision {
 
 /// Runs the checks again for an execution that was permitted with `scope`.
 pub(crate) fn run_again(input: &Input<'_>, scope: &FixedScope) -> Result<(), Denied> {
-    let now = checks(input, Turn::Again, &mut Found::new(input))?.scope;
+    let mut found = Found::new(input, Turn::Again);
+    let now = checks(input, Turn::Again, &mut found)?.scope;
     match scope.excess_over(&now) {
         None => Ok(()),
         Some(_) => Err(deny(
@@ -100,10 +112,14 @@ pub(crate) fn run_again(input: &Input<'_>, scope: &FixedScope) -> Result<(), Den
 }
 
 impl Found {
-    fn new(input: &Input<'_>) -> Self {
+    fn new(input: &Input<'_>, turn: Turn) -> Self {
+        let bundle = match turn {
+            Turn::First | Turn::Again => input.state.policy().map(|active| active.bundle),
+            Turn::Supposed => input.policy.map(Policy::digest),
+        };
         Self {
             policy: PolicyRef {
-                bundle: input.state.policy().map(|active| active.bundle),
+                bundle,
                 determining: Vec::new(),
             },
             risk: Risk::default(),
@@ -123,18 +139,23 @@ fn checks(input: &Input<'_>, turn: Turn, found: &mut Found) -> Result<Reached, D
     not_halted(input)?;
     let principal = callers::principal(input)?;
     let ancestry = lineage(input)?;
-    let policy = policy_in_force(input)?;
+    let policy = match turn {
+        Turn::First | Turn::Again => policy_in_force(input)?,
+        Turn::Supposed => policy_supposed(input)?,
+    };
     environment(input, policy)?;
     let history = history_and_risk(input, turn, found);
     let evaluation = evaluate(input, policy, principal, &ancestry, read, &history, found)?;
     let granted = resolve(input, policy, &evaluation, read)?;
-    if turn == Turn::First {
+    if turn != Turn::Again {
         // What runs has its secrets already.
         credentials(input, &granted.scope)?;
     }
     let obligations = &evaluation.obligations;
     let consent = match turn {
-        Turn::First => approvals::consent(input, policy, obligations, &ancestry.delegation)?,
+        Turn::First | Turn::Supposed => {
+            approvals::consent(input, policy, obligations, &ancestry.delegation)?
+        }
         Turn::Again => {
             approvals::consent_again(input, policy, obligations)?;
             Consent::Given(Vec::new())

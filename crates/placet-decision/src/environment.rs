@@ -27,6 +27,14 @@ pub(crate) fn policy_in_force<'a>(input: &Input<'a>) -> Result<&'a Policy, Denie
     Ok(policy)
 }
 
+/// The bundle that is supposed to be in force.
+pub(crate) fn policy_supposed<'a>(input: &Input<'a>) -> Result<&'a Policy, Denied> {
+    let missing = || deny(8, DenialCode::NoPermit, "no policy bundle is supposed");
+    let policy = input.policy.ok_or_else(missing)?;
+    holds_at(policy, input.facts.time)?;
+    Ok(policy)
+}
+
 /// Whether the bundle counts at this time.
 pub(crate) fn holds_at(policy: &Policy, now: Millis) -> Result<(), Denied> {
     let validity = policy.validity();

@@ -74,6 +74,12 @@ pub fn decide(input: &Input<'_>) -> Decision {
     checks::run(input)
 }
 
+/// What would be decided if the bundle of `input` were the one in force. Of no authority: for asking
+/// what a bundle would have changed.
+pub fn suppose(input: &Input<'_>) -> Decision {
+    checks::run_supposed(input)
+}
+
 /// Whether what was permitted with this scope is permitted still, under the state, policy and facts
 /// of `input`.
 ///

@@ -42,6 +42,7 @@ pub use identities::Mapping;
 pub use lint::lint;
 pub use policy::{
     Approvals, Asked, Effect, Evaluation, Fault, Obligations, Policy, Rule, ShadowMismatch, Who,
+    source,
 };
 pub use problem::{Problem, Severity};
 pub use profile::{Profile, Vars};

@@ -38,6 +38,7 @@ pub(crate) use compile::{Sources, describe, parse_sources};
 pub(crate) use declared::Declared;
 pub(crate) use evaluate::Prepared;
 pub(crate) use mentions::{Mentions, Parts};
+pub use source::source;
 pub(crate) use source::split;
 
 use cache::Cache;

@@ -341,6 +341,18 @@ pub(crate) enum Policy {
         /// The newer bundle's directory
         new: PathBuf,
     },
+    /// Show what a bundle would have changed in the recorded past
+    #[command(after_help = "\
+Every recorded decision is made again with this bundle in the place of the one that was in force, from what was
+recorded with it. Nothing is changed. What would have followed from a difference is not followed up.")]
+    Replay {
+        /// The bundle's directory
+        #[arg(long, value_name = "DIR")]
+        bundle: PathBuf,
+        /// Only decisions from here on: an index, or how long ago, such as 7d or 12h (default: all)
+        #[arg(long, value_name = "SINCE")]
+        since: Option<String>,
+    },
     /// Test a bundle, sign it with the operator's key, and put it in force
     Activate {
         /// The bundle's directory

@@ -192,6 +192,50 @@ pub(super) fn approval() -> Value {
     )
 }
 
+/// A policy of the bundle in force.
+pub(super) fn policy(whole: bool) -> Value {
+    let known = [
+        (
+            "approvals",
+            json!({ "oneOf": [{ "type": "null" }, object(
+                &[
+                    ("count", count()),
+                    ("groups", list(&text("a group of approvers"))),
+                    ("within_secs", count()),
+                ],
+                &[],
+            )] }),
+        ),
+        ("description", nullable("string", "what it is for")),
+        ("effect", json!({ "enum": ["permit", "forbid"] })),
+        ("file", text("the member of the bundle where it stands")),
+        ("id", text("the name that decisions cite")),
+        (
+            "lifetime_secs",
+            nullable("integer", "how long its permits last at most"),
+        ),
+        ("line", count()),
+        (
+            "profile",
+            nullable("string", "what its permits are carried out with"),
+        ),
+        (
+            "reroute",
+            nullable("string", "the profile that it puts in place of another"),
+        ),
+        ("revoked", json!({ "type": "boolean" })),
+        (
+            "severity",
+            nullable("string", "low, medium, high or critical"),
+        ),
+    ];
+    let source = [(
+        "source",
+        text("as it stands in the bundle; absent for links"),
+    )];
+    object(&known, if whole { &source } else { &[] })
+}
+
 /// A node of the lineage.
 pub(super) fn node() -> Value {
     let at = || json!({ "oneOf": [{ "type": "null" }, place()] });

@@ -3,7 +3,23 @@
 //! Cedar's own reader of whole files numbers policies and forgets `@id`. A statement ends at the
 //! first `;` that stands in no string and no comment; the grammar has no other use for it.
 
+use crate::bundle::Bundle;
+use crate::policy::Rule;
 use crate::problem::line_at;
+
+/// The text of a policy as it stands in its bundle; `None` of a link, which has none of its own.
+#[must_use]
+pub fn source<'a>(bundle: &'a Bundle, rule: &Rule) -> Option<&'a str> {
+    let file = bundle.member(&rule.file)?;
+    let mut statements = rule
+        .file
+        .ends_with(".cedar")
+        .then(|| split(file))?
+        .into_iter();
+    statements
+        .find(|statement| statement.line == rule.line)
+        .map(|statement| statement.text)
+}
 
 /// One statement of a Cedar file, from its first character that is neither space nor comment to
 /// its `;`.

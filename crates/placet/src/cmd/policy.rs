@@ -2,6 +2,7 @@
 
 mod draft;
 mod force;
+mod replay;
 mod status;
 
 use crate::cli::{Global, Policy};
@@ -17,6 +18,9 @@ pub(crate) fn policy(global: &Global, command: &Policy, out: Out) -> Result<Stat
         Policy::Check { dir } => draft::check(dir, out),
         Policy::Test { dir } => draft::test(dir, out),
         Policy::Diff { old, new } => draft::diff(old, new, out),
+        Policy::Replay { bundle, since } => {
+            replay::replay(&Domain::open(global)?, bundle, since.as_deref(), out)
+        }
         Policy::Activate { dir } => force::activate(&Domain::open(global)?, dir, out),
         Policy::Rollback { to } => force::rollback(&Domain::open(global)?, *to, out),
         Policy::Status => status::status(&Domain::open(global)?, out),

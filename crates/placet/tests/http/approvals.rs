@@ -8,7 +8,7 @@ use crate::client::{self, Key};
 use crate::place::{Node, Place};
 
 /// A domain in which an agent's `git` needs one of the leads; `user:ann` is one, by her key.
-fn asking(ann: &Key) -> Place {
+pub(crate) fn asking(ann: &Key) -> Place {
     let place = Place::new();
     place.activate_changed(
         2,
@@ -25,7 +25,7 @@ fn asking(ann: &Key) -> Place {
 }
 
 /// What an approver signs: the encoding of DSSE, made here by hand.
-fn said(key: &Key, by: &str, verdict: &str, waits: &Value) -> Value {
+pub(crate) fn said(key: &Key, by: &str, verdict: &str, waits: &Value) -> Value {
     let (domain, intent) = (&waits["sign"]["domain"], &waits["sign"]["intent"]);
     let statement = format!(
         r#"{{"by":"{by}","domain":{domain},"intent":{intent},"reason":"looked at it","verdict":"{verdict}"}}"#
@@ -45,7 +45,7 @@ fn items(node: &Node<'_>, key: &Key) -> Vec<Value> {
 }
 
 /// Asks for something that waits; gives the intent that can be sent again, and what waits.
-fn deferred(node: &Node<'_>) -> (Value, Value) {
+pub(crate) fn deferred(node: &Node<'_>) -> (Value, Value) {
     let mut intent = node.place.intent("agent:coder", &["git", "status"]);
     let deferred = node.post("/v1/intents", &intent).expect(202);
     assert_eq!(deferred["decision"], "defer");

@@ -1,0 +1,197 @@
+//! Policies: what is in force, what its tests say, and putting another bundle in force.
+//!
+//! A bundle is signed by operators' keys, which no node has; who uploads one must be an operator too.
+
+use hyper::StatusCode;
+use placet_authority::Authority;
+use placet_authority::node::wire::ActBody;
+use placet_policy::{Bundle, Rule, diff, run_tests, source};
+use placet_state::State;
+use placet_types::{Denial, DenialCode, Digest};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::acts::act;
+use crate::call::{Answer, Call};
+use crate::problem::Problem;
+use crate::reply;
+
+/// A bundle in its single-file form, and its digest.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BundleBody {
+    archive: String,
+    bundle: Digest,
+}
+
+/// The policies of the bundle in force, in order of their ids.
+pub(super) fn list(call: Call) -> Answer {
+    Box::pin(async move {
+        let policy = call.service().authority().policy_in_force();
+        let policy = policy.ok_or_else(none_in_force)?;
+        let authority = call.service().authority();
+        let items: Vec<Value> = authority.with_state(|state| {
+            let rules = policy.rules();
+            rules.map(|rule| value(state, rule, None)).collect()
+        });
+        reply::json(
+            StatusCode::OK,
+            &json!({ "bundle": policy.digest(), "items": items }),
+        )
+    })
+}
+
+/// One of them, with its source.
+pub(super) fn read(call: Call) -> Answer {
+    Box::pin(async move {
+        let id: String = call.part(0)?;
+        let one = call
+            .read(move |shared| {
+                let authority = shared.service.authority();
+                let policy = authority.policy_in_force().ok_or_else(none_in_force)?;
+                let missing = || Problem::not_found("no policy of the bundle in force has this id");
+                let rule = policy.rule(&id).ok_or_else(missing)?;
+                let bundle = bundle(authority, policy.digest())?;
+                let text = source(&bundle, rule);
+                Ok(authority.with_state(|state| value(state, rule, text)))
+            })
+            .await?;
+        reply::json(StatusCode::OK, &one)
+    })
+}
+
+/// What the bundle's own tests find, and which policies they cover.
+pub(super) fn tests(call: Call) -> Answer {
+    Box::pin(async move {
+        let found = call
+            .read(|shared| {
+                let authority = shared.service.authority();
+                let policy = authority.policy_in_force().ok_or_else(none_in_force)?;
+                let report = run_tests(&bundle(authority, policy.digest())?, &policy);
+                let results: Vec<Value> = report
+                    .results
+                    .iter()
+                    .map(|one| {
+                        json!({
+                            "command": one.command, "failure": one.failure, "file": one.file,
+                            "line": one.line, "name": one.name,
+                        })
+                    })
+                    .collect();
+                Ok(json!({
+                    "bundle": policy.digest(), "covered": report.covered,
+                    "passed": report.passed(), "results": results, "uncovered": report.uncovered,
+                }))
+            })
+            .await?;
+        reply::json(StatusCode::OK, &found)
+    })
+}
+
+/// A bundle that was ever in force, as it was uploaded.
+pub(super) fn archive(call: Call) -> Answer {
+    Box::pin(async move {
+        let digest: Digest = call.part(0)?;
+        if call.operator().is_none() {
+            let reason = "only operators read whole bundles";
+            return Err(Problem::of(&crate::identity::unverified(reason)));
+        }
+        let text = call
+            .read(move |shared| archive_text(shared.service.authority(), digest))
+            .await?;
+        let value = json!({ "archive": text, "bundle": digest });
+        reply::json(StatusCode::OK, &value)
+    })
+}
+
+/// Puts a bundle in force.
+pub(super) fn activate(call: Call) -> Answer {
+    Box::pin(async move {
+        let BundleBody { archive, bundle } = call.body.json()?;
+        act(call, ActBody::Activate { archive, bundle }).await
+    })
+}
+
+/// What would change if this bundle were in force, policy by policy. Nothing is kept of it.
+pub(super) fn compare(call: Call) -> Answer {
+    Box::pin(async move {
+        let BundleBody { archive, bundle } = call.body.json()?;
+        if call.operator().is_none() {
+            let reason = "only operators compare bundles";
+            return Err(Problem::of(&crate::identity::unverified(reason)));
+        }
+        let differs = call
+            .read(move |shared| {
+                let odd = |error: String| Problem::malformed(error);
+                let new = Bundle::from_archive(archive.as_bytes(), &bundle)
+                    .map_err(|error| odd(error.to_string()))?;
+                let authority = shared.service.authority();
+                let active = authority.with_state(|state| state.policy().map(|it| it.bundle));
+                let old = self::bundle(authority, active.ok_or_else(none_in_force)?)?;
+                let found = diff(&old, &new).map_err(|problems| {
+                    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                    odd(lines.join("; "))
+                })?;
+                let said = |all: Vec<(&String, String)>| -> Map<String, Value> {
+                    let named = all.into_iter();
+                    named
+                        .map(|(name, what)| (name.clone(), what.into()))
+                        .collect()
+                };
+                let changed = found.changed.iter();
+                let members = found.members.iter();
+                Ok(json!({
+                    "added": found.added, "removed": found.removed, "same": found.is_empty(),
+                    "changed": said(changed.map(|(id, what)| (id, words(what))).collect()),
+                    "members": said(members.map(|(path, how)| (path, words(how))).collect()),
+                    "words": found.to_string(),
+                }))
+            })
+            .await?;
+        reply::json(StatusCode::OK, &differs)
+    })
+}
+
+/// A part of a difference as text, whatever its shape.
+fn words(part: &impl serde::Serialize) -> String {
+    match serde_json::to_value(part) {
+        Ok(Value::String(text)) => text,
+        Ok(other) => other.to_string(),
+        Err(_) => String::new(),
+    }
+}
+
+fn none_in_force() -> Problem {
+    Problem::not_found("no policy bundle is in force, or it cannot be read here")
+}
+
+fn archive_text(authority: &Authority, digest: Digest) -> Result<String, Problem> {
+    let missing = || Problem::not_found("no bundle of this digest was ever in force here");
+    let bytes = authority.bundles().archive(digest).map_err(|_| missing())?;
+    String::from_utf8(bytes).map_err(|_| Problem::internal())
+}
+
+fn bundle(authority: &Authority, digest: Digest) -> Result<Bundle, Problem> {
+    let text = archive_text(authority, digest)?;
+    Bundle::from_archive(text.as_bytes(), &digest).map_err(|_| {
+        let reason = "the bundle in force does not read any more";
+        Problem::of(&Denial::new(DenialCode::PolicyError, reason))
+    })
+}
+
+fn value(state: &State, rule: &Rule, source: Option<&str>) -> Value {
+    let approvals = rule.approvals.as_ref().map(|it| {
+        json!({ "count": it.needed.count, "groups": it.needed.groups, "within_secs": it.within })
+    });
+    let mut value = json!({
+        "approvals": approvals, "description": rule.description,
+        "effect": if rule.permits { "permit" } else { "forbid" },
+        "file": rule.file, "id": rule.id, "lifetime_secs": rule.lifetime, "line": rule.line,
+        "profile": rule.profile, "reroute": rule.reroute,
+        "revoked": state.is_policy_revoked(&rule.id), "severity": rule.severity,
+    });
+    if let (Some(source), Value::Object(members)) = (source, &mut value) {
+        members.insert("source".to_owned(), source.into());
+    }
+    value
+}
