@@ -1,8 +1,8 @@
 //! Drift: whether what a decision was about is still what it was.
 //!
 //! Watched are the file at the program's path, the files that the scope pins, the gateway's own
-//! program, and what the machine says of itself. The kernel's notices (inotify) make it quick; a
-//! timer makes it sure: nothing hangs on a notice that came. A file counts as changed when it is
+//! program, and what the machine says of itself. The kernel's notices (inotify) make it quick, for whatever
+//! lives longer than a moment; a timer makes it sure: nothing hangs on a notice that came. A file counts as changed when it is
 //! another file or has other contents; a time stamp alone changes nothing. Since one that was
 //! already mapped can be written without one, small files are read anew from time to time.
 //!
@@ -28,6 +28,9 @@ use crate::program::Program;
 
 /// How often files are looked at, whatever the kernel tells.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long after the first look the kernel is asked for notices. To close a queue of notices takes it some 20 ms,
+/// which a short command would wait for at its end.
+const LISTEN_AFTER: Duration = Duration::from_millis(300);
 /// How often small files are read again although nothing shows a change.
 const READ_AGAIN_EVERY: Duration = Duration::from_secs(10);
 /// Files that are read again for nothing.
@@ -65,6 +68,8 @@ pub enum UnwatchableError {
 pub(crate) struct Drift {
     files: Vec<Watched>,
     notices: Option<OwnedFd>,
+    /// When the first look was, until there are notices.
+    began: Option<Duration>,
     environment: Environment,
     domain: DomainName,
     looked: Duration,
@@ -161,7 +166,8 @@ impl Drift {
             .chain(gateway())
             .collect();
         Self {
-            notices: notices(&files),
+            notices: None,
+            began: None,
             files,
             environment,
             domain,
@@ -183,11 +189,13 @@ impl Drift {
         if self.found.is_some() {
             return self.found.as_ref();
         }
-        if self.looked.is_zero() {
+        if self.probed.is_zero() {
             // The first look; probing can wait until there is something to notice.
             (self.read, self.attested, self.probed) = (now, now, now);
+            self.began = Some(now);
         }
-        if self.was_told() || now.saturating_sub(self.looked) >= LOOK_EVERY {
+        let listens_now = self.listen(now);
+        if listens_now || self.was_told() || now.saturating_sub(self.looked) >= LOOK_EVERY {
             self.looked = now;
             let again = now.saturating_sub(self.read) >= READ_AGAIN_EVERY;
             if again {
@@ -204,6 +212,17 @@ impl Drift {
             self.found = self.attest(probe);
         }
         self.found.as_ref()
+    }
+
+    /// Asks for notices once it is time; `true` when that was just done, so that what changed before is
+    /// looked for.
+    fn listen(&mut self, now: Duration) -> bool {
+        let due = |began: &mut Duration| now.saturating_sub(*began) >= LISTEN_AFTER;
+        if self.began.take_if(due).is_none() {
+            return false;
+        }
+        self.notices = notices(&self.files);
+        true
     }
 
     fn attest(&self, probe: bool) -> Option<Drifted> {

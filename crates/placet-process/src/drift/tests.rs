@@ -36,7 +36,11 @@ impl Ground {
         let environment = attest::environment(&domain()).unwrap();
         let environment = (*environment).clone();
         let mut drift = Drift::watch(&program, measured, environment, domain());
+        assert_eq!(drift.look(secs(1).saturating_sub(LISTEN_AFTER)), None);
+        // What is over in a moment has asked the kernel for nothing.
+        assert!(drift.as_fd().is_none());
         assert_eq!(drift.look(secs(1)), None);
+        assert!(drift.as_fd().is_some());
         Self { dir, drift }
     }
 
