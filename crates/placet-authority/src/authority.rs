@@ -482,6 +482,10 @@ impl Authority {
             Act::Changes(review) => {
                 ReadyAct::Changes(self.with_state(|state| review.when_over(state))?)
             }
+            Act::Definition(mut review) => {
+                review.reason = checked(review.reason)?;
+                ReadyAct::Definition(review.checked()?)
+            }
             Act::Approve {
                 exec,
                 key,

@@ -3,7 +3,8 @@
 use placet_evidence::{ChangesAct, PrincipalStatus, Selector, Verdict};
 use placet_state::State;
 use placet_types::{
-    DenialCode, Digest, ExecutionId, Index, PrincipalId, PublicKey, Signature, Thumbprint,
+    DenialCode, Digest, ExecutionId, Index, PrincipalId, PublicKey, ResourceRef, Signature,
+    Thumbprint,
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,8 @@ pub enum Act {
     },
     /// Reviews what an execution changed in the copy of its write trees.
     Changes(ChangesReview),
+    /// Approves what a tool says it is.
+    Definition(DefinitionReview),
     /// Says of an intent that waits whether it may happen, signed by the approver's own key.
     Approve {
         /// The execution that it would be.
@@ -73,6 +76,37 @@ pub enum Act {
         /// Why.
         reason: String,
     },
+}
+
+/// Which definition is approved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DefinitionReview {
+    /// Digest of the canonical definition.
+    pub digest: Digest,
+    /// Name of what it defines, as in the `resource` of an intent.
+    pub id: String,
+    /// Its kind, as there.
+    pub kind: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl DefinitionReview {
+    /// This review, of something that has definitions.
+    pub(crate) fn checked(self) -> Result<Self, ActError> {
+        let bad = |reason: String| ActError::new(DenialCode::Malformed, reason);
+        let resource = ResourceRef {
+            digest: Some(self.digest),
+            id: self.id.clone(),
+            kind: self.kind.clone(),
+        };
+        resource.check().map_err(|error| bad(error.to_string()))?;
+        if resource.is_defined() {
+            return Ok(self);
+        }
+        Err(bad(format!("`{}` has no definitions", self.kind)))
+    }
 }
 
 /// What is done about the changes of an execution.

@@ -191,6 +191,12 @@ impl DomainDir {
         self.keys().join("secrets.key")
     }
 
+    /// Definitions of tools as they were last seen, for people to look at: never believed.
+    #[must_use]
+    pub fn definitions(&self) -> PathBuf {
+        self.root.join("definitions")
+    }
+
     /// Digests of large programs, by the state of the file that they were computed for.
     #[must_use]
     pub fn digests(&self) -> PathBuf {

@@ -12,7 +12,7 @@ use placet_artifact::Unsigned;
 use placet_artifact::jws::Algorithm;
 use placet_decision::{Decision, Input, claims, decide};
 use placet_evidence::{
-    Approval, Born, Caller, ChangesReviewed, CheckedDenial, Connections, Ended, Erased, Facts,
+    Approval, Born, Caller, ChangesReviewed, CheckedDenial, Connections, DefinitionApproved, Ended, Erased, Facts,
     Grant, Halt, NETWORK_UID, PolicyActivated, PrincipalRecord, Record, Refused, Resumed, Revoked,
     SecretRecord, Signal, Stage, Started,
 };
@@ -395,6 +395,7 @@ impl Drafter {
             | ReadyAct::Resume(..)
             | ReadyAct::Principal(_)
             | ReadyAct::Changes(_)
+            | ReadyAct::Definition(_)
             | ReadyAct::Activate(_)
             | ReadyAct::Approve(_)
             | ReadyAct::Secret(..) => None,
@@ -452,6 +453,14 @@ impl Drafter {
                 count: review.count,
                 exec: review.exec,
                 selection: review.selection,
+                time,
+            }),
+            ReadyAct::Definition(review) => Record::Definition(DefinitionApproved {
+                by,
+                digest: review.digest,
+                id: review.id,
+                kind: review.kind,
+                reason: review.reason,
                 time,
             }),
             ReadyAct::Approve(approval) => {

@@ -47,6 +47,6 @@ pub mod suppose;
 mod work;
 
 pub use authority::{Authority, OpenError, REASON_BYTES_MAX, Running};
-pub use control::{Act, ActError, ChangesReview};
+pub use control::{Act, ActError, ChangesReview, DefinitionReview};
 pub use sequence::OnEnding;
 pub use submission::{Answer, Denied, EndReport, Permitted, SignalReport, Submission, Unavailable};

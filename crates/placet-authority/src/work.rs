@@ -16,7 +16,7 @@ use placet_types::{
 };
 
 use crate::activate::Activation;
-use crate::control::{ActError, ChangesReview};
+use crate::control::{ActError, ChangesReview, DefinitionReview};
 use crate::questions::Asked;
 use crate::submission::{
     Answer, BornReport, ConnectionsReport, Denied, EndReport, SignalReport, Unavailable,
@@ -115,6 +115,7 @@ pub(crate) enum ReadyAct {
     /// What changed, and the version of the store that follows.
     Secret(SecretChange, u64),
     Changes(ChangesReview),
+    Definition(DefinitionReview),
     Approve(Box<Approval>),
 }
 

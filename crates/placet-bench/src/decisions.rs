@@ -145,6 +145,7 @@ fn bytes_at_rest() {
         );
         started.expect("the log is written").expect("it starts");
         let usage = Usage {
+            output: None,
             changes: None,
             cpu_ms: 12,
             network: None,

@@ -15,7 +15,7 @@ use placet_types::{
 use crate::approvals::{self, Consent};
 use crate::callers;
 use crate::environment::{environment, policy_in_force, policy_supposed};
-use crate::holds::{credentials, enforceable, scope};
+use crate::holds::{credentials, definition, enforceable, scope};
 use crate::params::Read;
 use crate::{Answer, Decision, Input};
 
@@ -144,6 +144,7 @@ fn checks(input: &Input<'_>, turn: Turn, found: &mut Found) -> Result<Reached, D
         Turn::Supposed => policy_supposed(input)?,
     };
     environment(input, policy)?;
+    definition(input)?;
     let history = history_and_risk(input, turn, found);
     let evaluation = evaluate(input, policy, principal, &ancestry, read, &history, found)?;
     let granted = resolve(input, policy, &evaluation, read)?;
@@ -196,6 +197,11 @@ fn parse_params<'a>(input: &Input<'a>) -> Result<&'a Read, Denied> {
     if of_process && (resource.kind != "Program" || resource.digest.is_none()) {
         return Err(malformed(
             "a process needs a program with its digest as resource".into(),
+        ));
+    }
+    if resource.is_defined() && resource.digest.is_none() {
+        return Err(malformed(
+            "a call of a tool names the digest of its definition".into(),
         ));
     }
     Ok(read)
@@ -294,6 +300,7 @@ fn history_and_risk(input: &Input<'_>, turn: Turn, found: &mut Found) -> History
     if turn == Turn::Again {
         // The past of an execution does not hold the execution itself.
         history.permits_hour = history.permits_hour.saturating_sub(1);
+        history.permits_resource_hour = history.permits_resource_hour.saturating_sub(1);
         history.running = history.running.saturating_sub(1);
     }
     found.risk = input.state.risk(&history);

@@ -1,8 +1,9 @@
 //! The scope that is granted, and whether it holds: it covers what the intent needs, this machine can enforce it,
-//! and what it hands over is there.
+//! what it hands over is there, and what it is about is what was approved.
 
 use placet_evidence::CheckedDenial as Denied;
 use placet_policy::{Policy, Profile, Vars};
+use placet_state::Standing;
 use placet_types::{DenialCode, ExecCheck, FixedScope, ProcessParams, Scope, tier};
 
 use crate::Input;
@@ -99,5 +100,28 @@ pub(crate) fn credentials(input: &Input<'_>, scope: &Scope) -> Result<(), Denied
             );
             Err(deny(9, DenialCode::CredentialMissing, reason))
         }
+    }
+}
+
+/// What the intent is about must be what was approved: a tool that says it is something else since is
+/// not the tool that somebody looked at.
+pub(crate) fn definition(input: &Input<'_>) -> Result<(), Denied> {
+    let resource = &input.intent.resource;
+    match input.state.definitions().standing(resource) {
+        Standing::Fits => Ok(()),
+        Standing::Differs => Err(deny(
+            6,
+            DenialCode::RuntimeIntegrity,
+            format!(
+                "the definition of `{0}` is not the one that was approved; `placet mcp diff {0}` shows \
+                 what changed, and an operator approves it with `placet mcp approve {0}`",
+                resource.id
+            ),
+        )),
+        Standing::NoRoom => Err(deny(
+            6,
+            DenialCode::Overloaded,
+            "as many definitions are remembered as may be",
+        )),
     }
 }

@@ -196,6 +196,7 @@ fn predicate_bytes(record: &Record) -> Result<Vec<u8>, EntryError> {
         Record::Erased(record) => canonical::to_bytes(record),
         Record::Secret(record) => canonical::to_bytes(record),
         Record::Changes(record) => canonical::to_bytes(record),
+        Record::Definition(record) => canonical::to_bytes(record),
     };
     bytes.map_err(|error| EntryError::Predicate(error.to_string()))
 }
@@ -221,7 +222,8 @@ fn subject(record: &Record, predicate: &[u8]) -> Result<Subject, EntryError> {
         | Record::Resumed(_)
         | Record::Erased(_)
         | Record::Secret(_)
-        | Record::Changes(_) => None,
+        | Record::Changes(_)
+        | Record::Definition(_) => None,
     };
     let (name, digest) = about.map_or_else(
         || (record.kind().as_str().to_owned(), Digest::of(predicate)),
@@ -302,6 +304,7 @@ fn read_predicate(kind: KindName, text: &str) -> Result<Record, EntryError> {
         KindName::Erased => serde_json::from_str(text).map(Record::Erased),
         KindName::Secret => serde_json::from_str(text).map(Record::Secret),
         KindName::Changes => serde_json::from_str(text).map(Record::Changes),
+        KindName::Definition => serde_json::from_str(text).map(Record::Definition),
     };
     record.map_err(|error| EntryError::Predicate(error.to_string()))
 }

@@ -105,6 +105,8 @@ pub struct History {
     pub drifts_hour: u64,
     /// Permits in the last hour, in steps of five minutes.
     pub permits_hour: u64,
+    /// Permits for this resource in the last hour, in steps of five minutes.
+    pub permits_resource_hour: u64,
     /// Connections that were refused to its executions in the last hour.
     pub refused_connects_hour: u64,
     /// Programs that were refused to them.

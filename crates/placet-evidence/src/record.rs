@@ -13,6 +13,7 @@ use crate::answered::Answered;
 use crate::approval::{Approval, Waiting};
 use crate::born::Born;
 use crate::connections::Connections;
+use crate::definition::DefinitionApproved;
 use crate::ending::{Halt, Resumed, Revoked};
 use crate::facts::{Caller, Facts, Risk};
 use crate::payloads::{ChangesReviewed, Erased};
@@ -64,6 +65,8 @@ pub enum Record {
     Secret(SecretRecord),
     /// Somebody reviewed what an execution changed in the copy of its write trees.
     Changes(ChangesReviewed),
+    /// Somebody approved what a tool says it is.
+    Definition(DefinitionApproved),
 }
 
 /// Name of a kind, as it stands in predicate types.
@@ -105,6 +108,8 @@ pub enum KindName {
     Secret,
     /// `changes`
     Changes,
+    /// `definition`
+    Definition,
 }
 
 /// The beginning of a domain: its name and the public keys by role.
@@ -386,6 +391,7 @@ impl Record {
             Self::Erased(_) => KindName::Erased,
             Self::Secret(_) => KindName::Secret,
             Self::Changes(_) => KindName::Changes,
+            Self::Definition(_) => KindName::Definition,
         }
     }
 
@@ -411,6 +417,7 @@ impl Record {
             Self::Erased(record) => record.time,
             Self::Secret(record) => record.time,
             Self::Changes(record) => record.time,
+            Self::Definition(record) => record.time,
         }
     }
 
@@ -435,7 +442,8 @@ impl Record {
             | Self::Halted(_)
             | Self::Resumed(_)
             | Self::Erased(_)
-            | Self::Secret(_) => None,
+            | Self::Secret(_)
+            | Self::Definition(_) => None,
         }
     }
 }
@@ -461,6 +469,7 @@ impl KindName {
         Self::Erased,
         Self::Secret,
         Self::Changes,
+        Self::Definition,
     ];
 
     /// The name.
@@ -485,6 +494,7 @@ impl KindName {
             Self::Erased => "erased",
             Self::Secret => "secret",
             Self::Changes => "changes",
+            Self::Definition => "definition",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What an execution used, as its gateway saw it when it ended.
 
-use placet_types::{Digest, Writes};
+use placet_types::{Commitment, Digest, Writes};
 use serde::{Deserialize, Serialize};
 
 /// What an execution did on the network. Bytes are those of connections that ended before it did; of
@@ -35,6 +35,17 @@ pub struct ChangeSummary {
     pub writes: Writes,
 }
 
+/// What an execution answered: how much, and a commitment to the bytes under the label `output`, hidden
+/// by the salt of the execution's parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputUsage {
+    /// Bytes of the answer.
+    pub bytes: u64,
+    /// What they were, for whoever has them and the salt.
+    pub commitment: Commitment,
+}
+
 /// Resources that an execution used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +58,9 @@ pub struct Usage {
     /// What it did on the network, where its scope names any peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkUsage>,
+    /// What it answered, where a gateway saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputUsage>,
     /// Largest resident size of one process, in KiB.
     pub rss_kib_max: u64,
     /// From start to end, in milliseconds.

@@ -131,7 +131,8 @@ impl Graph {
             | Record::Connections(_)
             | Record::Erased(_)
             | Record::Secret(_)
-            | Record::Changes(_) => {}
+            | Record::Changes(_)
+            | Record::Definition(_) => {}
         }
         self.last = Some(index);
         Ok(())

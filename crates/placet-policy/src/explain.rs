@@ -107,11 +107,9 @@ pub fn explain(policy: &Policy, request: &Request<'_>) -> Explanation {
 impl World {
     fn new(policy: &Policy, request: &Request<'_>) -> Option<Self> {
         let prepared: Prepared = policy.prepare_afresh(request).ok()?;
+        let entities = policy.with_arguments(request, &prepared).ok()?.into_owned();
         let request = policy.to_cedar(request, &prepared, &Mentions::All).ok()?;
-        Some(Self {
-            request,
-            entities: prepared.entities,
-        })
+        Some(Self { request, entities })
     }
 
     fn account(&self, policy: &Policy, rule: &Rule) -> Option<Account> {

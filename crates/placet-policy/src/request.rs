@@ -5,6 +5,7 @@
 //! the attributes of its resource are what the caller gives, held to the declared types ([`call`]).
 //! The index, the evaluation and the tools know no action.
 
+mod arguments;
 mod asked;
 mod call;
 mod process;
@@ -254,6 +255,14 @@ fn program(resource: &ResourceRef, bundle: &BundleEntities) -> Result<Entity, Un
     )
 }
 
+/// The entity that a call's arguments are, where it has any to be seen.
+pub(crate) fn arguments(request: &Request<'_>) -> Result<Option<Entity>, Unusable> {
+    match request.params {
+        Given::Process(_) => Ok(None),
+        Given::Call(params) => params.arguments.as_ref().map(arguments::entity).transpose(),
+    }
+}
+
 /// The action's id.
 pub(crate) fn action(name: &ActionName) -> Result<EntityUid, Unusable> {
     uid("Action", name.as_str())
@@ -318,7 +327,7 @@ fn environment(environment: &Environment, trusted: bool) -> [Part; 8] {
     ]
 }
 
-fn history(history: &History) -> [Part; 13] {
+fn history(history: &History) -> [Part; 14] {
     let since = history
         .since_last_permit_secs
         .unwrap_or(NEVER_SECS)
@@ -328,6 +337,7 @@ fn history(history: &History) -> [Part; 13] {
         ("denials_hour", long(history.denials_hour)),
         ("drifts_hour", long(history.drifts_hour)),
         ("permits_hour", long(history.permits_hour)),
+        ("permits_resource_hour", long(history.permits_resource_hour)),
         ("refused_connects_hour", long(history.refused_connects_hour)),
         ("refused_execs_hour", long(history.refused_execs_hour)),
         ("refused_reads_hour", long(history.refused_reads_hour)),

@@ -35,6 +35,7 @@ pub(crate) fn ended(
     };
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let usage = Usage {
+        output: None,
         changes: None,
         cpu_ms: millis(exit.user.saturating_add(exit.system)),
         rss_kib_max: exit.max_rss_bytes / 1024,

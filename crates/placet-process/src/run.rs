@@ -38,7 +38,7 @@ use crate::gate::{Keeper, Root};
 use crate::outcome::{Outcome, RunError};
 use crate::signals::Signals;
 use crate::supervise::{Supervised, Supervisor};
-use crate::terminal::Front;
+use crate::terminal::{Front, ToFront};
 
 pub use trust::pins;
 
@@ -264,6 +264,9 @@ impl Gateway {
                 return Err(RunError::Exec(error));
             }
         };
+        if let Some(front) = front.as_deref_mut() {
+            front.tell(ToFront::Started(exec));
+        }
         let drift = Drift::watch(
             &call.program,
             pinned,
@@ -321,7 +324,7 @@ impl Gateway {
                 hidden: vec![self.dir.root().to_owned()],
                 resolved: resolved.clone(),
                 client: cell::client(&self.program),
-                terminal: front.map(Front::streams),
+                terminal: front.and_then(Front::streams),
             },
         );
         let waiting = Cell::prepare(spec)?.spawn()?;

@@ -20,6 +20,7 @@
 //! Inside a cell the front is the client at the door, and all of it is the same.
 
 mod front;
+mod holder;
 mod relay;
 mod user;
 
@@ -27,6 +28,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use placet_types::ExecutionId;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -35,6 +37,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use front::Front;
+pub use holder::{Heard, HeldStreams, Holder};
 pub(crate) use relay::Relay;
 pub use relay::{InFront, in_front};
 pub use user::any_stream_is_terminal as is_at_terminal;
@@ -48,6 +51,8 @@ const MESSAGE_BYTES_MAX: usize = 4096;
 pub(crate) enum ToFront {
     /// The other end of the cell's terminal comes with this.
     Terminal,
+    /// The start is recorded, and the command runs.
+    Started(ExecutionId),
     /// The command was stopped by this signal.
     Stopped(i32),
     /// Something that the user is to see at once.

@@ -9,7 +9,7 @@ use placet_evidence::{
 use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId, ResourceRef};
 
 use crate::waits::Waits;
-use crate::{ActivePolicy, Changes, Execution, Phase, Principal, Secrets, State};
+use crate::{ActivePolicy, Changes, Definitions, Execution, Phase, Principal, Secrets, State};
 
 /// A record that cannot follow this state. A log that holds one is not a log of this system.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +95,7 @@ impl State {
             children: BTreeMap::new(),
             ended_parents: BTreeMap::new(),
             secrets: Secrets::default(),
+            definitions: Definitions::default(),
             waiting: BTreeMap::new(),
         }
     }
@@ -151,6 +152,10 @@ impl State {
             }
             Record::Secret(record) => self.secrets.apply(record).map(|()| Changes::default()),
             Record::Signal(record) => Ok(self.apply_signal(record)),
+            Record::Definition(record) => {
+                self.definitions.approved(record, index);
+                Ok(Changes::default())
+            }
             // Whoever only asks changes nothing: not even the history of whom it is about.
             Record::Answered(_)
             | Record::Refused(_)
@@ -269,6 +274,7 @@ impl State {
         }
         let resource = resource_digest(&record.intent.resource);
         self.ledger(execution.principal()).permitted(resource, now);
+        self.definitions.permitted(&record.intent.resource, index);
         // Approvals count once.
         self.waiting.remove(&record.intent.digest());
         self.executions.insert(exec, execution);
@@ -441,5 +447,9 @@ fn permitted(index: Index, record: &Decided) -> Option<Execution> {
 /// What the history remembers a resource by.
 #[must_use]
 pub fn resource_digest(resource: &ResourceRef) -> Digest {
-    Digest::of_parts(&[resource.kind.as_bytes(), b"\0", resource.id.as_bytes()])
+    digest_of(&resource.kind, &resource.id)
+}
+
+pub(crate) fn digest_of(kind: &str, id: &str) -> Digest {
+    Digest::of_parts(&[kind.as_bytes(), b"\0", id.as_bytes()])
 }

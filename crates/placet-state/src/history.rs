@@ -14,6 +14,9 @@ const STEPS_MAX: usize = 12;
 /// Different resources that are remembered as seen.
 const SEEN_MAX: usize = 256;
 
+/// Different resources that are counted one by one in a step; the rest is counted together.
+const COUNTED_MAX: usize = 256;
+
 /// What the log said of one principal. At most [`STEPS_MAX`] steps and [`SEEN_MAX`] resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ledger {
@@ -31,14 +34,47 @@ struct Step {
     number: u64,
     permits: u64,
     denials: u64,
+    /// Permits by short digest of the resource.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    by_resource: BTreeMap<u64, u64>,
+    /// Permits for resources that `by_resource` had no room for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    others: u64,
     /// By kind. A fold that was saved before there were kinds has none, and there were none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     signals: BTreeMap<SignalKind, u64>,
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Step {
+    fn permitted(&mut self, short: u64) {
+        self.permits = self.permits.saturating_add(1);
+        let room = self.by_resource.len() < COUNTED_MAX;
+        let counted = match self.by_resource.get_mut(&short) {
+            Some(counted) => counted,
+            None if room => self.by_resource.entry(short).or_default(),
+            None => &mut self.others,
+        };
+        *counted = counted.saturating_add(1);
+    }
+
+    /// Permits for a resource. Where it was not counted by itself, never fewer than there were: a
+    /// limit must not be lost among many resources.
+    fn permits_of(&self, short: u64) -> u64 {
+        self.by_resource.get(&short).copied().unwrap_or(self.others)
+    }
+}
+
 impl Ledger {
     pub(crate) fn permitted(&mut self, resource: Digest, now: Millis) {
-        self.step(now).permits += 1;
+        self.step(now).permitted(shorten(resource));
         self.denial_streak = 0;
         self.last_permit = Some(now);
         self.see(shorten(resource));
@@ -87,6 +123,9 @@ impl Ledger {
             denials_hour: recent().map(|step| step.denials).sum(),
             drifts_hour: signals(SignalKind::Drift),
             permits_hour: recent().map(|step| step.permits).sum(),
+            permits_resource_hour: recent()
+                .map(|step| step.permits_of(shorten(resource)))
+                .sum(),
             refused_connects_hour: signals(SignalKind::RefusedConnect),
             refused_execs_hour: signals(SignalKind::RefusedExec),
             refused_reads_hour: signals(SignalKind::RefusedRead),
@@ -148,6 +187,22 @@ mod tests {
         let later = ledger.history(tool, at(120));
         assert_eq!((later.permits_hour, later.denials_hour), (0, 0));
         assert_eq!(later.since_last_permit_secs, Some(91 * 60));
+    }
+
+    #[test]
+    fn permits_count_by_resource_and_never_too_low() {
+        let (mut ledger, mail, other) = (Ledger::default(), Digest::of(b"mail"), Digest::of(b"b"));
+        (0..3).for_each(|_| ledger.permitted(mail, at(0)));
+        ledger.permitted(other, at(10));
+        let of =
+            |ledger: &Ledger, tool, minute| ledger.history(tool, at(minute)).permits_resource_hour;
+        assert_eq!((of(&ledger, mail, 10), of(&ledger, other, 10)), (3, 1));
+        assert_eq!(of(&ledger, mail, 90), 0);
+        for i in 0..1_000_u64 {
+            ledger.permitted(Digest::of(&i.to_be_bytes()), at(100));
+        }
+        (0..5).for_each(|_| ledger.permitted(mail, at(100)));
+        assert!(of(&ledger, mail, 100) >= 5);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod definitions;
 mod execution;
 mod history;
 mod risk;
@@ -24,6 +25,7 @@ use placet_evidence::{Genesis, History, PrincipalStatus, Risk};
 use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId, Thumbprint};
 
 pub use apply::{FoldError, resource_digest};
+pub use definitions::{DEFINITIONS_MAX, Definition, Definitions, Standing};
 pub use execution::{Execution, Phase};
 use history::Ledger;
 pub use secrets::{HeldSecret, Secrets};
@@ -50,6 +52,9 @@ pub struct State {
     ended_parents: BTreeMap<ExecutionId, ExecutionId>,
     #[serde(default)]
     secrets: Secrets,
+    /// What tools may say they are.
+    #[serde(default)]
+    definitions: Definitions,
     /// Intents that wait for approvals, by their digests.
     waiting: BTreeMap<Digest, Waits>,
 }
@@ -219,6 +224,12 @@ impl State {
     #[must_use]
     pub fn secrets(&self) -> &Secrets {
         &self.secrets
+    }
+
+    /// The definitions that count.
+    #[must_use]
+    pub fn definitions(&self) -> &Definitions {
+        &self.definitions
     }
 
     /// Bytes of a snapshot.

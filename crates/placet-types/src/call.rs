@@ -11,10 +11,12 @@ pub type Members = BTreeMap<String, Json>;
 /// Parameters of any action but `process:run`: what policies see of it beside the facts that every
 /// action has. Private: the log holds a commitment to their canonical bytes.
 ///
-/// Names that begin with `__` are refused at any depth: Cedar's JSON gives them a meaning, and
-/// whoever asks must not choose it.
+/// Names that begin with `__` are refused at any depth of `context` and `resource`: Cedar's JSON gives
+/// them a meaning, and whoever asks must not choose it. Arguments never become Cedar's JSON.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CallParams {
+    /// Arguments of any shape, for actions whose context has `args`.
+    pub arguments: Option<Members>,
     /// Attributes of the context, as the bundle's schema declares them for the action.
     pub context: Members,
     /// Attributes of the resource, as the schema declares them for its kind.
@@ -29,6 +31,9 @@ impl CallParams {
     #[must_use]
     pub fn to_canonical(&self) -> Vec<u8> {
         let mut members = Members::new();
+        if let Some(arguments) = &self.arguments {
+            members.insert("arguments".to_owned(), Json::Object(arguments.clone()));
+        }
         for (name, value) in [("context", &self.context), ("resource", &self.resource)] {
             if !value.is_empty() {
                 members.insert(name.to_owned(), Json::Object(value.clone()));
@@ -48,7 +53,8 @@ impl CallParams {
     /// # Errors
     ///
     /// [`Malformed`] names the first rule that is broken: not canonical, another member than
-    /// `context` and `resource`, one that is no object or is empty, or a reserved name.
+    /// `arguments`, `context` and `resource`, one that is no object, an empty `context` or `resource`,
+    /// or a reserved name.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let bounds = Bounds {
             bytes_max: Self::BYTES_MAX,
@@ -64,8 +70,12 @@ impl CallParams {
         let mut params = Self::default();
         for (name, value) in members {
             let Json::Object(attributes) = value else {
-                return Err(shape("`context` and `resource` are objects"));
+                return Err(shape("`arguments`, `context` and `resource` are objects"));
             };
+            if name == "arguments" {
+                params.arguments = Some(attributes);
+                continue;
+            }
             if attributes.is_empty() {
                 return Err(shape("`context` and `resource` are left out when empty"));
             }
@@ -75,7 +85,11 @@ impl CallParams {
             match name.as_str() {
                 "context" => params.context = attributes,
                 "resource" => params.resource = attributes,
-                _ => return Err(shape("parameters have `context` and `resource` only")),
+                _ => {
+                    return Err(shape(
+                        "parameters have `arguments`, `context` and `resource` only",
+                    ));
+                }
             }
         }
         Ok(params)
@@ -111,6 +125,11 @@ mod tests {
         assert_eq!(params.to_canonical(), text);
         assert_eq!(CallParams::decode(b"{}"), Ok(CallParams::default()));
         assert_eq!(CallParams::default().to_canonical(), b"{}");
+        let text = br#"{"arguments":{"__x":[null,{"__y":1}]}}"#;
+        let params = CallParams::decode(text).unwrap();
+        assert_eq!(params.to_canonical(), text);
+        let none = CallParams::decode(br#"{"arguments":{}}"#).unwrap();
+        assert_eq!(none.arguments, Some(Members::new()));
     }
 
     #[test]
@@ -120,6 +139,7 @@ mod tests {
             r#"{"context":1}"#,
             r#"{"context":{}}"#,
             r#"{"other":{"a":1}}"#,
+            r#"{"arguments":[1]}"#,
             r#"{"resource":{"b":1}, "context":{"a":1}}"#,
             r#"{"context":{"__entity":{"id":"x","type":"Principal"}}}"#,
             r#"{"context":{"a":[{"b":{"__extn":1}}]}}"#,

@@ -140,6 +140,15 @@ impl Asked {
 }
 
 impl ResourceRef {
+    /// Kinds whose digest is that of a definition, which may not change unnoticed.
+    pub const DEFINED: [&'static str; 1] = ["McpTool"];
+
+    /// Whether its digest is that of a definition.
+    #[must_use]
+    pub fn is_defined(&self) -> bool {
+        Self::DEFINED.contains(&self.kind.as_str())
+    }
+
     /// Longest resource id, in bytes.
     pub const ID_BYTES_MAX: usize = 4096;
 

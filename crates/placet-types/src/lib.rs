@@ -25,6 +25,7 @@ pub mod thumbprint;
 pub mod tier;
 pub mod time;
 pub mod trips;
+pub mod uri;
 
 pub use call::CallParams;
 pub use commitment::{Commitment, Salt};

@@ -1,6 +1,7 @@
 //! The command line: what can be said, and the help that teaches it.
 
 mod acts;
+mod mcp;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap_complete::Shell as CompletedShell;
 use placet_types::{ExecutionId, Index, PrincipalId, ProfileName};
 
 pub(crate) use acts::{Approve, Changes, Key, Principal, Reason, Resume, Revoke, Secret};
+pub(crate) use mcp::{Client, Mcp, McpAct, Serve};
 
 const EXIT_STATUSES: &str = "\
 Exit statuses:
@@ -70,6 +72,9 @@ Examples:
 A program that is called placet-shell passes all its arguments to the shell; PLACET_PRINCIPAL,
 PLACET_PROFILE, PLACET_SHELL and PLACET_PROMPT say the rest.")]
     Shell(Shell),
+    /// A server of the Model Context Protocol behind the gateway: every call is governed
+    #[command(after_help = mcp::EXAMPLES)]
+    Mcp(Box<Mcp>),
     /// Say what would be decided about a command, and why; nothing is recorded
     Decide(Decide),
     /// Explain a recorded decision

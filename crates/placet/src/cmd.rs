@@ -14,6 +14,7 @@ mod key;
 mod learn;
 mod lineage;
 mod log;
+mod mcp;
 mod node;
 mod policy;
 mod principal;
@@ -43,6 +44,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &Out) -> Result<Status, Failure> {
             out,
         ),
         Command::Shell(args) => shell::shell(global, args, cli.front, out),
+        Command::Mcp(args) => mcp::mcp(global, args, out),
         Command::Decide(args) => decide::decide(global, args, out),
         Command::Explain(args) => explain::explain(global, args, out),
         Command::Executions(args) => executions::executions(global, args, out),

@@ -255,6 +255,15 @@ pub(crate) fn words(record: &Record) -> Words {
             };
             words(&it.by, what, DIM)
         }
+        Record::Definition(it) => {
+            let what = format!(
+                "{} is {}: {}",
+                shown(&it.id),
+                short(&it.digest),
+                shown(&it.reason)
+            );
+            words(&it.by, what, WARN)
+        }
         Record::Changes(it) => words(
             &it.by,
             format!(
@@ -414,6 +423,7 @@ pub(crate) fn predicate(record: &Record) -> serde_json::Result<Value> {
         Record::Erased(it) => serde_json::to_value(it),
         Record::Secret(it) => serde_json::to_value(it),
         Record::Changes(it) => serde_json::to_value(it),
+        Record::Definition(it) => serde_json::to_value(it),
     }
 }
 

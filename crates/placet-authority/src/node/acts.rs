@@ -23,6 +23,7 @@ impl Node {
             | ActBody::Principal(_)
             | ActBody::Activate { .. }
             | ActBody::Changes(_)
+            | ActBody::Definition(_)
             | ActBody::Erase { .. } => self.operator(identity),
         };
         let done = match by {

@@ -38,6 +38,7 @@ pub(super) fn act(body: ActBody) -> Act {
             bundle,
         },
         ActBody::Changes(review) => Act::Changes(review),
+        ActBody::Definition(review) => Act::Definition(review),
         ActBody::Approve {
             by: _,
             exec,

@@ -275,6 +275,7 @@ fn push_of(response: &Response) -> Option<Pushed> {
         | Response::Principals(_)
         | Response::Deferred(_)
         | Response::Waiting(_)
+        | Response::Definitions(_)
         | Response::Stopping
         | Response::Error(_) => None,
     }

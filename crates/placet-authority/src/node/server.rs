@@ -440,6 +440,7 @@ impl Node {
             Request::Status => Response::Status(Box::new(self.authority.status())),
             Request::Executions => Response::Executions(self.authority.executions()),
             Request::Principals => Response::Principals(self.authority.principals()),
+            Request::Definitions => Response::Definitions(self.authority.definitions()),
             Request::Waiting => match self.waiting(&Identity::Unix(peer.uid)) {
                 Ok(waiting) => Response::Waiting(waiting),
                 Err(denial) => Response::Error(denial),

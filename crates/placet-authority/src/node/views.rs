@@ -2,7 +2,7 @@
 
 use placet_state::Phase;
 
-use super::wire::{ExecutionBody, PolicyStatus, PrincipalBody, StatusBody};
+use super::wire::{DefinitionBody, ExecutionBody, PolicyStatus, PrincipalBody, StatusBody};
 use crate::authority::Authority;
 
 impl Authority {
@@ -63,6 +63,21 @@ impl Authority {
                     keys: principal.keys.iter().cloned().collect(),
                     status: principal.status,
                     uids: principal.uids.iter().copied().collect(),
+                })
+                .collect()
+        })
+    }
+
+    pub(super) fn definitions(&self) -> Vec<DefinitionBody> {
+        self.with_state(|state| {
+            state
+                .definitions()
+                .iter()
+                .map(|definition| DefinitionBody {
+                    digest: definition.digest,
+                    id: definition.id.clone(),
+                    kind: definition.kind.clone(),
+                    since: definition.since,
                 })
                 .collect()
         })

@@ -25,10 +25,12 @@ use placet_types::{
 use placet_secrets::Secret;
 use zeroize::Zeroizing;
 
-use crate::control::ChangesReview;
+use crate::control::{ChangesReview, DefinitionReview};
 use crate::preview::Preview;
 
-pub use bodies::{DeferredBody, FollowingBody, SecretBody, SecretsBody, WaitingBody};
+pub use bodies::{
+    DeferredBody, DefinitionBody, FollowingBody, SecretBody, SecretsBody, WaitingBody,
+};
 
 /// Version of this protocol. A client and a node of different versions do not talk.
 pub const VERSION: u32 = 3;
@@ -111,6 +113,8 @@ pub enum Request {
     Executions,
     /// Registered principals.
     Principals,
+    /// Definitions of tools that count.
+    Definitions,
     /// Intents that wait for approvals.
     Waiting,
     /// Ends the node once nothing runs under it.
@@ -248,6 +252,8 @@ pub enum ActBody {
     },
     /// Reviews what an execution changed in a copy.
     Changes(ChangesReview),
+    /// Approves what a tool says it is.
+    Definition(DefinitionReview),
     /// Says of an intent that waits whether it may happen. Not an operator's act but an approver's.
     Approve {
         /// Who says it.
@@ -340,6 +346,8 @@ pub enum Response {
     Executions(Vec<ExecutionBody>),
     /// To `Principals`.
     Principals(Vec<PrincipalBody>),
+    /// To `Definitions`.
+    Definitions(Vec<DefinitionBody>),
     /// To `Waiting`.
     Waiting(Vec<WaitingBody>),
     /// To `Stop`.

@@ -35,6 +35,7 @@ fn paying() -> BundleFiles {
 
 fn pay(amount: f64, salt: u8) -> Submission {
     let params = CallParams {
+        arguments: None,
         context: BTreeMap::from([("amount".to_owned(), Json::Number(amount))]),
         resource: BTreeMap::from([("owner".to_owned(), Json::String("rick".into()))]),
     };

@@ -189,6 +189,7 @@ fn every_kind() -> Vec<Record> {
             outcome: RunEnd::Terminated,
             time,
             usage: Some(Usage {
+                output: None,
                 changes: Some(ChangeSummary {
                     bytes: 4,
                     count: 1,

@@ -195,6 +195,7 @@ impl Log {
             outcome,
             time: self.now,
             usage: exit.map(|_| Usage {
+                output: None,
                 changes: None,
                 cpu_ms: 40,
                 network: None,

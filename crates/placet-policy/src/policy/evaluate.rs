@@ -1,5 +1,6 @@
 //! Evaluation: Cedar's own authorizer on a slice, and the rules that Cedar does not have.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -199,8 +200,26 @@ impl Policy {
         slice: &Slice,
     ) -> Result<Evaluation, Unusable> {
         let cedar = self.to_cedar(request, prepared, &slice.mentions)?;
-        let response = Authorizer::new().is_authorized(&cedar, &slice.set, &prepared.entities);
+        let entities = self.with_arguments(request, prepared)?;
+        let response = Authorizer::new().is_authorized(&cedar, &slice.set, &entities);
         Ok(self.judge(&response))
+    }
+
+    /// What is prepared for every call, and the arguments of this one.
+    pub(crate) fn with_arguments<'a>(
+        &self,
+        request: &Request<'_>,
+        prepared: &'a Prepared,
+    ) -> Result<Cow<'a, Entities>, Unusable> {
+        let Some(arguments) = request::arguments(request)? else {
+            return Ok(Cow::Borrowed(&prepared.entities));
+        };
+        prepared
+            .entities
+            .clone()
+            .add_entities([arguments], Some(&self.schema))
+            .map(Cow::Owned)
+            .map_err(|error| Unusable::Value(error.to_string()))
     }
 
     pub(super) fn judge(&self, response: &Response) -> Evaluation {

@@ -140,10 +140,10 @@ fn a_misspelt_toolset_is_an_error() {
 
 #[test]
 fn a_bundle_adds_to_the_vocabulary_and_cannot_change_it() {
-    let schema = "entity Tool;\naction \"mcp:call\" in [\"execute\"] appliesTo { principal: [Principal], \
+    let schema = "entity Tool;\naction \"tool:use\" in [\"execute\"] appliesTo { principal: [Principal], \
                   resource: [Tool], context: { risk: Risk } };";
     let cedar = "@id(\"a\") forbid(principal, action in Action::\"execute\", resource) when { context.risk.score > 9 };\n\
-                 @id(\"b\") permit(principal, action == Action::\"mcp:call\", resource is Tool);";
+                 @id(\"b\") permit(principal, action == Action::\"tool:use\", resource is Tool);";
     let sound = [
         ("schema.cedarschema", Some(schema)),
         ("policies/a.cedar", Some(cedar)),

@@ -15,6 +15,9 @@ use crate::problem::{Problem, line_at};
 /// The vocabulary that every bundle shares.
 const CORE_SCHEMA: &str = include_str!("../core.cedarschema");
 
+/// What every bundle can say of the Model Context Protocol.
+const MCP_SCHEMA: &str = include_str!("../mcp.cedarschema");
+
 const SCHEMA_FILE: &str = "schema.cedarschema";
 
 /// The action whose context holds the common facts, and what of it is its own.
@@ -36,6 +39,9 @@ pub(super) fn schema(bundle: &Bundle) -> Result<(Schema, Declared), Vec<Problem>
     let core = SchemaFragment::from_cedarschema_str(CORE_SCHEMA)
         .map_err(|error| vec![problem(describe(&error))])?;
     let core = core.0;
+    let mcp = SchemaFragment::from_cedarschema_str(MCP_SCHEMA)
+        .map_err(|error| vec![problem(describe(&error))])?;
+    let mcp = with_facts(mcp.0, &core).map_err(|message| vec![problem(message)])?;
     let own = match bundle.member(SCHEMA_FILE) {
         Some(text) => {
             Some(with_facts(own(text)?, &core).map_err(|message| vec![problem(message)])?)
@@ -43,11 +49,11 @@ pub(super) fn schema(bundle: &Bundle) -> Result<(Schema, Declared), Vec<Problem>
         None => None,
     };
     let mut declared = Declared::default();
-    for fragment in [Some(&core), own.as_ref()].into_iter().flatten() {
+    for fragment in [Some(&core), Some(&mcp), own.as_ref()].into_iter().flatten() {
         let json = fragment.clone().to_json_value();
         declared.add(&json.map_err(|error| vec![problem(describe(&error))])?);
     }
-    let schema = Schema::from_schema_fragments([core].into_iter().chain(own))
+    let schema = Schema::from_schema_fragments([core, mcp].into_iter().chain(own))
         .map_err(|error| vec![problem(format!("{error}, beside the core vocabulary"))])?;
     Ok((schema, declared))
 }

@@ -8,14 +8,14 @@
 use cedar_policy::{Context, Entity, Schema};
 use placet_types::canonical::Json;
 use placet_types::{CallParams, ResourceRef};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{Request, Unusable, uid};
+use super::{Request, Unusable, arguments, uid};
 
 /// Digits behind the point of Cedar's decimals.
-const DECIMAL_DIGITS: usize = 4;
+pub(super) const DECIMAL_DIGITS: usize = 4;
 /// Whole numbers below this are exact in a double (RFC 7493).
-const WHOLE_END: f64 = 9_007_199_254_740_992.0;
+pub(super) const WHOLE_END: f64 = 9_007_199_254_740_992.0;
 
 /// The common facts and the caller's attributes, held to the schema.
 pub(super) fn context(
@@ -31,6 +31,10 @@ pub(super) fn context(
     let Value::Object(mut members) = common else {
         return Err(Unusable::Value("a context is a record".into()));
     };
+    if params.arguments.is_some() {
+        let entity = json!({ "__entity": { "type": arguments::KIND, "id": arguments::ID } });
+        members.insert("args".to_owned(), entity);
+    }
     for (name, value) in attributes(&params.context)? {
         // What the log says of the caller is not the caller's to say.
         if members.insert(name.clone(), value).is_some() {

@@ -58,6 +58,7 @@ struct FileCase {
     resource: Option<FileResource>,
     context: Option<toml::Table>,
     question: Option<FileQuestion>,
+    arguments: Option<toml::Table>,
     program: Option<String>,
     argv: Option<Vec<String>>,
     lines: Option<Vec<String>>,
@@ -97,6 +98,7 @@ struct FileHistory {
     denials_hour: u64,
     drifts_hour: u64,
     permits_hour: u64,
+    permits_resource_hour: u64,
     refused_connects_hour: u64,
     refused_execs_hour: u64,
     refused_reads_hour: u64,
@@ -191,6 +193,7 @@ impl FileCase {
             resource: self.resource.or(d.resource),
             context: self.context.or(d.context),
             question: self.question.or(d.question),
+            arguments: self.arguments.or(d.arguments),
             program: self.program.or(d.program),
             argv,
             lines,
@@ -261,6 +264,7 @@ impl FileCase {
         let resource = self.resource.as_ref();
         let resource = resource.ok_or("a test of this action needs a `resource`")?;
         let params = CallParams {
+            arguments: self.arguments.as_ref().map(members).transpose()?,
             context: members(self.context.as_ref().unwrap_or(&toml::Table::new()))?,
             resource: members(&resource.attributes)?,
         };
@@ -351,6 +355,7 @@ impl FileCase {
                 denials_hour: history.denials_hour,
                 drifts_hour: history.drifts_hour,
                 permits_hour: history.permits_hour,
+                permits_resource_hour: history.permits_resource_hour,
                 refused_connects_hour: history.refused_connects_hour,
                 refused_execs_hour: history.refused_execs_hour,
                 refused_reads_hour: history.refused_reads_hour,

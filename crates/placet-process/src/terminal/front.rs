@@ -71,14 +71,15 @@ impl Front {
         })
     }
 
-    /// The streams that the cell's own terminal is to take the place of.
-    pub(crate) fn streams(&self) -> TerminalStreams {
+    /// The streams that the cell's own terminal is to take the place of; `None` where none of them is
+    /// a terminal.
+    pub(crate) fn streams(&self) -> Option<TerminalStreams> {
         let [input, output, error] = self.streams;
-        TerminalStreams {
+        (input || output || error).then_some(TerminalStreams {
             input,
             output,
             error,
-        }
+        })
     }
 
     /// Hands the other end of the cell's terminal over, and waits until it is set up. Gives whether

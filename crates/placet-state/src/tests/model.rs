@@ -258,6 +258,10 @@ impl Model {
             denials_hour: count(Outcome::Deny),
             drifts_hour: signals(&[SignalKind::Drift]),
             permits_hour: count(Outcome::Permit),
+            permits_resource_hour: permits()
+                .filter(|d| step(d.facts.time) + 12 > step(now))
+                .filter(|d| d.intent.resource == *resource)
+                .count() as u64,
             refused_connects_hour: signals(&[SignalKind::RefusedConnect]),
             refused_execs_hour: signals(&[SignalKind::RefusedExec]),
             refused_reads_hour: signals(&[SignalKind::RefusedRead]),

@@ -335,6 +335,7 @@ fn records(artifact: &Artifact) -> Vec<Record> {
             outcome: RunEnd::Terminated,
             time,
             usage: Some(Usage {
+                output: None,
                 changes: None,
                 cpu_ms: 1,
                 network: None,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use placet_evidence::{Verdict, Waiting};
-use placet_types::{ExecutionId, FixedIntent, Index, Millis, PrincipalId, ProfileName, SecretName};
+use placet_types::{
+    Digest, ExecutionId, FixedIntent, Index, Millis, PrincipalId, ProfileName, SecretName,
+};
 use serde::{Deserialize, Serialize};
 
 /// A value that follows a frame.
@@ -76,4 +78,18 @@ pub struct WaitingBody {
     pub verdicts: BTreeMap<PrincipalId, Verdict>,
     /// What it waits for.
     pub waiting: Waiting,
+}
+
+/// A definition that counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DefinitionBody {
+    /// Digest of the canonical definition.
+    pub digest: Digest,
+    /// Name of what it defines.
+    pub id: String,
+    /// Its kind.
+    pub kind: String,
+    /// The record that made it count: the first permit, or an approval.
+    pub since: Index,
 }

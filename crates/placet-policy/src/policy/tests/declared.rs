@@ -38,6 +38,7 @@ fn params(context: &str, owner: &str) -> CallParams {
     };
     let owner = ("owner".to_owned(), Json::String(owner.to_owned()));
     CallParams {
+        arguments: None,
         context,
         resource: [owner].into(),
     }
@@ -166,4 +167,106 @@ expect = "no_permit"
     let report = crate::run_tests(&bundle, &Policy::compile(&bundle).unwrap());
     assert!(report.passed(), "{:#?}", report.results);
     assert_eq!(report.results.len(), 2);
+}
+
+/// What a bundle says of tools that it has no schema for.
+const TOOLS: &str = r#"
+@id("inside") permit(principal, action == Action::"mcp:call", resource) when {
+  resource.server == "files" && context.args.hasTag("path") &&
+  context.args.getTag("path") has path && context.args.getTag("path").path like "/data/*"
+};
+@id("small") permit(principal, action == Action::"mcp:call", resource) when {
+  resource.name == "pay" && context.args.hasTag("order.amount") &&
+  context.args.getTag("order.amount") has number &&
+  context.args.getTag("order.amount").number.lessThanOrEqual(decimal("100.00"))
+};
+@id("seen") permit(principal, action == Action::"mcp:list", resource is McpTool);
+@id("calm") forbid(principal, action in Action::"execute", resource)
+  when { context.history.permits_resource_hour >= 3 };
+"#;
+
+fn call(action: &str, tool: &str, arguments: &str) -> Evaluation {
+    let bundle = Bundle::read(&files(&[("policies/a.cedar", Some(TOOLS))])).unwrap();
+    let policy = Policy::compile(&bundle).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let read = |text: &str| {
+        let Json::Object(members) = Json::parse(text.as_bytes(), Bounds::MESSAGE).unwrap() else {
+            panic!("an object");
+        };
+        members
+    };
+    let (server, name) = tool.split_once('/').unwrap();
+    let hints = [
+        "annotated",
+        "read_only",
+        "destructive",
+        "idempotent",
+        "open_world",
+    ];
+    let mut resource = read(&format!(r#"{{"server":"{server}","name":"{name}"}}"#));
+    resource.extend(hints.map(|hint| (hint.to_owned(), Json::Bool(false))));
+    let is_call = action == "mcp:call";
+    let params = CallParams {
+        arguments: is_call.then(|| read(arguments)),
+        context: if is_call {
+            read(r#"{"request":"sha256:00"}"#)
+        } else {
+            read("{}")
+        },
+        resource,
+    };
+    let mut asked = Asked::of("/usr/bin/cat", &["cat"]);
+    asked.action = action.parse().unwrap();
+    asked.resource.kind = "McpTool".into();
+    asked.resource.id = tool.into();
+    asked.history.permits_resource_hour = 2;
+    let request = Request {
+        params: Given::Call(&params),
+        ..asked.request()
+    };
+    let full = policy.evaluate_in_full(&request);
+    assert_eq!(policy.evaluate(&request), full);
+    full
+}
+
+#[test]
+fn arguments_without_a_schema_are_typed_by_what_they_are() {
+    for (tool, arguments, effect) in [
+        ("files/read", r#"{"path":"/data/a"}"#, Effect::Permit),
+        (
+            "files/read",
+            r#"{"path":"/data/../etc/passwd"}"#,
+            Effect::NoPermit,
+        ),
+        ("files/read", r#"{"path":"data/a"}"#, Effect::NoPermit),
+        (
+            "files/read",
+            r#"{"path":["/data/a","/data/b/c"]}"#,
+            Effect::NoPermit,
+        ),
+        (
+            "files/read",
+            r#"{"path":["/data/a/x","/data/a/y"]}"#,
+            Effect::Permit,
+        ),
+        ("files/read", r#"{"Path":"/data/a"}"#, Effect::NoPermit),
+        ("bank/pay", r#"{"order":{"amount":99.5}}"#, Effect::Permit),
+        (
+            "bank/pay",
+            r#"{"order":{"amount":100.01}}"#,
+            Effect::NoPermit,
+        ),
+        ("bank/pay", r#"{"order":{"amount":"1"}}"#, Effect::NoPermit),
+        (
+            "bank/pay",
+            r#"{"order.amount":1,"order":{"amount":9000}}"#,
+            Effect::Error,
+        ),
+    ] {
+        assert_eq!(
+            call("mcp:call", tool, arguments).effect,
+            effect,
+            "{arguments}"
+        );
+    }
+    assert_eq!(call("mcp:list", "bank/pay", "").effect, Effect::Permit);
 }

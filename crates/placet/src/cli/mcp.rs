@@ -1,0 +1,105 @@
+//! The MCP gateway, on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use placet_types::{Digest, PrincipalId, ProfileName};
+
+pub(crate) const EXAMPLES: &str = "\
+In a client's configuration, a server changes by one word: its command becomes `placet`, and what was
+the command comes after `mcp --`.
+
+Examples:
+  placet mcp --as agent:coder --name files -- npx -y @modelcontextprotocol/server-filesystem /data
+  placet mcp install claude-code          # every server of that client, with a backup
+  placet mcp diff files/read_file         # what a tool says it is, against what was approved
+  placet mcp approve files/read_file --reason 'looked at it'";
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub(crate) struct Mcp {
+    #[command(subcommand)]
+    pub(crate) act: Option<McpAct>,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Serve {
+    /// Act as this principal (default: $PLACET_PRINCIPAL, else user: and your login)
+    #[arg(long = "as", value_name = "PRINCIPAL")]
+    pub(crate) principal: Option<PrincipalId>,
+    /// What policies and records call the server (default: from its command)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// What it is for; policies and auditors see it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) purpose: Option<String>,
+    /// Ask for at most the scope of this profile, for the server
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<ProfileName>,
+    /// Seconds that the server may take to stop what was ended, before it is ended as a whole
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub(crate) grace: u64,
+    /// The server's command and its arguments
+    #[arg(last = true, value_name = "SERVER COMMAND")]
+    pub(crate) argv: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum McpAct {
+    /// List the definitions of tools that count
+    Pins,
+    /// Show how what a tool says it is differs from what counts
+    Diff {
+        /// The tool: SERVER/NAME
+        tool: String,
+    },
+    /// Approve what a tool says it is now
+    Approve {
+        /// The tool: SERVER/NAME
+        tool: String,
+        /// Only if the definition has this digest
+        #[arg(long, value_name = "DIGEST")]
+        digest: Option<Digest>,
+        /// Why; it stands in the log
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
+    /// Put the gateway in front of every stdio server of a client
+    Install {
+        /// Which client
+        client: Client,
+        /// Act as this principal
+        #[arg(long = "as", value_name = "PRINCIPAL")]
+        principal: Option<PrincipalId>,
+        /// The client's configuration, where it is not in its usual place
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Take it away again
+    Uninstall {
+        /// Which client
+        client: Client,
+        /// The client's configuration, where it is not in its usual place
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+}
+
+/// A client with a configuration of servers in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Client {
+    /// Claude Code: `.mcp.json` of the working directory, else `~/.claude.json`
+    ClaudeCode,
+    /// Claude Desktop
+    ClaudeDesktop,
+    /// Cursor: `.cursor/mcp.json` of the working directory, else `~/.cursor/mcp.json`
+    Cursor,
+    /// VS Code: `.vscode/mcp.json` of the working directory, else the user's
+    Vscode,
+    /// Windsurf
+    Windsurf,
+    /// Gemini CLI
+    Gemini,
+}

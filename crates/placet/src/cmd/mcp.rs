@@ -1,0 +1,32 @@
+//! `placet mcp`: a server of the Model Context Protocol behind the gateway, and what belongs to it.
+
+mod definitions;
+mod install;
+mod kept;
+mod name;
+mod serve;
+
+use crate::cli::{Global, Mcp, McpAct};
+use crate::exit::{Failure, Status};
+use crate::out::Out;
+
+pub(crate) fn mcp(global: &Global, args: &Mcp, out: Out) -> Result<Status, Failure> {
+    match &args.act {
+        None => serve::serve(global, &args.serve, out),
+        Some(McpAct::Pins) => definitions::list(global, out),
+        Some(McpAct::Diff { tool }) => definitions::diff(global, tool, out),
+        Some(McpAct::Approve {
+            tool,
+            digest,
+            reason,
+        }) => definitions::approve(global, tool, *digest, reason, out),
+        Some(McpAct::Install {
+            client,
+            principal,
+            file,
+        }) => install::install(*client, principal.as_ref(), file.as_deref(), out),
+        Some(McpAct::Uninstall { client, file }) => {
+            install::uninstall(*client, file.as_deref(), out)
+        }
+    }
+}

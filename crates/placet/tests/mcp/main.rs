@@ -1,0 +1,22 @@
+//! The MCP gateway, between real clients and real servers.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::needless_pass_by_value,
+    reason = "test code: it starts programs, and a failed set-up fails the test"
+)]
+
+#[path = "../cli/domain.rs"]
+#[expect(dead_code, reason = "the other suite uses the rest of it")]
+mod domain;
+mod place;
+
+mod attacks;
+mod definitions;
+mod install;
+mod lives;
+mod peers;
