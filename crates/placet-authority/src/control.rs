@@ -1,9 +1,9 @@
 //! Operators' acts.
 
-use placet_evidence::{ChangesAct, PrincipalStatus, Selector, Verdict};
+use placet_evidence::{ChangesAct, DefinitionApproved, PrincipalStatus, Selector, Verdict};
 use placet_state::State;
 use placet_types::{
-    DenialCode, Digest, ExecutionId, Index, PrincipalId, PublicKey, ResourceRef, Signature,
+    DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId, PublicKey, ResourceRef, Signature,
     Thumbprint,
 };
 use serde::{Deserialize, Serialize};
@@ -93,6 +93,18 @@ pub struct DefinitionReview {
 }
 
 impl DefinitionReview {
+    /// The record of it.
+    pub(crate) fn approved(self, by: PrincipalId, time: Millis) -> DefinitionApproved {
+        DefinitionApproved {
+            by,
+            digest: self.digest,
+            id: self.id,
+            kind: self.kind,
+            reason: self.reason,
+            time,
+        }
+    }
+
     /// This review, of something that has definitions.
     pub(crate) fn checked(self) -> Result<Self, ActError> {
         let bad = |reason: String| ActError::new(DenialCode::Malformed, reason);

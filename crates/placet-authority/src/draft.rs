@@ -12,7 +12,7 @@ use placet_artifact::Unsigned;
 use placet_artifact::jws::Algorithm;
 use placet_decision::{Decision, Input, claims, decide};
 use placet_evidence::{
-    Approval, Born, Caller, ChangesReviewed, CheckedDenial, Connections, DefinitionApproved, Ended, Erased, Facts,
+    Approval, Born, Caller, ChangesReviewed, CheckedDenial, Connections, Ended, Erased, Facts,
     Grant, Halt, NETWORK_UID, PolicyActivated, PrincipalRecord, Record, Refused, Resumed, Revoked,
     SecretRecord, Signal, Stage, Started,
 };
@@ -455,14 +455,7 @@ impl Drafter {
                 selection: review.selection,
                 time,
             }),
-            ReadyAct::Definition(review) => Record::Definition(DefinitionApproved {
-                by,
-                digest: review.digest,
-                id: review.id,
-                kind: review.kind,
-                reason: review.reason,
-                time,
-            }),
+            ReadyAct::Definition(review) => Record::Definition(review.approved(by, time)),
             ReadyAct::Approve(approval) => {
                 approvals::still_waits(&self.state, &approval, time)?;
                 Record::Approval(Approval { time, ..*approval })
