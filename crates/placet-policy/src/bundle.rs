@@ -24,7 +24,7 @@ use crate::reference::{self, References};
 use crate::strict;
 use crate::suite::{self, Case, IdentityCase};
 
-pub use about::About;
+pub use about::{About, Vocabulary};
 pub use archive::ArchiveError;
 pub use layout::{BundleFiles, MEMBERS_MAX, TOTAL_BYTES_MAX};
 pub use signature::{PAYLOAD_TYPE, SIGNATURE_FILE, SignatureError, sign};

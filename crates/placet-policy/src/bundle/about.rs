@@ -1,5 +1,7 @@
 //! `bundle.toml`: what the bundle says of itself.
 
+use std::collections::BTreeSet;
+
 use placet_types::ProfileName;
 use serde::Deserialize;
 
@@ -21,8 +23,20 @@ pub struct About {
     pub name: String,
     /// Grows with every published change, from 1.
     pub revision: u64,
+    /// Vocabularies beside the core one that its policies speak.
+    #[serde(default)]
+    pub vocabularies: BTreeSet<Vocabulary>,
     not_before: Option<Instant>,
     expires: Option<Instant>,
+}
+
+/// A vocabulary that a bundle may speak. Policies are checked against every action that they can be
+/// about, so one that is not asked for is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Vocabulary {
+    /// The Model Context Protocol.
+    Mcp,
 }
 
 impl About {

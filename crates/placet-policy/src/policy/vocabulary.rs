@@ -9,13 +9,13 @@ use serde_json::{Map, Value};
 
 use super::compile::{describe, first_offset};
 use super::declared::Declared;
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Vocabulary};
 use crate::problem::{Problem, line_at};
 
 /// The vocabulary that every bundle shares.
 const CORE_SCHEMA: &str = include_str!("../core.cedarschema");
 
-/// What every bundle can say of the Model Context Protocol.
+/// What a bundle with the vocabulary `mcp` can say of the Model Context Protocol.
 const MCP_SCHEMA: &str = include_str!("../mcp.cedarschema");
 
 const SCHEMA_FILE: &str = "schema.cedarschema";
@@ -39,9 +39,13 @@ pub(super) fn schema(bundle: &Bundle) -> Result<(Schema, Declared), Vec<Problem>
     let core = SchemaFragment::from_cedarschema_str(CORE_SCHEMA)
         .map_err(|error| vec![problem(describe(&error))])?;
     let core = core.0;
-    let mcp = SchemaFragment::from_cedarschema_str(MCP_SCHEMA)
-        .map_err(|error| vec![problem(describe(&error))])?;
-    let mcp = with_facts(mcp.0, &core).map_err(|message| vec![problem(message)])?;
+    let mcp = if bundle.about.vocabularies.contains(&Vocabulary::Mcp) {
+        let (mcp, _) = SchemaFragment::from_cedarschema_str(MCP_SCHEMA)
+            .map_err(|error| vec![problem(describe(&error))])?;
+        Some(with_facts(mcp, &core).map_err(|message| vec![problem(message)])?)
+    } else {
+        None
+    };
     let own = match bundle.member(SCHEMA_FILE) {
         Some(text) => {
             Some(with_facts(own(text)?, &core).map_err(|message| vec![problem(message)])?)
@@ -49,11 +53,14 @@ pub(super) fn schema(bundle: &Bundle) -> Result<(Schema, Declared), Vec<Problem>
         None => None,
     };
     let mut declared = Declared::default();
-    for fragment in [Some(&core), Some(&mcp), own.as_ref()].into_iter().flatten() {
+    for fragment in [Some(&core), mcp.as_ref(), own.as_ref()]
+        .into_iter()
+        .flatten()
+    {
         let json = fragment.clone().to_json_value();
         declared.add(&json.map_err(|error| vec![problem(describe(&error))])?);
     }
-    let schema = Schema::from_schema_fragments([core, mcp].into_iter().chain(own))
+    let schema = Schema::from_schema_fragments([core].into_iter().chain(mcp).chain(own))
         .map_err(|error| vec![problem(format!("{error}, beside the core vocabulary"))])?;
     Ok((schema, declared))
 }

@@ -186,7 +186,13 @@ const TOOLS: &str = r#"
 "#;
 
 fn call(action: &str, tool: &str, arguments: &str) -> Evaluation {
-    let bundle = Bundle::read(&files(&[("policies/a.cedar", Some(TOOLS))])).unwrap();
+    let about = "name = \"b\"\nrevision = 1\ndescription = \"d\"\ndefault_profile = \"p\"\n\
+                 vocabularies = [\"mcp\"]\n";
+    let changes = [
+        ("bundle.toml", Some(about)),
+        ("policies/a.cedar", Some(TOOLS)),
+    ];
+    let bundle = Bundle::read(&files(&changes)).unwrap();
     let policy = Policy::compile(&bundle).unwrap_or_else(|problems| panic!("{problems:#?}"));
     let read = |text: &str| {
         let Json::Object(members) = Json::parse(text.as_bytes(), Bounds::MESSAGE).unwrap() else {
