@@ -388,17 +388,10 @@ impl Drafter {
         now: Millis,
         reply: Reply<Result<Index, ActError>>,
     ) -> Option<Draft> {
-        let erase = match &act {
-            ReadyAct::Erase(index, _) => Some(*index),
-            ReadyAct::Revoke(..)
-            | ReadyAct::Halt(_)
-            | ReadyAct::Resume(..)
-            | ReadyAct::Principal(_)
-            | ReadyAct::Changes(_)
-            | ReadyAct::Definition(_)
-            | ReadyAct::Activate(_)
-            | ReadyAct::Approve(_)
-            | ReadyAct::Secret(..) => None,
+        let erase = if let ReadyAct::Erase(index, _) = &act {
+            Some(*index)
+        } else {
+            None
         };
         match self.act_record(act, by, now) {
             Ok(record) => Some(Draft {

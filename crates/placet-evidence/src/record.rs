@@ -450,7 +450,7 @@ impl Record {
 
 impl KindName {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Genesis,
         Self::Principal,
         Self::Policy,

@@ -32,7 +32,7 @@ mod testing;
 
 pub use bundle::{
     About, ArchiveError, Bundle, BundleFiles, MEMBERS_MAX, Manifest, PAYLOAD_TYPE, SIGNATURE_FILE,
-    SignatureError, TOTAL_BYTES_MAX, Validity, sign,
+    SignatureError, TOTAL_BYTES_MAX, Validity, Vocabulary, sign,
 };
 pub use diff::{BundleDiff, diff};
 pub use directory::ENTITIES_MAX;
