@@ -17,10 +17,12 @@ use crate::identity::{Channel, Identity, SharedAuthenticators};
 use crate::index::LineageIndex;
 use crate::log::Logger;
 use crate::metrics::Requests;
+use crate::oidc::Tokens;
 use crate::pages::Pages;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::Reply;
+use crate::tls::Listener;
 use crate::unmapped::Unmapped;
 
 /// What every request shares.
@@ -29,6 +31,9 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) logger: Logger,
     pub(crate) authenticators: SharedAuthenticators,
+    pub(crate) tokens: Tokens,
+    /// What accepts connections over TLS.
+    pub(crate) tls: Option<Arc<Listener>>,
     pub(crate) lineage: LineageIndex,
     pub(crate) requests: Requests,
     /// The domain's public policy file.

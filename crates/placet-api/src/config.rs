@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use placet_types::TrustDomain;
 use serde::Deserialize;
 
 use crate::log::{Format, Level};
@@ -16,6 +17,7 @@ use crate::webhooks::{Receiver, ReceiverError, Webhook};
 
 /// Receivers of webhooks, at most.
 const WEBHOOKS_MAX: usize = 16;
+use crate::oidc::{self, Oidc};
 
 /// What can be written in the file. Every key may be left out.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -44,21 +46,68 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// Permissions of that socket, in octal (default: 0600).
     pub socket_mode: Option<String>,
-    /// Certificate and key.
-    pub tls: Option<Tls>,
     /// Who is told what waits for approvals.
     #[serde(default)]
     pub webhooks: Vec<Webhook>,
+    /// Identity providers whose tokens are taken.
+    #[serde(default)]
+    pub oidc: Vec<Oidc>,
+    /// Certificate and key, and whose client certificates are taken.
+    pub tls: Option<TlsFile>,
 }
 
-/// Certificate chain and private key, in PEM.
+/// How TLS is written down.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsFile {
+    /// The chain in PEM, the server's own certificate first.
+    pub cert: Option<PathBuf>,
+    /// Whose client certificates are taken.
+    pub clients: Vec<Clients>,
+    /// Whether the domain issues the certificate itself.
+    pub domain: bool,
+    /// The private key of `cert`, in PEM.
+    pub key: Option<PathBuf>,
+}
+
+/// A trust domain whose workloads may connect (SPIFFE).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Clients {
+    /// Its authorities: PEM, or a SPIFFE trust bundle.
+    pub bundle: PathBuf,
+    /// Its name.
+    pub trust_domain: TrustDomain,
+}
+
+/// What TLS means.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// The chain, the server's own certificate first.
-    pub cert: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
+    /// The server's certificate.
+    pub certificate: Certificate,
+    /// Whose client certificates are taken.
+    pub clients: Vec<Clients>,
+}
+
+/// Where the server's certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// Files in PEM.
+    Files {
+        /// The chain, the server's own certificate first.
+        cert: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// The domain issues it.
+    Domain {
+        /// The domain directory.
+        directory: PathBuf,
+        /// Its name, as it stands in the authority's certificate.
+        domain: String,
+        /// Names, beside loopback, that it is for.
+        names: Vec<String>,
+    },
 }
 
 /// What is logged, and how.
@@ -114,11 +163,13 @@ pub struct Settings {
     pub metrics_public: bool,
     /// Whether anybody may read the log.
     pub public: bool,
+    /// Identity providers whose tokens are taken.
+    pub oidc: Vec<Oidc>,
     /// The Unix socket.
     pub socket: PathBuf,
     /// Its permissions.
     pub socket_mode: u32,
-    /// Certificate and key.
+    /// Certificate and key, and whose client certificates are taken.
     pub tls: Option<Tls>,
     /// Who is told what waits for approvals.
     pub webhooks: Vec<Arc<Receiver>>,
@@ -156,6 +207,12 @@ pub enum ConfigError {
     /// Permissions that are none.
     #[error("socket_mode = \"{0}\" is not three octal digits such as 0660")]
     Mode(String),
+    /// TLS that is not whole, or is said twice.
+    #[error("tls: {0}")]
+    Tls(&'static str),
+    /// An identity provider that cannot be taken.
+    #[error("oidc, issuer = \"{0}\": {1}")]
+    Oidc(String, String),
     /// A bound that would bound nothing, or everything.
     #[error("limits.{0} is out of range: {1}")]
     Limit(&'static str, &'static str),
@@ -179,7 +236,7 @@ impl Default for Limits {
 }
 
 /// Environment variables that count, with what each overrides.
-pub const VARIABLES: [(&str, &str); 10] = [
+pub const VARIABLES: [(&str, &str); 11] = [
     ("PLACET_LISTEN", "listen"),
     ("PLACET_HTTP_SOCKET", "socket"),
     ("PLACET_HTTP_SOCKET_MODE", "socket_mode"),
@@ -187,6 +244,7 @@ pub const VARIABLES: [(&str, &str); 10] = [
     ("PLACET_METRICS_PUBLIC", "metrics_public"),
     ("PLACET_TLS_CERT", "tls.cert"),
     ("PLACET_TLS_KEY", "tls.key"),
+    ("PLACET_TLS_DOMAIN", "tls.domain"),
     ("PLACET_LOG_LEVEL", "log.level"),
     ("PLACET_LOG_FORMAT", "log.format"),
     ("PLACET_GRACE_SECS", "grace_secs"),
@@ -247,21 +305,26 @@ impl Config {
         if let Some(value) = given("PLACET_LOG_FORMAT") {
             self.log.format = parsed("PLACET_LOG_FORMAT", value, "text or json")?;
         }
-        match (given("PLACET_TLS_CERT"), given("PLACET_TLS_KEY")) {
-            (Some(cert), Some(key)) => {
-                self.tls = Some(Tls {
-                    cert: cert.into(),
-                    key: key.into(),
-                });
+        for (name, path) in [
+            ("PLACET_TLS_CERT", given("PLACET_TLS_CERT")),
+            ("PLACET_TLS_KEY", given("PLACET_TLS_KEY")),
+        ] {
+            if let Some(path) = path {
+                let tls = self.tls.get_or_insert_default();
+                tls.domain = false;
+                *(if name == "PLACET_TLS_CERT" {
+                    &mut tls.cert
+                } else {
+                    &mut tls.key
+                }) = Some(path.into());
             }
-            (None, None) => {}
-            (Some(cert), None) => {
-                let what = "enough: PLACET_TLS_KEY is missing";
-                return Err(ConfigError::Variable("PLACET_TLS_CERT", cert, what));
-            }
-            (None, Some(key)) => {
-                let what = "enough: PLACET_TLS_CERT is missing";
-                return Err(ConfigError::Variable("PLACET_TLS_KEY", key, what));
+        }
+        if let Some(value) = given("PLACET_TLS_DOMAIN") {
+            let domain = parsed("PLACET_TLS_DOMAIN", value, "true or false")?;
+            let tls = self.tls.get_or_insert_default();
+            tls.domain = domain;
+            if domain {
+                (tls.cert, tls.key) = (None, None);
             }
         }
         Ok(self)
@@ -283,6 +346,11 @@ impl Config {
                 return Err(ConfigError::Nameless(address));
             }
         }
+        oidc::check(&self.oidc)?;
+        let tls = match self.tls {
+            Some(tls) => Some(tls.settle(domain, &self.hosts)?),
+            None => None,
+        };
         self.limits.check()?;
         let mode = self.socket_mode.unwrap_or_else(|| "0600".to_owned());
         let socket_mode = u32::from_str_radix(&mode, 8)
@@ -296,11 +364,12 @@ impl Config {
             limits: self.limits,
             log: self.log,
             metrics_public: self.metrics_public,
+            oidc: self.oidc,
             public: self.public,
             socket: self.socket.unwrap_or_else(|| domain.join("http.sock")),
             socket_mode,
-            tls: self.tls,
             webhooks: receivers(&self.webhooks)?,
+            tls,
         })
     }
 }
@@ -311,6 +380,60 @@ fn receivers(webhooks: &[Webhook]) -> Result<Vec<Arc<Receiver>>, ConfigError> {
     }
     let open = |webhook| Ok(Arc::new(Receiver::open(webhook)?));
     webhooks.iter().map(open).collect()
+}
+
+impl TlsFile {
+    fn settle(self, domain: &Path, hosts: &BTreeSet<String>) -> Result<Tls, ConfigError> {
+        let certificate = match (self.cert, self.key, self.domain) {
+            (Some(cert), Some(key), false) => Certificate::Files { cert, key },
+            (None, None, true) => Certificate::Domain {
+                directory: domain.to_owned(),
+                domain: domain
+                    .file_name()
+                    .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+                names: hosts.iter().map(|host| bare(host).to_owned()).collect(),
+            },
+            (Some(_), None, false) => {
+                return Err(ConfigError::Tls("`key` is missing beside `cert`"));
+            }
+            (None, Some(_), false) => {
+                return Err(ConfigError::Tls("`cert` is missing beside `key`"));
+            }
+            (None, None, false) => {
+                let what = "set `cert` and `key`, or `domain = true` for a certificate that the domain issues";
+                return Err(ConfigError::Tls(what));
+            }
+            (_, _, true) => {
+                return Err(ConfigError::Tls(
+                    "`domain = true` goes without `cert` and `key`",
+                ));
+            }
+        };
+        let mut names = BTreeSet::new();
+        if !self
+            .clients
+            .iter()
+            .all(|one| names.insert(&one.trust_domain))
+        {
+            return Err(ConfigError::Tls(
+                "each trust domain stands once in `clients`",
+            ));
+        }
+        Ok(Tls {
+            certificate,
+            clients: self.clients,
+        })
+    }
+}
+
+/// A host without its port.
+fn bare(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+            name.trim_matches(['[', ']'])
+        }
+        _ => host.trim_matches(['[', ']']),
+    }
 }
 
 impl Limits {
@@ -386,6 +509,50 @@ mod tests {
         let named = format!("{beyond}hosts = [\"node.example:8790\"]\n{tls}");
         assert!(settled(&named).is_ok());
         assert!(settled("listen = \"[::1]:8790\"").is_ok());
+    }
+
+    #[test]
+    fn tls_is_whole_and_said_once() {
+        for text in [
+            "[tls]",
+            "[tls]\ncert = \"c\"",
+            "[tls]\nkey = \"k\"",
+            "[tls]\ndomain = true\ncert = \"c\"\nkey = \"k\"",
+            "[tls]\ndomain = true\n[[tls.clients]]\ntrust_domain = \"a\"\nbundle = \"b\"\n[[tls.clients]]\ntrust_domain = \"a\"\nbundle = \"c\"",
+        ] {
+            assert!(matches!(settled(text), Err(ConfigError::Tls(_))), "{text}");
+        }
+        let tls = settled("hosts = [\"node.example:8790\"]\n[tls]\ndomain = true")
+            .unwrap()
+            .tls;
+        let names = match tls.unwrap().certificate {
+            Certificate::Domain { names, .. } => names,
+            Certificate::Files { .. } => Vec::new(),
+        };
+        assert_eq!(names, ["node.example"]);
+        let over = Config::parse("[tls]\ndomain = true").unwrap();
+        let over = over.overridden(|name| (name == "PLACET_TLS_CERT").then(|| "c".into()));
+        let half = over.unwrap().settle(Path::new("/d"));
+        assert!(matches!(half, Err(ConfigError::Tls(_))));
+    }
+
+    #[test]
+    fn an_identity_provider_is_asked_over_tls_and_for_an_audience() {
+        let oidc = |text: &str| settled(&format!("[[oidc]]\n{text}")).map(|it| it.oidc.len());
+        let sound = "issuer = \"https://idp.example\"\naudience = [\"placet\"]";
+        assert_eq!(oidc(sound).unwrap(), 1);
+        assert!(oidc("issuer = \"http://127.0.0.1:9\"\naudience = [\"placet\"]").is_ok());
+        for text in [
+            "issuer = \"http://idp.example\"\naudience = [\"placet\"]".to_owned(),
+            "issuer = \"https://u@idp.example\"\naudience = [\"placet\"]".to_owned(),
+            "issuer = \"https://idp.example\"\naudience = []".to_owned(),
+            format!("{sound}\nrefresh_secs = 0"),
+            format!("{sound}\nrefresh_secs = 60\nstale_secs = 59"),
+            format!("{sound}\nskew_secs = 301"),
+            format!("{sound}\n[[oidc]]\n{sound}"),
+        ] {
+            assert!(matches!(oidc(&text), Err(ConfigError::Oidc(..))), "{text}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use hyper::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCO
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use placet_types::Denial;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
@@ -26,6 +27,7 @@ use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::{self, Body, Reply};
 use crate::route::{Access, Found, Lane, Route, Routes};
+use crate::tls::Peer;
 use crate::unmapped;
 
 /// Where AuthZEN's routes are: that standard has one status for every request that is odd.
@@ -39,10 +41,27 @@ pub(crate) struct Handler {
     pub(crate) routes: Routes,
 }
 
+/// Where requests of one connection come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) channel: Channel,
+    /// What the client showed of itself in the handshake, where there was one.
+    pub(crate) peer: Option<Peer>,
+}
+
+impl From<Channel> for Origin {
+    fn from(channel: Channel) -> Self {
+        Self {
+            channel,
+            peer: None,
+        }
+    }
+}
+
 /// Serves one connection to its end.
 pub(crate) async fn serve<S>(
     stream: S,
-    channel: Channel,
+    origin: Origin,
     handler: Arc<Handler>,
     place: OwnedSemaphorePermit,
 ) where
@@ -57,8 +76,8 @@ pub(crate) async fn serve<S>(
         .connections
         .fetch_add(1, Ordering::Relaxed);
     let service = service_fn(move |request| {
-        let handler = Arc::clone(&handler);
-        async move { Ok::<_, Infallible>(handler.answer(request, channel).await) }
+        let (handler, origin) = (Arc::clone(&handler), origin.clone());
+        async move { Ok::<_, Infallible>(handler.answer(request, origin).await) }
     });
     let stream = Paced::new(stream, Duration::from_secs(limits.write_secs));
     let connection = hyper::server::conn::http1::Builder::new()
@@ -86,7 +105,7 @@ pub(crate) async fn serve<S>(
 }
 
 impl Handler {
-    async fn answer(&self, request: Request<Incoming>, channel: Channel) -> Reply {
+    async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Reply {
         let shared = &self.shared;
         let began = shared.service.clock().monotonic();
         let id = request_id(&request);
@@ -97,7 +116,7 @@ impl Handler {
         });
         let method = request.method().clone();
         let answered = match found {
-            Ok(found) => self.handle(request, channel, found).await,
+            Ok(found) => self.handle(request, origin, found).await,
             Err(problem) => Err(problem),
         };
         let (mut reply, code) = match answered {
@@ -134,14 +153,15 @@ impl Handler {
     async fn handle(
         &self,
         request: Request<Incoming>,
-        channel: Channel,
+        origin: Origin,
         found: Found,
     ) -> Result<Reply, Problem> {
         let Found { route, parts } = found;
         let (head, body) = request.into_parts();
         check_framing(&head)?;
+        let channel = origin.channel;
         let host = self.host(&head, channel)?;
-        let identity = self.identify(&head, channel, &host)?;
+        let identity = self.identify(&head, &origin, &host).await?;
         self.admit(route, &identity).await?;
         let known: Vec<&str> = route.doc.query.iter().map(|(name, _)| *name).collect();
         let query = Query::parse(head.uri.query(), &known)?;
@@ -224,22 +244,34 @@ impl Handler {
         ))
     }
 
-    fn identify(
+    /// Who asks: by what the request says of itself, or else by the connection that it came on.
+    async fn identify(
         &self,
         head: &hyper::http::request::Parts,
-        channel: Channel,
+        origin: &Origin,
         host: &str,
     ) -> Result<Identity, Problem> {
+        let unproven = |denial: Denial| Problem::unproven(&denial);
+        let tokens = &self.shared.tokens;
+        if let Some(identity) = tokens.authenticate(&head.headers).await.map_err(unproven)? {
+            return Ok(identity);
+        }
         let seen = Head {
             method: head.method.as_str(),
             path: head.uri.path(),
             host,
             headers: &head.headers,
-            channel,
+            channel: origin.channel,
         };
         let now = self.shared.service.clock().wall();
         let identity = self.shared.authenticators.identify(&seen, now);
-        identity.map_err(|denial| Problem::unproven(&denial))
+        let identity = identity.map_err(unproven)?;
+        let (Identity::Public, Some(peer), Some(tls)) = (&identity, &origin.peer, &self.shared.tls)
+        else {
+            return Ok(identity);
+        };
+        let workload = tls.still(peer, now).map_err(unproven)?;
+        Ok(workload.map_or(identity, |it| Identity::Spiffe(it.id, it.until)))
     }
 
     /// Whether somebody of this identity may ask at all.

@@ -26,6 +26,7 @@ mod index;
 mod listen;
 pub mod log;
 mod metrics;
+pub mod oidc;
 pub mod openapi;
 mod pages;
 mod problem;

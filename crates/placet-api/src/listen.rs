@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
-use tokio_rustls::TlsAcceptor;
 
 use crate::call::Shared;
-use crate::connection::{self, Handler};
+use crate::connection::{self, Handler, Origin};
 use crate::first::unless_stopped;
 use crate::identity::Channel;
+use crate::log::{Level, Value};
 
 /// How long to wait when no connection can be taken, as when there are too many descriptors.
 const BREATH: Duration = Duration::from_millis(50);
@@ -74,13 +74,14 @@ pub(crate) async fn unix(socket: Socket, handler: Arc<Handler>) {
         };
         let handler = Arc::clone(&handler);
         match Arc::clone(&room).try_acquire_owned() {
-            Ok(place) => serve(stream, channel, handler, place),
+            Ok(place) => serve(stream, channel.into(), handler, place),
             Err(_) => turn_away(stream.into_std(), false, &handler.shared),
         }
     }
 }
 
-pub(crate) async fn tcp(listener: TcpListener, tls: Option<TlsAcceptor>, handler: Arc<Handler>) {
+pub(crate) async fn tcp(listener: TcpListener, handler: Arc<Handler>) {
+    let tls = handler.shared.tls.clone();
     let room = room(&handler);
     let stopping = &handler.shared.stopping;
     loop {
@@ -103,13 +104,20 @@ pub(crate) async fn tcp(listener: TcpListener, tls: Option<TlsAcceptor>, handler
             tls: tls.is_some(),
         };
         match &tls {
-            None => serve(stream, channel, handler, place),
-            Some(acceptor) => {
-                let accepting = acceptor.accept(stream);
+            None => serve(stream, channel.into(), handler, place),
+            Some(listener) => {
+                let (accepting, listener) =
+                    (listener.acceptor().accept(stream), Arc::clone(listener));
                 let patience = Duration::from_secs(handler.shared.settings.limits.header_secs);
                 tokio::spawn(async move {
                     if let Ok(Ok(stream)) = tokio::time::timeout(patience, accepting).await {
-                        connection::serve(stream, channel, handler, place).await;
+                        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                        let now = handler.shared.service.clock().wall();
+                        let origin = Origin {
+                            channel,
+                            peer: Some(listener.peer(shown, now)),
+                        };
+                        connection::serve(stream, origin, handler, place).await;
                     }
                 });
             }
@@ -117,15 +125,41 @@ pub(crate) async fn tcp(listener: TcpListener, tls: Option<TlsAcceptor>, handler
     }
 }
 
+/// How often files of certificates are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Takes certificates and trust bundles that changed. Bad ones leave the last good ones in force.
+pub(crate) async fn renew(handler: Arc<Handler>) {
+    let shared = Arc::clone(&handler.shared);
+    let Some(listener) = shared.tls.clone() else {
+        return;
+    };
+    while unless_stopped(&shared.stopping, sleep(LOOK))
+        .await
+        .is_some()
+    {
+        let (look, now) = (Arc::clone(&listener), shared.service.clock().wall());
+        let done = tokio::task::spawn_blocking(move || look.refresh(now)).await;
+        let (level, event, why) = match done {
+            Ok(Some(Ok(()))) => (Level::Info, "certificates", String::new()),
+            Ok(Some(Err(error))) => (Level::Error, "certificates_refused", error.to_string()),
+            Ok(None) | Err(_) => continue,
+        };
+        shared
+            .logger
+            .say(level, now, event, &[("error", Value::Text(&why))]);
+    }
+}
+
 fn room(handler: &Handler) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(handler.shared.settings.limits.connections))
 }
 
-fn serve<S>(stream: S, channel: Channel, handler: Arc<Handler>, place: OwnedSemaphorePermit)
+fn serve<S>(stream: S, origin: Origin, handler: Arc<Handler>, place: OwnedSemaphorePermit)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    tokio::spawn(connection::serve(stream, channel, handler, place));
+    tokio::spawn(connection::serve(stream, origin, handler, place));
 }
 
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-type: application/problem+json\r\ncontent-length: 135\r\n\r\n{\"type\":\"urn:placet:problem:overloaded\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections\",\"code\":\"overloaded\"}";

@@ -9,6 +9,7 @@ use std::time::Duration;
 use placet_authority::meters::Histogram;
 use placet_authority::node::Service;
 
+use crate::call::Shared;
 use crate::route::Lane;
 
 /// What is counted of requests.
@@ -35,9 +36,10 @@ impl Requests {
     }
 
     /// Everything that is counted, as text.
-    pub(crate) fn render(&self, service: &Service) -> String {
+    pub(crate) fn render(&self, shared: &Shared) -> String {
         let mut text = Text::default();
-        self.node(service, &mut text);
+        self.node(&shared.service, &mut text);
+        identities(shared, &mut text);
         text.head(
             "placet_http_requests_total",
             "counter",
@@ -184,6 +186,36 @@ impl Requests {
             "Time until a batch is durable: write, sync, sign.",
         );
         text.histogram(name, "", &meters.append);
+    }
+}
+
+/// Identity providers and certificates.
+fn identities(shared: &Shared, text: &mut Text) {
+    let name = "placet_oidc_total";
+    text.head(
+        name,
+        "counter",
+        "Tokens that were accepted, and questions for keys, by provider.",
+    );
+    for (issuer, meters) in shared.tokens.meters() {
+        for (what, counter) in [
+            ("accepted", &meters.accepted),
+            ("keys_fetched", &meters.fetched),
+            ("keys_failed", &meters.failed),
+        ] {
+            let labels = format!(
+                "{{issuer=\"{}\",event=\"{what}\"}}",
+                issuer.escape_default()
+            );
+            text.put(name, &labels, counter.load(Ordering::Relaxed));
+        }
+    }
+    if let Some(tls) = &shared.tls {
+        text.gauge(
+            "placet_tls_stale",
+            "Times that changed certificates could not be taken; 0 while the files are in force.",
+            tls.failing(),
+        );
     }
 }
 

@@ -38,6 +38,14 @@ pub fn document() -> Value {
         "components": {
             "schemas": schemas,
             "securitySchemes": {
+                "bearer": {
+                    "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                    "description": "A token of an identity provider that this node is configured for",
+                },
+                "certificate": {
+                    "type": "mutualTLS",
+                    "description": "The certificate of a workload (X.509-SVID) of a trust domain that this node is configured for",
+                },
                 "requestProof": {
                     "type": "apiKey", "in": "header", "name": "DPoP",
                     "description": "A DPoP proof (RFC 9449) by an Ed25519 key that is registered with a principal; no access token",
@@ -86,8 +94,12 @@ fn operation(route: &Route) -> Value {
         "security",
         match route.access {
             Access::Anyone => json!([]),
-            Access::Public | Access::Meters => json!([{}, { "requestProof": [] }]),
-            Access::Member | Access::Operator => json!([{ "requestProof": [] }]),
+            Access::Public | Access::Meters => {
+                json!([{}, { "requestProof": [] }, { "bearer": [] }, { "certificate": [] }])
+            }
+            Access::Member | Access::Operator => {
+                json!([{ "requestProof": [] }, { "bearer": [] }, { "certificate": [] }])
+            }
         },
     );
     operation

@@ -100,8 +100,7 @@ impl Problem {
 
     /// Who has not said who it is.
     pub(crate) fn unauthenticated() -> Self {
-        let detail =
-            "say who you are: connect to the Unix socket, or send a DPoP proof by a registered key";
+        let detail = "say who you are: connect to the Unix socket, send a DPoP proof by a registered key, a bearer token, or show a client certificate";
         let denial = Denial::new(DenialCode::IdentityUnverified, detail);
         Self::unproven(&denial)
     }

@@ -21,10 +21,11 @@ use crate::index::LineageIndex;
 use crate::listen::{self, Socket};
 use crate::log::Logger;
 use crate::metrics::Requests;
+use crate::oidc::{FetchError, Tokens};
 use crate::pages::Pages;
 use crate::route::Routes;
 use crate::routes;
-use crate::tls::{self, TlsError};
+use crate::tls::{Listener, TlsError};
 use crate::unmapped::Unmapped;
 use crate::webhooks;
 
@@ -58,6 +59,9 @@ pub enum StartError {
     /// Certificate or key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// What identity providers are asked with.
+    #[error(transparent)]
+    Oidc(#[from] FetchError),
     /// No threads.
     #[error("no threads for the server: {0}")]
     Runtime(io::Error),
@@ -79,7 +83,10 @@ impl Server {
         policy: String,
         environment: Fixed<Environment>,
     ) -> Result<Self, StartError> {
-        let acceptor = settings.tls.as_ref().map(tls::acceptor).transpose()?;
+        let now = service.clock().wall();
+        let tls = settings.tls.clone();
+        let tls = tls.map(|tls| Listener::new(tls, now)).transpose()?;
+        let tokens = Tokens::new(&settings.oidc, service.clone())?;
         let runtime = Builder::new_multi_thread()
             .enable_io()
             .enable_time()
@@ -99,6 +106,7 @@ impl Server {
             environment,
             (size, stopping),
             pages,
+            (tokens, tls.map(Arc::new)),
         );
         let routes = Routes::new(&routes::table());
         let routes = routes.map_err(|error| StartError::Routes(error.to_string()))?;
@@ -118,7 +126,8 @@ impl Server {
             listener.set_nonblocking(true).map_err(failed)?;
             address = Some(listener.local_addr().map_err(failed)?);
             let listener = TcpListener::from_std(listener).map_err(failed)?;
-            runtime.spawn(listen::tcp(listener, acceptor, Arc::clone(&handler)));
+            runtime.spawn(listen::tcp(listener, Arc::clone(&handler)));
+            runtime.spawn(listen::renew(Arc::clone(&handler)));
         }
         runtime.spawn(listen::unix(bound, handler));
         drop(inside);
@@ -183,12 +192,15 @@ fn shared(
     environment: Fixed<Environment>,
     (size, stopping): (watch::Receiver<u64>, watch::Receiver<bool>),
     pages: Pages,
+    (tokens, tls): (Tokens, Option<Arc<Listener>>),
 ) -> Shared {
     let limits = settings.limits;
     let authenticators = Authenticators::new(service.clock(), registered(service.clone()));
     Shared {
         logger: Logger::new(settings.log.level, settings.log.format),
         authenticators: Arc::new(authenticators),
+        tokens,
+        tls,
         lineage: LineageIndex::new(),
         requests: Requests::default(),
         policy,

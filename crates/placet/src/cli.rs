@@ -170,7 +170,7 @@ and goes once every end is recorded.
 
 Without a configuration it listens on `http.sock` in the domain directory only. Environment variables
 override the file: PLACET_LISTEN, PLACET_HTTP_SOCKET, PLACET_HTTP_SOCKET_MODE, PLACET_PUBLIC,
-PLACET_METRICS_PUBLIC, PLACET_TLS_CERT, PLACET_TLS_KEY, PLACET_LOG_LEVEL, PLACET_LOG_FORMAT,
+PLACET_METRICS_PUBLIC, PLACET_TLS_CERT, PLACET_TLS_KEY, PLACET_TLS_DOMAIN, PLACET_LOG_LEVEL, PLACET_LOG_FORMAT,
 PLACET_GRACE_SECS.
 
 Examples:

@@ -16,6 +16,18 @@ pub(super) fn alive(_: Call) -> Answer {
 pub(super) fn ready(call: Call) -> Answer {
     Box::pin(async move {
         match call.service().ready() {
+            // It serves all the same: what was good before is in force.
+            Ok(())
+                if call
+                    .shared
+                    .tls
+                    .as_ref()
+                    .is_some_and(|tls| tls.failing() > 0) =>
+            {
+                let status =
+                    "ok, but changed certificates do not read; those from before are in force";
+                reply::json(StatusCode::OK, &json!({ "status": status }))
+            }
             Ok(()) => reply::json(StatusCode::OK, &json!({ "status": "ok" })),
             Err(denial) => Err(Problem::of(&denial)),
         }
@@ -24,7 +36,7 @@ pub(super) fn ready(call: Call) -> Answer {
 
 pub(super) fn metrics(call: Call) -> Answer {
     Box::pin(async move {
-        let text = call.shared.requests.render(call.service());
+        let text = call.shared.requests.render(&call.shared);
         let kind = "text/plain; version=0.0.4";
         Ok(reply::bytes(StatusCode::OK, kind, text))
     })

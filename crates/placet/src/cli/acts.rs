@@ -117,6 +117,9 @@ pub(crate) enum Principal {
         /// A principal whose executions may start a child as this one (again for more)
         #[arg(long = "acts-for", value_name = "PRINCIPAL")]
         acts_for: Vec<PrincipalId>,
+        /// Nobody may act as it but whom rules of the bundle say (identities.toml)
+        #[arg(long, conflicts_with_all = ["uids", "keys"])]
+        mapped: bool,
     },
     /// Suspend a principal: what it runs is ended
     Suspend {

@@ -27,13 +27,15 @@ pub(crate) fn config(global: &Global, command: &Command, out: Out) -> Result<Sta
 
 fn check(global: &Global, file: Option<&Path>, out: Out) -> Result<Status, Failure> {
     let settings = settings(&domain_path(global)?, file, None)?;
-    if let Some(tls) = &settings.tls {
-        tls::acceptor(tls).map_err(Failure::new)?;
+    if let Some(tls) = settings.tls.clone() {
+        let now = crate::context::clock().wall();
+        tls::Listener::new(tls, now).map_err(Failure::new)?;
     }
     let listen = settings.listen.map(|address| address.to_string());
     out.value(&json!({
         "listen": listen, "socket": settings.socket, "socket_mode": format!("{:04o}", settings.socket_mode),
-        "tls": settings.tls.is_some(), "public": settings.public, "metrics_public": settings.metrics_public,
+        "tls": settings.tls.is_some(), "oidc": settings.oidc.iter().map(|one| &one.issuer).collect::<Vec<_>>(),
+        "public": settings.public, "metrics_public": settings.metrics_public,
         "hosts": settings.hosts, "grace_secs": settings.grace.as_secs(),
     }));
     let word = |yes: bool| if yes { "yes" } else { "no" };
@@ -45,6 +47,9 @@ fn check(global: &Global, file: Option<&Path>, out: Out) -> Result<Status, Failu
         settings.socket_mode
     ));
     out.line(format!("  tls      {}", word(settings.tls.is_some())));
+    for provider in &settings.oidc {
+        out.line(format!("  oidc     {}", provider.issuer));
+    }
     out.line(format!("  public   {}", word(settings.public)));
     Ok(Status::Ok)
 }

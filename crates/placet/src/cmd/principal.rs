@@ -20,6 +20,7 @@ pub(crate) fn principal(global: &Global, command: &Principal, out: Out) -> Resul
             uids,
             keys,
             acts_for,
+            mapped,
         } => PrincipalBody {
             acts_for: acts_for.clone(),
             groups: groups.clone(),
@@ -27,7 +28,7 @@ pub(crate) fn principal(global: &Global, command: &Principal, out: Out) -> Resul
             keys: keys.clone(),
             status: PrincipalStatus::Active,
             // One that is known by its key need not be anybody on this machine.
-            uids: if uids.is_empty() && keys.is_empty() {
+            uids: if uids.is_empty() && keys.is_empty() && !mapped {
                 vec![rustix::process::getuid().as_raw()]
             } else {
                 uids.clone()

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub(crate) struct Node<'a> {
     pub(crate) place: &'a Place,
     child: Child,
     pub(crate) address: SocketAddr,
+    said: Arc<Mutex<String>>,
 }
 
 pub(crate) fn binary() -> PathBuf {
@@ -98,29 +100,37 @@ impl Place {
         let mut command = self.command(&["up", "--listen", "127.0.0.1:0"]);
         let mut child = command
             .env("PLACET_LOG_FORMAT", "json")
+            .env("PLACET_LOG_LEVEL", "debug")
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut said = Vec::new();
+        let mut before = String::new();
         let address = loop {
             let line = lines
                 .next()
-                .unwrap_or_else(|| panic!("it does not serve: {said:?}"));
+                .unwrap_or_else(|| panic!("it does not serve: {before}"));
             let line = line.unwrap();
             let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            before.push_str(&format!("{line}\n"));
             if event["event"] == "serving" {
                 break event["listen"].as_str().unwrap().parse().unwrap();
             }
-            said.push(line);
         };
+        let said = Arc::new(Mutex::new(before));
         // Whatever it says further is read, so that it never waits for a reader.
-        thread::spawn(move || lines.for_each(drop));
+        let more = Arc::clone(&said);
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                more.lock().unwrap().push_str(&format!("{line}\n"));
+            }
+        });
         Node {
             place: self,
             child,
             address,
+            said,
         }
     }
 
@@ -150,6 +160,28 @@ impl Place {
             fs::write(&path, text.replacen(from, to, 1)).unwrap();
         }
         dir
+    }
+
+    /// Puts the starter bundle in force, with these rules about who is who.
+    pub(crate) fn map(&self, identities: &str) {
+        let dir = self.path("bundle");
+        let at = dir.to_str().unwrap();
+        if !dir.exists() {
+            self.ok(&["policy", "init", at]);
+        }
+        let file = dir.join("bundle.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let revision = text
+            .lines()
+            .find_map(|line| line.strip_prefix("revision = "));
+        let next = revision.unwrap().parse::<u64>().unwrap() + 1;
+        let text = text.replace(
+            &format!("revision = {}", next - 1),
+            &format!("revision = {next}"),
+        );
+        fs::write(&file, text).unwrap();
+        fs::write(dir.join("identities.toml"), identities).unwrap();
+        self.ok(&["policy", "activate", at]);
     }
 
     /// Registers a key with a principal.
@@ -184,6 +216,11 @@ impl Place {
 impl Node<'_> {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it said on standard error.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
     }
 
     pub(crate) fn host(&self) -> String {

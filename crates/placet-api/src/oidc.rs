@@ -1,0 +1,210 @@
+//! Bearer tokens of OpenID Connect providers (OpenID Connect Core, RFC 9068).
+//!
+//! A token names its provider; only providers of the configuration are asked for their keys. The
+//! key decides the algorithm, never the token's header. What is checked, in this order: shape,
+//! provider, key, signature, type, audience, authorized party, times, subject. Which principal the
+//! subject is stands in the bundle's rules.
+
+mod fetch;
+mod keys;
+mod provider;
+mod token;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use hyper::header::AUTHORIZATION;
+use placet_authority::node::Service;
+use placet_evidence::TokenIdentity;
+use placet_types::{Denial, DenialCode};
+use serde::Deserialize;
+
+use crate::config::ConfigError;
+use crate::identity::{Identity, unverified};
+
+pub use fetch::FetchError;
+pub(crate) use provider::Meters;
+
+use provider::Provider;
+use token::{Signed, TokenError};
+
+/// Providers that a configuration may name.
+const PROVIDERS_MAX: usize = 16;
+
+/// A provider, as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Oidc {
+    /// What tokens must be meant for: any of these.
+    pub audience: BTreeSet<String>,
+    /// Clients that tokens may be issued to (`azp`); empty for any, of tokens with one audience.
+    #[serde(default)]
+    pub clients: BTreeSet<String>,
+    /// Authorities that the provider's certificate is checked against, in PEM; absent for the system's.
+    pub ca: Option<PathBuf>,
+    /// The provider, as it names itself: compared to the letter.
+    pub issuer: String,
+    /// How long keys are used before the provider is asked again, in seconds.
+    #[serde(default = "five_minutes")]
+    pub refresh_secs: u64,
+    /// How far the clocks of provider and node may differ, in seconds.
+    #[serde(default = "half_a_minute")]
+    pub skew_secs: u64,
+    /// How long keys count when the provider cannot be asked, in seconds.
+    #[serde(default = "one_hour")]
+    pub stale_secs: u64,
+}
+
+const fn five_minutes() -> u64 {
+    300
+}
+
+const fn half_a_minute() -> u64 {
+    30
+}
+
+const fn one_hour() -> u64 {
+    3600
+}
+
+impl Oidc {
+    /// Whether it can stand.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let bad = |what: &str| Err(ConfigError::Oidc(self.issuer.clone(), what.to_owned()));
+        if let Err(error) = fetch::Address::parse(&self.issuer) {
+            return bad(&error.to_string());
+        }
+        if self.issuer.contains(['?', '#']) {
+            return bad("an issuer has no query");
+        }
+        if self.audience.is_empty() || self.audience.contains("") {
+            return bad("`audience` names what tokens must be meant for");
+        }
+        if !(1..=86_400).contains(&self.refresh_secs) {
+            return bad("refresh_secs is 1 to 86400");
+        }
+        if !(self.refresh_secs..=7 * 86_400).contains(&self.stale_secs) {
+            return bad("stale_secs is at least refresh_secs, at most 604800");
+        }
+        if self.skew_secs > 300 {
+            return bad("skew_secs is at most 300");
+        }
+        Ok(())
+    }
+}
+
+/// Checks all of them together.
+pub(crate) fn check(all: &[Oidc]) -> Result<(), ConfigError> {
+    let mut issuers = BTreeSet::new();
+    for one in all {
+        one.check()?;
+        if !issuers.insert(&one.issuer) || issuers.len() > PROVIDERS_MAX {
+            let what = format!("each issuer stands once, at most {PROVIDERS_MAX} of them");
+            return Err(ConfigError::Oidc(one.issuer.clone(), what));
+        }
+    }
+    Ok(())
+}
+
+/// Proves identities by bearer tokens.
+pub(crate) struct Tokens {
+    providers: BTreeMap<String, Provider>,
+    service: Service,
+}
+
+impl Tokens {
+    /// # Errors
+    ///
+    /// [`FetchError`] names what cannot be used for asking a provider.
+    pub(crate) fn new(all: &[Oidc], service: Service) -> Result<Self, FetchError> {
+        let provider = |one: &Oidc| Ok((one.issuer.clone(), Provider::new(one.clone())?));
+        let providers = all
+            .iter()
+            .map(provider)
+            .collect::<Result<_, FetchError>>()?;
+        Ok(Self { providers, service })
+    }
+
+    /// What was counted of each provider.
+    pub(crate) fn meters(&self) -> impl Iterator<Item = (&str, &Meters)> {
+        let all = self.providers.iter();
+        all.map(|(issuer, provider)| (issuer.as_str(), provider.meters()))
+    }
+
+    /// Who the bearer of the token is; nobody is there, when there is no token.
+    pub(crate) async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Identity>, Denial> {
+        let mut given = headers.get_all(AUTHORIZATION).iter();
+        let Some(credential) = given.next() else {
+            return Ok(None);
+        };
+        if given.next().is_some() {
+            return Err(unverified("more than one Authorization header"));
+        }
+        if headers.contains_key("dpop") {
+            let reason = "a request has a bearer token or a DPoP proof, not both";
+            return Err(unverified(reason));
+        }
+        let token = bearer(credential.as_bytes()).ok_or_else(|| {
+            unverified(
+                "the Authorization header must be `Bearer` and a token; a DPoP proof needs none",
+            )
+        })?;
+        let identity = self.verify(token).await.map_err(|error| error.denial())?;
+        Ok(Some(identity))
+    }
+
+    async fn verify(&self, token: &str) -> Result<Identity, TokenError> {
+        let signed = Signed::read(token)?;
+        let provider = signed
+            .issuer()
+            .and_then(|issuer| self.providers.get(issuer));
+        let provider = provider.ok_or(TokenError::Issuer)?;
+        let clock = self.service.clock();
+        let now: Duration = clock.monotonic();
+        let key = provider.key(&signed, now).await?;
+        let claims = signed.verify(&key, provider.settings(), clock.wall())?;
+        provider.meters().accepted.fetch_add(1, Ordering::Relaxed);
+        let until = claims.until;
+        let identity = TokenIdentity {
+            claims: claims.texts,
+            issuer: claims.issuer,
+            subject: claims.subject,
+        };
+        let narrow = self.service.authority().narrowed(identity);
+        Ok(Identity::Token(Arc::new(narrow), until))
+    }
+}
+
+/// The token of a `Bearer` credential (RFC 6750).
+fn bearer(credential: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(credential).ok()?;
+    let (scheme, token) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+}
+
+impl TokenError {
+    fn denial(self) -> Denial {
+        let code = match self {
+            Self::Signature => DenialCode::InvalidSignature,
+            Self::Expired => DenialCode::Expired,
+            Self::NotYet => DenialCode::NotYetValid,
+            Self::Audience | Self::Party => DenialCode::AudienceMismatch,
+            Self::Syntax
+            | Self::Header
+            | Self::Algorithm
+            | Self::Issuer
+            | Self::UnknownKey
+            | Self::Bound
+            | Self::Claims
+            | Self::Stale => DenialCode::IdentityUnverified,
+        };
+        Denial::new(code, self.to_string())
+    }
+}
