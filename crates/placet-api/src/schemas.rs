@@ -30,7 +30,13 @@ schema!(ANY, "Any", || json!({ "type": "object" }));
 schema!(NOTHING, "Nothing", || object(&[], &[]));
 schema!(HEALTH, "Health", || object(
     &[("status", json!({ "const": "ok" }))],
-    &[]
+    &[(
+        "certificates",
+        json!({
+            "const": "stale",
+            "description": "changed certificates or trust bundles do not read; those from before are in force"
+        })
+    )]
 ));
 schema!(PROBLEM, "Problem", || object(
     &[
