@@ -24,9 +24,8 @@ pub(super) fn ready(call: Call) -> Answer {
                     .as_ref()
                     .is_some_and(|tls| tls.failing() > 0) =>
             {
-                let status =
-                    "ok, but changed certificates do not read; those from before are in force";
-                reply::json(StatusCode::OK, &json!({ "status": status }))
+                let value = json!({ "status": "ok", "certificates": "stale" });
+                reply::json(StatusCode::OK, &value)
             }
             Ok(()) => reply::json(StatusCode::OK, &json!({ "status": "ok" })),
             Err(denial) => Err(Problem::of(&denial)),
