@@ -1,7 +1,7 @@
 //! TLS: a certificate that was given or that the domain issues to itself, and client certificates.
 //!
 //! The handshake proves that a client holds the key of the certificate that it shows, and nothing
-//! else; whether that certificate makes it a workload is looked at behind it ([`workload`]), so that
+//! else; whether that certificate makes it a workload is looked at behind it (`workload`), so that
 //! who is refused is told why. Files that change are read again. What does not read leaves what was
 //! good before in its place, and health and meters say so.
 
