@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use placet_sandbox::Cell;
 
@@ -21,6 +23,17 @@ fn found(before: &Leftovers, what: &str) -> bool {
     now.iter().any(|left| left.contains(what))
 }
 
+/// The same, of a process that has just been started: for a moment it has no command line yet.
+fn soon_found(before: &Leftovers, what: &str) -> bool {
+    (0..200).any(|_| {
+        let is_found = found(before, what);
+        if !is_found {
+            thread::sleep(Duration::from_millis(10));
+        }
+        is_found
+    })
+}
+
 fn what_is_left_is_found() {
     let before = Leftovers::look();
     // In a session of its own, and an orphan by the time it is looked for.
@@ -29,7 +42,7 @@ fn what_is_left_is_found() {
         .process_group(0)
         .spawn()
         .unwrap();
-    assert!(found(&before, "marked_sleep"), "a process");
+    assert!(soon_found(&before, "marked_sleep"), "a process");
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!found(&before, "marked_sleep"));
