@@ -94,7 +94,7 @@ fn every_slip_of_the_command_line_has_its_status_and_its_advice() {
             &["not an executable file"],
         ),
         (
-            &["revoke", "everything"],
+            &["revoke", "anything"],
             1,
             &["no selector", "placet revoke --help"],
         ),

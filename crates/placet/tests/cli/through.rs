@@ -25,9 +25,24 @@ fn noise(len: usize) -> Vec<u8> {
         .collect()
 }
 
+/// The same command, also where whoever runs the tests in the background ignores the signals of keys.
+fn heeding_signals(of: &Command) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal").arg(of.get_program());
+    command.args(of.get_args());
+    for (name, value) in of.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    of.get_current_dir().map(|dir| command.current_dir(dir));
+    command
+}
+
 /// Starts a command with a pipe at each of its streams.
 fn piped(domain: &Domain, args: &[&str]) -> Child {
-    let mut command = domain.command(&[&["run", "--"], args].concat());
+    let mut command = heeding_signals(&domain.command(&[&["run", "--"], args].concat()));
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
