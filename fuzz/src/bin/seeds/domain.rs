@@ -11,7 +11,7 @@ use placet_evidence::proof_bundle::{Disclosed, FORMAT, ProofBundle, Proven};
 use placet_evidence::{
     Caller, CheckedDenial, Decided, Ended, Entry, Environment, Erased, Exit, Facts, Genesis, Grant,
     Halt, Keys, Operators, Outcome, PolicyActivated, PrincipalRecord, PrincipalStatus, Record,
-    Refused, Revoked, Risk, RunEnd, Selector, Signal, Stage, Started, Usage,
+    Refused, Resumed, Revoked, Risk, RunEnd, Selector, Signal, Stage, Started, Usage,
 };
 use placet_tlog::{
     BatchTree, Checkpoint, CosignTime, Cosigner, Frontier, Hash, KeyName, LogProof, NoteSigner,
@@ -350,8 +350,13 @@ fn records(artifact: &Artifact) -> Vec<Record> {
             selector: Selector::Subtree(exec()),
             time,
         }),
-        Record::Halted(halt.clone()),
-        Record::Resumed(halt),
+        Record::Halted(halt),
+        Record::Resumed(Resumed {
+            by: by.clone(),
+            node: Some(Digest::of(b"machine")),
+            reason: "repaired".into(),
+            time,
+        }),
         Record::Erased(Erased {
             by,
             index: Index::new(3),

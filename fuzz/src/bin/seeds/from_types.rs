@@ -204,6 +204,7 @@ pub(crate) fn frames(corpus: &Corpus) {
         halted: false,
         pid: 4,
         policy: None,
+        revoked_nodes: vec![Digest::of(b"machine")],
         running: 2,
         size: Index::new(9),
         writing: true,
