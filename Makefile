@@ -3,19 +3,21 @@
 CARGO ?= cargo
 FUZZ_SECONDS ?= 3
 
-.PHONY: help demo build test tools test-rust fuzz bench lint fmt audit clean
+.PHONY: help demo build console test tools test-rust test-console fuzz bench lint fmt audit clean
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: build ## Builds Placet and shows a governed session, start to proof.
+demo: console build ## Builds Placet and shows a governed session, start to proof.
 	target/release/placet demo
 
 build:
 	$(CARGO) build --release --locked --package placet --target-dir target
 
 test: tools ## Installs what the tests need, and passes all of them.
+	CONSOLE_NEEDED=1 $(MAKE) --no-print-directory console
 	$(MAKE) --no-print-directory test-rust
+	$(MAKE) --no-print-directory test-console
 	$(MAKE) --no-print-directory demo
 	$(MAKE) --no-print-directory fuzz
 
@@ -24,6 +26,12 @@ tools: ## Installs the other tools that tests compare with (Debian, as root).
 
 test-rust: ## Only the tests of the crates.
 	$(CARGO) test --workspace --locked --no-fail-fast
+
+console: ## Builds the console; the next build of the program has it (Node 20).
+	scripts/console.sh
+
+test-console: ## Only the tests of the console: vectors, units, and every page in a real browser.
+	cd console && npm run --silent test && npm run --silent e2e
 
 fuzz: ## Fuzzes every decoder for FUZZ_SECONDS.
 	$(CARGO) xtask fuzz --seconds $(FUZZ_SECONDS)
@@ -37,6 +45,8 @@ lint: ## Formatting, clippy, documentation, and the checks of the source tree.
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) xtask tidy
+	@if command -v npm >/dev/null; then scripts/console.sh && cd console && npm run --silent check; \
+	    else echo "no npm here: the console is not checked"; fi
 	@$(CARGO) tree --quiet --locked --depth 0 --manifest-path fuzz/Cargo.toml >/dev/null || \
 	    { echo "fuzz/Cargo.lock is behind: cargo update --workspace --manifest-path fuzz/Cargo.toml"; exit 1; }
 

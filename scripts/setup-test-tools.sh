@@ -24,6 +24,7 @@ need python3 command -v python3
 need python3-venv python3 -c 'import ensurepip, venv'
 need nodejs command -v node
 need npm command -v npm
+need chromium-headless-shell test -x /usr/bin/chromium-headless-shell -o -x /usr/bin/chromium
 need vim command -v vim
 need tmux command -v tmux
 need less command -v less

@@ -1,11 +1,13 @@
 //! One request on its way through a handler, and what all of them share.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hyper::HeaderMap;
 use placet_authority::Unavailable;
+use placet_authority::access::Access;
 use placet_authority::node::Service;
 use placet_evidence::Environment;
 use placet_types::{Fixed, PrincipalId};
@@ -22,6 +24,7 @@ use crate::pages::Pages;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::Reply;
+use crate::sessions::Sessions;
 use crate::tls::Listener;
 use crate::unmapped::Unmapped;
 
@@ -34,6 +37,10 @@ pub(crate) struct Shared {
     pub(crate) tokens: Tokens,
     /// What accepts connections over TLS.
     pub(crate) tls: Option<Arc<Listener>>,
+    /// Browsers that signed in by a link.
+    pub(crate) sessions: Arc<Sessions>,
+    /// Where TCP is listened on, once it is.
+    pub(crate) address: OnceLock<SocketAddr>,
     pub(crate) lineage: LineageIndex,
     pub(crate) requests: Requests,
     /// The domain's public policy file.
@@ -98,14 +105,11 @@ impl Call {
         authority.with_access(|access| self.identity.operator(access))
     }
 
-    /// Whether the caller may see what is about this principal: operators see everything, others
-    /// what is theirs.
+    /// Whether the caller may see what is about this principal: operators and auditors see everything,
+    /// others what is theirs.
     pub(crate) fn sees(&self) -> Sees {
-        if self.operator().is_some() {
-            return Sees::Everything;
-        }
         let authority = self.service().authority();
-        Sees::Only(authority.with_access(|access| self.identity.principals(access)))
+        authority.with_access(|access| Sees::of(&self.identity, access))
     }
 
     /// Runs what may wait for the disk on a thread where that holds up nobody.
@@ -125,13 +129,21 @@ impl Call {
 /// What a caller sees.
 #[derive(Clone, Debug)]
 pub(crate) enum Sees {
-    /// Operators.
+    /// Operators and auditors.
     Everything,
     /// What is about these principals.
     Only(Vec<PrincipalId>),
 }
 
 impl Sees {
+    pub(crate) fn of(identity: &Identity, access: &Access<'_>) -> Self {
+        if identity.sees_everything(access) {
+            Self::Everything
+        } else {
+            Self::Only(identity.principals(access))
+        }
+    }
+
     pub(crate) fn principal(&self, id: &PrincipalId) -> bool {
         match self {
             Self::Everything => true,

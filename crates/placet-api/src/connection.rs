@@ -297,7 +297,7 @@ impl Handler {
             Identity::Spiffe(..) | Identity::Token(..) => {
                 Err(unmapped::denied(&self.shared, identity).await)
             }
-            Identity::Public | Identity::Key(_) | Identity::Unix(_) => {
+            Identity::Public | Identity::Key(_) | Identity::Unix(_) | Identity::Session { .. } => {
                 let reason =
                     "no active principal is registered for you; see `placet principal set`";
                 Err(Problem::of(&crate::identity::unverified(reason)))

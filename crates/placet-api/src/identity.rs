@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use hyper::HeaderMap;
 use placet_authority::clock::Clock;
-use placet_types::{Denial, DenialCode, Millis};
+use placet_types::{Denial, DenialCode, Millis, Thumbprint};
 
 use crate::dpop::{self, Proof};
 use crate::seen::Seen;
+use crate::sessions::Sessions;
 
 pub use placet_authority::access::Identity;
 
@@ -64,9 +65,15 @@ pub trait Authenticator: Send + Sync {
 #[derive(Clone, Copy, Debug)]
 pub struct PeerCredentials;
 
-/// Ed25519 request proofs (DPoP, RFC 9449), without an access token: the key itself is registered.
+/// Where a browser redeems the token of its link, and the header that holds it.
+pub(crate) const SESSION_PATH: &str = "/v1/session";
+const LINK_HEADER: &str = "placet-link";
+
+/// Ed25519 request proofs (DPoP, RFC 9449), without an access token: the key itself is registered, or
+/// a user of this machine let it in by a link.
 pub struct RequestProofs {
     seen: Seen,
+    sessions: Arc<Sessions>,
     /// Whether a thumbprint is registered: nothing is remembered of keys that are not.
     is_registered: Box<dyn Fn(&Identity) -> bool + Send + Sync>,
 }
@@ -99,9 +106,11 @@ impl Authenticators {
     pub(crate) fn new(
         clock: &dyn Clock,
         is_registered: Box<dyn Fn(&Identity) -> bool + Send + Sync>,
+        sessions: Arc<Sessions>,
     ) -> Self {
         let proofs = RequestProofs {
             seen: Seen::new(clock.wall()),
+            sessions,
             is_registered,
         };
         Self(vec![Box::new(proofs), Box::new(PeerCredentials)])
@@ -138,15 +147,40 @@ impl Authenticator for RequestProofs {
         }
         let proof = Proof::verify(proof.as_bytes()).map_err(|error| error.denial())?;
         proof.check(head, now).map_err(|error| error.denial())?;
-        let identity = Identity::Key(proof.thumbprint.clone());
-        if !(self.is_registered)(&identity) {
-            let reason = "the key of the DPoP proof is not registered with an active principal";
-            return Err(unverified(reason));
-        }
+        let identity = self.identity(head, &proof.thumbprint, now)?;
         self.seen
             .once(&proof, now)
             .map_err(|error| error.denial())?;
         Ok(Some(identity))
+    }
+}
+
+impl RequestProofs {
+    /// Whom a proven key stands for: who let it in by a link, else whoever registered it.
+    fn identity(&self, head: &Head<'_>, key: &Thumbprint, now: Millis) -> Result<Identity, Denial> {
+        let granted = match head.headers.get(LINK_HEADER) {
+            Some(token) if head.method == "POST" && head.path == SESSION_PATH => {
+                let token = token.to_str().unwrap_or_default();
+                let reason =
+                    "the sign-in link was used, or is over; `placet console` prints another";
+                let granted = self.sessions.redeem(token, key, now);
+                Some(granted.ok_or_else(|| unverified(reason))?)
+            }
+            Some(_) | None => self.sessions.of(key, now),
+        };
+        if let Some(granted) = granted {
+            return Ok(Identity::Session {
+                uid: granted.uid,
+                key: key.clone(),
+                until: granted.until,
+            });
+        }
+        let identity = Identity::Key(key.clone());
+        if (self.is_registered)(&identity) {
+            return Ok(identity);
+        }
+        let reason = "the key of the DPoP proof is not registered with an active principal";
+        Err(unverified(reason))
     }
 }
 

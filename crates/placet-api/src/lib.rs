@@ -37,6 +37,7 @@ mod routes;
 mod schemas;
 mod seen;
 mod server;
+mod sessions;
 pub mod tls;
 mod unmapped;
 pub mod webhooks;

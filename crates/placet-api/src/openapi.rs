@@ -48,7 +48,7 @@ pub fn document() -> Value {
                 },
                 "requestProof": {
                     "type": "apiKey", "in": "header", "name": "DPoP",
-                    "description": "A DPoP proof (RFC 9449) by an Ed25519 key that is registered with a principal; no access token",
+                    "description": "A DPoP proof (RFC 9449) by an Ed25519 key that is registered with a principal, or that a sign-in link let in; no access token",
                 },
             },
         },
@@ -122,6 +122,7 @@ fn parameters(route: &Route) -> Vec<Value> {
                 name,
                 json!({ "type": "string", "pattern": "^sha256:[0-9a-f]{64}$" }),
             ),
+            None if name == "file" => (name, json!({ "type": "string" })),
             None => (name, json!({ "type": "integer", "minimum": 0 })),
         };
         Some(json!({ "name": name, "in": "path", "required": true, "schema": schema }))
@@ -164,7 +165,7 @@ fn responses(route: &Route) -> Value {
         );
     };
     problem("400", "The request does not parse strictly");
-    if route.access != Access::Anyone {
+    if route.access != Access::Anyone || route.path.starts_with("/v1/session") {
         problem("401", "Nobody has proven who they are");
         problem("403", "Denied, with the code");
     }
@@ -180,7 +181,8 @@ fn responses(route: &Route) -> Value {
     if route.lane != Lane::Read || doc.id == "readyz" || route.access != Access::Anyone {
         problem("503", "Too much at once, or the log cannot be written");
     }
-    if doc.kind != "application/json" && route.access == Access::Public {
+    let is_kept = route.access == Access::Public || route.path.starts_with("/console/");
+    if doc.kind != "application/json" && is_kept {
         all.insert("304".to_owned(), json!({ "description": "Not changed" }));
     }
     Value::Object(all)

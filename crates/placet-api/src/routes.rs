@@ -4,6 +4,10 @@ mod acts;
 mod approvals;
 pub(crate) mod approving;
 mod authzen;
+pub(crate) mod console;
+mod console_routes;
+mod console_session;
+mod console_sources;
 mod decisions;
 mod docs;
 mod events;
@@ -35,7 +39,7 @@ const FILTERS: &[(&str, &str)] = &[
     ("resource_kind", "only resources of this kind"),
     (
         "status",
-        "denied, authorized, running, completed, failed, terminated, lapsed or unseen",
+        "denied, deferred, authorized, running, completed, failed, terminated, lapsed or unseen",
     ),
     ("until", "decided before this time, in milliseconds"),
     ("within", "only this execution and what is below it"),
@@ -418,6 +422,7 @@ pub(crate) fn table() -> Vec<Route> {
             "text/plain; charset=utf-8",
         ),
     ];
+    all.extend(console_routes::table());
     // Tiles: the level, then the index in groups of three digits, then perhaps a width.
     all.push(text(
         "/log/tile/{*tile}",

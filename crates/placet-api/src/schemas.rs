@@ -26,6 +26,10 @@ macro_rules! schema {
     };
 }
 
+mod console;
+
+pub(crate) use console::{LINK, POLICY_SOURCE, PROOF_BUNDLE, SESSION};
+
 schema!(ANY, "Any", || json!({ "type": "object" }));
 schema!(NOTHING, "Nothing", || object(&[], &[]));
 schema!(HEALTH, "Health", || object(
@@ -369,6 +373,10 @@ schema!(DECISION, "Decision", || object(
         (
             "words",
             json!({ "type": "array", "items": { "type": "string" } })
+        ),
+        (
+            "waiting",
+            nullable("object", "whose approval it waits for, and until when")
         ),
         (
             "params",

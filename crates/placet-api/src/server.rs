@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use placet_authority::node::Service;
@@ -25,6 +25,7 @@ use crate::oidc::{FetchError, Tokens};
 use crate::pages::Pages;
 use crate::route::Routes;
 use crate::routes;
+use crate::sessions::Sessions;
 use crate::tls::{Listener, TlsError};
 use crate::unmapped::Unmapped;
 use crate::webhooks;
@@ -124,7 +125,9 @@ impl Server {
             let failed = |error| StartError::Listen(wanted, error);
             let listener = std::net::TcpListener::bind(wanted).map_err(failed)?;
             listener.set_nonblocking(true).map_err(failed)?;
-            address = Some(listener.local_addr().map_err(failed)?);
+            let own = listener.local_addr().map_err(failed)?;
+            handler.shared.address.get_or_init(|| own);
+            address = Some(own);
             let listener = TcpListener::from_std(listener).map_err(failed)?;
             runtime.spawn(listen::tcp(listener, Arc::clone(&handler)));
             runtime.spawn(listen::renew(Arc::clone(&handler)));
@@ -195,12 +198,16 @@ fn shared(
     (tokens, tls): (Tokens, Option<Arc<Listener>>),
 ) -> Shared {
     let limits = settings.limits;
-    let authenticators = Authenticators::new(service.clock(), registered(service.clone()));
+    let sessions = Arc::new(Sessions::default());
+    let known = registered(service.clone());
+    let authenticators = Authenticators::new(service.clock(), known, Arc::clone(&sessions));
     Shared {
         logger: Logger::new(settings.log.level, settings.log.format),
         authenticators: Arc::new(authenticators),
         tokens,
         tls,
+        sessions,
+        address: OnceLock::new(),
         lineage: LineageIndex::new(),
         requests: Requests::default(),
         policy,

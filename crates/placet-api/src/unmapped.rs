@@ -54,7 +54,7 @@ pub(crate) async fn denied(shared: &Arc<Shared>, identity: &Identity) -> Problem
             "no rule of the bundle in force makes this subject of {} an active principal",
             identity.issuer
         ),
-        Identity::Public | Identity::Key(_) | Identity::Unix(_) => {
+        Identity::Public | Identity::Key(_) | Identity::Unix(_) | Identity::Session { .. } => {
             "no active principal is registered for you".to_owned()
         }
     };

@@ -17,6 +17,8 @@ use crate::authority::Authority;
 
 /// Group whose members are operators.
 pub const OPERATORS: &str = "operators";
+/// Group whose members see everything, and change nothing.
+pub const AUDITORS: &str = "auditors";
 
 /// A caller, as far as it has proven who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,15 @@ pub enum Identity {
     Token(Arc<TokenIdentity>, Millis),
     /// A process of this Unix user, by the kernel's word.
     Unix(u32),
+    /// A browser whose key this Unix user let in, by a one-time link.
+    Session {
+        /// The user.
+        uid: u32,
+        /// Its key, which proves each of its requests.
+        key: Thumbprint,
+        /// It counts until then.
+        until: Millis,
+    },
 }
 
 /// What says who is who at one index of the log: the records, and the rules then in force.
@@ -96,7 +107,7 @@ impl Identity {
     pub fn caller(&self) -> Option<Caller> {
         match self {
             Self::Public => None,
-            Self::Key(key) => Some(Caller::Key(key.clone())),
+            Self::Key(key) | Self::Session { key, .. } => Some(Caller::Key(key.clone())),
             Self::Spiffe(id, _) => Some(Caller::Spiffe(id.clone())),
             Self::Token(identity, _) => Some(Caller::Token(Box::new(identity.as_ref().clone()))),
             Self::Unix(uid) => Some(Caller::Unix(*uid)),
@@ -107,7 +118,9 @@ impl Identity {
     #[must_use]
     pub fn counts_at(&self, now: Millis) -> bool {
         match self {
-            Self::Spiffe(_, until) | Self::Token(_, until) => now < *until,
+            Self::Spiffe(_, until) | Self::Token(_, until) | Self::Session { until, .. } => {
+                now < *until
+            }
             Self::Public | Self::Key(_) | Self::Unix(_) => true,
         }
     }
@@ -117,6 +130,9 @@ impl Identity {
         match self {
             Self::Key(key) => principal.keys.contains(key),
             Self::Unix(uid) => principal.uids.contains(uid),
+            Self::Session { uid, key, .. } => {
+                principal.uids.contains(uid) || principal.keys.contains(key)
+            }
             Self::Public | Self::Spiffe(..) | Self::Token(..) => false,
         }
     }
@@ -149,6 +165,15 @@ impl Identity {
     #[must_use]
     pub fn is_somebody(&self, access: &Access<'_>) -> bool {
         self.own(access).next().is_some()
+    }
+
+    /// Whether it sees what is about anybody: operators and auditors.
+    #[must_use]
+    pub fn sees_everything(&self, access: &Access<'_>) -> bool {
+        self.own(access).any(|(_, principal)| {
+            let groups = &principal.groups;
+            groups.contains(OPERATORS) || groups.contains(AUDITORS)
+        })
     }
 
     /// The operator that it is.

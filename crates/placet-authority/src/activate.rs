@@ -3,7 +3,7 @@
 //! Done outside the sequencer, because compiling takes time. A bundle that fails anything here
 //! changes nothing: the last good one stays in force.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
@@ -69,6 +69,20 @@ impl Bundles {
         let error = |io: std::io::Error| ActError::new(DenialCode::PolicyError, io.to_string());
         let bundle = parse(&self.archive(digest).map_err(error)?, &digest)?;
         Ok(bundle.mapping().clone())
+    }
+
+    /// The members of the bundle with this digest, by path.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError`] when it is missing or damaged.
+    pub fn members(&self, digest: Digest) -> Result<BTreeMap<String, Vec<u8>>, ActError> {
+        let missing = |io: std::io::Error| {
+            let reason = format!("the bundle {digest} is not kept here: {io}");
+            ActError::new(DenialCode::PolicyError, reason)
+        };
+        let archive = self.archive(digest).map_err(missing)?;
+        Ok(parse(&archive, &digest)?.to_files().0.into_iter().collect())
     }
 
     /// The single-file form of the bundle with this digest, as it was activated.

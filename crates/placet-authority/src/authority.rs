@@ -53,6 +53,8 @@ pub struct Authority {
     env_names: Mutex<(Option<Digest>, Arc<Vec<String>>)>,
     /// Which identities are which principals, by the bundle in force when it was last looked at.
     pub(crate) rules: Mutex<Rules>,
+    /// For artifacts that are made again.
+    pub(crate) keys: Arc<NodeKeys>,
     pub(crate) secrets: Store,
     /// Changes of the secrets, and starts that get them, take turns.
     pub(crate) turns: RwLock<()>,
@@ -198,7 +200,8 @@ impl Authority {
             on_ending,
             saver: Saver::new(snapshots, reader.clone()),
         };
-        let sequence = Sequence::new(Arc::clone(&queue), keys, drafter, writer);
+        let keys = Arc::new(keys);
+        let sequence = Sequence::new(Arc::clone(&queue), Arc::clone(&keys), drafter, writer);
         let sequencer = Mutex::new(Some(
             Sequencing::start(sequence).map_err(OpenError::Thread)?,
         ));
@@ -213,6 +216,7 @@ impl Authority {
             compiled: Compiled::default(),
             env_names,
             rules: Mutex::default(),
+            keys,
             secrets,
             turns: RwLock::new(()),
             sequencer,

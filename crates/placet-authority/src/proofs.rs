@@ -8,6 +8,7 @@ use placet_log::{LogReader, Payload, ReadError};
 use placet_tlog::proof::LogProof;
 use placet_types::{DomainName, ExecutionId, Index, SigningKey};
 
+use crate::authority::Authority;
 use crate::blobs::Blobs;
 use crate::payload::decode_payload;
 use crate::scopes;
@@ -43,6 +44,32 @@ pub struct Sources<'a> {
     pub policy: &'a str,
     /// Signs artifacts; signing again gives the same artifact.
     pub artifact_key: &'a SigningKey,
+}
+
+impl Authority {
+    /// The proof bundle about the record at `index`; see [`bundle`]. `policy` is the domain's
+    /// public policy file.
+    ///
+    /// # Errors
+    ///
+    /// [`ProofBundleError`]
+    pub fn proof_bundle(
+        &self,
+        policy: &str,
+        index: Index,
+        related: &[Index],
+        disclose: bool,
+    ) -> Result<ProofBundle, ProofBundleError> {
+        let domain = self.with_state(|state| state.genesis().domain.clone());
+        let sources = Sources {
+            reader: &self.reader(),
+            blobs: self.blobs(),
+            domain: &domain,
+            policy,
+            artifact_key: &self.keys.artifact,
+        };
+        bundle(sources, index, related, disclose)
+    }
 }
 
 /// The C2SP proof of one record under the latest checkpoint.

@@ -52,7 +52,7 @@ pub type OnEnding = Box<dyn Fn(ExecutionId, DenialCode) + Send>;
 /// What the threads share.
 pub(crate) struct Sequence {
     queue: Arc<Queue<Work>>,
-    keys: NodeKeys,
+    keys: Arc<NodeKeys>,
     drafting: Mutex<Drafter>,
     writing: Mutex<Writer>,
 }
@@ -87,7 +87,7 @@ struct Sealed {
 impl Sequence {
     pub(crate) fn new(
         queue: Arc<Queue<Work>>,
-        keys: NodeKeys,
+        keys: Arc<NodeKeys>,
         drafter: Drafter,
         writer: Writer,
     ) -> Self {

@@ -178,6 +178,15 @@ Examples:
   placet up --listen 127.0.0.1:8790
   curl --unix-socket ~/.placet/http.sock http://placet/v1/policy")]
     Up(Up),
+    /// Print a one-time link that signs a browser in to the console of `placet up`, as you
+    #[command(after_help = "\
+The link counts once, for ten minutes. The browser that opens it makes a key of its own, which stands
+for you for twelve hours, until you sign out there, or until the node stops.
+
+Example:
+  placet up --listen 127.0.0.1:8790 &
+  placet console")]
+    Console(Console),
     /// The configuration of `placet up`
     #[command(subcommand)]
     Config(Config),
@@ -484,6 +493,13 @@ pub(crate) struct Up {
     /// Listen on this address and port too
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Console {
+    /// The configuration of the node (default: placet.toml in the domain directory, if it is there)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 mod approvals;
 mod changes;
 mod config;
+mod console;
 mod decide;
 mod demo;
 mod doctor;
@@ -66,6 +67,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &Out) -> Result<Status, Failure> {
         Command::Demo(args) => demo::demo(args, out),
         Command::Node(command) => node::node(global, command, out),
         Command::Up(args) => up::up(global, args, out),
+        Command::Console(args) => console::console(global, args, out),
         Command::Config(command) => config::config(global, command, out),
         Command::Doctor => doctor::doctor(out),
         Command::Completions { shell } => {

@@ -151,10 +151,7 @@ impl Follower {
             return false;
         }
         let authority = service.authority();
-        self.sees = authority.with_access(|access| match self.identity.operator(access) {
-            Some(_) => Sees::Everything,
-            None => Sees::Only(self.identity.principals(access)),
-        });
+        self.sees = authority.with_access(|access| Sees::of(&self.identity, access));
         !matches!(&self.sees, Sees::Only(own) if own.is_empty())
     }
 
@@ -195,7 +192,7 @@ fn render(
     Ok(text)
 }
 
-/// Operators see every record; others those about executions of their own.
+/// Operators and auditors see every record; others those about executions of their own.
 fn is_seen(shared: &Shared, record: &Record, sees: &Sees) -> Result<bool, Problem> {
     if matches!(sees, Sees::Everything) {
         return Ok(true);

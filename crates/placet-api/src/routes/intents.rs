@@ -126,9 +126,11 @@ fn submission(call: &Call) -> Result<(Submission, FixedIntent, Salt), Problem> {
     let fixed = Fixed::new(intent).map_err(|_| Problem::internal())?;
     let caller_uid = match &call.identity {
         Identity::Unix(uid) => *uid,
-        Identity::Key(_) | Identity::Spiffe(..) | Identity::Token(..) | Identity::Public => {
-            NETWORK_UID
-        }
+        Identity::Key(_)
+        | Identity::Session { .. }
+        | Identity::Spiffe(..)
+        | Identity::Token(..)
+        | Identity::Public => NETWORK_UID,
     };
     let submission = Submission {
         intent: bytes,

@@ -243,7 +243,7 @@ pub(super) fn node() -> Value {
         &[
             (
                 "status",
-                json!({ "enum": ["denied", "authorized", "running", "completed", "failed", "terminated", "lapsed", "unseen"] }),
+                json!({ "enum": ["denied", "deferred", "authorized", "running", "completed", "failed", "terminated", "lapsed", "unseen"] }),
             ),
             ("action", text("what was to be done")),
             (

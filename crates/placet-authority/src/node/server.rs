@@ -196,6 +196,10 @@ impl Node {
         loop {
             wait_readable(listener, BEAT);
             while let Ok((stream, _)) = listener.accept() {
+                // Who looks whether it is gone must not be what keeps it.
+                if self.stopping.load(Ordering::Relaxed) && !self.has_executions() {
+                    continue;
+                }
                 busy_at = self.clock.monotonic();
                 self.accept(stream);
             }
@@ -228,10 +232,12 @@ impl Node {
     }
 
     fn is_busy(&self) -> bool {
-        self.connections.load(Ordering::Relaxed) > 0
-            || self
-                .authority
-                .with_state(|state| state.executions().next().is_some())
+        self.connections.load(Ordering::Relaxed) > 0 || self.has_executions()
+    }
+
+    fn has_executions(&self) -> bool {
+        self.authority
+            .with_state(|state| state.executions().next().is_some())
     }
 
     /// Renews leases while the log is written; without a log there is no renewal.

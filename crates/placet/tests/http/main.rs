@@ -17,6 +17,7 @@ mod approvals;
 mod authzen;
 mod budgets;
 mod certificates;
+mod console;
 mod events;
 mod frames;
 mod hostile;

@@ -1,0 +1,66 @@
+/** Pictures of every page, in light and dark, wide and narrow: `npm run shots`, into console/shots. */
+import { mkdirSync } from "node:fs";
+import { browser as launch, Place, signedIn } from "./support.mjs";
+
+const PAGES = [
+	"now",
+	"decisions",
+	"x",
+	"approvals",
+	"lineage",
+	"records",
+	"principals",
+	"policy",
+	"proof",
+	"health",
+	"you",
+];
+const out = new URL("../shots/", import.meta.url).pathname;
+mkdirSync(out, { recursive: true });
+
+const place = new Place();
+const browser = await launch();
+try {
+	await place.up();
+	place.ok("principal", "set", "user:lead", "--group", "leads");
+	for (const argv of [
+		["true"],
+		["git", "push"],
+		["ls"],
+		["sh", "-c", "/run/placet/placet run -- ls; exit 3"],
+		["cat", "/etc/shadow"],
+		["git", "status"],
+	]) {
+		place.run("run", "--as", "agent:coder", "--purpose", "pictures", "--", ...argv);
+	}
+	await place.running(["sh", "-c", "/run/placet/placet run -- sleep 300"]);
+	await place.running(["sleep", "300"]);
+	const done = JSON.parse(place.ok("executions", "--json"));
+	const exec = done.find((one) => one.status === "failed") ?? done[0];
+	for (const colorScheme of ["light", "dark"]) {
+		for (const width of [1440, 390]) {
+			const page = await signedIn(browser, place, {
+				colorScheme,
+				viewport: { width, height: width > 400 ? 900 : 844 },
+			});
+			for (const name of PAGES) {
+				const hash =
+					{ x: `x/${exec.exec}`, proof: `proof/${exec.decided.index}`, lineage: `lineage?focus=${exec.exec}` }[name] ??
+					name;
+				await page.goto(`${place.address}/console/#/${hash}`);
+				await page.getByRole("heading", { level: 1 }).first().waitFor();
+				await page.waitForTimeout(name === "health" ? 5600 : 500);
+				await page.screenshot({ path: `${out}${name}-${colorScheme}-${width}.png`, fullPage: name !== "policy" });
+			}
+			const overflow = await page.evaluate(
+				() => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+			);
+			if (overflow > 0) console.log(`wider than the screen by ${overflow} px at ${width}`);
+			await page.context().close();
+		}
+	}
+	console.log(out);
+} finally {
+	await browser.close();
+	await place.end();
+}

@@ -1,0 +1,162 @@
+/** A domain, its node and a browser, each a real one, for tests and pictures. All of it ends with the test. */
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+const root = new URL("../..", import.meta.url).pathname;
+const target = process.env["CARGO_TARGET_DIR"] ?? join(root, "target");
+export const PLACET = process.env["PLACET_BIN"] ?? join(target, "debug/placet");
+const BROWSERS = ["/usr/bin/chromium-headless-shell", "/usr/bin/chromium"];
+
+export class Place {
+	constructor() {
+		this.root = mkdtempSync(join(tmpdir(), "placet-console-"));
+		this.work = join(this.root, "work");
+		mkdirSync(this.work);
+		this.children = [];
+		this.env = {
+			PATH: process.env["PATH"],
+			HOME: this.root,
+			PLACET_DOMAIN: join(this.root, "domain"),
+			PLACET_PRINCIPAL: "user:op",
+		};
+		this.ok("init", "--name", "placet.test/console", "--operator", "user:op");
+	}
+
+	run(...args) {
+		return spawnSync(PLACET, args, { cwd: this.work, env: this.env, encoding: "utf8", timeout: 60_000 });
+	}
+
+	ok(...args) {
+		const done = this.run(...args);
+		if (done.status !== 0)
+			throw new Error(`placet ${args.join(" ")}: ${done.status} ${done.stderr}${done.error ?? ""}`);
+		return done.stdout;
+	}
+
+	start(...args) {
+		const child = spawn(PLACET, args, { cwd: this.work, env: this.env, stdio: ["ignore", "pipe", "pipe"] });
+		child.ended = new Promise((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));
+		child.errors = "";
+		child.stderr.on("data", (data) => {
+			child.errors = (child.errors + data).slice(-4000);
+		});
+		child.stdout.resume();
+		this.children.push(child);
+		return child;
+	}
+
+	/** Serves on this port, or on a free one. */
+	async up(port = 0, more = {}) {
+		const child = spawn(PLACET, ["up", "--listen", `127.0.0.1:${port}`], {
+			cwd: this.work,
+			env: { ...this.env, PLACET_LOG_FORMAT: "json", ...more },
+			stdio: ["ignore", "ignore", "pipe"],
+		});
+		child.ended = new Promise((resolve) => child.once("exit", resolve));
+		this.children.push(child);
+		const said = [];
+		for await (const line of createInterface({ input: child.stderr })) {
+			said.push(line);
+			const event = line.startsWith("{") ? JSON.parse(line) : {};
+			if (event.event === "serving") {
+				child.stderr.resume();
+				this.node = child;
+				this.address = `http://${event.listen}`;
+				return this;
+			}
+		}
+		throw new Error(`the node does not serve: ${said.join("\n")}`);
+	}
+
+	async down() {
+		this.node.kill("SIGTERM");
+		this.node.kill("SIGTERM");
+		await this.node.ended;
+	}
+
+	/** A command that runs until it is ended, once it is recorded as running. */
+	async running(argv = ["sleep", "600"], as = "agent:coder") {
+		const before = this.executions().filter((one) => one.running_since).length;
+		const child = this.start("run", "--as", as, "--", ...argv);
+		await eventually(
+			`${argv} runs`,
+			() => this.executions().filter((one) => one.running_since).length > before,
+			() => child.errors,
+		);
+		return child;
+	}
+
+	executions() {
+		return JSON.parse(this.ok("executions", "--running", "--json"));
+	}
+
+	/** Puts the starter bundle in force, with this change to a member. */
+	activate(path, from, to) {
+		const dir = join(this.root, "bundle");
+		if (!existsSync(dir)) this.ok("policy", "init", dir);
+		const text = readFileSync(join(dir, path), "utf8");
+		writeFileSync(join(dir, path), text.replace(from, to));
+		const manifest = readFileSync(join(dir, "bundle.toml"), "utf8");
+		writeFileSync(
+			join(dir, "bundle.toml"),
+			manifest.replace(/revision = (\d+)/, (_, revision) => `revision = ${Number(revision) + 1}`),
+		);
+		this.ok("policy", "activate", dir);
+	}
+
+	link() {
+		return JSON.parse(this.ok("console", "--json")).url;
+	}
+
+	async end() {
+		for (const child of this.children) if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+		await Promise.all(this.children.map((child) => child.ended));
+		rmSync(this.root, { recursive: true, force: true });
+	}
+}
+
+export async function eventually(what, look, why = () => "") {
+	for (let at = 0; at < 200; at += 1) {
+		const found = await look();
+		if (found) return found;
+		await new Promise((resolve) => setTimeout(resolve, 100));
+	}
+	throw new Error(`never: ${what} ${why()}`);
+}
+
+export async function browser() {
+	const executablePath = process.env["PLACET_CHROMIUM"] ?? BROWSERS.find((path) => existsSync(path));
+	if (!executablePath) throw new Error("there is no Chromium; scripts/setup-test-tools.sh installs Debian's");
+	return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });
+}
+
+/** A page of a browser of its own, which fails on any error of the program and on any request to elsewhere. */
+export async function page(browser, place, options = {}) {
+	const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
+	const page = await context.newPage();
+	page.faults = [];
+	page.on("pageerror", (error) => page.faults.push(String(error)));
+	page.on("console", (message) => {
+		// What the server refuses is shown by the page; the browser's own line about it is no fault.
+		const refused = message.text().startsWith("Failed to load resource");
+		if (message.type() === "error" && !refused) page.faults.push(message.text());
+	});
+	page.on("request", (request) => {
+		const { protocol, origin } = new URL(request.url());
+		if (["http:", "https:"].includes(protocol) && origin !== place.address)
+			page.faults.push(`asks elsewhere: ${request.url()}`);
+	});
+	page.setDefaultTimeout(15_000);
+	return page;
+}
+
+export async function signedIn(browser, place, options) {
+	const signed = await page(browser, place, options);
+	await signed.goto(place.link());
+	await signed.getByRole("heading", { name: "Now", exact: true }).waitFor();
+	return signed;
+}

@@ -1,0 +1,109 @@
+/** What every view shares: who is signed in, the domain's state, the live tail of the log. */
+
+import { get, Problem, type Session, type Status, signIn, signOut, whoami } from "./api";
+import { type Follower, follow, type LogRecord } from "./events";
+
+/** Records that are kept of the tail: what is older is in the log. */
+export const TAIL_MAX = 500;
+/** How often views are told that something changed, at most: a reader follows no faster. */
+const TELL_MS = 400;
+
+interface App {
+	phase: "starting" | "ready" | "failed";
+	session: Session | null;
+	status: Status | null;
+	/** `refused`: the public, or somebody whose session is over. */
+	live: "off" | "live" | "offline" | "refused";
+	problem: Problem | null;
+	/** Counts up whenever records came that change what runs. */
+	changes: number;
+	tail: LogRecord[];
+	taken: number;
+}
+
+export const app: App = $state({
+	phase: "starting",
+	session: null,
+	status: null,
+	live: "off",
+	problem: null,
+	changes: 0,
+	tail: [],
+	taken: 0,
+});
+
+let follower: Follower | null = null;
+let waiting: LogRecord[] = [];
+let timer: ReturnType<typeof setTimeout> | null = null;
+
+export const isOperator = (): boolean => app.session?.role === "operator";
+export const isMember = (): boolean => app.session !== null && app.session.role !== "public";
+
+function tell(): void {
+	timer = null;
+	const batch = waiting;
+	waiting = [];
+	app.tail = [...app.tail, ...batch].slice(-TAIL_MAX);
+	app.taken += batch.length;
+	app.changes += 1;
+	void refreshStatus();
+}
+
+function take(batch: LogRecord[]): void {
+	waiting.push(...batch);
+	// Whatever comes while nobody looks stays as bounded as what is shown.
+	if (waiting.length > TAIL_MAX) waiting = waiting.slice(-TAIL_MAX);
+	if (timer === null) timer = setTimeout(tell, TELL_MS);
+}
+
+export async function refreshStatus(): Promise<void> {
+	if (!isMember()) return;
+	try {
+		app.status = await get<Status>("/v1/policy");
+	} catch (error) {
+		if (error instanceof Problem && error.status === 401) await leave();
+	}
+}
+
+async function listen(): Promise<void> {
+	follower?.stop();
+	follower = null;
+	app.tail = [];
+	if (!isMember()) {
+		app.live = "refused";
+		return;
+	}
+	await refreshStatus();
+	const from = Math.max(0, (app.status?.size ?? 0) - 100);
+	follower = follow(from, {
+		records: take,
+		state: (state) => {
+			app.live = state;
+			if (state === "refused") void start();
+		},
+	});
+}
+
+/** Finds out who this is, by a link that was opened or by the browser's key. */
+export async function start(): Promise<void> {
+	const token = /^#link=([A-Za-z0-9_-]{43})$/.exec(location.hash)?.[1];
+	// Out of the address bar and the history, whatever becomes of it.
+	if (token) history.replaceState(null, "", `${location.pathname}#/`);
+	app.problem = null;
+	try {
+		app.session = token ? await signIn(token) : await whoami();
+	} catch (error) {
+		if (!(error instanceof Problem)) throw error;
+		app.problem = error;
+		app.session = error.offline ? null : await whoami().catch(() => null);
+	}
+	app.phase = app.session ? "ready" : "failed";
+	if (app.session) await listen();
+}
+
+export async function leave(): Promise<void> {
+	follower?.stop();
+	await signOut().catch(() => undefined);
+	app.status = null;
+	await start();
+}

@@ -1,0 +1,95 @@
+//! The routes of the console, and what a browser needs beside the rest.
+
+use super::{console, console_session, console_sources, filtered, get, post, text};
+use crate::route::{Access, Doc, Lane, Route};
+use crate::schemas;
+
+pub(super) fn table() -> Vec<Route> {
+    let session = |path, access, handler, id, summary, reply| {
+        let none = schemas::NOTHING;
+        post(path, access, Lane::Read, handler, id, summary, none, reply)
+    };
+    let moved = |path, id| {
+        let (what, kind) = ("Leads to the console", "text/html; charset=utf-8");
+        let route = text(path, Access::Anyone, console::moved, id, what, kind);
+        let doc = Doc {
+            status: 307,
+            ..route.doc
+        };
+        Route { doc, ..route }
+    };
+    vec![
+        moved("/", "root"),
+        moved("/console", "consoleMoved"),
+        text(
+            "/console/",
+            Access::Anyone,
+            console::page,
+            "console",
+            "The console, for people",
+            "text/html; charset=utf-8",
+        ),
+        text(
+            "/console/{file}",
+            Access::Anyone,
+            console::asset,
+            "consoleFile",
+            "A file of the console",
+            "*/*",
+        ),
+        get(
+            "/v1/session",
+            Access::Anyone,
+            console_session::read,
+            "readSession",
+            "Who the caller is, and which principals it may act as",
+            schemas::SESSION,
+        ),
+        session(
+            "/v1/session",
+            Access::Anyone,
+            console_session::begin,
+            "beginSession",
+            "Redeem the token of a link, sent as Placet-Link, for the key of the DPoP proof",
+            (201, schemas::SESSION),
+        ),
+        session(
+            "/v1/session/end",
+            Access::Anyone,
+            console_session::end,
+            "endSession",
+            "End the session of this key",
+            (200, schemas::NOTHING),
+        ),
+        session(
+            "/v1/session/link",
+            Access::Member,
+            console_session::link,
+            "makeLink",
+            "A one-time sign-in link for the console; over the Unix socket only",
+            (201, schemas::LINK),
+        ),
+        filtered(
+            get(
+                "/v1/proofs/{index}",
+                Access::Member,
+                console_sources::proof,
+                "proofBundle",
+                "The proof bundle about a record",
+                schemas::PROOF_BUNDLE,
+            ),
+            &[(
+                "disclose",
+                "true: with the private parameters, as far as they were not erased",
+            )],
+        ),
+        get(
+            "/v1/policy/source",
+            Access::Member,
+            console_sources::policy,
+            "policySource",
+            "The bundle in force, to be read",
+            schemas::POLICY_SOURCE,
+        ),
+    ]
+}

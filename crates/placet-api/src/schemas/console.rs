@@ -1,0 +1,112 @@
+//! Shapes of what a browser needs beside the rest: sessions, links, proof bundles, the policy's source.
+
+use serde_json::{Value, json};
+
+use super::Schema;
+use super::parts::{digest, list, nullable, object, principal, text, thumbprint, time};
+
+schema!(SESSION, "Session", || object(
+    &[
+        ("domain", text("name of the domain")),
+        (
+            "identity",
+            json!({ "enum": ["public", "unix", "key", "session", "certificate", "token"], "description": "how it was proven" })
+        ),
+        (
+            "key",
+            nullable("string", "thumbprint of the key that proves the requests")
+        ),
+        ("metrics_public", json!({ "type": "boolean" })),
+        ("now", time("the node's clock")),
+        (
+            "principals",
+            list(&object(
+                &[
+                    ("groups", list(&json!({ "type": "string" }))),
+                    ("id", principal()),
+                    (
+                        "signs",
+                        json!({ "type": "boolean", "description": "whether this key is registered with it, and can sign approvals" })
+                    ),
+                ],
+                &[]
+            ))
+        ),
+        ("public", json!({ "type": "boolean" })),
+        (
+            "role",
+            json!({ "enum": ["operator", "auditor", "member", "public"] })
+        ),
+        ("until", nullable("integer", "when the session is over")),
+    ],
+    &[],
+));
+schema!(LINK, "SignInLink", || object(
+    &[
+        (
+            "built",
+            json!({ "type": "boolean", "description": "whether the console is part of this program" })
+        ),
+        ("token", thumbprint("counts once")),
+        ("until", time("it can be redeemed before")),
+        (
+            "url",
+            nullable(
+                "string",
+                "where to open it; null where nothing listens on TCP"
+            )
+        ),
+    ],
+    &[],
+));
+schema!(PROOF_BUNDLE, "ProofBundle", || object(
+    &[
+        ("format", json!({ "const": "placet-proof-bundle/v1" })),
+        ("genesis", proven()),
+        (
+            "policy",
+            text("the domain's public policy file, for reading")
+        ),
+        ("record", proven()),
+    ],
+    &[
+        ("artifact", text("for a permit")),
+        (
+            "disclosed",
+            object(
+                &[
+                    ("params", text("canonical JSON")),
+                    ("salt", text("what hid them"))
+                ],
+                &[]
+            )
+        ),
+        ("related", list(&proven())),
+    ],
+));
+schema!(POLICY_SOURCE, "PolicySource", || object(
+    &[
+        ("bundle", digest("of the bundle's manifest")),
+        (
+            "items",
+            list(&object(
+                &[
+                    ("path", text("within the bundle")),
+                    ("text", text("of the member"))
+                ],
+                &[]
+            ))
+        ),
+    ],
+    &[],
+));
+
+fn proven() -> Value {
+    object(
+        &[
+            ("entry", text("the log entry, to the byte")),
+            ("proof", text("its C2SP tlog-proof")),
+        ],
+        &[],
+    )
+}
