@@ -320,7 +320,7 @@ test("an approval is signed by the browser's own key, for exactly what is shown"
 		await page.getByRole("dialog").getByRole("button", { name: button }).click();
 		const { code } = await asked.ended;
 		assert.equal(code, status, asked.errors);
-		await page.getByText("Nothing waits for approval", { exact: true }).waitFor();
+		await page.getByText(verdict === "Approve" ? "Nothing waits for approval" : "Rejected.", { exact: true }).waitFor();
 	}
 	fine(page);
 	await page.context().close();
