@@ -31,6 +31,8 @@ console: ## Builds the console; the next build of the program has it (Node 20).
 	scripts/console.sh
 
 test-console: ## Only the tests of the console: vectors, units, and every page in a real browser.
+	CONSOLE_NEEDED=1 scripts/console.sh
+	$(CARGO) build --locked --package placet
 	cd console && npm run --silent test && npm run --silent e2e
 
 fuzz: ## Fuzzes every decoder for FUZZ_SECONDS.
@@ -45,7 +47,8 @@ lint: ## Formatting, clippy, documentation, and the checks of the source tree.
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) xtask tidy
-	@if command -v npm >/dev/null; then scripts/console.sh && cd console && npm run --silent check; \
+	@if [ -n "$$CI" ] || command -v npm >/dev/null; then \
+	        CONSOLE_NEEDED=1 scripts/console.sh && cd console && npm run --silent check; \
 	    else echo "no npm here: the console is not checked"; fi
 	@$(CARGO) tree --quiet --locked --depth 0 --manifest-path fuzz/Cargo.toml >/dev/null || \
 	    { echo "fuzz/Cargo.lock is behind: cargo update --workspace --manifest-path fuzz/Cargo.toml"; exit 1; }

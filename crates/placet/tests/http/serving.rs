@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -78,7 +80,11 @@ fn commands_use_the_running_service() {
     // A second service finds the first.
     let output = place.command(&["up"]).output().unwrap();
     assert!(!output.status.success());
+    // And was not told to leave, which it would do within a beat.
+    thread::sleep(Duration::from_secs(1));
     assert_eq!(node.get("/readyz").status, 200);
+    let status: Value = serde_json::from_str(&place.ok(&["node", "status", "--json"])).unwrap();
+    assert_eq!(status["pid"].as_u64(), Some(pid));
 }
 
 #[test]
