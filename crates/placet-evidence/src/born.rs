@@ -6,8 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use placet_types::canonical::{self, Bounds, Malformed};
+use placet_types::canonical::Malformed;
 use placet_types::{Commitment, Digest, ExecutionId, Millis, Salt};
+
+use crate::list::{self, is_zero};
 
 /// Entries of one list.
 pub const BORN_MAX: usize = 128;
@@ -79,24 +81,14 @@ impl Born {
     ///
     /// [`Malformed`] names the rule that is broken.
     pub fn read_list(bytes: &[u8]) -> Result<Vec<BornProgram>, Malformed> {
-        let list: Vec<BornProgram> = canonical::from_bytes(bytes, Bounds::MESSAGE)?;
-        if list.len() > BORN_MAX {
-            return Err(Malformed::TooLong(BORN_MAX));
-        }
-        Ok(list)
+        list::read(bytes, BORN_MAX)
     }
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands out references"
-)]
-fn is_zero(value: &u64) -> bool {
-    *value == 0
 }
 
 #[cfg(test)]
 mod tests {
+    use placet_types::canonical;
+
     use super::*;
 
     fn program() -> BornProgram {

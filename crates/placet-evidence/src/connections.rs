@@ -5,9 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use placet_types::canonical::{self, Bounds, Malformed};
+use placet_types::canonical::Malformed;
 use placet_types::{Commitment, Digest, ExecutionId, Millis, Salt};
 
+use crate::list::{self, is_zero};
 use crate::usage::NetworkUsage;
 
 /// Entries of one list.
@@ -123,11 +124,7 @@ impl Connections {
     ///
     /// [`Malformed`] names the rule that is broken.
     pub fn read_list(bytes: &[u8]) -> Result<Vec<Connection>, Malformed> {
-        let list: Vec<Connection> = canonical::from_bytes(bytes, Bounds::MESSAGE)?;
-        if list.len() > CONNECTIONS_MAX {
-            return Err(Malformed::TooLong(CONNECTIONS_MAX));
-        }
-        Ok(list)
+        list::read(bytes, CONNECTIONS_MAX)
     }
 }
 
@@ -143,16 +140,10 @@ fn is_one(value: &u64) -> bool {
     *value == 1
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands out references"
-)]
-fn is_zero(value: &u64) -> bool {
-    *value == 0
-}
-
 #[cfg(test)]
 mod tests {
+    use placet_types::canonical;
+
     use super::*;
 
     fn refused() -> Connection {

@@ -17,6 +17,7 @@ mod definition;
 mod ending;
 mod entry;
 mod facts;
+mod list;
 mod payloads;
 mod principal;
 pub mod proof_bundle;

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod as_text;
 pub mod call;
 pub mod canonical;
 pub mod commitment;
