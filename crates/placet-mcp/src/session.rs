@@ -5,11 +5,12 @@
 //! nothing is dropped. Nothing governed is forwarded before its start is recorded.
 
 mod answers;
+mod approvals;
 mod endings;
 mod lists;
 mod requests;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -25,6 +26,7 @@ use crate::governor::{Governor, Held, Setting, Ticket};
 use crate::method::{Class, Direction};
 use crate::pipe::{Line, Lines, Outbox};
 use crate::subject::Who;
+use approvals::{Modes, Pending, Taken};
 
 /// Requests that are open at once, both ways together.
 pub const OPEN_MAX: usize = 1024;
@@ -66,6 +68,8 @@ pub struct Config {
     pub grace: Duration,
     /// Keeps a definition for people to look at, by the tool's full name.
     pub keep: Keep,
+    /// Where approvals can be given in a browser, if there is such a place now. No secret is in it.
+    pub console: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// Tells whoever runs the gateway what they would otherwise not see.
     pub tell: Box<dyn Fn(&str) + Send + Sync>,
 }
@@ -94,6 +98,13 @@ pub struct Session {
 struct State {
     open: HashMap<Key, Open>,
     by_exec: HashMap<ExecutionId, Key>,
+    /// What the client said that it can show, when it began.
+    modes: Modes,
+    /// What waits for approvals while its client waits.
+    pending: BTreeMap<u64, Pending>,
+    is_looking: bool,
+    /// What was answered `input_required`, by the state that the second try has to name.
+    taken: VecDeque<(String, Taken)>,
     own: HashMap<OwnedId, Own>,
     own_prefix: String,
     own_next: u64,
@@ -135,12 +146,15 @@ enum Open {
 enum Own {
     /// A page of tools, with what every request of this client carries.
     Tools { meta: Option<String> },
+    /// Of the client, while this request waits for an approval.
+    Approval(Key),
 }
 
 /// A call whose tool is not known yet.
 struct Waiting {
     id: OwnedId,
     params: Option<String>,
+    is_resumed: bool,
 }
 
 impl Session {
@@ -324,8 +338,18 @@ impl fmt::Debug for Running {
 impl State {
     /// An id for a request of the gateway's own, which nobody else can guess.
     fn own_id(&mut self) -> OwnedId {
+        OwnedId::text(&self.token())
+    }
+
+    /// A text that nobody else can guess.
+    fn token(&mut self) -> String {
+        let number = self.next();
+        format!("{}-{number}", self.own_prefix)
+    }
+
+    fn next(&mut self) -> u64 {
         self.own_next = self.own_next.saturating_add(1);
-        OwnedId::text(&format!("{}-{}", self.own_prefix, self.own_next))
+        self.own_next
     }
 
     /// Answers to this are dropped from now on.

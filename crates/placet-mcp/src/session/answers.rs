@@ -29,7 +29,11 @@ impl Session {
             self.outbox(direction).push(emit::frame(frame));
             return;
         };
-        if direction == Direction::ToClient && self.own_answer(&id, answer) {
+        let is_own = match direction {
+            Direction::ToClient => self.own_answer(&id, answer),
+            Direction::ToServer => self.client_answer(&id, answer),
+        };
+        if is_own {
             return;
         }
         let key = (direction.back(), id);
@@ -122,10 +126,29 @@ impl Session {
         }
     }
 
-    /// An answer to what the gateway itself asked.
+    /// An answer of the client to what the gateway itself asked.
+    fn client_answer(&self, id: &OwnedId, answer: Answer<'_>) -> bool {
+        let key = {
+            let mut state = self.state();
+            let Some(Own::Approval(key)) = state.own.get(id).cloned() else {
+                return false;
+            };
+            state.own.remove(id);
+            key
+        };
+        self.approval_answered(&key, answer);
+        true
+    }
+
+    /// An answer of the server to what the gateway itself asked.
     fn own_answer(self: &Arc<Self>, id: &OwnedId, answer: Answer<'_>) -> bool {
-        let Some(Own::Tools { meta }) = self.state().own.remove(id) else {
-            return false;
+        let meta = {
+            let mut state = self.state();
+            let Some(Own::Tools { meta }) = state.own.get(id).cloned() else {
+                return false;
+            };
+            state.own.remove(id);
+            meta
         };
         let so_far = self.state().fetching.take().unwrap_or_default();
         let page = match answer {
@@ -159,7 +182,7 @@ impl Session {
         let waiting = std::mem::take(&mut self.state().waiting);
         for call in waiting {
             let Some(trouble) = trouble else {
-                self.call(&call.id, call.params.as_deref());
+                self.call(&call.id, call.params.as_deref(), call.is_resumed);
                 continue;
             };
             let key = (Direction::ToServer, call.id);

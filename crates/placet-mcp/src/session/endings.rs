@@ -108,6 +108,7 @@ impl Session {
             state.is_over = true;
             state.by_exec.clear();
             state.waiting.clear();
+            state.pending.clear();
             state.open.drain().collect()
         };
         for ((direction, id), open) in open {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use placet_types::DenialCode;
 
-use super::{OPEN_MAX, Open, Own, Session, Waiting};
+use super::approvals::{Modes, Pending, Resumed};
+use super::{Key, OPEN_MAX, Open, Own, Session, Waiting};
 use crate::denial::Said;
 use crate::emit;
 use crate::frame::{Frame, FrameError, Id, Kind, OwnedId, member, members};
@@ -26,6 +27,23 @@ struct Asking<'a> {
     id: &'a OwnedId,
     method: &'a str,
     params: Option<&'a str>,
+    /// Whether its client was asked to wait with it, and does.
+    is_resumed: bool,
+}
+
+/// What is forwarded once it may be.
+pub(super) struct Request {
+    pub(super) method: String,
+    pub(super) params: Option<String>,
+    /// Whether its client was asked to wait with it, and does.
+    pub(super) is_resumed: bool,
+}
+
+impl Request {
+    /// Whether it is a call of a tool, whose errors are results.
+    pub(super) fn is_call(&self) -> bool {
+        self.method == "tools/call"
+    }
 }
 
 impl Session {
@@ -72,23 +90,40 @@ impl Session {
             };
             state.open.insert(key, open);
         }
+        let resumed = match direction {
+            Direction::ToServer => self.resumed(params),
+            Direction::ToClient => Resumed::No,
+        };
+        let (own, is_resumed) = match resumed {
+            Resumed::No => (None, false),
+            Resumed::Yes(own) => (own, true),
+            Resumed::Declined(said) => {
+                self.state().open.remove(&(direction, id.clone()));
+                return self.say(direction, &id, method == "tools/call", &said);
+            }
+        };
+        let params = own.as_deref().or(params);
         match class {
             Class::Governed(_) if !frame.extra.is_empty() => {
                 self.state().open.remove(&(direction, id.clone()));
                 let shape = FrameError::Shape("a governed request has no members of its own");
                 self.refuse_request(direction, Some(&id), &emit::frame(frame), &shape);
             }
-            Class::Governed(Governed::Call) => self.call(&id, params),
+            Class::Governed(Governed::Call) => self.call(&id, params, is_resumed),
             Class::Governed(governed) => {
                 let asking = Asking {
                     id: &id,
                     method,
                     params,
+                    is_resumed,
                 };
                 let subject = Subject::of(&self.config.who, governed, (method, params), None);
                 self.govern(direction, &asking, subject);
             }
             Class::Listed(_) | Class::Opening | Class::Passed => {
+                if method == "initialize" && direction == Direction::ToServer {
+                    self.state().modes = Modes::declared(params);
+                }
                 if !self.outbox(direction).push(emit::frame(frame)) {
                     self.state().open.remove(&(direction, id));
                 }
@@ -97,11 +132,12 @@ impl Session {
     }
 
     /// A call of a tool: what the tool is has to be known first.
-    pub(super) fn call(self: &Arc<Self>, id: &OwnedId, params: Option<&str>) {
+    pub(super) fn call(self: &Arc<Self>, id: &OwnedId, params: Option<&str>, is_resumed: bool) {
         let asking = Asking {
             id,
             method: "tools/call",
             params,
+            is_resumed,
         };
         let name = match tool_name(params) {
             Ok(name) => name,
@@ -116,6 +152,7 @@ impl Session {
                     state.waiting.push(Waiting {
                         id: id.clone(),
                         params: params.map(str::to_owned),
+                        is_resumed,
                     });
                     let is_asked = state.fetching.is_some();
                     drop(state);
@@ -179,7 +216,6 @@ impl Session {
         asking: &Asking<'_>,
         subject: Result<Subject, SubjectError>,
     ) {
-        let is_call = asking.method == "tools/call";
         let sealed = subject.and_then(|subject| {
             let sealed = subject.seal(&self.config.who)?;
             Ok((subject.digest(), sealed))
@@ -199,10 +235,14 @@ impl Session {
             return;
         };
         let session = Arc::clone(self);
-        let frame = emit::request(asking.id.as_str(), asking.method, asking.params);
-        let id = asking.id.clone();
+        let request = Request {
+            method: asking.method.to_owned(),
+            params: asking.params.map(str::to_owned),
+            is_resumed: asking.is_resumed,
+        };
+        let key = (direction, asking.id.clone());
         let then = Box::new(move |ruling| {
-            session.ruled(direction, id, (frame, is_call), digest, ruling);
+            session.ruled(key, request, digest, ruling);
         });
         let held = self.state().held.get(&digest).cloned();
         match held {
@@ -211,18 +251,17 @@ impl Session {
         }
     }
 
-    fn ruled(
-        &self,
-        direction: Direction,
-        id: OwnedId,
-        (frame, is_call): (String, bool),
+    pub(super) fn ruled(
+        self: &Arc<Self>,
+        key: Key,
+        request: Request,
         digest: placet_types::Digest,
         ruling: Ruling,
     ) {
         let said = match ruling {
             Ruling::Started(ticket) => {
                 self.forget_held(&digest);
-                return self.forward(direction, id, (frame, is_call), ticket);
+                return self.forward(&key, &request, ticket);
             }
             Ruling::Denied {
                 denial,
@@ -240,7 +279,7 @@ impl Session {
                 }
             }
             Ruling::Deferred(deferred, held) => {
-                self.state().hold(digest, *held);
+                self.state().hold(digest, (*held).clone());
                 let reason = format!(
                     "it needs the approval of {}, until {}",
                     deferred.waiting.in_words(),
@@ -250,22 +289,24 @@ impl Session {
                     "have somebody run `placet approve {}`, then make exactly the same call again",
                     deferred.exec
                 );
-                Said {
+                let said = Said {
                     check: self.config.checks.last().map(|name| (10, *name)),
                     remedy: Some(remedy),
                     exec: Some(deferred.exec),
                     record: Some(deferred.index),
                     ..Said::new(DenialCode::ApprovalRequired, reason)
-                }
+                };
+                let pending = Pending::new(key, request, (digest, *held), said);
+                return self.await_approval(pending);
             }
             Ruling::Unavailable(denial) => Said::new(denial.code, denial.reason),
         };
-        let was_open = self.state().open.remove(&(direction, id.clone()));
+        let was_open = self.state().open.remove(&key);
         if let Some(Open::Deciding {
             is_cancelled: false,
         }) = was_open
         {
-            self.say(direction, &id, is_call, &said);
+            self.say(key.0, &key.1, request.is_call(), &said);
         }
     }
 
@@ -277,24 +318,19 @@ impl Session {
     }
 
     /// Its start is recorded: it goes on, unless whoever asked has given it up.
-    fn forward(
-        &self,
-        direction: Direction,
-        id: OwnedId,
-        (frame, is_call): (String, bool),
-        ticket: crate::governor::Ticket,
-    ) {
-        let key = (direction, id);
+    fn forward(&self, key: &Key, request: &Request, ticket: crate::governor::Ticket) {
+        let is_call = request.is_call();
+        let frame = emit::request(key.1.as_str(), &request.method, request.params.as_deref());
         let mut state = self.state();
         let is_wanted = !state.is_over
             && matches!(
-                state.open.get(&key),
+                state.open.get(key),
                 Some(Open::Deciding {
                     is_cancelled: false
                 })
             );
         if !is_wanted {
-            state.open.remove(&key);
+            state.open.remove(key);
             drop(state);
             return self.end_failed(ticket);
         }
@@ -302,13 +338,13 @@ impl Session {
         let running = Open::Running { ticket, is_call };
         state.open.insert(key.clone(), running);
         drop(state);
-        if !self.outbox(direction).offer(frame) {
-            self.undo_forward(&key);
+        if !self.outbox(key.0).offer(frame) {
+            self.undo_forward(key);
         }
     }
 
     /// There was no room to forward it.
-    fn undo_forward(&self, key: &super::Key) {
+    fn undo_forward(&self, key: &Key) {
         let mut state = self.state();
         if let Some(Open::Running { ticket, is_call }) = state.open.remove(key) {
             state.by_exec.remove(&ticket.exec);

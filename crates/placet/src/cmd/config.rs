@@ -55,7 +55,7 @@ fn check(global: &Global, file: Option<&Path>, out: Out) -> Result<Status, Failu
 }
 
 /// What counts for a domain directory: the file, the environment above it, the command line above that.
-pub(super) fn settings(
+pub(crate) fn settings(
     domain: &Path,
     file: Option<&Path>,
     listen: Option<SocketAddr>,

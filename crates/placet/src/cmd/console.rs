@@ -18,6 +18,8 @@ use crate::out::{BOLD, DIM, Out, WARN, paint};
 
 /// How long the node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// And where somebody waits for something else.
+const PATIENCE_BRIEF: Duration = Duration::from_secs(1);
 /// Longest answer that is read, in bytes.
 const ANSWER_MAX: u64 = 64 << 10;
 
@@ -36,7 +38,7 @@ struct Link {
 pub(crate) fn console(global: &Global, args: &Console, out: Out) -> Result<Status, Failure> {
     let domain = Domain::open(global)?;
     let settings = settings(domain.dir.root(), args.config.as_deref(), None)?;
-    let link = ask(&settings.socket)?;
+    let link = ask(&settings.socket, PATIENCE)??;
     out.value(&link);
     let Some(url) = &link.url else {
         return Err(Failure::new(
@@ -56,7 +58,19 @@ pub(crate) fn console(global: &Global, args: &Console, out: Out) -> Result<Statu
     Ok(Status::Ok)
 }
 
-fn ask(socket: &Path) -> Result<Link, Failure> {
+/// Where a browser finds the approvals, if a node serves the console now. It signs nobody in.
+pub(crate) fn approvals(socket: &Path) -> Option<String> {
+    let link = ask(socket, PATIENCE_BRIEF)
+        .ok()?
+        .ok()
+        .filter(|link| link.built)?;
+    // What comes after the mark is the token, which is for nobody but the operator.
+    let url = link.url?;
+    let (page, _) = url.split_once('#')?;
+    Some(format!("{page}#/approvals"))
+}
+
+fn ask(socket: &Path, patience: Duration) -> Result<Result<Link, Failure>, Failure> {
     let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
             Failure::new("no `placet up` serves this domain")
@@ -64,12 +78,12 @@ fn ask(socket: &Path) -> Result<Link, Failure> {
         }
         _ => Failure::new(format!("{}: {error}", socket.display())),
     })?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     stream.write_all(REQUEST)?;
     let mut answer = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
-    read(&answer).ok_or_else(|| Failure::new("the node's answer does not read"))?
+    read(&answer).ok_or_else(|| Failure::new("the node's answer does not read"))
 }
 
 /// Reads an answer: a link, or the problem that stands in its place.

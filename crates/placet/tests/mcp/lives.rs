@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use crate::approvals::{paying, say};
 use crate::domain::{Domain, await_some};
 use crate::place::{Client, OPEN, domain, ends, records};
 
@@ -215,32 +216,7 @@ fn a_server_that_policy_does_not_permit_is_not_started_and_the_client_is_told() 
 
 #[test]
 fn a_call_that_needs_an_approval_says_how_and_counts_once() {
-    let policy = r#"
-@id("pay") @description("For tests.") @approvals("1 of leads within 10m")
-permit (principal, action == Action::"mcp:call", resource is McpTool)
-when { resource.name == "pay" && context.args.hasTag("amount") &&
-  context.args.getTag("amount") has whole && context.args.getTag("amount").whole > 100 };
-@id("small") @description("For tests.")
-permit (principal, action == Action::"mcp:call", resource is McpTool)
-when { resource.name == "pay" && context.args.hasTag("amount") &&
-  context.args.getTag("amount") has whole && context.args.getTag("amount").whole <= 100 };
-"#;
-    let domain = domain(policy, &[]);
-    let key = domain.path("ann");
-    let key = key.to_str().unwrap();
-    let made = domain.json(&["key", "new", "--key", key]);
-    let thumbprint = made["thumbprint"].as_str().unwrap();
-    domain.ok(&[
-        "principal",
-        "set",
-        "user:ann",
-        "--group",
-        "leads",
-        "--uid",
-        "0",
-        "--key",
-        thumbprint,
-    ]);
+    let domain = paying();
     let mut client = Client::of_test_server(&domain);
     assert!(
         client
@@ -264,9 +240,7 @@ when { resource.name == "pay" && context.args.hasTag("amount") &&
         (&again["execution"], &again["decision"]),
         (&said["execution"], &said["decision"])
     );
-    domain.ok(&[
-        "approve", &exec, "--as", "user:ann", "--key", key, "--reason", "ok",
-    ]);
+    say(&domain, "approve", &exec);
     // Another amount is another intent.
     assert_eq!(
         client.denied("pay", json!({ "amount": 5001 }))["code"],

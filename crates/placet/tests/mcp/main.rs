@@ -15,6 +15,7 @@
 mod domain;
 mod place;
 
+mod approvals;
 mod attacks;
 mod definitions;
 mod install;

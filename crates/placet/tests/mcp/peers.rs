@@ -15,7 +15,7 @@ const NPM: [&str; 3] = [
 ];
 const PYPI: &str = "mcp==2.3.0";
 
-fn node_modules() -> PathBuf {
+pub(crate) fn node_modules() -> PathBuf {
     let dir = installed("mcp-npm-2026.8.31", |dir| {
         let install = [
             "install",
@@ -29,7 +29,7 @@ fn node_modules() -> PathBuf {
     dir.join("node_modules")
 }
 
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let dir = installed("mcp-pypi-2.3.0", |dir| {
         run(Command::new("python3")
             .args(["-m", "venv", "--clear"])

@@ -28,13 +28,15 @@ def tools():
 
 
 def text(message):
-    return {"content": [{"type": "text", "text": message}]}
+    return {"resultType": "complete", "content": [{"type": "text", "text": message}]}
 
 
 def call(request_id, params):
     name, arguments = params["name"], params.get("arguments", {})
     with open("calls", "a") as calls:
         calls.write(json.dumps([name, arguments]) + "\n")
+    with open("params", "a") as every:
+        every.write(json.dumps(params) + "\n")
     if name == "crash":
         os._exit(7)
     if name == "hang":
@@ -76,7 +78,8 @@ def main():
             }
             send({"jsonrpc": "2.0", "id": request_id, "result": result})
         elif method == "tools/list":
-            send({"jsonrpc": "2.0", "id": request_id, "result": {"tools": tools()}})
+            listed = {"tools": tools(), "resultType": "complete", "ttlMs": 0, "cacheScope": "public"}
+            send({"jsonrpc": "2.0", "id": request_id, "result": listed})
         elif method == "tools/call":
             threading.Thread(target=call, args=(request_id, message["params"]), daemon=True).start()
         elif method == "notifications/cancelled":

@@ -24,6 +24,8 @@ use signal_hook::iterator::Signals;
 
 use super::{kept::Kept, name};
 use crate::cli::{Global, Serve};
+use crate::cmd::config::settings;
+use crate::cmd::console::approvals;
 use crate::cmd::run::principal_or_own;
 use crate::context::{Domain, clock, program};
 use crate::exit::{Failure, Status};
@@ -195,6 +197,7 @@ fn carry(
         who,
         checks: placet_decision::CHECKS,
         grace: Duration::from_secs(args.grace),
+        console: console(domain)?,
         keep: Box::new(move |tool, definition| {
             // Without it nothing can be shown of a change; what counts stands in the log.
             kept.put(tool, definition).unwrap_or(());
@@ -206,11 +209,19 @@ fn carry(
         output: Box::new(output),
         control: Box::new(Held(Arc::clone(holder))),
     };
-    let setting = setting(domain)?;
+    let setting = governing(domain)?;
     let (session, running) = Session::new(config, setting, io::stdout(), upstream)?;
     leave_on_signal(&session)?;
     attend(holder, out)?;
     Ok(session.run(running, io::stdin())?)
+}
+
+type Console = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// Asks, each time, whether a node serves the console: it may be started at any time.
+fn console(domain: &Domain) -> Result<Console, Failure> {
+    let socket = settings(domain.dir.root(), None, None)?.socket;
+    Ok(Box::new(move || approvals(&socket)))
 }
 
 /// Hears the supervisor until the server's end is recorded.
@@ -249,7 +260,7 @@ fn leave_on_signal(session: &Arc<Session>) -> io::Result<()> {
 type Ending = Box<dyn Fn(ExecutionId, DenialCode) + Send + Sync>;
 
 /// What the governor of a domain needs, but for what has to be ended.
-fn setting(domain: &Domain) -> Result<impl FnOnce(Ending) -> Setting + use<>, Failure> {
+fn governing(domain: &Domain) -> Result<impl FnOnce(Ending) -> Setting + use<>, Failure> {
     let (dir, own) = (domain.dir.clone(), program()?);
     let policy = public_policy(&domain.dir)?;
     let measured: OnceLock<Fixed<Environment>> = OnceLock::new();
