@@ -50,6 +50,8 @@ struct Connection {
     id: ConnectId,
     /// What the kernel is asked about it; `None` where its addresses are not known.
     question: Option<Question>,
+    /// What it answered last: the kernel's word about the end comes from a queue, and can be late.
+    seen: Option<Traffic>,
 }
 
 impl Open {
@@ -65,10 +67,11 @@ impl Open {
             received: 0,
         };
         // Held throughout: two who ask at once would read each other's answers.
-        let known = self.known();
-        let each = known.iter().filter_map(|(cookie, connection)| {
-            let question = connection.question.as_ref()?;
-            self.ask(*cookie, question)
+        let mut known = self.known();
+        let each = known.iter_mut().filter_map(|(cookie, connection)| {
+            let traffic = self.ask(*cookie, connection.question.as_ref()?)?;
+            connection.seen = Some(traffic);
+            Some(traffic)
         });
         each.fold(nothing, |all, one| Traffic {
             sent: all.sent.saturating_add(one.sent),
@@ -120,7 +123,8 @@ impl Meter {
         if known.len() >= OPEN_MAX {
             return false;
         }
-        known.insert(cookie, Connection { id, question });
+        let seen = None;
+        known.insert(cookie, Connection { id, question, seen });
         true
     }
 
@@ -151,11 +155,11 @@ impl Meter {
         self.open.known().is_empty()
     }
 
-    /// The connections whose end has not been heard of.
-    pub(super) fn rest(&mut self) -> Vec<ConnectId> {
+    /// The connections whose end has not been heard of, each with what was last known of it.
+    pub(super) fn rest(&mut self) -> Vec<(ConnectId, Option<Traffic>)> {
         let mut known = self.open.known();
-        let mut rest: Vec<ConnectId> = known.drain().map(|(_, one)| one.id).collect();
-        rest.sort_unstable();
+        let mut rest: Vec<_> = known.drain().map(|(_, one)| (one.id, one.seen)).collect();
+        rest.sort_unstable_by_key(|(id, _)| *id);
         rest
     }
 }
@@ -270,6 +274,23 @@ mod tests {
         assert!(meter.rest().is_empty());
         let none = open.traffic();
         assert_eq!((none.sent, none.received), (0, 0));
+    }
+
+    #[test]
+    fn what_was_last_known_stays_when_the_end_is_not_heard_of() {
+        let mut meter = Meter::new().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(to).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let copy = OwnedFd::from(stream.try_clone().unwrap());
+        assert!(meter.expect(&copy, ConnectId(1), to));
+        peer.write_all(&[0; 300]).unwrap();
+        (&stream).read_exact(&mut [0; 300]).unwrap();
+        let seen = meter.open().traffic();
+        assert_eq!(meter.rest(), [(ConnectId(1), Some(seen))]);
+        assert!(meter.expect(&copy, ConnectId(2), to));
+        assert_eq!(meter.rest(), [(ConnectId(2), None)], "nobody asked");
     }
 
     #[test]

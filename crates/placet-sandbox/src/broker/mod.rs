@@ -202,7 +202,8 @@ pub enum ConnectReport {
     Closed {
         /// Which.
         id: ConnectId,
-        /// `None` when the kernel did not say before the tree ended.
+        /// At least this much, where the kernel did not tell the end before the tree was gone; `None` when it
+        /// never said anything.
         bytes: Option<Traffic>,
     },
 }

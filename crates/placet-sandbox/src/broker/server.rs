@@ -91,7 +91,7 @@ const LEFT_NS_MAX: u64 = 1_000_000_000;
 const LOOK_NS: u64 = 100_000_000;
 const BUSY_NS: u64 = 5_000_000;
 /// How long to wait for the kernel's last numbers.
-const LAST_LOOKS: u32 = 10;
+const LAST_LOOKS: u32 = 30;
 const STACK_BYTES: usize = 256 << 10;
 
 /// Starts serving a tree.
@@ -436,8 +436,8 @@ impl Serving {
             }
             thread::sleep(std::time::Duration::from_millis(1));
         }
-        for id in self.meter.rest() {
-            self.closed.push(ConnectReport::Closed { id, bytes: None });
+        for (id, bytes) in self.meter.rest() {
+            self.closed.push(ConnectReport::Closed { id, bytes });
         }
         self.queue.put_last(std::mem::take(&mut self.closed));
     }
