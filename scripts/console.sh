@@ -11,7 +11,7 @@ fi
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
     npm ci --no-audit --no-fund
 fi
-newer=$(find src public monitoring scripts index.html vite.config.ts package-lock.json ../spec/openapi.json -newer dist/app.js -print -quit 2>/dev/null || echo all)
+newer=$(find src public monitoring scripts index.html vite.config.ts package-lock.json ../spec/openapi.json ../spec/vectors/vocabulary.json -newer dist/app.js -print -quit 2>/dev/null || echo all)
 if [ ! -e dist/app.js ] || [ -n "$newer" ]; then
     npm run --silent build
 fi

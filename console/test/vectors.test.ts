@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { type Expected, type Pins, present, StepRefused } from "../src/verify/artifact";
+import { verifyBundle } from "../src/verify/bundle";
 import { digest, fromBase64, fromBase64Url, fromHex, hex, Refused, text, toBase64, utf8 } from "../src/verify/bytes";
 import { canonical, parse } from "../src/verify/json";
 import * as tlog from "../src/verify/tlog";
@@ -147,5 +148,31 @@ describe("spec/vectors/policy.json", () => {
 			expect(read.members[path]).toBe(digest(utf8(content as string)));
 		}
 		expect(text(utf8(manifest))).toBe(manifest);
+	});
+});
+
+/** The bundle with everything altered that a case names. */
+function altered(bundle: Any, edits: Any[]): Any {
+	const whole = structuredClone(bundle);
+	for (const { pointer, value, remove, at, to } of edits) {
+		const path = pointer.split("/").slice(1);
+		const name = path.pop();
+		const parent = path.reduce((inner: Any, part: string) => inner[part], whole);
+		if (remove) delete parent[name];
+		else if (to !== undefined) parent[name] = parent[name].slice(0, at) + to + parent[name].slice(at + 1);
+		else parent[name] = value;
+	}
+	return whole;
+}
+
+describe("spec/vectors/bundle.json", () => {
+	const file = vectors("bundle");
+	it.each<Any>(file.cases)("$name", ({ bundle, edits, policy, trace }) => {
+		const whole = utf8(JSON.stringify(altered(file.bundles[bundle], edits)));
+		const { steps, verdict } = verifyBundle(whole, utf8(file.policies[policy]));
+		const wanted = file.traces[trace];
+		expect(steps.map((step) => [step.name, step.outcome])).toEqual(wanted);
+		const failed = wanted.some(([, outcome]: [string, string]) => outcome === "fails");
+		expect(verdict).toBe(failed ? "failed" : "verified");
 	});
 });

@@ -81,7 +81,7 @@ const TRIPS = [
 ];
 const ACTORS_MAX = 8;
 
-const GRAMMAR = {
+export const GRAMMAR = {
 	action: /^[a-z0-9_-]{1,32}:[a-z0-9_-]{1,64}$/,
 	digest: /^sha256:[0-9a-f]{64}$/,
 	domain: /^(?!\/)(?!.*\/\/)(?!.*\/$)[A-Za-z0-9.\-_/]{1,128}$/,
@@ -93,23 +93,23 @@ const GRAMMAR = {
 	word: /^[a-z0-9_-]{1,64}$/,
 };
 
-function named(value: Json | undefined, grammar: keyof typeof GRAMMAR, what: string): string {
+export function named(value: Json | undefined, grammar: keyof typeof GRAMMAR, what: string): string {
 	const found = str(value, what);
 	return GRAMMAR[grammar].test(found) ? found : refuse(`${what}: out of its grammar`);
 }
 
-function count(value: Json | undefined, what: string): number {
+export function count(value: Json | undefined, what: string): number {
 	const good = typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 	return good ? value : refuse(`${what}: a whole number is expected`);
 }
 
 /** 32 bytes in base64url. */
-function thirtyTwo(value: Json | undefined, what: string): string {
+export function thirtyTwo(value: Json | undefined, what: string): string {
 	const found = str(value, what);
 	return fromBase64Url(found)?.length === 32 ? found : refuse(`${what}: 32 bytes in base64url are expected`);
 }
 
-function list(value: Json | undefined, what: string): Json[] {
+export function list(value: Json | undefined, what: string): Json[] {
 	return Array.isArray(value) ? value : refuse(`${what}: a list is expected`);
 }
 

@@ -1,5 +1,6 @@
 /** Entries of the log: DSSE envelope, in-toto statement, record. As spec/evidence.md has them. */
 
+import { kinds } from "../../../spec/vectors/vocabulary.json";
 import { concat, equal, fromBase64, hex, refuse, sha256, str8, utf8 } from "./bytes";
 import { keyId, verify } from "./ed25519";
 import {
@@ -13,32 +14,14 @@ import {
 	RECORD_BYTES_MAX,
 	str,
 } from "./json";
+import { checkPredicate } from "./predicate";
 
 export const STATEMENT_MEDIA_TYPE = "application/vnd.in-toto+json";
 export const STATEMENT_TYPE = "https://in-toto.io/Statement/v1";
+/** Every kind of record that this version knows. */
+export const KINDS: string[] = kinds;
 const PREFIX = "urn:placet:evidence:";
 
-/** Every kind of record that this version knows. */
-export const KINDS = [
-	"answered",
-	"approval",
-	"born",
-	"changes",
-	"connections",
-	"decided",
-	"ended",
-	"erased",
-	"genesis",
-	"halted",
-	"policy",
-	"principal",
-	"refused",
-	"resumed",
-	"revoked",
-	"secret",
-	"signal",
-	"started",
-];
 /** Those whose subject is the execution. */
 const ABOUT_EXECUTION = ["approval", "born", "connections", "decided", "ended", "signal", "started"];
 
@@ -105,31 +88,11 @@ function readStatement(envelope: Envelope): Record {
 	const predicate = statement.predicate;
 	if (!isObject(predicate)) return refuse("the predicate is no object");
 	const record = { kind, predicate, keyid: envelope.keyid };
-	checkMembers(record);
+	checkPredicate(kind, predicate);
 	if (canonical(statement.subject as Json) !== canonical([subject(record)])) {
 		refuse("the subject does not follow from the predicate");
 	}
 	return record;
-}
-
-/** The members that a verifier relies on. */
-function checkMembers({ kind, predicate }: Record): void {
-	if (kind === "genesis") {
-		members(predicate, ["domain", "keys", "operators", "time"], "the genesis record");
-		members(predicate.keys, ["artifact", "log", "record"], "the genesis record's keys");
-	}
-	if (typeof timeOf({ kind, predicate }) !== "number") refuse("the record has no time");
-	if (kind !== "decided") return;
-	const [intent, facts] = [predicate.intent, predicate.facts];
-	if (!isObject(intent) || !isObject(facts)) return refuse("the decision has no intent or no facts");
-	for (const value of [intent.action, intent.params, intent.principal, facts.exec]) str(value, "the decision");
-	const [permit, deny, defer] = ["permit", "deny", "defer"].map((word) => predicate.outcome === word);
-	const has = (name: string) => predicate[name] !== undefined;
-	const whole =
-		(permit && has("grant") && has("artifact") && !has("denial") && !has("waits")) ||
-		(deny && has("denial") && !has("grant") && !has("artifact") && !has("waits")) ||
-		(defer && has("waits") && !has("denial") && !has("grant") && !has("artifact"));
-	if (!whole) refuse("the decision contradicts itself");
 }
 
 /** The time of a record; where it is decided, it stands among the facts. */

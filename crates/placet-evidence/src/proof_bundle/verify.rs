@@ -180,6 +180,14 @@ impl Run {
     ) -> Option<Record> {
         self.inclusion("record in the log", proven, log)?;
         let opened = Entry::from_bytes(proven.entry.clone().into_bytes()).open(key);
+        let opened = opened
+            .map_err(|error| error.to_string())
+            .and_then(|opened| {
+                let whole =
+                    !matches!(opened.record(), Record::Decided(decided) if !is_whole(decided));
+                let contradicts = || "the decision contradicts itself".to_owned();
+                whole.then_some(opened).ok_or_else(contradicts)
+            });
         let opened = self.step(name, opened, |opened| {
             format!(
                 "`{}`, signed by {}",
@@ -311,6 +319,18 @@ impl Run {
         self.step("same execution", result, |()| {
             record.kind().as_str().to_owned()
         })
+    }
+}
+
+/// Whether what stands beside the answer is what belongs to it. The state takes no other decision; a
+/// verifier has no state.
+const fn is_whole(decided: &Decided) -> bool {
+    let (artifact, denial) = (decided.artifact.is_some(), decided.denial.is_some());
+    let (grant, waits) = (decided.grant.is_some(), decided.waits.is_some());
+    match decided.outcome {
+        Outcome::Permit => artifact && grant && !denial && !waits,
+        Outcome::Deny => denial && !artifact && !grant && !waits,
+        Outcome::Defer => waits && !artifact && !denial && !grant,
     }
 }
 
