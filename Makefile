@@ -2,6 +2,8 @@
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 3
+# The tests mostly wait, for leases and for processes: more of them at a time than there are cores, and not too many.
+export RUST_TEST_THREADS ?= $(shell n=$$(nproc 2>/dev/null || echo 4); [ $$n -gt 4 ] && echo $$n || echo 4)
 
 .PHONY: help demo build console test tools test-rust test-console fuzz bench lint fmt audit clean
 
