@@ -17,6 +17,7 @@ use crate::body::Received;
 use crate::config::Settings;
 use crate::identity::{Channel, Identity, SharedAuthenticators};
 use crate::index::LineageIndex;
+use crate::lifecycle::LifecycleIndex;
 use crate::log::Logger;
 use crate::metrics::Requests;
 use crate::oidc::Tokens;
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     /// Where TCP is listened on, once it is.
     pub(crate) address: OnceLock<SocketAddr>,
     pub(crate) lineage: LineageIndex,
+    /// What was put in force, and how often its policies count.
+    pub(crate) lifecycle: LifecycleIndex,
     pub(crate) requests: Requests,
     /// The domain's public policy file.
     pub(crate) policy: String,
@@ -66,6 +69,8 @@ pub(crate) struct Room {
     pub(crate) intents: Semaphore,
     /// Work that may wait for the disk or take a while, but for what ends authority.
     pub(crate) reads: Semaphore,
+    /// Replays of the recorded past.
+    pub(crate) replays: Arc<Semaphore>,
     /// Operators' acts that wait.
     pub(crate) acts: Semaphore,
     /// Event streams.

@@ -61,7 +61,7 @@ fn next(graph: &Graph) -> Index {
     graph.last().map_or(Index::default(), Index::next)
 }
 
-fn damaged() -> Problem {
+pub(crate) fn damaged() -> Problem {
     Problem::of(&Denial::new(
         DenialCode::EvidenceUnavailable,
         "a record of the log does not read",

@@ -23,6 +23,7 @@ mod dpop;
 mod first;
 pub mod identity;
 mod index;
+mod lifecycle;
 mod listen;
 pub mod log;
 mod metrics;

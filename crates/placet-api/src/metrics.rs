@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use placet_authority::meters::Histogram;
 use placet_authority::node::Service;
+use placet_authority::shadow::ShadowReport;
 
 use crate::call::Shared;
 use crate::route::Lane;
@@ -125,6 +126,7 @@ impl Requests {
             "Records in the log.",
             status.size.get(),
         );
+        beside(authority.shadow(), text);
         let (intents, urgent) = authority.waiting();
         text.head(
             "placet_queue_waiting",
@@ -190,6 +192,38 @@ impl Requests {
 }
 
 /// Identity providers and certificates.
+/// What a bundle beside the one in force would have changed.
+fn beside(report: Option<ShadowReport>, text: &mut Text) {
+    let Some(report) = report else { return };
+    let name = "placet_shadow_decisions";
+    text.head(
+        name,
+        "gauge",
+        "Decisions that were made again with the bundle beside the one in force, by what came of them.",
+    );
+    let found = &report.found;
+    for (what, count) in [
+        ("same", found.same),
+        ("opened", found.opened),
+        ("closed", found.closed),
+        (
+            "other",
+            found
+                .different
+                .saturating_sub(found.opened)
+                .saturating_sub(found.closed),
+        ),
+        ("unknown", found.unknown),
+    ] {
+        text.put(name, &format!("{{outcome=\"{what}\"}}"), count);
+    }
+    text.gauge(
+        "placet_shadow_behind",
+        "Records that were not looked at yet with it.",
+        report.size.get().saturating_sub(found.through.get()),
+    );
+}
+
 fn identities(shared: &Shared, text: &mut Text) {
     let name = "placet_oidc_total";
     text.head(

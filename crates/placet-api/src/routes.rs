@@ -14,6 +14,8 @@ mod events;
 mod executions;
 mod health;
 mod intents;
+mod lifecycle;
+mod lifecycle_routes;
 mod lineage;
 mod lines;
 mod log;
@@ -423,6 +425,7 @@ pub(crate) fn table() -> Vec<Route> {
         ),
     ];
     all.extend(console_routes::table());
+    all.extend(lifecycle_routes::table());
     // Tiles: the level, then the index in groups of three digits, then perhaps a width.
     all.push(text(
         "/log/tile/{*tile}",

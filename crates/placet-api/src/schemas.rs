@@ -27,6 +27,7 @@ macro_rules! schema {
 }
 
 mod console;
+pub(crate) mod lifecycle;
 
 pub(crate) use console::{LINK, POLICY_SOURCE, PROOF_BUNDLE, SESSION};
 

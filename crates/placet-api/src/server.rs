@@ -18,6 +18,7 @@ use crate::config::Settings;
 use crate::connection::Handler;
 use crate::identity::{Authenticators, registered};
 use crate::index::LineageIndex;
+use crate::lifecycle::LifecycleIndex;
 use crate::listen::{self, Socket};
 use crate::log::Logger;
 use crate::metrics::Requests;
@@ -36,6 +37,8 @@ const LEAVING: Duration = Duration::from_secs(2);
 const BLOCKING_MAX: usize = 64;
 /// Reads that may wait for such a thread.
 const READS_MAX: usize = 1024;
+/// Replays of the recorded past at a time: each takes a processor.
+const REPLAYS_MAX: usize = 1;
 /// Operators' acts that may wait.
 const ACTS_MAX: usize = 256;
 
@@ -209,6 +212,7 @@ fn shared(
         sessions,
         address: OnceLock::new(),
         lineage: LineageIndex::new(),
+        lifecycle: LifecycleIndex::default(),
         requests: Requests::default(),
         policy,
         environment,
@@ -219,6 +223,7 @@ fn shared(
             intents: Semaphore::new(limits.intents),
             reads: Semaphore::new(READS_MAX),
             acts: Semaphore::new(ACTS_MAX),
+            replays: Arc::new(Semaphore::new(REPLAYS_MAX)),
             streams: Arc::new(Semaphore::new(limits.streams)),
         },
         unmapped: Unmapped::default(),

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use placet_evidence::{Caller, EntryError, Stage};
-use placet_log::{AppendError, LogReader, ReadError, Sequencer};
+use placet_evidence::{Caller, Stage};
+use placet_log::{AppendError, LogReader, Sequencer};
 use placet_secrets::Store;
-use placet_state::{FoldError, State};
+use placet_state::State;
 use placet_types::{Denial, DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId};
 
 use crate::access::Rules;
@@ -19,9 +19,9 @@ use crate::clock::Clock;
 use crate::control::{Act, ActError};
 use crate::dir::DomainDir;
 use crate::draft::Drafter;
-use crate::keys::{KeyFileError, NodeKeys};
+use crate::keys::NodeKeys;
 use crate::meters::Meters;
-use crate::opening::{check_keys, fold};
+use crate::opening::{OpenError, check_keys, fold};
 use crate::policies::Compiled;
 use crate::prepare::{prepare, principal_record};
 use crate::preview::{self, Preview};
@@ -29,6 +29,7 @@ use crate::queue::Queue;
 use crate::random;
 use crate::scopes::{self, Scopes};
 use crate::sequence::{OnEnding, Sequence, Sequencing, Writer};
+use crate::shadow::{Follower, Shadow, ShadowReport};
 use crate::snapshot::Saver;
 use crate::submission::{
     Answer, BornReport, ConnectionsReport, Denied, EndReport, SignalReport, Submission, Unavailable,
@@ -59,6 +60,7 @@ pub struct Authority {
     /// Changes of the secrets, and starts that get them, take turns.
     pub(crate) turns: RwLock<()>,
     sequencer: Mutex<Option<Sequencing>>,
+    shadow: Follower,
     meters: Arc<Meters>,
 }
 
@@ -81,54 +83,6 @@ pub struct Running {
     pub clock: Arc<dyn Clock>,
     /// Told of executions that must end.
     pub on_ending: OnEnding,
-}
-
-/// Why an authority did not open.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The log does not open.
-    #[error("the evidence log: {0}")]
-    Log(#[from] placet_log::OpenError),
-    /// A record was not read.
-    #[error("the evidence log: {0}")]
-    Read(#[from] ReadError),
-    /// A key was not loaded.
-    #[error(transparent)]
-    Key(#[from] KeyFileError),
-    /// The public policy file does not read.
-    #[error("the public policy file domain.tlog-policy is missing or does not read")]
-    PolicyFile,
-    /// The log has no genesis record.
-    #[error(
-        "the evidence log is empty; `placet init` did not finish, remove the directory and run it again"
-    )]
-    Empty,
-    /// A record is none of this system.
-    #[error("the record at index {index}: {error}")]
-    Entry {
-        /// Where.
-        index: Index,
-        /// Why.
-        error: EntryError,
-    },
-    /// A record cannot follow the ones before it.
-    #[error("the record at index {index}: {error}")]
-    Fold {
-        /// Where.
-        index: Index,
-        /// Why.
-        error: FoldError,
-    },
-    /// The keys in the directory are not the ones of the genesis record.
-    #[error("the {0} key is not the one that the genesis record names")]
-    OtherKey(&'static str),
-    /// The sequencer ended at once.
-    #[error("the sequencer could not write to the evidence log")]
-    Closed,
-    /// The sequencer's thread did not start.
-    #[error("no thread for the sequencer: {0}")]
-    Thread(std::io::Error),
 }
 
 impl Running {
@@ -190,10 +144,12 @@ impl Authority {
             keys.artifact.public(),
         );
         let meters = Arc::new(Meters::default());
+        let shadow = Arc::new(Shadow::new(reader.size()));
         let writer = Writer {
             broken: false,
             clock: Arc::clone(&clock),
             meters: Arc::clone(&meters),
+            shadow: Arc::clone(&shadow),
             queue: Arc::clone(&queue),
             log,
             durable: Arc::clone(&durable),
@@ -205,6 +161,7 @@ impl Authority {
         let sequencer = Mutex::new(Some(
             Sequencing::start(sequence).map_err(OpenError::Thread)?,
         ));
+        let follower = Follower::start(shadow, &reader, &bundles, &blobs, Arc::clone(&durable));
         let env_names = Mutex::default();
         let authority = Self {
             queue,
@@ -220,6 +177,7 @@ impl Authority {
             secrets,
             turns: RwLock::new(()),
             sequencer,
+            shadow: follower.map_err(OpenError::Thread)?,
             meters,
         };
         authority.settle_secrets();
@@ -418,6 +376,12 @@ impl Authority {
         &self.meters
     }
 
+    /// What the bundle that is decided beside the one in force would have changed, if there is one.
+    #[must_use]
+    pub fn shadow(&self) -> Option<ShadowReport> {
+        self.shadow.report()
+    }
+
     /// Works that wait for the sequencer: intents, and what must not wait behind them.
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {
@@ -440,6 +404,7 @@ impl Authority {
     ///
     /// The failed append that ended the sequencer, if one did.
     pub fn close(&self) -> Result<(), AppendError> {
+        self.shadow.stop();
         self.queue.close();
         let sequencer = self
             .sequencer
@@ -482,6 +447,13 @@ impl Authority {
                 let operators = self.with_state(|state| state.genesis().operators.clone());
                 let activation = activate::prepare(&archive, &bundle, &operators, &self.bundles)?;
                 ReadyAct::Activate(Box::new(activation))
+            }
+            Act::Shadow { bundle, reason } => {
+                let operators = self.with_state(|state| state.genesis().operators.clone());
+                let prepare = |(archive, digest): (Vec<u8>, Digest)| {
+                    activate::prepare(&archive, &digest, &operators, &self.bundles).map(Box::new)
+                };
+                ReadyAct::Shadow(bundle.map(prepare).transpose()?, checked(reason)?)
             }
             Act::Changes(review) => {
                 ReadyAct::Changes(self.with_state(|state| review.when_over(state))?)

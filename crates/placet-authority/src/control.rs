@@ -52,6 +52,13 @@ pub enum Act {
         /// Digest of its manifest.
         bundle: Digest,
     },
+    /// Has a bundle decided beside the one in force, or none any more.
+    Shadow {
+        /// The bundle in the single-file form, and the digest of its manifest.
+        bundle: Option<(Vec<u8>, Digest)>,
+        /// Why.
+        reason: String,
+    },
     /// Reviews what an execution changed in the copy of its write trees.
     Changes(ChangesReview),
     /// Approves what a tool says it is.

@@ -5,6 +5,7 @@
 //! batch is not committed the drafter goes with it, and nothing of it was released.
 
 mod questions;
+mod refused;
 
 use std::sync::Arc;
 
@@ -12,9 +13,9 @@ use placet_artifact::Unsigned;
 use placet_artifact::jws::Algorithm;
 use placet_decision::{Decision, Input, claims, decide};
 use placet_evidence::{
-    Approval, Born, Caller, ChangesReviewed, CheckedDenial, Connections, Ended, Erased, Facts,
-    Grant, Halt, NETWORK_UID, PolicyActivated, PrincipalRecord, Record, Refused, Resumed, Revoked,
-    SecretRecord, Signal, Stage, Started,
+    Approval, Born, ChangesReviewed, Connections, Ended, Erased, Facts, Grant, Halt,
+    PolicyActivated, PrincipalRecord, Record, Resumed, Revoked, SecretRecord, Shadow, ShadowBundle,
+    Signal, Stage, Started,
 };
 use placet_policy::Policy;
 use placet_state::State;
@@ -36,6 +37,7 @@ use crate::submission::{
 use crate::work::{Attempt, Draft, Prepared, ReadyAct, Reply, StartRequest, Then, Work, answer};
 
 pub(crate) use questions::decode_question;
+use refused::refuse;
 
 /// Makes drafts.
 pub(crate) struct Drafter {
@@ -430,6 +432,15 @@ impl Drafter {
                 Record::Principal(PrincipalRecord { by, time, ..record })
             }
             ReadyAct::Activate(activation) => self.activate(*activation, by, time)?,
+            ReadyAct::Shadow(bundle, reason) => {
+                let bundle = self.beside(bundle)?;
+                Record::Shadow(Shadow {
+                    bundle,
+                    by,
+                    reason,
+                    time,
+                })
+            }
             ReadyAct::Secret(change, version) => {
                 self.secrets_follow(version)?;
                 Record::Secret(SecretRecord {
@@ -460,6 +471,28 @@ impl Drafter {
                 time,
             }),
         })
+    }
+
+    /// What is decided beside the bundle in force from here on.
+    fn beside(&self, bundle: Option<Box<Activation>>) -> Result<Option<ShadowBundle>, ActError> {
+        let mismatch = |reason| Err(ActError::new(DenialCode::PolicyMismatch, reason));
+        let Some(activation) = bundle else {
+            if self.state.shadow().is_none() {
+                return mismatch("no bundle is decided beside the one in force");
+            }
+            return Ok(None);
+        };
+        let (policy, signers) = (activation.policy, activation.signers);
+        let digest = policy.digest();
+        if self.state.policy().is_some_and(|it| it.bundle == digest) {
+            return mismatch("this very bundle is in force; nothing would differ");
+        }
+        Ok(Some(ShadowBundle {
+            digest,
+            name: policy.name().to_owned(),
+            revision: policy.revision(),
+            signers: signers.into_iter().collect(),
+        }))
     }
 
     /// The store's next state was made from the one that this log speaks of.
@@ -497,49 +530,5 @@ impl Drafter {
         };
         self.policy = Some(activation.policy);
         Ok(Record::Policy(record))
-    }
-}
-
-fn refuse(attempt: Attempt, now: Millis, then: impl FnOnce(Denied) -> Then) -> Draft {
-    let Attempt {
-        presented,
-        salt,
-        caller,
-        denial,
-        exec,
-        stage,
-    } = attempt;
-    let (caller_uid, caller) = match caller {
-        Caller::Unix(uid) => (uid, None),
-        Caller::Execution(_) | Caller::Key(_) | Caller::Spiffe(_) | Caller::Token(_) => {
-            (NETWORK_UID, Some(caller))
-        }
-    };
-    let commitment = Commitment::to("attempt", &presented, &salt);
-    let denied = Denied {
-        index: Index::default(),
-        exec,
-        denial: CheckedDenial {
-            check: 1,
-            code: denial.code,
-            reason: denial.reason.clone(),
-        },
-    };
-    let refused = Refused {
-        attempt: commitment,
-        caller,
-        caller_uid,
-        denial,
-        exec,
-        stage,
-        time: now,
-    };
-    // What was presented is kept beside the record, within a bound: it can be as long as a frame.
-    let kept: Vec<u8> = presented.into_iter().take(64 << 10).collect();
-    let payload = Some(encode_payload(&salt, &kept));
-    Draft {
-        record: Record::Refused(refused),
-        payload,
-        then: then(denied),
     }
 }

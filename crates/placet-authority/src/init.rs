@@ -11,12 +11,13 @@ use placet_tlog::note::{KeyName, NoteSigner, SignatureKind, VerifierKey};
 use placet_types::{Digest, DomainName, PrincipalId, PublicKey, SigningKey};
 
 use crate::activate::Bundles;
-use crate::authority::{Authority, OpenError, Running};
+use crate::authority::{Authority, Running};
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::control::{Act, ActError};
 use crate::dir::{DirError, DomainDir, write_durably};
 use crate::keys::{self, KeyFileError, NodeKeys, Role};
+use crate::opening::OpenError;
 use crate::submission::Unavailable;
 
 /// Makes a bundle signed with a key: its single-file form, and the digest of its manifest.

@@ -39,6 +39,7 @@ mod scopes;
 pub mod secrets;
 mod selectors;
 mod sequence;
+pub mod shadow;
 mod snapshot;
 mod standing;
 mod starts;
@@ -46,7 +47,8 @@ pub mod submission;
 pub mod suppose;
 mod work;
 
-pub use authority::{Authority, OpenError, REASON_BYTES_MAX, Running};
+pub use authority::{Authority, REASON_BYTES_MAX, Running};
 pub use control::{Act, ActError, ChangesReview, DefinitionReview};
+pub use opening::OpenError;
 pub use sequence::OnEnding;
 pub use submission::{Answer, Denied, EndReport, Permitted, SignalReport, Submission, Unavailable};

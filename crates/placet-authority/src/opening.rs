@@ -1,12 +1,59 @@
 //! Opening: from the log, and a saved fold where there is one that fits, to the state.
 
-use placet_evidence::Entry;
-use placet_log::{LogReader, snapshots};
-use placet_state::State;
+use placet_evidence::{Entry, EntryError};
+use placet_log::{LogReader, ReadError, snapshots};
+use placet_state::{FoldError, State};
 use placet_types::Index;
 
-use crate::authority::OpenError;
-use crate::keys::NodeKeys;
+use crate::keys::{KeyFileError, NodeKeys};
+
+/// Why an authority did not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The log does not open.
+    #[error("the evidence log: {0}")]
+    Log(#[from] placet_log::OpenError),
+    /// A record was not read.
+    #[error("the evidence log: {0}")]
+    Read(#[from] ReadError),
+    /// A key was not loaded.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The public policy file does not read.
+    #[error("the public policy file domain.tlog-policy is missing or does not read")]
+    PolicyFile,
+    /// The log has no genesis record.
+    #[error(
+        "the evidence log is empty; `placet init` did not finish, remove the directory and run it again"
+    )]
+    Empty,
+    /// A record is none of this system.
+    #[error("the record at index {index}: {error}")]
+    Entry {
+        /// Where.
+        index: Index,
+        /// Why.
+        error: EntryError,
+    },
+    /// A record cannot follow the ones before it.
+    #[error("the record at index {index}: {error}")]
+    Fold {
+        /// Where.
+        index: Index,
+        /// Why.
+        error: FoldError,
+    },
+    /// The keys in the directory are not the ones of the genesis record.
+    #[error("the {0} key is not the one that the genesis record names")]
+    OtherKey(&'static str),
+    /// The sequencer ended at once.
+    #[error("the sequencer could not write to the evidence log")]
+    Closed,
+    /// The sequencer's thread did not start.
+    #[error("no thread for the sequencer: {0}")]
+    Thread(std::io::Error),
+}
 
 pub(crate) fn check_keys(state: &State, keys: &NodeKeys) -> Result<(), OpenError> {
     let named = &state.genesis().keys;

@@ -13,9 +13,9 @@ use placet_state::State;
 use placet_types::{Commitment, DenialCode, Digest, FixedScope, Index, Question};
 
 use crate::activate::Bundles;
-use crate::authority::OpenError;
 use crate::blobs::Blobs;
 use crate::draft::decode_question;
+use crate::opening::OpenError;
 use crate::payload::decode_payload;
 use crate::scopes;
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use placet_artifact::Artifact;
 use placet_artifact::receipt::Receipt;
-use placet_evidence::Entry;
+use placet_evidence::{Entry, Record};
 
 use placet_log::{AppendError, Appended, Item, MAX_BATCH_BYTES, Sequencer};
 use placet_state::{Changes, State};
@@ -33,6 +33,7 @@ use crate::keys::NodeKeys;
 use crate::meters::Meters;
 use crate::questions::Asked;
 use crate::queue::{Batch, Queue};
+use crate::shadow::Shadow;
 use crate::snapshot::Saver;
 use crate::submission::{Answer, Deferred, Denied, Permitted};
 use crate::work::{Draft, Then, Work, answer};
@@ -75,6 +76,7 @@ pub(crate) struct Writer {
     pub(crate) saver: Saver,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) meters: Arc<Meters>,
+    pub(crate) shadow: Arc<Shadow>,
 }
 
 /// A draft whose entry is signed.
@@ -266,6 +268,7 @@ impl Writer {
         let records = batch.iter().map(|one| &one.draft.record);
         let size = Index::new(appended.head().claim().size());
         self.meters.written(records, took, size);
+        self.shadow.grown(size);
         let mut index = appended.first();
         for (item, one) in items.into_iter().zip(batch) {
             self.release(item, one, index, appended);
@@ -284,6 +287,9 @@ impl Writer {
             // The drafter has folded the same record already.
             if let Ok(changes) = state.apply(index, &one.draft.record) {
                 all.push(changes);
+            }
+            if matches!(one.draft.record, Record::Shadow(_)) {
+                self.shadow.begin(state.clone());
             }
             index = index.next();
         }

@@ -4,15 +4,17 @@
 //! really recorded before it, with the supposed bundle in the place of the one that was in force. So each
 //! difference stands for itself: what would have followed from an earlier one is not followed up.
 
+use std::ops::ControlFlow;
+
 use placet_decision::{Decision, Input, suppose};
-use placet_evidence::{CheckedDenial, Decided, Entry, Outcome, Record};
+use placet_evidence::{CheckedDenial, Decided, Entry, Outcome, Record, Waiting};
 use placet_log::Payload;
 use placet_policy::Policy;
 use placet_state::State;
-use placet_types::{DenialCode, ExecutionId, Index, Millis, PrincipalId};
-use serde::Serialize;
+use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId};
+use serde::{Deserialize, Serialize};
 
-use crate::authority::OpenError;
+use crate::opening::OpenError;
 use crate::payload::decode_payload;
 use crate::replay::Sources;
 use crate::scopes;
@@ -32,8 +34,13 @@ pub struct Supposition<'a> {
 }
 
 /// What a bundle would have changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Supposed {
+    /// Whether the whole log was looked at.
+    pub complete: bool,
+    /// The record after the last one that was looked at.
+    pub through: Index,
     /// Decisions that were looked at.
     pub decisions: u64,
     /// Those that would have had the same answer.
@@ -46,12 +53,14 @@ pub struct Supposed {
     pub closed: u64,
     /// Those that cannot be made again: their parameters were erased, or do not read.
     pub unknown: u64,
-    /// The first [`LISTED_MAX`] of the differences.
+    /// Some of the differences, in log order: of a replay the first [`LISTED_MAX`], of a bundle that is
+    /// decided beside the one in force the latest.
     pub listed: Vec<Difference>,
 }
 
 /// One decision that would have been another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Difference {
     /// Where it stands.
     pub index: Index,
@@ -70,21 +79,31 @@ pub struct Difference {
 }
 
 /// A decision in a few words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Brief {
     /// The answer.
     pub outcome: Outcome,
     /// Why it is a denial.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<DenialCode>,
+    /// End of the window of a permit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Millis>,
     /// Which policies determined it.
     pub policies: Vec<String>,
     /// The profile of a permit.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// What failed, of a denial; whom it waits for, of what is deferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Digest of the scope of a permit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Digest>,
 }
 
-/// Goes through the log. `progress` is told of each record.
+/// Goes through the log. `progress` is told of each record, and may end it there.
 ///
 /// # Errors
 ///
@@ -92,7 +111,7 @@ pub struct Brief {
 pub fn supposed(
     sources: Sources<'_>,
     supposition: Supposition<'_>,
-    mut progress: impl FnMut(Index),
+    mut progress: impl FnMut(Index) -> ControlFlow<()>,
 ) -> Result<Supposed, OpenError> {
     let reader = sources.reader;
     let mut state = crate::opening::begin(reader)?;
@@ -107,18 +126,26 @@ pub fn supposed(
             && decided.facts.time >= supposition.since
         {
             let would_be = again(sources, supposition.policy, &state, index, decided)?;
-            found.take(index, decided, would_be);
+            let differs = found.take(index, decided, would_be);
+            if found.listed.len() < LISTED_MAX {
+                found.listed.extend(differs);
+            }
         }
         state
             .apply(index, &record)
             .map_err(|error| OpenError::Fold { index, error })?;
-        progress(index);
+        found.through = index.next();
+        if progress(index).is_break() {
+            found.complete = false;
+            return Ok(found);
+        }
     }
+    found.complete = true;
     Ok(found)
 }
 
 /// The decision under the supposed bundle, as far as it can be made again.
-fn again(
+pub(crate) fn again(
     sources: Sources<'_>,
     policy: &Policy,
     state: &State,
@@ -144,20 +171,34 @@ fn again(
 }
 
 impl Supposed {
-    fn take(&mut self, index: Index, decided: &Decided, would_be: Option<Decision>) {
+    /// Adds the counts of records that follow.
+    pub(crate) fn add(&mut self, more: &Self) {
+        self.decisions += more.decisions;
+        self.same += more.same;
+        self.different += more.different;
+        self.opened += more.opened;
+        self.closed += more.closed;
+        self.unknown += more.unknown;
+    }
+
+    /// Counts a decision, and gives it back if it would have been another.
+    pub(crate) fn take(
+        &mut self,
+        index: Index,
+        decided: &Decided,
+        would_be: Option<Decision>,
+    ) -> Option<Difference> {
         self.decisions += 1;
         let Some(decision) = would_be else {
             self.unknown += 1;
-            return;
+            return None;
         };
         let was = Brief::of(decided);
         let record = decision.into_record(decided.intent.clone(), decided.facts.clone(), None);
         let would_be = Brief::of(&record);
-        // Which policy says so may differ while the answer does not.
-        let answer = |brief: &Brief| (brief.outcome, brief.code, brief.profile.clone());
-        if answer(&was) == answer(&would_be) {
+        if was.answers_as(&would_be) {
             self.same += 1;
-            return;
+            return None;
         }
         self.different += 1;
         match (was.outcome, would_be.outcome) {
@@ -166,22 +207,34 @@ impl Supposed {
             (Outcome::Permit, Outcome::Permit)
             | (Outcome::Deny | Outcome::Defer, Outcome::Deny | Outcome::Defer) => {}
         }
-        if self.listed.len() < LISTED_MAX {
-            self.listed.push(Difference {
-                index,
-                exec: decided.facts.exec,
-                principal: decided.intent.principal.clone(),
-                action: decided.intent.action.to_string(),
-                resource: decided.intent.resource.id.clone(),
-                was,
-                would_be,
-            });
-        }
+        Some(Difference {
+            index,
+            exec: decided.facts.exec,
+            principal: decided.intent.principal.clone(),
+            action: decided.intent.action.to_string(),
+            resource: decided.intent.resource.id.clone(),
+            was,
+            would_be,
+        })
     }
 }
 
 impl Brief {
+    /// Which policy says so, and in which words, may differ while the answer does not.
+    fn answers_as(&self, other: &Self) -> bool {
+        let waits = |brief: &Self| match brief.outcome {
+            Outcome::Defer => brief.reason.clone(),
+            Outcome::Permit | Outcome::Deny => None,
+        };
+        let grants = |brief: &Self| (brief.profile.clone(), brief.scope, brief.not_after);
+        (self.outcome, self.code, waits(self)) == (other.outcome, other.code, waits(other))
+            && grants(self) == grants(other)
+    }
+
     fn of(decided: &Decided) -> Self {
+        let grant = decided.grant.as_ref();
+        let denial = decided.denial.as_ref().map(|denial| denial.reason.clone());
+        let waits = decided.waits.as_ref().map(Waiting::in_words);
         Self {
             outcome: decided.outcome,
             code: decided
@@ -189,10 +242,10 @@ impl Brief {
                 .as_ref()
                 .map(|CheckedDenial { code, .. }| *code),
             policies: decided.policy.determining.clone(),
-            profile: decided
-                .grant
-                .as_ref()
-                .map(|grant| grant.profile.to_string()),
+            not_after: grant.map(|grant| grant.not_after),
+            profile: grant.map(|grant| grant.profile.to_string()),
+            reason: denial.or(waits),
+            scope: grant.map(|grant| grant.scope),
         }
     }
 }

@@ -112,6 +112,8 @@ pub(crate) enum ReadyAct {
     Principal(PrincipalRecord),
     Activate(Box<Activation>),
     Erase(Index, String),
+    /// A bundle that may be decided beside the one in force, and why.
+    Shadow(Option<Box<Activation>>, String),
     /// What changed, and the version of the store that follows.
     Secret(SecretChange, u64),
     Changes(ChangesReview),

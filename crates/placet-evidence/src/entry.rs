@@ -197,6 +197,7 @@ fn predicate_bytes(record: &Record) -> Result<Vec<u8>, EntryError> {
         Record::Secret(record) => canonical::to_bytes(record),
         Record::Changes(record) => canonical::to_bytes(record),
         Record::Definition(record) => canonical::to_bytes(record),
+        Record::Shadow(record) => canonical::to_bytes(record),
     };
     bytes.map_err(|error| EntryError::Predicate(error.to_string()))
 }
@@ -223,7 +224,8 @@ fn subject(record: &Record, predicate: &[u8]) -> Result<Subject, EntryError> {
         | Record::Erased(_)
         | Record::Secret(_)
         | Record::Changes(_)
-        | Record::Definition(_) => None,
+        | Record::Definition(_)
+        | Record::Shadow(_) => None,
     };
     let (name, digest) = about.map_or_else(
         || (record.kind().as_str().to_owned(), Digest::of(predicate)),
@@ -305,6 +307,7 @@ fn read_predicate(kind: KindName, text: &str) -> Result<Record, EntryError> {
         KindName::Secret => serde_json::from_str(text).map(Record::Secret),
         KindName::Changes => serde_json::from_str(text).map(Record::Changes),
         KindName::Definition => serde_json::from_str(text).map(Record::Definition),
+        KindName::Shadow => serde_json::from_str(text).map(Record::Shadow),
     };
     record.map_err(|error| EntryError::Predicate(error.to_string()))
 }

@@ -23,6 +23,7 @@ mod principal;
 pub mod proof_bundle;
 mod record;
 mod secret;
+mod shadow;
 mod signal;
 mod usage;
 
@@ -41,5 +42,6 @@ pub use record::{
     Outcome, PolicyActivated, PolicyRef, Record, Refused, RunEnd, Stage, Started,
 };
 pub use secret::{SecretChange, SecretRecord};
+pub use shadow::{Shadow, ShadowBundle};
 pub use signal::{Signal, SignalKind};
 pub use usage::{ChangeSummary, NetworkUsage, OutputUsage, Usage};

@@ -19,6 +19,7 @@ use crate::facts::{Caller, Facts, Risk};
 use crate::payloads::{ChangesReviewed, Erased};
 use crate::principal::PrincipalRecord;
 use crate::secret::SecretRecord;
+use crate::shadow::Shadow;
 use crate::signal::Signal;
 use crate::usage::Usage;
 
@@ -67,6 +68,8 @@ pub enum Record {
     Changes(ChangesReviewed),
     /// Somebody approved what a tool says it is.
     Definition(DefinitionApproved),
+    /// A bundle is decided beside the one in force, or is no longer.
+    Shadow(Shadow),
 }
 
 /// Name of a kind, as it stands in predicate types.
@@ -110,6 +113,8 @@ pub enum KindName {
     Changes,
     /// `definition`
     Definition,
+    /// `shadow`
+    Shadow,
 }
 
 /// The beginning of a domain: its name and the public keys by role.
@@ -392,6 +397,7 @@ impl Record {
             Self::Secret(_) => KindName::Secret,
             Self::Changes(_) => KindName::Changes,
             Self::Definition(_) => KindName::Definition,
+            Self::Shadow(_) => KindName::Shadow,
         }
     }
 
@@ -418,6 +424,7 @@ impl Record {
             Self::Secret(record) => record.time,
             Self::Changes(record) => record.time,
             Self::Definition(record) => record.time,
+            Self::Shadow(record) => record.time,
         }
     }
 
@@ -443,14 +450,15 @@ impl Record {
             | Self::Resumed(_)
             | Self::Erased(_)
             | Self::Secret(_)
-            | Self::Definition(_) => None,
+            | Self::Definition(_)
+            | Self::Shadow(_) => None,
         }
     }
 }
 
 impl KindName {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Genesis,
         Self::Principal,
         Self::Policy,
@@ -470,6 +478,7 @@ impl KindName {
         Self::Secret,
         Self::Changes,
         Self::Definition,
+        Self::Shadow,
     ];
 
     /// The name.
@@ -495,6 +504,7 @@ impl KindName {
             Self::Secret => "secret",
             Self::Changes => "changes",
             Self::Definition => "definition",
+            Self::Shadow => "shadow",
         }
     }
 }

@@ -132,7 +132,8 @@ impl Graph {
             | Record::Erased(_)
             | Record::Secret(_)
             | Record::Changes(_)
-            | Record::Definition(_) => {}
+            | Record::Definition(_)
+            | Record::Shadow(_) => {}
         }
         self.last = Some(index);
         Ok(())

@@ -9,7 +9,9 @@ use placet_evidence::{
 use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId, ResourceRef};
 
 use crate::waits::Waits;
-use crate::{ActivePolicy, Changes, Definitions, Execution, Phase, Principal, Secrets, State};
+use crate::{
+    ActivePolicy, Changes, Definitions, Execution, Phase, Principal, Secrets, ShadowPolicy, State,
+};
 
 /// A record that cannot follow this state. A log that holds one is not a log of this system.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +89,7 @@ impl State {
             genesis: genesis.clone(),
             halted: false,
             policy: None,
+            shadow: None,
             revoked_nodes: BTreeSet::new(),
             revoked_policies: BTreeSet::new(),
             principals: BTreeMap::new(),
@@ -156,6 +159,14 @@ impl State {
                 self.definitions.approved(record, index);
                 Ok(Changes::default())
             }
+            Record::Shadow(record) => {
+                let bundle = record.bundle.clone();
+                self.shadow = bundle.map(|bundle| ShadowPolicy {
+                    bundle,
+                    since: index,
+                });
+                Ok(Changes::default())
+            }
             // Whoever only asks changes nothing: not even the history of whom it is about.
             Record::Answered(_)
             | Record::Refused(_)
@@ -198,6 +209,14 @@ impl State {
             revision: record.revision,
             since: index,
         });
+        // What came into force is no longer decided beside itself.
+        if self
+            .shadow
+            .as_ref()
+            .is_some_and(|it| it.bundle.digest == record.bundle)
+        {
+            self.shadow = None;
+        }
         // A revocation names a policy of the bundle that it was spoken under.
         self.revoked_policies.clear();
         Ok(Changes::default())

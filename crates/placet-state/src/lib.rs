@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use placet_evidence::{Genesis, History, PrincipalStatus, Risk};
+use placet_evidence::{Genesis, History, PrincipalStatus, Risk, ShadowBundle};
 use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId, Thumbprint};
 
 pub use apply::{FoldError, resource_digest};
@@ -39,6 +39,9 @@ pub struct State {
     genesis: Genesis,
     halted: bool,
     policy: Option<ActivePolicy>,
+    /// Decided beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shadow: Option<ShadowPolicy>,
     /// Machines, as environments name them.
     #[serde(default)]
     revoked_nodes: BTreeSet<Digest>,
@@ -69,6 +72,15 @@ pub struct ActivePolicy {
     /// Its revision; the next one must be higher.
     pub revision: u64,
     /// The record that put it in force.
+    pub since: Index,
+}
+
+/// The bundle that is decided beside the one in force. It authorizes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowPolicy {
+    /// Which one.
+    pub bundle: ShadowBundle,
+    /// The record that says so.
     pub since: Index,
 }
 
@@ -124,6 +136,12 @@ impl State {
     #[must_use]
     pub fn policy(&self) -> Option<&ActivePolicy> {
         self.policy.as_ref()
+    }
+
+    /// The bundle that is decided beside it.
+    #[must_use]
+    pub fn shadow(&self) -> Option<&ShadowPolicy> {
+        self.shadow.as_ref()
     }
 
     /// Whether authority from this policy was revoked under the bundle in force.

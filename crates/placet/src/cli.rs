@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell as CompletedShell;
 use placet_types::{ExecutionId, Index, PrincipalId, ProfileName};
 
-pub(crate) use acts::{Approve, Changes, Key, Principal, Reason, Resume, Revoke, Secret};
+pub(crate) use acts::{Approve, Changes, Key, Principal, Reason, Resume, Revoke, Secret, Shadow};
 pub(crate) use mcp::{Client, Mcp, McpAct, Serve};
 
 const EXIT_STATUSES: &str = "\
@@ -378,7 +378,10 @@ recorded with it. Nothing is changed. What would have followed from a difference
         #[arg(long, value_name = "N")]
         to: Option<u64>,
     },
-    /// What is in force, and what was
+    /// Decide a bundle beside the one in force, and see what it would change
+    #[command(subcommand)]
+    Shadow(Shadow),
+    /// What is in force, what was, and what each node and gateway works with
     Status,
 }
 

@@ -264,6 +264,19 @@ pub(crate) fn words(record: &Record) -> Words {
             );
             words(&it.by, what, WARN)
         }
+        Record::Shadow(it) => {
+            let what = it.bundle.as_ref().map_or_else(
+                || "no bundle beside the one in force".to_owned(),
+                |bundle| {
+                    format!(
+                        "{} revision {} beside the one in force",
+                        shown(&bundle.name),
+                        bundle.revision
+                    )
+                },
+            );
+            words(&it.by, format!("{what}: {}", shown(&it.reason)), DIM)
+        }
         Record::Changes(it) => words(
             &it.by,
             format!(
@@ -424,6 +437,7 @@ pub(crate) fn predicate(record: &Record) -> serde_json::Result<Value> {
         Record::Secret(it) => serde_json::to_value(it),
         Record::Changes(it) => serde_json::to_value(it),
         Record::Definition(it) => serde_json::to_value(it),
+        Record::Shadow(it) => serde_json::to_value(it),
     }
 }
 

@@ -22,6 +22,7 @@ impl Node {
             | ActBody::Resume { .. }
             | ActBody::Principal(_)
             | ActBody::Activate { .. }
+            | ActBody::Shadow { .. }
             | ActBody::Changes(_)
             | ActBody::Definition(_)
             | ActBody::Erase { .. } => self.operator(identity),

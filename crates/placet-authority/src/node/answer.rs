@@ -37,6 +37,10 @@ pub(super) fn act(body: ActBody) -> Act {
             archive: archive.into_bytes(),
             bundle,
         },
+        ActBody::Shadow { bundle, reason } => Act::Shadow {
+            bundle: bundle.map(|it| (it.archive.into_bytes(), it.bundle)),
+            reason,
+        },
         ActBody::Changes(review) => Act::Changes(review),
         ActBody::Definition(review) => Act::Definition(review),
         ActBody::Approve {

@@ -276,6 +276,7 @@ fn push_of(response: &Response) -> Option<Pushed> {
         | Response::Deferred(_)
         | Response::Waiting(_)
         | Response::Definitions(_)
+        | Response::Lifecycle(_)
         | Response::Stopping
         | Response::Error(_) => None,
     }

@@ -22,9 +22,10 @@ use super::scrub::scrub_first_or_beside;
 use super::service::Service;
 use super::wire::{self, Request, Response, SignalBody, VERSION, Welcome};
 use crate::access::Identity;
-use crate::authority::{Authority, OpenError, Running};
+use crate::authority::{Authority, Running};
 use crate::clock::Clock;
 use crate::dir::DomainDir;
+use crate::opening::OpenError;
 use crate::submission::{EndReport, SignalReport};
 
 /// Connections at a time. Past that, a new one is told that there is too much.
@@ -451,6 +452,7 @@ impl Node {
                 Ok(waiting) => Response::Waiting(waiting),
                 Err(denial) => Response::Error(denial),
             },
+            Request::Lifecycle => Response::Lifecycle(Box::new(self.authority.lifecycle())),
             Request::Stop => {
                 self.stopping.store(true, Ordering::Relaxed);
                 Response::Stopping

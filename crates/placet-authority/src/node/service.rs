@@ -14,7 +14,7 @@ use placet_types::{Denial, DenialCode, Digest, ExecutionId, GatewayName, Index, 
 
 use super::leave::leaving;
 use super::server::Node;
-use super::wire::{ActBody, ExecutionBody, PrincipalBody, StatusBody, WaitingBody};
+use super::wire::{ActBody, ExecutionBody, LifecycleBody, PrincipalBody, StatusBody, WaitingBody};
 use crate::access::Identity;
 use crate::authority::Authority;
 use crate::clock::Clock;
@@ -270,6 +270,12 @@ impl Service {
     #[must_use]
     pub fn status(&self) -> StatusBody {
         self.node.authority.status()
+    }
+
+    /// Which bundles are in use, where, and what the one beside would have changed.
+    #[must_use]
+    pub fn lifecycle(&self) -> LifecycleBody {
+        self.node.authority.lifecycle()
     }
 
     /// Executions that are authorized or run.

@@ -1,8 +1,13 @@
 //! What a node shows of its authority: status, executions, principals.
 
-use placet_state::Phase;
+use std::collections::BTreeMap;
 
-use super::wire::{DefinitionBody, ExecutionBody, PolicyStatus, PrincipalBody, StatusBody};
+use placet_state::{Phase, State};
+
+use super::wire::{
+    DefinitionBody, ExecutionBody, GatewayBundleBody, LifecycleBody, NodeBundleBody, PolicyStatus,
+    PrincipalBody, StatusBody,
+};
 use crate::authority::Authority;
 
 impl Authority {
@@ -31,6 +36,28 @@ impl Authority {
                 writing,
             }
         })
+    }
+
+    /// Which bundles are in use, and where.
+    pub(super) fn lifecycle(&self) -> LifecycleBody {
+        let usable = self.policy_in_force().is_some();
+        let (node, gateways) = self.with_state(|state| {
+            let active = state.policy();
+            let node = NodeBundleBody {
+                bundle: active.map(|it| it.bundle),
+                index: state.next(),
+                node: state.genesis().keys.record.id(),
+                revision: active.map(|it| it.revision),
+                since: active.map(|it| it.since),
+                usable,
+            };
+            (node, gateways(state))
+        });
+        LifecycleBody {
+            gateways,
+            nodes: vec![node],
+            shadow: self.shadow(),
+        }
     }
 
     pub(super) fn executions(&self) -> Vec<ExecutionBody> {
@@ -82,4 +109,28 @@ impl Authority {
                 .collect()
         })
     }
+}
+
+/// What is authorized or runs, by machine, gateway and bundle.
+fn gateways(state: &State) -> Vec<GatewayBundleBody> {
+    let mut held = BTreeMap::new();
+    for (_, execution) in state.executions() {
+        let (gateway, bundle) = (&execution.intent.gateway, execution.bundle);
+        let one = held
+            .entry((execution.machine, gateway, bundle))
+            .or_insert_with(|| GatewayBundleBody {
+                authorized: 0,
+                bundle,
+                gateway: gateway.clone(),
+                machine: execution.machine,
+                running: 0,
+                since: execution.decided,
+            });
+        match execution.phase {
+            Phase::Authorized => one.authorized += 1,
+            Phase::Running(_) => one.running += 1,
+        }
+        one.since = one.since.min(execution.decided);
+    }
+    held.into_values().collect()
 }

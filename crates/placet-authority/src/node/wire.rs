@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use placet_evidence::{
-    CheckedDenial, Environment, Exit, Grant, NetworkUsage, PrincipalStatus, RunEnd, Selector,
-    SignalKind, Stage, Usage, Verdict,
+    CheckedDenial, Environment, Exit, Grant, PrincipalStatus, RunEnd, Selector, SignalKind, Stage,
+    Usage, Verdict,
 };
 use placet_types::canonical::{self, Bounds};
 use placet_types::{
@@ -29,7 +29,9 @@ use crate::control::{ChangesReview, DefinitionReview};
 use crate::preview::Preview;
 
 pub use bodies::{
-    DeferredBody, DefinitionBody, FollowingBody, SecretBody, SecretsBody, WaitingBody,
+    BornBody, BundleBody, ConnectionsBody, DeferredBody, DefinitionBody, FollowingBody,
+    GatewayBundleBody, LifecycleBody, NodeBundleBody, PinnedBody, SecretBody, SecretsBody,
+    WaitingBody,
 };
 
 /// Version of this protocol. A client and a node of different versions do not talk.
@@ -117,6 +119,8 @@ pub enum Request {
     Definitions,
     /// Intents that wait for approvals.
     Waiting,
+    /// Which bundles are in use, where, and what the one beside would have changed.
+    Lifecycle,
     /// Ends the node once nothing runs under it.
     Stop,
 }
@@ -137,42 +141,6 @@ pub struct SubmitBody {
     /// Canonical JSON of the parameters.
     pub params: String,
     /// What hides them.
-    pub salt: Salt,
-}
-
-/// What an execution did on the network since the last time.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConnectionsBody {
-    /// Which one.
-    pub exec: ExecutionId,
-    /// Canonical JSON of the list of connections.
-    pub list: String,
-    /// Events that are not in the list.
-    pub omitted: u64,
-    /// Numbers.
-    pub usage: NetworkUsage,
-}
-
-/// Programs that an execution made and started since the last time.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BornBody {
-    /// Which one.
-    pub exec: ExecutionId,
-    /// Canonical JSON of the list of programs.
-    pub list: String,
-    /// Starts that are not in the list.
-    pub omitted: u64,
-}
-
-/// Measurements of pinned files, to be committed to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PinnedBody {
-    /// Canonical JSON: an object with a digest, or null for no file, for each path.
-    pub measured: String,
-    /// What hides it.
     pub salt: Salt,
 }
 
@@ -249,6 +217,14 @@ pub enum ActBody {
         archive: String,
         /// Digest of its manifest.
         bundle: Digest,
+    },
+    /// Has a bundle decided beside the one in force, or none any more.
+    Shadow {
+        /// Which one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bundle: Option<BundleBody>,
+        /// Why.
+        reason: String,
     },
     /// Reviews what an execution changed in a copy.
     Changes(ChangesReview),
@@ -350,6 +326,8 @@ pub enum Response {
     Definitions(Vec<DefinitionBody>),
     /// To `Waiting`.
     Waiting(Vec<WaitingBody>),
+    /// To `Lifecycle`.
+    Lifecycle(Box<LifecycleBody>),
     /// To `Stop`.
     Stopping,
     /// Nothing was done.

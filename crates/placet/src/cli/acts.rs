@@ -153,3 +153,26 @@ pub(crate) enum Secret {
     /// Encrypt all secrets anew, with a new key
     RotateKey,
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Shadow {
+    /// Test a bundle, sign it with the operator's key, and decide it beside the one in force from here on
+    #[command(after_help = "\
+Every intent is decided with the bundle in force, as before. Beside that, and with nobody waiting for it, each recorded
+decision is made again with this bundle. `placet policy shadow show` lists what differs. It gives no authority.")]
+    Set {
+        /// The bundle's directory
+        dir: PathBuf,
+        /// Why; public
+        #[arg(long, value_name = "TEXT", default_value = "by an operator")]
+        reason: String,
+    },
+    /// What it would have changed so far
+    Show,
+    /// Decide no bundle beside the one in force any more
+    Clear {
+        /// Why; public
+        #[arg(long, value_name = "TEXT", default_value = "by an operator")]
+        reason: String,
+    },
+}

@@ -3,6 +3,7 @@
 mod draft;
 mod force;
 mod replay;
+mod shadow;
 mod status;
 
 use crate::cli::{Global, Policy};
@@ -23,6 +24,7 @@ pub(crate) fn policy(global: &Global, command: &Policy, out: Out) -> Result<Stat
         }
         Policy::Activate { dir } => force::activate(&Domain::open(global)?, dir, out),
         Policy::Rollback { to } => force::rollback(&Domain::open(global)?, *to, out),
+        Policy::Shadow(act) => shadow::shadow(&Domain::open(global)?, act, out),
         Policy::Status => status::status(&Domain::open(global)?, out),
     }
 }

@@ -22,6 +22,7 @@ mod events;
 mod frames;
 mod hostile;
 mod identity;
+mod lifecycle;
 mod lives;
 mod log;
 mod oidc;

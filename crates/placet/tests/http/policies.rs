@@ -13,7 +13,7 @@ use crate::client::Key;
 use crate::place::Place;
 
 /// An upload of the bundle in a directory, signed by this key.
-fn upload(dir: &std::path::Path, key: &SigningKey) -> Value {
+pub(crate) fn upload(dir: &std::path::Path, key: &SigningKey) -> Value {
     let mut files = std::collections::BTreeMap::new();
     let mut open = vec![dir.to_owned()];
     while let Some(at) = open.pop() {

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use placet_evidence::{Verdict, Waiting};
+use placet_evidence::{NetworkUsage, Verdict, Waiting};
 use placet_types::{
-    Digest, ExecutionId, FixedIntent, Index, Millis, PrincipalId, ProfileName, SecretName,
+    Digest, ExecutionId, FixedIntent, GatewayName, Index, KeyId, Millis, PrincipalId, ProfileName,
+    Salt, SecretName,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::shadow::ShadowReport;
 
 /// A value that follows a frame.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -91,5 +94,100 @@ pub struct DefinitionBody {
     /// Its kind.
     pub kind: String,
     /// The record that made it count: the first permit, or an approval.
+    pub since: Index,
+}
+
+/// What an execution did on the network since the last time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionsBody {
+    /// Which one.
+    pub exec: ExecutionId,
+    /// Canonical JSON of the list of connections.
+    pub list: String,
+    /// Events that are not in the list.
+    pub omitted: u64,
+    /// Numbers.
+    pub usage: NetworkUsage,
+}
+
+/// Programs that an execution made and started since the last time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BornBody {
+    /// Which one.
+    pub exec: ExecutionId,
+    /// Canonical JSON of the list of programs.
+    pub list: String,
+    /// Starts that are not in the list.
+    pub omitted: u64,
+}
+
+/// Measurements of pinned files, to be committed to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedBody {
+    /// Canonical JSON: an object with a digest, or null for no file, for each path.
+    pub measured: String,
+    /// What hides it.
+    pub salt: Salt,
+}
+
+/// A bundle in its single-file form, which is text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleBody {
+    /// The bundle with its signatures.
+    pub archive: String,
+    /// Digest of its manifest.
+    pub bundle: Digest,
+}
+
+/// Which bundles are in use, and where.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LifecycleBody {
+    /// What gateways hold.
+    pub gateways: Vec<GatewayBundleBody>,
+    /// What nodes decide with.
+    pub nodes: Vec<NodeBundleBody>,
+    /// What the bundle beside the one in force would have changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowReport>,
+}
+
+/// The bundle that a node decides with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeBundleBody {
+    /// Digest of its manifest; absent while none is in force.
+    pub bundle: Option<Digest>,
+    /// Number of records that it has folded.
+    pub index: Index,
+    /// Its record key, by which entries name it.
+    pub node: KeyId,
+    /// Revision of the bundle.
+    pub revision: Option<u64>,
+    /// The record that put it in force.
+    pub since: Option<Index>,
+    /// Whether it compiles there. Where not, everything is denied.
+    pub usable: bool,
+}
+
+/// What a gateway on a machine holds that was permitted under a bundle.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayBundleBody {
+    /// Executions that have not started.
+    pub authorized: u64,
+    /// Digest of the bundle's manifest.
+    pub bundle: Digest,
+    /// Its name.
+    pub gateway: GatewayName,
+    /// The machine, as environments name it.
+    pub machine: Digest,
+    /// Executions that run.
+    pub running: u64,
+    /// The first of them was decided at this record.
     pub since: Index,
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use placet_authority::keys::{self, Role};
-use placet_authority::node::wire::{ActBody, Request, Response};
+use placet_authority::node::wire::{ActBody, BundleBody, Request, Response};
 use placet_evidence::PolicyActivated;
 use placet_policy::{Bundle, BundleFiles, Policy, SIGNATURE_FILE, run_tests};
 use placet_types::Index;
@@ -31,7 +31,7 @@ pub(super) fn activate(domain: &Domain, dir: &Path, out: Out) -> Result<Status, 
 
 /// Compiles and tests, and shows what looks like a mistake. The node does the first two again:
 /// what counts is what the node finds, but here it can be said in full.
-fn tested(bundle: &Bundle, out: Out) -> Result<(), Failure> {
+pub(super) fn tested(bundle: &Bundle, out: Out) -> Result<(), Failure> {
     let policy = Policy::compile(bundle)
         .map_err(|problems| bundle::problems_failure("the bundle does not compile", &problems))?;
     for problem in placet_policy::lint(bundle, &policy, Some(clock().wall())) {
@@ -86,18 +86,18 @@ fn check_revision(domain: &Domain, bundle: &Bundle) -> Result<(), Failure> {
 
 /// Signs with the operator's key and lets the node activate.
 fn put_in_force(domain: &Domain, bundle: &Bundle) -> Result<Index, Failure> {
+    let BundleBody { archive, bundle } = signed(domain, bundle)?;
+    act_recorded(domain, ActBody::Activate { archive, bundle })
+}
+
+/// The bundle with a signature by the operator's key, in its single-file form.
+pub(super) fn signed(domain: &Domain, bundle: &Bundle) -> Result<BundleBody, Failure> {
     let key = keys::load(&domain.dir, Role::Operator).map_err(|error| {
-        Failure::new(error).hint("only an operator, who has this key, can put a bundle in force")
+        Failure::new(error).hint("only an operator, who has this key, can sign a bundle")
     })?;
-    let (archive, digest) = bundle::sign(bundle, &key)?;
+    let (archive, bundle) = bundle::sign(bundle, &key)?;
     let archive = String::from_utf8(archive).map_err(Failure::new)?;
-    act_recorded(
-        domain,
-        ActBody::Activate {
-            archive,
-            bundle: digest,
-        },
-    )
+    Ok(BundleBody { archive, bundle })
 }
 
 fn report(bundle: &Bundle, index: Index, back_to: Option<u64>, out: Out) {

@@ -1,9 +1,10 @@
 //! `placet policy replay`: what a bundle would have changed in the recorded past.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use placet_authority::replay::Sources;
-use placet_authority::suppose::{Brief, Supposed, Supposition, supposed};
+use placet_authority::suppose::{Brief, Difference, Supposed, Supposition, supposed};
 use placet_evidence::Outcome;
 use placet_policy::{Bundle, Policy};
 use placet_types::{Index, Millis};
@@ -40,7 +41,10 @@ pub(super) fn replay(
         since,
     };
     let bar = out.progress("replaying", reader.size().get());
-    let found = supposed(sources, supposition, |index| bar.set_position(index.get()));
+    let found = supposed(sources, supposition, |index| {
+        bar.set_position(index.get());
+        ControlFlow::Continue(())
+    });
     bar.finish_and_clear();
     let found = found?;
     out.value(&found);
@@ -78,7 +82,8 @@ fn beginning(since: Option<&str>) -> Result<(Index, Millis), Failure> {
     Ok((Index::default(), Millis::new(begin)))
 }
 
-fn lines(found: &Supposed, out: Out) {
+/// The counts of what was found.
+pub(super) fn counts(found: &Supposed, out: Out) {
     out.line(format!("{} decisions", found.decisions));
     out.line(format!("  same       {}", found.same));
     out.line(format!(
@@ -94,12 +99,11 @@ fn lines(found: &Supposed, out: Out) {
             paint(DIM, "their parameters were erased, or do not read")
         ));
     }
-    for one in found.listed.iter().take(LISTED_MAX) {
-        let what = format!("{} {} {}", one.principal, one.action, shown(&one.resource));
-        let (was, would_be) = (brief(&one.was), brief(&one.would_be));
-        out.line(format!("{:>8}  {what}", one.index));
-        out.line(format!("          {was} {} {would_be}", paint(DIM, "→")));
-    }
+}
+
+fn lines(found: &Supposed, out: Out) {
+    counts(found, out);
+    listed(found.listed.iter().take(LISTED_MAX), out);
     let rest = found.different.saturating_sub(LISTED_MAX as u64);
     if rest > 0 {
         out.line(paint(
@@ -109,12 +113,27 @@ fn lines(found: &Supposed, out: Out) {
     }
 }
 
+/// Differences, and why.
+pub(super) fn listed<'a>(all: impl Iterator<Item = &'a Difference>, out: Out) {
+    for one in all {
+        let what = format!("{} {} {}", one.principal, one.action, shown(&one.resource));
+        let (was, would_be) = (brief(&one.was), brief(&one.would_be));
+        out.line(format!("{:>8}  {what}", one.index));
+        out.line(format!("          {was} {} {would_be}", paint(DIM, "→")));
+    }
+}
+
 fn brief(one: &Brief) -> String {
     let by = if one.policies.is_empty() {
         String::new()
     } else {
         format!(" ({})", show::list(&one.policies))
     };
+    let why = one
+        .reason
+        .as_ref()
+        .map(|reason| format!(": {}", shown(reason)));
+    let by = format!("{by}{}", why.unwrap_or_default());
     match (one.outcome, &one.code, &one.profile) {
         (Outcome::Permit, _, profile) => {
             let profile = profile.as_deref().unwrap_or_default();

@@ -1,11 +1,13 @@
 //! `placet policy status`: what is in force, and what was.
 
+use placet_authority::node::wire::LifecycleBody;
 use placet_evidence::{Glance, KindName, PolicyActivated, Record};
 use placet_log::LogReader;
 use placet_policy::Policy;
 use placet_types::Index;
 use serde_json::{Value, json};
 
+use super::shadow::lifecycle;
 use crate::context::{Domain, clock};
 use crate::exit::{Failure, Status};
 use crate::find;
@@ -34,6 +36,7 @@ pub(super) fn activations(
 }
 
 pub(super) fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
+    let in_use = lifecycle(domain)?;
     let history = activations(&domain.log()?, out)?;
     let Some((index, active)) = history.last() else {
         out.value(&json!({ "active": Value::Null, "history": [] }));
@@ -56,6 +59,10 @@ pub(super) fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
         "validity": compiled.map(Policy::validity),
         "problem": policy.as_ref().err().map(|error| &error.reason),
         "history": history.iter().map(|(index, one)| value(*index, one)).collect::<Vec<_>>(),
+        "nodes": in_use.nodes, "gateways": in_use.gateways,
+        "shadow": in_use.shadow.as_ref().map(|it| json!({
+            "digest": it.bundle, "name": it.name, "revision": it.revision, "since": it.since,
+        })),
     }));
     print_active(*index, active, out);
     match &policy {
@@ -65,9 +72,43 @@ pub(super) fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
             out.line(format!("  {} {reason}", paint(BAD, "not usable here:")));
         }
     }
+    if let Some(beside) = &in_use.shadow {
+        out.line(format!(
+            "  beside    {} revision {} (record {}; placet policy shadow show)",
+            show::shown(&beside.name),
+            beside.revision,
+            beside.since
+        ));
+    }
     out.line(String::new());
     print_history(&history, out);
+    print_in_use(&in_use, out);
     Ok(status)
+}
+
+/// What each node decides with, and what each gateway holds.
+fn print_in_use(in_use: &LifecycleBody, out: Out) {
+    let none = || "none".to_owned();
+    let nodes = in_use.nodes.iter().map(|it| {
+        let usable = if it.usable { "decides" } else { "denies all" };
+        vec![
+            format!("node {}", it.node),
+            it.bundle.as_ref().map_or_else(none, show::short),
+            it.since.map_or_else(none, |since| since.to_string()),
+            format!("{usable}, at record {}", it.index),
+        ]
+    });
+    let gateways = in_use.gateways.iter().map(|it| {
+        vec![
+            format!("gateway {} on {}", it.gateway, show::short(&it.machine)),
+            show::short(&it.bundle),
+            it.since.to_string(),
+            format!("{} running, {} not started", it.running, it.authorized),
+        ]
+    });
+    let rows: Vec<Vec<String>> = nodes.chain(gateways).collect();
+    out.line(String::new());
+    out.table(&["WHERE", "DIGEST", "SINCE RECORD", "WHAT"], &rows);
 }
 
 fn value(index: Index, one: &PolicyActivated) -> Value {
