@@ -4,6 +4,7 @@
 //! are on their way. Each intent is decided against exactly what stands before its record. If a
 //! batch is not committed the drafter goes with it, and nothing of it was released.
 
+mod begin;
 mod questions;
 mod refused;
 
@@ -70,7 +71,10 @@ impl Drafter {
         // Record time never goes back, whatever the clock does.
         let now = self.clock.wall().max(self.state.time());
         let draft = match work {
-            Work::Intent(prepared, reply) => self.decide(*prepared, now, reply),
+            // What begins is drafted in two steps, of which this is the first.
+            Work::Intent(prepared, reply) | Work::Begin(prepared, reply, _) => {
+                self.decide(*prepared, now, reply)
+            }
             Work::Question(prepared, reply) => self.answer(&prepared, now, reply),
             Work::Refuse(attempt, reply) => Some(refuse(attempt, now, |denied| Then::Refused {
                 reply,

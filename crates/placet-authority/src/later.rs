@@ -4,16 +4,20 @@
 //! sequencer: it must not wait there. Where a method returns an error, `then` is never called.
 
 use std::collections::BTreeSet;
+use std::sync::mpsc::sync_channel;
 
 use placet_decision::Params;
 use placet_evidence::{Caller, Stage};
 use placet_types::{Digest, ExecutionId, GatewayName, Index, SecretName};
 
-use crate::authority::{Authority, REASON_BYTES_MAX};
+use crate::authority::{Authority, REASON_BYTES_MAX, wait};
 use crate::prepare::prepare;
 use crate::random;
 use crate::submission::{Answer, Denied, EndReport, SignalReport, Submission, Unavailable};
-use crate::work::{Attempt, Reply, StartRequest, Work, answer};
+use crate::work::{Attempt, Beginning, Prepared, Reply, StartRequest, Work, answer};
+
+/// A decision, and what became of the start that followed it at once.
+pub(crate) type Begun = (Answer, Option<Result<Index, Denied>>);
 
 impl Authority {
     pub(crate) fn queue_submission(
@@ -21,8 +25,40 @@ impl Authority {
         submission: Submission,
         reply: Reply<Answer>,
     ) -> Result<(), Unavailable> {
+        self.queue_prepared(submission, reply, Work::Intent)
+    }
+
+    /// As [`Authority::submit`], for what is started with its permit by the gateway that the intent names.
+    /// What it answers beside a permit is the record of the start.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when nothing could be recorded.
+    pub(crate) fn begin(&self, submission: Submission) -> Result<Begun, Unavailable> {
+        let (sender, receiver) = sync_channel(1);
+        let beginning = Beginning {
+            salt: random::salt().map_err(|_| Unavailable::Evidence)?,
+            reply: Reply::new(move |started| drop(sender.send(started))),
+        };
+        let work = |prepared, reply| Work::Begin(prepared, reply, Box::new(beginning));
+        let decided = wait(|reply| self.queue_prepared(submission, reply, work))?;
+        Ok(match decided {
+            Answer::Permitted(permitted) => {
+                let started = receiver.recv().unwrap_or(Err(Unavailable::Evidence));
+                (Answer::Permitted(permitted), Some(started?))
+            }
+            other @ (Answer::Denied(_) | Answer::Deferred(_)) => (other, None),
+        })
+    }
+
+    fn queue_prepared(
+        &self,
+        submission: Submission,
+        reply: Reply<Answer>,
+        work: impl FnOnce(Box<Prepared>, Reply<Answer>) -> Work,
+    ) -> Result<(), Unavailable> {
         match prepare(&submission) {
-            Ok(prepared) => self.queue.push(Work::Intent(Box::new(prepared), reply)),
+            Ok(prepared) => self.queue.push(work(Box::new(prepared), reply)),
             Err(denial) => {
                 let caller = match submission.caller {
                     Caller::Key(_) | Caller::Spiffe(_) | Caller::Token(_) => submission.caller,
@@ -81,6 +117,19 @@ impl Authority {
         reply: Reply<Result<Index, Denied>>,
     ) -> Result<(), Unavailable> {
         self.queue.push_urgent(Work::End(report, reply))
+    }
+
+    /// As [`Authority::end`], for a caller whom nobody waits for: it is written with whatever is
+    /// written next.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when nothing could be recorded.
+    pub(crate) fn end_at_leisure(
+        &self,
+        report: EndReport,
+    ) -> Result<Result<Index, Denied>, Unavailable> {
+        wait(|reply| self.queue.push_later(Work::End(report, reply)))
     }
 
     /// As [`Authority::submit`].

@@ -112,7 +112,7 @@ impl Sequence {
             };
             let drafts: Vec<Draft> = work
                 .into_iter()
-                .filter_map(|work| drafting.draft(work))
+                .flat_map(|work| drafting.draft_all(work))
                 .collect();
             let sealed = self.seal_all(drafts);
             // The order of writing is the order of drafting: the first lock is still held.

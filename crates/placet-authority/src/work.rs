@@ -35,6 +35,8 @@ type Called<T> = Box<dyn FnOnce(Result<T, Unavailable>) + Send>;
 pub(crate) enum Work {
     /// An intent that parses.
     Intent(Box<Prepared>, Reply<Answer>),
+    /// An intent that parses, and is started with its permit.
+    Begin(Box<Prepared>, Reply<Answer>, Box<Beginning>),
     /// A question that somebody only wants answered.
     Question(Box<PreparedQuestion>, Reply<Asked>),
     /// An attempt that will be refused whatever the state says.
@@ -101,6 +103,13 @@ pub(crate) struct StartRequest {
     pub(crate) credentials: BTreeSet<SecretName>,
     /// The measured files, to be committed to.
     pub(crate) pinned: Option<Params>,
+}
+
+/// What the start is recorded with that follows a permit at once.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    pub(crate) salt: Salt,
+    pub(crate) reply: Reply<Result<Index, Denied>>,
 }
 
 /// An act whose costly part is done.
@@ -211,7 +220,7 @@ impl Work {
     pub(crate) fn fail(self) {
         let gone = Unavailable::Evidence;
         match self {
-            Self::Intent(_, reply) => answer(reply, Err(gone)),
+            Self::Intent(_, reply) | Self::Begin(_, reply, _) => answer(reply, Err(gone)),
             Self::Question(_, reply) => answer(reply, Err(gone)),
             Self::Refuse(_, reply) => answer(reply, Err(gone)),
             Self::Start(_, reply)

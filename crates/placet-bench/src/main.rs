@@ -18,6 +18,7 @@ mod decisions;
 mod domain;
 mod ends;
 mod http;
+mod mcp;
 mod policies;
 mod runs;
 mod serve;
@@ -25,6 +26,9 @@ mod stats;
 
 fn main() {
     let only: Option<String> = std::env::args().nth(1);
+    if only.as_deref() == Some("mcp-server") {
+        return mcp::serve();
+    }
     let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
     stats::machine();
     if wanted("policies") {
@@ -53,6 +57,12 @@ fn main() {
     }
     if only.as_deref() == Some("flat") {
         serve::flat();
+    }
+    if wanted("mcp") {
+        mcp::calls();
+    }
+    if only.as_deref() == Some("mcp-flat") {
+        mcp::flat();
     }
     if wanted("ends") {
         ends::revocation();

@@ -321,6 +321,15 @@ impl Lane {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The next job. Whoever looks for an idle lane sees either the job or that somebody does it: a call
+    /// must not wait behind an end that is in no hurry.
+    fn take(&self) -> Option<Job> {
+        let mut jobs = self.jobs();
+        let job = jobs.pop_front();
+        self.busy.store(job.is_some(), Ordering::SeqCst);
+        job
+    }
+
     fn put(&self, job: Job) {
         self.jobs().push_back(job);
         self.wake();

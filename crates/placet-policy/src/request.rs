@@ -186,6 +186,26 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// The context of a call whose attributes mean what they look like: made without a detour by JSON, which
+/// costs as much as everything else together. `None` where the schema has to say what a value means; and
+/// the schema has to be asked about what is made here, as about any context.
+pub(crate) fn plain_context(request: &Request<'_>) -> Result<Option<Context>, Unusable> {
+    let Given::Call(params) = request.params else {
+        return Ok(None);
+    };
+    let Some(own) = call::plain(params)? else {
+        return Ok(None);
+    };
+    let mut builder = Builder::new(&Mentions::All);
+    common(&request.circumstances(), request.lineage(), &mut builder)?;
+    let is_given = |(name, _): &(String, _)| own.iter().any(|(given, _)| given == name);
+    if builder.pairs.iter().any(is_given) {
+        return Ok(None);
+    }
+    builder.pairs.extend(own);
+    builder.finish().map(Some)
+}
+
 /// The context of a request: the facts that every action has, then the action's own; of both, what
 /// is `wanted`. Whether a request is usable does not depend on what is wanted.
 pub(crate) fn context(

@@ -111,11 +111,25 @@ impl Connection {
     ///
     /// [`LinkError`]; the connection is of no use afterwards.
     pub fn ask(&mut self, request: &Request) -> Result<Response, LinkError> {
-        wire::write(&mut self.stream, request)?;
+        self.send(request)?;
         self.answer()
     }
 
-    fn answer(&mut self) -> Result<Response, LinkError> {
+    /// Sends a request whose answer is taken afterwards, by [`Connection::answer`].
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; the connection is of no use afterwards.
+    pub fn send(&mut self, request: &Request) -> Result<(), LinkError> {
+        Ok(wire::write(&mut self.stream, request)?)
+    }
+
+    /// Waits for the answer to what was sent. Pushes that come before it are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; the connection is of no use afterwards.
+    pub fn answer(&mut self) -> Result<Response, LinkError> {
         loop {
             while let Some(response) = self.take_frame()? {
                 match push_of(&response) {

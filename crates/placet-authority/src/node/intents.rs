@@ -1,25 +1,52 @@
-//! Intents at the node: decided, or only looked at.
+//! Intents at the node: decided, or only looked at; and how what they became ended.
 
 use std::sync::Arc;
 
-use placet_types::DenialCode;
+use placet_types::{DenialCode, ExecutionId, Index};
 
-use super::answer::{denied_response, refuse, submission, unavailable_response};
+use super::answer::{denied_response, recorded, refuse, submission, unavailable_response};
 use super::leave::leaving;
 use super::registry::Outlet;
 use super::server::{Node, Peer};
-use super::wire::{DeferredBody, PermittedBody, Response, SubmitBody};
-use crate::submission::Answer;
+use super::wire::{DeferredBody, EndBody, PermittedBody, Response, SubmitBody};
+use crate::authority::Authority;
+use crate::submission::{Answer, Denied, EndReport, Unavailable};
 
 impl Node {
     pub(super) fn submit(&self, body: SubmitBody, peer: &Peer, outlet: &Arc<Outlet>) -> Response {
         if self.leave.is_asked() {
             return Response::Error(leaving());
         }
-        match self.authority.submit(submission(body, peer.uid)) {
+        let answer = self.authority.submit(submission(body, peer.uid));
+        self.decided(answer, None, outlet)
+    }
+
+    /// Decides, and records the start of what is permitted, with one write for both.
+    pub(super) fn begin(&self, body: SubmitBody, peer: &Peer, outlet: &Arc<Outlet>) -> Response {
+        if self.leave.is_asked() {
+            return Response::Error(leaving());
+        }
+        match self.authority.begin(submission(body, peer.uid)) {
+            Ok((answer, None)) => self.decided(Ok(answer), None, outlet),
+            Ok((answer, Some(Ok(started)))) => self.decided(Ok(answer), Some(started), outlet),
+            Ok((_, Some(Err(denied)))) => denied_response(denied),
+            Err(unavailable) => unavailable_response(unavailable),
+        }
+    }
+
+    fn decided(
+        &self,
+        answer: Result<Answer, Unavailable>,
+        started: Option<Index>,
+        outlet: &Arc<Outlet>,
+    ) -> Response {
+        match answer {
             Ok(Answer::Permitted(permitted)) => {
                 // Lapses soon after this connection is gone, unless it has started by then.
                 self.registry.attach(permitted.exec, outlet);
+                if started.is_some() {
+                    self.tell_if_ending(permitted.exec);
+                }
                 let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
                 let active = self
                     .authority
@@ -36,6 +63,7 @@ impl Node {
                     index: permitted.index,
                     proof: text(permitted.receipt.proof),
                     scope: permitted.scope.clone(),
+                    started,
                 }))
             }
             Ok(Answer::Denied(denied)) => denied_response(denied),
@@ -46,6 +74,39 @@ impl Node {
             })),
             Err(unavailable) => unavailable_response(unavailable),
         }
+    }
+
+    /// What ended it between its record and its connection had nowhere to go.
+    fn tell_if_ending(&self, exec: ExecutionId) {
+        let ending = self.authority.with_state(|state| {
+            state
+                .execution(&exec)
+                .and_then(|execution| execution.ending)
+        });
+        if let Some(cause) = ending {
+            self.registry.end(exec, cause);
+        }
+    }
+
+    /// Records an end, as it is told.
+    pub(super) fn end(
+        &self,
+        body: &EndBody,
+        record: impl FnOnce(&Authority, EndReport) -> Result<Result<Index, Denied>, Unavailable>,
+    ) -> Response {
+        let exec = body.exec;
+        let report = EndReport {
+            exec,
+            outcome: body.outcome,
+            cause: body.cause,
+            exit: body.exit,
+            usage: body.usage,
+        };
+        let ended = record(&self.authority, report);
+        if ended.is_ok() {
+            self.registry.forget(exec);
+        }
+        recorded(ended)
     }
 
     pub(super) fn preview(&self, body: &SubmitBody, peer: &Peer) -> Response {

@@ -362,6 +362,7 @@ impl Node {
         match request {
             Request::Hello { .. } => refuse(DenialCode::Malformed, "greeted twice"),
             Request::Submit(body) => self.submit(*body, peer, outlet),
+            Request::Begin(body) => self.begin(*body, peer, outlet),
             Request::Preview(body) => self.preview(&body, peer),
             Request::Start {
                 artifact,
@@ -408,20 +409,8 @@ impl Node {
             })),
             Request::Connections(body) => connections(&self.authority, body),
             Request::Born(body) => born(&self.authority, body),
-            Request::End(body) => {
-                let exec = body.exec;
-                let ended = self.authority.end(EndReport {
-                    exec,
-                    outcome: body.outcome,
-                    cause: body.cause,
-                    exit: body.exit,
-                    usage: body.usage,
-                });
-                if ended.is_ok() {
-                    self.registry.forget(exec);
-                }
-                recorded(ended)
-            }
+            Request::End(body) => self.end(&body, Authority::end),
+            Request::EndAtLeisure(body) => self.end(&body, Authority::end_at_leisure),
             Request::Refused {
                 denial,
                 exec,

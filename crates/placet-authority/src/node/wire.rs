@@ -17,9 +17,8 @@ use placet_evidence::{
 };
 use placet_types::canonical::{self, Bounds};
 use placet_types::{
-    Denial, DenialCode, Digest, DomainName, ExecutionId, Fixed, FixedIntent, FixedScope,
-    GatewayName, Index, Millis, PrincipalId, PublicKey, Salt, SecretName, Signature, Thumbprint,
-    Trip,
+    Denial, DenialCode, Digest, DomainName, ExecutionId, Fixed, FixedIntent, GatewayName, Index,
+    Millis, PrincipalId, PublicKey, Salt, SecretName, Signature, Thumbprint, Trip,
 };
 
 use placet_secrets::Secret;
@@ -30,12 +29,12 @@ use crate::preview::Preview;
 
 pub use bodies::{
     BornBody, BundleBody, ConnectionsBody, DeferredBody, DefinitionBody, FollowingBody,
-    GatewayBundleBody, LifecycleBody, NodeBundleBody, PinnedBody, SecretBody, SecretsBody,
-    WaitingBody,
+    GatewayBundleBody, LifecycleBody, NodeBundleBody, PermittedBody, PinnedBody, SecretBody,
+    SecretsBody, WaitingBody,
 };
 
 /// Version of this protocol. A client and a node of different versions do not talk.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// Longest frame, in bytes.
 pub const FRAME_MAX: usize = 8 << 20;
 
@@ -50,6 +49,8 @@ pub enum Request {
     },
     /// Decides an intent, for real.
     Submit(Box<SubmitBody>),
+    /// As well, and records the start with the permit: for what begins as soon as it may.
+    Begin(Box<SubmitBody>),
     /// Says what would be decided. Nothing is recorded and nothing is released.
     Preview(Box<SubmitBody>),
     /// Records that an execution starts; the connection becomes its gateway's.
@@ -95,6 +96,8 @@ pub enum Request {
     Born(BornBody),
     /// Records that an execution is over.
     End(EndBody),
+    /// As well, with whatever is recorded next: nobody waits for it.
+    EndAtLeisure(EndBody),
     /// Records that a gateway refused what was presented to it.
     Refused {
         /// Why.
@@ -360,28 +363,6 @@ pub struct Welcome {
     pub genesis: String,
     /// Process id of the node.
     pub pid: u32,
-}
-
-/// A permit.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PermittedBody {
-    /// The bundle in force when this was answered.
-    pub active: Digest,
-    /// The compact text.
-    pub artifact: String,
-    /// Entry of the decision.
-    pub entry: String,
-    /// Which execution.
-    pub exec: ExecutionId,
-    /// What was granted.
-    pub grant: Grant,
-    /// The record.
-    pub index: Index,
-    /// The C2SP proof file.
-    pub proof: String,
-    /// The scope.
-    pub scope: FixedScope,
 }
 
 /// What the node is doing.

@@ -75,10 +75,8 @@ impl<'a> Worker<'a> {
 
     pub(super) fn run(mut self) {
         loop {
-            let job = self.lane.jobs().pop_front();
-            match job {
+            match self.lane.take() {
                 Some(job) => {
-                    self.lane.busy.store(true, Ordering::SeqCst);
                     self.work(job);
                     self.lane.busy.store(false, Ordering::SeqCst);
                 }
@@ -174,7 +172,8 @@ impl<'a> Worker<'a> {
     fn decided(&mut self, held: &mut Held) -> Result<Ruling, Failed> {
         // The key that an artifact is bound to is this connection's own.
         held.body.holder = self.link()?.pep.holder();
-        let request = Request::Submit(Box::new(held.body.clone()));
+        // Its start is recorded with the permit, by one write. It is forwarded once that is verified too.
+        let request = Request::Begin(Box::new(held.body.clone()));
         match self.ask(&request)? {
             Response::Permitted(permitted) => self.permitted(held, &permitted),
             Response::Denied {
@@ -192,8 +191,11 @@ impl<'a> Worker<'a> {
     }
 
     fn permitted(&mut self, held: &Held, permitted: &PermittedBody) -> Result<Ruling, Failed> {
-        let permit = match self.admit(&held.intent, &held.body, permitted)? {
-            Ok(permit) => permit,
+        if permitted.started.is_none() {
+            return Err(Failed::Link(LinkError::Unexpected.to_string()));
+        }
+        match self.admit(&held.intent, &held.body, permitted)? {
+            Ok(permit) => Ok(Ruling::Started(self.started(&permit, held, permitted))),
             Err(denial) => {
                 let request = Request::Refused {
                     denial: denial.clone(),
@@ -201,32 +203,16 @@ impl<'a> Worker<'a> {
                     presented: permitted.artifact.clone(),
                     stage: Stage::Artifact,
                 };
-                // Nothing happens whether or not this is recorded.
+                // Nothing happens whether or not this is recorded, and nothing has.
                 drop(self.ask(&request));
-                return Err(Failed::Denied(denial));
+                let over = Ended {
+                    outcome: RunEnd::Failed,
+                    cause: None,
+                    output: None,
+                };
+                self.end(permitted.exec, &over, Duration::ZERO);
+                Err(Failed::Denied(denial))
             }
-        };
-        let start = Request::Start {
-            artifact: permit.artifact(),
-            exec: permit.exec(),
-            gateway: permit.claims().aud.clone(),
-            pinned: None,
-            takes_secrets: false,
-        };
-        match self.ask(&start)? {
-            Response::Recorded { .. } => {
-                Ok(Ruling::Started(self.started(&permit, held, permitted)))
-            }
-            Response::Denied {
-                denial,
-                exec,
-                index,
-            } => Ok(Ruling::Denied {
-                denial,
-                exec,
-                index,
-            }),
-            other => Err(unexpected(other)),
         }
     }
 
@@ -297,13 +283,18 @@ impl<'a> Worker<'a> {
             Some(_) => RunEnd::Terminated,
             None => ended.outcome,
         };
-        let request = Request::End(EndBody {
+        let body = EndBody {
             cause: ended.cause,
             exec,
             exit: None,
             outcome,
             usage,
-        });
+        };
+        // An end by itself makes nobody wait; one with a cause is what somebody looks for.
+        let request = match ended.cause {
+            None => Request::EndAtLeisure(body),
+            Some(_) => Request::End(body),
+        };
         let began = self.now();
         // What the node does not hear it records by itself, once the lease has lapsed.
         while let Err(Failed::Link(_)) = self.ask(&request) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, Decision, Entities, EntityUid, Request as CedarRequest,
-    Response,
+    AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid,
+    Request as CedarRequest, Response,
 };
 use placet_types::canonical::Json;
 use placet_types::{CallParams, DenialCode};
@@ -179,16 +179,29 @@ impl Policy {
         prepared: &Prepared,
         mentions: &Mentions,
     ) -> Result<CedarRequest, Unusable> {
+        // A plain context that the schema takes is the one that the longer way would make.
+        if let Some(plain) = request::plain_context(request)?
+            && let Ok(cedar) = self.asked(prepared, plain, true)
+        {
+            return Ok(cedar);
+        }
         let context = request::context(request, mentions, &self.schema)?;
-        let (principal, action) = (prepared.principal.clone(), prepared.action.clone());
         let whole = *mentions == Mentions::All || matches!(request.params, Given::Call(_));
-        let schema = whole.then_some(&self.schema);
+        self.asked(prepared, context, whole)
+    }
+
+    fn asked(
+        &self,
+        prepared: &Prepared,
+        context: Context,
+        is_whole: bool,
+    ) -> Result<CedarRequest, Unusable> {
         CedarRequest::new(
-            principal,
-            action,
+            prepared.principal.clone(),
+            prepared.action.clone(),
             prepared.resource.clone(),
             context,
-            schema,
+            is_whole.then_some(&self.schema),
         )
         .map_err(|error| Unusable::Value(error.to_string()))
     }

@@ -5,7 +5,7 @@
 //! at most four digits behind the point. `null` is an absent attribute. What is not declared, is
 //! missing or has another type makes the request unusable, and that denies.
 
-use cedar_policy::{Context, Entity, Schema};
+use cedar_policy::{Context, Entity, RestrictedExpression, Schema};
 use placet_types::canonical::Json;
 use placet_types::{CallParams, ResourceRef};
 use serde_json::{Map, Value, json};
@@ -45,6 +45,33 @@ pub(super) fn context(
     }
     Context::from_json_value(Value::Object(members), Some((schema, &action)))
         .map_err(|error| Unusable::Value(error.to_string()))
+}
+
+/// The caller's attributes and arguments, if each is a text, a flag or a whole number.
+pub(super) fn plain(
+    params: &CallParams,
+) -> Result<Option<Vec<(String, RestrictedExpression)>>, Unusable> {
+    let mut all = Vec::with_capacity(params.context.len() + 1);
+    for (name, value) in &params.context {
+        let value = match value {
+            Json::Bool(value) => RestrictedExpression::new_bool(*value),
+            Json::String(text) => RestrictedExpression::new_string(text.clone()),
+            Json::Number(value) => match number(*value)?.as_i64() {
+                Some(whole) => RestrictedExpression::new_long(whole),
+                None => return Ok(None),
+            },
+            Json::Null | Json::Array(_) | Json::Object(_) => return Ok(None),
+        };
+        all.push((name.clone(), value));
+    }
+    if params.arguments.is_some() {
+        if params.context.contains_key("args") {
+            return Ok(None);
+        }
+        let uid = uid(arguments::KIND, arguments::ID)?;
+        all.push(("args".to_owned(), RestrictedExpression::new_entity_uid(uid)));
+    }
+    Ok(Some(all))
 }
 
 /// The resource as the caller describes it. It stands in no set.

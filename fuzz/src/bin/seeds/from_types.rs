@@ -172,6 +172,7 @@ pub(crate) fn frames(corpus: &Corpus) {
     };
     let requests = [
         ("hello", Request::Hello { version: VERSION }),
+        ("end_at_leisure", Request::EndAtLeisure(end.clone())),
         ("end", Request::End(end)),
         (
             "revoke",

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use placet_evidence::{NetworkUsage, Verdict, Waiting};
+use placet_evidence::{Grant, NetworkUsage, Verdict, Waiting};
 use placet_types::{
-    Digest, ExecutionId, FixedIntent, GatewayName, Index, KeyId, Millis, PrincipalId, ProfileName,
-    Salt, SecretName,
+    Digest, ExecutionId, FixedIntent, FixedScope, GatewayName, Index, KeyId, Millis, PrincipalId,
+    ProfileName, Salt, SecretName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -190,4 +190,29 @@ pub struct GatewayBundleBody {
     pub running: u64,
     /// The first of them was decided at this record.
     pub since: Index,
+}
+
+/// A permit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PermittedBody {
+    /// The bundle in force when this was answered.
+    pub active: Digest,
+    /// The compact text.
+    pub artifact: String,
+    /// Entry of the decision.
+    pub entry: String,
+    /// Which execution.
+    pub exec: ExecutionId,
+    /// What was granted.
+    pub grant: Grant,
+    /// The record.
+    pub index: Index,
+    /// The C2SP proof file.
+    pub proof: String,
+    /// The scope.
+    pub scope: FixedScope,
+    /// The record of its start, where that was asked for with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Index>,
 }

@@ -1,0 +1,140 @@
+//! `tools/call` directly and through the gateway, in turns of one run: what governing a call adds, how
+//! many pass at once, and what memory one governed server takes.
+//!
+//! The server is this program itself: it answers at once, so that what is measured is what stands
+//! between. Other people's gateways are measured where they are installed (`peers.rs`).
+
+mod client;
+mod frames;
+mod memory;
+mod peers;
+mod place;
+mod server;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use server::serve;
+
+use crate::stats::Samples;
+use client::Client;
+use place::Place;
+
+/// Calls one after the other, of each kind.
+const ALONE: usize = 3000;
+/// Calls when many are in flight.
+const TOGETHER: usize = 30_000;
+/// How many of them at a time.
+const CLIENTS: usize = 32;
+
+/// Frames, calls one by one, calls together, memory.
+pub(crate) fn calls() {
+    frames::handling();
+    let Some(place) = Place::new() else { return };
+    let mut direct = Client::start(&mut place.server());
+    let mut through = Client::start(&mut place.gateway());
+    direct.open();
+    through.open();
+    memory::print("one governed server, idle", &place, &through);
+    let mut peers = peers::start(&place);
+    let (mut plain, mut governed) = (Vec::new(), Vec::new());
+    for round in 0..ALONE + 100 {
+        let pair = (timed(&mut direct), timed(&mut through));
+        // The first ones warm the caches.
+        if round >= 100 {
+            plain.push(pair.0);
+            governed.push(pair.1);
+            peers.take(round);
+        }
+    }
+    let (plain, governed) = (Samples::new(plain), Samples::new(governed));
+    plain.print("tools/call, direct");
+    governed.print("tools/call, through placet mcp");
+    added(&governed, &plain);
+    peers.print();
+    let rate = together(&mut through);
+    println!(
+        "{:<44} {rate:>12.0} /s",
+        format!("  {CLIENTS} calls in flight")
+    );
+    memory::print("the same, after these calls", &place, &through);
+    fleet(&place);
+}
+
+/// What one side adds to the other's percentiles.
+fn added(governed: &Samples, plain: &Samples) {
+    let micros = |part| {
+        let (with, without) = (governed.percentile(part), plain.percentile(part));
+        with.saturating_sub(without).as_secs_f64() * 1e6
+    };
+    println!(
+        "{:<44} p50 {:>10.1} us   p99 {:>10.1} us",
+        "  added",
+        micros(50),
+        micros(99)
+    );
+}
+
+fn timed(client: &mut Client) -> Duration {
+    let began = Instant::now();
+    client.call();
+    began.elapsed()
+}
+
+/// Keeps so many calls in flight on one connection; how many are answered in a second.
+fn together(client: &mut Client) -> f64 {
+    let began = Instant::now();
+    for _ in 0..CLIENTS {
+        client.send();
+    }
+    for number in 0..TOGETHER {
+        client.receive();
+        if number < TOGETHER - CLIENTS {
+            client.send();
+        }
+    }
+    TOGETHER as f64 / began.elapsed().as_secs_f64()
+}
+
+/// So many clients, each with a gateway and a server of its own, on one node.
+fn fleet(place: &Place) {
+    let mut clients: Vec<Client> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = Client::start(&mut place.gateway());
+            client.open();
+            client
+        })
+        .collect();
+    let each = TOGETHER / CLIENTS / 2;
+    let began = Instant::now();
+    let samples: Vec<Duration> = std::thread::scope(|scope| {
+        let threads: Vec<_> = clients
+            .iter_mut()
+            .map(|client| scope.spawn(|| (0..each).map(|_| timed(client)).collect::<Vec<_>>()))
+            .collect();
+        let all = threads.into_iter();
+        all.flat_map(|thread| thread.join().expect("a client"))
+            .collect()
+    });
+    let rate = samples.len() as f64 / began.elapsed().as_secs_f64();
+    let name = format!("tools/call, {CLIENTS} clients, a gateway each");
+    Samples::new(samples).print(&name);
+    println!("{:<44} {rate:>12.0} /s", "  all of them");
+}
+
+/// A million calls, and what memory is taken along the way. Not part of the ordinary run.
+pub(crate) fn flat() {
+    let Some(place) = Place::new() else { return };
+    let mut through = Client::start(&mut place.gateway());
+    through.open();
+    for step in 0..=20 {
+        memory::print(&format!("after {} calls", step * 50_000), &place, &through);
+        if step == 20 {
+            break;
+        }
+        let mut left = 50_000;
+        while left > 0 {
+            together(&mut through);
+            left -= TOGETHER.min(left);
+        }
+    }
+}
