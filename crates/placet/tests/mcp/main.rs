@@ -17,6 +17,7 @@ mod place;
 
 mod approvals;
 mod attacks;
+mod bare;
 mod definitions;
 mod install;
 mod lives;

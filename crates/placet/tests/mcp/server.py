@@ -1,5 +1,6 @@
 """A small server that can also behave badly. What its tool `note` says it is stands in a file."""
 
+import hashlib
 import json
 import os
 import sys
@@ -22,7 +23,7 @@ def tools():
     if os.path.exists("description"):
         described = open("description").read().strip()
     schema = {"type": "object"}
-    names = ["echo", "slow", "stubborn", "crash", "hang", "garbage", "doubled", "pay", "mail", "wipe"]
+    names = ["echo", "slow", "stubborn", "crash", "hang", "garbage", "doubled", "pay", "mail", "wipe", "environment", "digest", "mute"]
     plain = [{"name": name, "description": name, "inputSchema": schema} for name in names]
     return plain + [{"name": "note", "description": described, "inputSchema": schema}]
 
@@ -39,6 +40,17 @@ def call(request_id, params):
         every.write(json.dumps(params) + "\n")
     if name == "crash":
         os._exit(7)
+    if name == "environment":
+        answer = json.dumps(dict(os.environ))
+        send({"jsonrpc": "2.0", "id": request_id, "result": text(answer)})
+        return
+    if name == "digest":
+        answer = hashlib.sha256(os.environ[arguments["variable"]].encode()).hexdigest()
+        send({"jsonrpc": "2.0", "id": request_id, "result": text(answer)})
+        return
+    if name == "mute":
+        os.close(1)
+        time.sleep(600)
     if name == "hang":
         time.sleep(600)
     if name == "garbage":
