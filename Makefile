@@ -11,7 +11,7 @@ help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: console build ## Builds Placet and shows a governed session, start to proof.
-	target/release/placet demo
+	PLACET_DEMO_MCP="$$(scripts/demo-tools.sh)" target/release/placet demo
 
 build:
 	$(CARGO) build --release --locked --package placet --target-dir target

@@ -14,6 +14,7 @@ mod endings;
 mod evidence;
 mod ground;
 mod kernel;
+mod mcp;
 mod nodes;
 mod policy;
 mod presentation;
@@ -39,7 +40,12 @@ const SCENES: &[(Section, &[Scene])] = &[
     (Section::Verify, &[domain::begins, domain::knows_who_asks]),
     (
         Section::Authorize,
-        &[work::is_done, policy::refuses, artifacts::are_verified],
+        &[
+            work::is_done,
+            policy::refuses,
+            artifacts::are_verified,
+            mcp::governs_tools,
+        ],
     ),
     (
         Section::Execute,

@@ -322,7 +322,7 @@ fn copy_of_domain(stage: &Stage, name: &str) -> Result<PathBuf, Failure> {
 }
 
 /// Copies directories and files with their permissions; a socket is left where it is.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+pub(super) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir(to)?;
     fs::set_permissions(to, fs::metadata(from)?.permissions())?;
     for entry in fs::read_dir(from)? {

@@ -193,6 +193,11 @@ impl Ground {
         ]
     }
 
+    /// This program.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Starts this program in the repository.
     pub(super) fn start(&self, args: &[&str]) -> Result<Running, Failure> {
         let mut command = process::command(&self.program, args, &self.project());
