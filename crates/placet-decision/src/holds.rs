@@ -10,6 +10,9 @@ use crate::Input;
 use crate::checks::deny;
 use crate::params::Read;
 
+/// The action whose gateway speaks to a server elsewhere, and takes the credentials for it.
+const CONNECT: &str = "mcp:connect";
+
 /// What the profiles allow together, within the parent's scope. A process gets the files and programs
 /// in it; any other action touches nothing by itself: its gateway carries it out.
 pub(crate) fn scope(
@@ -30,6 +33,9 @@ pub(crate) fn scope(
             let scope = checked_as_asked(scope, input.intent.asked.exec_check)?;
             holds(input, &scope, params)?;
             Ok(scope)
+        }
+        Read::Call(_) if input.intent.action.as_str() == CONNECT => {
+            policy.remote_scope(profiles, within).map_err(denied)
         }
         Read::Call(_) => policy.bare_scope(profiles, within).map_err(denied),
     }

@@ -22,8 +22,10 @@ use placet_authority::clock::Clock;
 use placet_authority::node::wire::{DeferredBody, SignalBody, SubmitBody, Welcome};
 use placet_authority::node::{Connection, StartError};
 use placet_evidence::{CheckedDenial, Environment, OutputUsage, RunEnd};
+use placet_secrets::Secret;
 use placet_types::{
-    Commitment, Denial, DenialCode, DomainName, ExecutionId, Fixed, Index, Intent, Salt,
+    Commitment, Denial, DenialCode, DomainName, ExecutionId, Fixed, Index, Intent, Salt, Scope,
+    SecretName,
 };
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -79,6 +81,15 @@ pub enum Ruling {
 pub struct Held {
     intent: Intent,
     body: SubmitBody,
+    connects: bool,
+}
+
+/// What the execution of a connection to a server elsewhere was granted.
+pub struct Granted {
+    /// Its scope.
+    pub scope: Scope,
+    /// The values of the credentials in it.
+    pub secrets: Vec<(SecretName, Secret)>,
 }
 
 /// An execution that was started and is to be ended.
@@ -92,6 +103,7 @@ pub struct Ticket {
     began: Duration,
     salt: Salt,
     worker: usize,
+    granted: Option<Box<Granted>>,
 }
 
 /// How a call ended.
@@ -113,6 +125,7 @@ pub type Answered = Box<dyn FnOnce(Vec<Result<(), DenialCode>>) + Send>;
 enum Job {
     Submit(Box<Sealed>, Then),
     Again(Box<Held>, Then),
+    Connect(Box<Sealed>, Then),
     Preview(Vec<Sealed>, Answered),
     End(Box<(Ticket, Ended, Duration)>),
     Signal(Box<SignalBody>),
@@ -138,7 +151,18 @@ struct Lane {
     busy: AtomicBool,
 }
 
+impl fmt::Debug for Granted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Granted").finish_non_exhaustive()
+    }
+}
+
 impl Ticket {
+    /// What a connection was granted; once.
+    pub fn take_granted(&mut self) -> Option<Granted> {
+        self.granted.take().map(|granted| *granted)
+    }
+
     /// How long ago it was started, at this time.
     #[must_use]
     pub fn since(&self, now: Duration) -> Duration {
@@ -182,6 +206,11 @@ impl Governor {
     /// Has a call decided and started.
     pub fn submit(&self, call: Sealed, then: Then) {
         self.decide(Job::Submit(Box::new(call), then));
+    }
+
+    /// Has a connection to a server elsewhere decided and started; takes the credentials for it.
+    pub fn connect(&self, call: Sealed, then: Then) {
+        self.decide(Job::Connect(Box::new(call), then));
     }
 
     /// Asks again about a call that waited for approvals.
@@ -238,7 +267,9 @@ impl Governor {
     }
 
     fn decide(&self, job: Job) {
-        if let Err(Job::Submit(_, then) | Job::Again(_, then)) = self.give(job) {
+        if let Err(Job::Submit(_, then) | Job::Again(_, then) | Job::Connect(_, then)) =
+            self.give(job)
+        {
             let denial = Denial::new(DenialCode::Overloaded, "too many calls are waiting");
             then(Ruling::Unavailable(denial));
         }

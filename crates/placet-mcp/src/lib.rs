@@ -13,14 +13,21 @@
 #![forbid(unsafe_code)]
 
 pub mod catalog;
+pub mod config;
+pub mod connect;
 pub mod denial;
 pub mod emit;
 pub mod frame;
 pub mod governor;
+pub mod headers;
+pub mod hub;
 pub mod method;
 pub mod pipe;
+pub mod remote;
 mod scan;
 pub mod session;
+pub mod sse;
 pub mod subject;
+pub mod target;
 
 pub use scan::Member;

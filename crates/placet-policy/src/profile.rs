@@ -198,6 +198,15 @@ impl Profile {
         }
     }
 
+    /// As [`Profile::bare_scope`], with the credentials that it hands over.
+    #[must_use]
+    pub(crate) fn remote_scope(&self) -> Scope {
+        Scope {
+            credentials: self.credentials.clone(),
+            ..self.bare_scope()
+        }
+    }
+
     fn uses(&self, base: Base) -> bool {
         let mounted = self.read.iter().chain(&self.write).chain(&self.exec);
         let all = mounted.chain(&self.sockets).chain(&self.pinned);

@@ -17,7 +17,7 @@ use placet_types::{Denial, DenialCode, ExecutionId, Fixed, GatewayName, Intent, 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zeroize::Zeroizing;
 
-use super::{Answered, Ended, Held, Job, Lane, Ruling, Shared, Then, Ticket};
+use super::{Answered, Ended, Granted, Held, Job, Lane, Ruling, Shared, Then, Ticket};
 use crate::subject::{GATEWAY, Sealed};
 
 /// How often a lost node is looked for while something runs.
@@ -114,8 +114,9 @@ impl<'a> Worker<'a> {
 
     fn work(&mut self, job: Job) {
         match job {
-            Job::Submit(call, then) => self.submit(*call, then),
+            Job::Submit(call, then) => self.submit(*call, false, then),
             Job::Again(held, then) => self.decide(*held, then),
+            Job::Connect(call, then) => self.submit(*call, true, then),
             Job::Preview(calls, then) => self.preview(&calls, then),
             Job::End(end) => {
                 let (ticket, ended, wall) = *end;
@@ -134,11 +135,16 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn submit(&mut self, call: Sealed, then: Then) {
+    fn submit(&mut self, call: Sealed, connects: bool, then: Then) {
         match self.body(&call) {
             Ok(body) => {
                 let intent = call.intent;
-                self.decide(Held { intent, body }, then);
+                let held = Held {
+                    intent,
+                    body,
+                    connects,
+                };
+                self.decide(held, then);
             }
             Err(failed) => then(unavailable(failed)),
         }
@@ -173,8 +179,15 @@ impl<'a> Worker<'a> {
         // The key that an artifact is bound to is this connection's own.
         held.body.holder = self.link()?.pep.holder();
         // Its start is recorded with the permit, by one write. It is forwarded once that is verified too.
-        let request = Request::Begin(Box::new(held.body.clone()));
+        // A connection takes its credentials with the start, so that is asked for by itself.
+        let body = Box::new(held.body.clone());
+        let request = if held.connects {
+            Request::Submit(body)
+        } else {
+            Request::Begin(body)
+        };
         match self.ask(&request)? {
+            Response::Permitted(permitted) if held.connects => self.connected(held, &permitted),
             Response::Permitted(permitted) => self.permitted(held, &permitted),
             Response::Denied {
                 denial,
@@ -216,6 +229,51 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// Starts a connection to a server elsewhere, and takes the credentials that it was granted.
+    fn connected(&mut self, held: &Held, permitted: &PermittedBody) -> Result<Ruling, Failed> {
+        let permit = match self.admit(&held.intent, &held.body, permitted)? {
+            Ok(permit) => permit,
+            Err(denial) => {
+                let request = Request::Refused {
+                    denial: denial.clone(),
+                    exec: Some(permitted.exec),
+                    presented: permitted.artifact.clone(),
+                    stage: Stage::Artifact,
+                };
+                // Nothing happens whether or not this is recorded.
+                drop(self.ask(&request));
+                return Err(Failed::Denied(denial));
+            }
+        };
+        let start = Request::Start {
+            artifact: permit.artifact(),
+            exec: permit.exec(),
+            gateway: permit.claims().aud.clone(),
+            pinned: None,
+            takes_secrets: !permit.scope().credentials.is_empty(),
+        };
+        // On the connection that the permit came on, and on no other.
+        let (response, secrets) = self.link()?.node.ask_for_secrets(&start)?;
+        match response {
+            Response::Recorded { .. } | Response::Started { .. } => {
+                let scope = permit.scope().clone();
+                let mut ticket = self.started(&permit, held, permitted);
+                ticket.granted = Some(Box::new(Granted { scope, secrets }));
+                Ok(Ruling::Started(ticket))
+            }
+            Response::Denied {
+                denial,
+                exec,
+                index,
+            } => Ok(Ruling::Denied {
+                denial,
+                exec,
+                index,
+            }),
+            other => Err(unexpected(other)),
+        }
+    }
+
     fn started(&mut self, permit: &Permit, held: &Held, permitted: &PermittedBody) -> Ticket {
         let (began, wall) = (self.now(), self.shared.setting.clock.wall());
         let exec = permit.exec();
@@ -227,6 +285,7 @@ impl<'a> Worker<'a> {
             began,
             salt: held.body.salt.clone(),
             worker: self.at,
+            granted: None,
         }
     }
 

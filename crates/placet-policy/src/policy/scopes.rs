@@ -53,14 +53,36 @@ impl Policy {
         profiles: &[&Profile],
         within: Option<&FixedScope>,
     ) -> Result<FixedScope, Denial> {
-        let bare = profiles.iter().map(|profile| profile.bare_scope());
-        let scope = bare
-            .reduce(|so_far, own| so_far.intersect(&own))
-            .ok_or_else(|| Denial::new(DenialCode::PolicyError, "no profile applies"))?;
-        let scope = within.map_or_else(|| scope.clone(), |outer| scope.intersect(outer));
-        FixedScope::new(scope)
-            .map_err(|error| Denial::new(DenialCode::PolicyError, error.to_string()))
+        bare(profiles.iter().map(|profile| profile.bare_scope()), within)
     }
+
+    /// As [`Policy::bare_scope`], with the credentials: for an action whose gateway speaks to a peer
+    /// elsewhere, in the place of a process.
+    ///
+    /// # Errors
+    ///
+    /// [`DenialCode::PolicyError`] without any profile.
+    pub fn remote_scope(
+        &self,
+        profiles: &[&Profile],
+        within: Option<&FixedScope>,
+    ) -> Result<FixedScope, Denial> {
+        bare(
+            profiles.iter().map(|profile| profile.remote_scope()),
+            within,
+        )
+    }
+}
+
+fn bare(
+    scopes: impl Iterator<Item = Scope>,
+    within: Option<&FixedScope>,
+) -> Result<FixedScope, Denial> {
+    let scope = scopes
+        .reduce(|so_far, own| so_far.intersect(&own))
+        .ok_or_else(|| Denial::new(DenialCode::PolicyError, "no profile applies"))?;
+    let scope = within.map_or_else(|| scope.clone(), |outer| scope.intersect(outer));
+    FixedScope::new(scope).map_err(|error| Denial::new(DenialCode::PolicyError, error.to_string()))
 }
 
 fn combine(

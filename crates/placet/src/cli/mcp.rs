@@ -11,6 +11,7 @@ the command comes after `mcp --`.
 
 Examples:
   placet mcp --as agent:coder --name files -- npx -y @modelcontextprotocol/server-filesystem /data
+  placet mcp --as agent:coder --config mcp.json   # several servers as one, programs and URLs
   placet mcp install claude-code          # every server of that client, with a backup
   placet mcp diff files/read_file         # what a tool says it is, against what was approved
   placet mcp approve files/read_file --reason 'looked at it'";
@@ -41,6 +42,12 @@ pub(crate) struct Serve {
     /// Seconds that the server may take to stop what was ended, before it is ended as a whole
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub(crate) grace: u64,
+    /// The servers of this configuration of a client (`mcpServers`), instead of one command
+    #[arg(long, value_name = "FILE", conflicts_with = "argv")]
+    pub(crate) config: Option<PathBuf>,
+    /// Only this server of the configuration
+    #[arg(long, value_name = "NAME", requires = "config")]
+    pub(crate) server: Option<String>,
     /// The server's command and its arguments
     #[arg(last = true, value_name = "SERVER COMMAND")]
     pub(crate) argv: Vec<String>,
@@ -66,7 +73,7 @@ pub(crate) enum McpAct {
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
     },
-    /// Put the gateway in front of every stdio server of a client
+    /// Put the gateway in front of every server of a client
     Install {
         /// Which client
         client: Client,

@@ -1,9 +1,11 @@
 //! `placet mcp`: a server of the Model Context Protocol behind the gateway, and what belongs to it.
 
 mod definitions;
+mod elsewhere;
 mod install;
 mod kept;
 mod name;
+mod program;
 mod serve;
 
 use crate::cli::{Global, Mcp, McpAct};

@@ -21,7 +21,7 @@ fn installing_puts_the_gateway_in_front_and_uninstalling_takes_it_away() {
     let done = domain.json(&["mcp", "install", "claude-code", "--as", "user:op"]);
     assert_eq!(
         (&done["changed"], &done["left_alone"]),
-        (&json!(["notes"]), &json!(["far"]))
+        (&json!(["notes", "far"]), &json!([]))
     );
     let copy = domain.work().join(".mcp.json.before-placet");
     assert_eq!(fs::read_to_string(copy).unwrap(), before.to_string());

@@ -19,6 +19,7 @@ mod approvals;
 mod attacks;
 mod bare;
 mod definitions;
+mod elsewhere;
 mod install;
 mod lives;
 mod peers;

@@ -46,13 +46,13 @@ pub(crate) fn python() -> PathBuf {
     dir.join("bin/python")
 }
 
-fn server(name: &str) -> String {
+pub(crate) fn server(name: &str) -> String {
     let path = node_modules().join(format!("@modelcontextprotocol/server-{name}/dist/index.js"));
     path.to_str().unwrap().to_owned()
 }
 
 /// What a session of a client with the everything server says, id by id.
-fn session(client: &mut Client) -> Vec<Value> {
+pub(crate) fn session(client: &mut Client) -> Vec<Value> {
     let mut said = Vec::new();
     for (method, params) in [
         ("tools/list", json!({})),

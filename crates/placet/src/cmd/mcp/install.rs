@@ -1,6 +1,7 @@
-//! The gateway in front of every stdio server that a client's configuration names, and away again.
+//! The gateway in front of every server that a client's configuration names, and away again.
 //!
-//! A server is changed in place and back by the same rule, so what the user changes meanwhile stays.
+//! A server is changed in place and back by the same rule, so what the user changes meanwhile stays. One
+//! that is elsewhere stands, as it was, in the member `placet` of its entry, where the gateway reads it.
 //! Before the first change the file is copied beside itself.
 
 use std::fs;
@@ -25,8 +26,8 @@ enum Change {
     Made,
     /// It was so already.
     Already,
-    /// It is no stdio server.
-    Remote,
+    /// It is of a kind that the gateway does not front.
+    Other,
 }
 
 impl Client {
@@ -70,8 +71,13 @@ pub(super) fn install(
     let program = program
         .to_str()
         .ok_or_else(|| Failure::new("the path of this program is not text"))?;
+    let (path, _) = find(client, file)?;
+    let path = fs::canonicalize(path)?;
+    let path = path
+        .to_str()
+        .ok_or_else(|| Failure::new("the path of the configuration is not text"))?;
     change(client, file, "put in front of", out, |name, server| {
-        wrap(name, server, program, principal)
+        wrap(name, server, (program, path), principal)
     })
 }
 
@@ -119,7 +125,7 @@ fn change(
     };
     out.value(&json!({
         "file": path, "changed": names(Change::Made), "already": names(Change::Already),
-        "left_alone": names(Change::Remote),
+        "left_alone": names(Change::Other),
     }));
     let count = many(u64::try_from(made).unwrap_or(u64::MAX), "server");
     out.line(format!(
@@ -130,8 +136,8 @@ fn change(
     for name in names(Change::Made) {
         out.line(format!("  {}", shown(name)));
     }
-    for name in names(Change::Remote) {
-        let note = paint(WARN, "left alone: it is no stdio server");
+    for name in names(Change::Other) {
+        let note = paint(WARN, "left alone: it has neither a command nor a URL");
         out.line(format!("  {} {note}", shown(name)));
     }
     if made > 0 {
@@ -172,15 +178,18 @@ fn find(client: Client, file: Option<&Path>) -> Result<(PathBuf, &'static str), 
 fn wrap(
     name: &str,
     server: &mut Map<String, Value>,
-    program: &str,
+    (program, path): (&str, &str),
     principal: Option<&PrincipalId>,
 ) -> Change {
-    let Some(command) = server.get("command").and_then(Value::as_str) else {
-        return Change::Remote;
-    };
     if is_wrapped(server) {
         return Change::Already;
     }
+    if server.get("url").is_some_and(Value::is_string) && !server.contains_key("command") {
+        return wrap_elsewhere(name, server, (program, path), principal);
+    }
+    let Some(command) = server.get("command").and_then(Value::as_str) else {
+        return Change::Other;
+    };
     let mut args = vec![json!("mcp"), json!("--name"), json!(clean(name))];
     if let Some(principal) = principal {
         args.extend([json!("--as"), json!(principal.as_str())]);
@@ -193,10 +202,37 @@ fn wrap(
     Change::Made
 }
 
+/// A server elsewhere: as it was, inside of an entry that starts the gateway.
+fn wrap_elsewhere(
+    name: &str,
+    server: &mut Map<String, Value>,
+    (program, path): (&str, &str),
+    principal: Option<&PrincipalId>,
+) -> Change {
+    if server.get("type").and_then(Value::as_str) == Some("sse") {
+        return Change::Other;
+    }
+    let mut args = vec![json!("mcp"), json!("--config"), json!(path)];
+    args.extend([json!("--server"), json!(name)]);
+    if let Some(principal) = principal {
+        args.extend([json!("--as"), json!(principal.as_str())]);
+    }
+    let was = std::mem::take(server);
+    server.insert("command".to_owned(), json!(program));
+    server.insert("args".to_owned(), Value::Array(args));
+    server.insert("placet".to_owned(), json!({ "remote": was }));
+    Change::Made
+}
+
 /// The server as it was.
 fn unwrap(server: &mut Map<String, Value>) -> Change {
+    let behind = server.get("placet").and_then(|own| own.get("remote"));
+    if let (true, Some(was)) = (is_wrapped(server), behind.and_then(Value::as_object)) {
+        *server = was.clone();
+        return Change::Made;
+    }
     if !server.contains_key("command") {
-        return Change::Remote;
+        return Change::Other;
     }
     if !is_wrapped(server) {
         return Change::Already;
@@ -269,7 +305,14 @@ mod tests {
         });
         let mut server = original.as_object().unwrap().clone();
         let agent = PrincipalId::parse("agent:coder").unwrap();
-        let wrap = |server: &mut _| wrap("my files", server, "/usr/bin/placet", Some(&agent));
+        let wrap = |server: &mut _| {
+            wrap(
+                "my files",
+                server,
+                ("/usr/bin/placet", "/home/ann/mcp.json"),
+                Some(&agent),
+            )
+        };
         assert_eq!(wrap(&mut server), Change::Made);
         assert_eq!(server["command"], "/usr/bin/placet");
         let args = json!([
@@ -289,10 +332,26 @@ mod tests {
         assert_eq!(unwrap(&mut server), Change::Made);
         assert_eq!(Value::Object(server.clone()), original);
         assert_eq!(unwrap(&mut server), Change::Already);
-        let mut remote = json!({ "url": "https://x" }).as_object().unwrap().clone();
+        let remote = json!({ "type": "http", "url": "https://x", "headers": { "A": "${B}" } });
+        let mut server = remote.as_object().unwrap().clone();
+        assert_eq!(wrap(&mut server), Change::Made);
+        let args = json!([
+            "mcp",
+            "--config",
+            "/home/ann/mcp.json",
+            "--server",
+            "my files",
+            "--as",
+            "agent:coder",
+        ]);
+        assert_eq!(server["args"], args);
+        assert_eq!(wrap(&mut server), Change::Already);
+        assert_eq!(unwrap(&mut server), Change::Made);
+        assert_eq!(Value::Object(server.clone()), remote);
+        let mut other = json!({ "x": 1 }).as_object().unwrap().clone();
         assert_eq!(
-            (wrap(&mut remote), unwrap(&mut remote)),
-            (Change::Remote, Change::Remote)
+            (wrap(&mut other), unwrap(&mut other)),
+            (Change::Other, Change::Other)
         );
     }
 }

@@ -1,219 +1,301 @@
-//! One server behind the gateway: its process is governed as by `placet run`, and each call as well.
+//! Servers behind the gateway: each is an execution, and so is each call; one client in front of all.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::process::Command;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
+use std::path::Path;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use placet_authority::init::public_policy;
 use placet_authority::node::connect_or_start;
 use placet_evidence::Environment;
+use placet_mcp::config::{Entry, Reach};
 use placet_mcp::denial::Said;
-use placet_mcp::frame::{Bounds, Frame, Kind};
+use placet_mcp::frame::{Bounds, Frame, Kind, OwnedId};
 use placet_mcp::governor::Setting;
+use placet_mcp::hub::{Hub, Part};
 use placet_mcp::pipe::{Line, Lines};
-use placet_mcp::session::{Config, Control, Over, Session, Upstream};
+use placet_mcp::session::{Config, Over, Session, Upstream};
 use placet_mcp::subject::Who;
 use placet_process::door;
-use placet_process::terminal::{Heard, Holder};
 use placet_types::{DenialCode, DomainName, ExecutionId, Fixed, PrincipalId};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{kept::Kept, name};
+use super::program::{self, Wanted};
+use super::{elsewhere, kept::Kept, name};
 use crate::cli::{Global, Serve};
 use crate::cmd::config::settings;
 use crate::cmd::console::approvals;
 use crate::cmd::run::principal_or_own;
-use crate::context::{Domain, clock, program};
+use crate::context::{Domain, clock, program as own_program};
 use crate::exit::{Failure, Status};
 use crate::out::{DIM, Out, paint};
 
 /// How long a client that was not served is waited for, to be told why.
 const TELL_PATIENCE: Duration = Duration::from_secs(5);
-/// What the server said before it started, for whoever is told that it did not.
-const SAID_MAX: usize = 4096;
 
-/// The server's process, held by its streams.
-struct Held(Arc<Holder>);
+/// A server that is there, or why it is not.
+pub(super) enum Server {
+    Up(Box<Up>),
+    Down(Down),
+}
 
-impl Control for Held {
-    fn stop(&self) {
-        self.0.stop();
-    }
+/// A server that is there.
+pub(super) struct Up {
+    pub(super) exec: ExecutionId,
+    pub(super) upstream: Upstream,
+    /// What is left to do when its session is over.
+    pub(super) end: Box<dyn FnOnce(Over) -> Result<Status, Failure> + Send>,
+}
 
-    fn kill(&self) {
-        self.0.kill();
-    }
+/// Why a server is not there.
+pub(super) struct Down {
+    pub(super) reason: String,
+    pub(super) remedy: &'static str,
+    pub(super) code: u8,
+}
+
+/// Everything that sessions share.
+pub(super) struct Front {
+    pub(super) domain: Domain,
+    pub(super) principal: PrincipalId,
+    pub(super) out: Out,
+    args: Serve,
+    sessions: Mutex<Vec<Weak<Session>>>,
 }
 
 pub(super) fn serve(global: &Global, args: &Serve, out: Out) -> Result<Status, Failure> {
-    if args.argv.is_empty() {
-        return Err(Failure::new("which server?").hint("placet mcp -- SERVER COMMAND…"));
-    }
     if door::is_inside() && global.domain.is_none() {
         return Err(
             Failure::new("the gateway cannot be started inside of a governed command")
                 .hint("start it outside: in the configuration of the client, or of the agent"),
         );
     }
-    let domain = Domain::open(global)?;
-    let principal = principal_or_own(args.principal.as_ref())?;
-    let name = args
-        .name
-        .as_deref()
-        .map_or_else(|| name::of_command(&args.argv), name::clean);
-    let (holder, streams) = Holder::start(&mut supervisor(&domain, args, &principal)?)?;
-    let holder = Arc::new(holder);
-    let said = Arc::new(Mutex::new(String::new()));
-    let errors = pass_on(streams.errors, Arc::clone(&said))?;
-    let Some(server) = await_start(&holder, out)? else {
-        return not_started(&holder, errors, &said);
-    };
-    out.note(paint(
-        DIM,
-        format!("placet: {name} is {server}, as {principal}"),
-    ));
-    let streams = (streams.input, streams.output);
-    let who = Who {
-        principal,
-        server,
+    let entries = entries(args)?;
+    let front = Arc::new(Front {
+        domain: Domain::open(global)?,
+        principal: principal_or_own(args.principal.as_ref())?,
+        out,
+        args: args.clone(),
+        sessions: Mutex::default(),
+    });
+    leave_on_signal(&front)?;
+    match entries.as_slice() {
+        [entry] => front.one(entry),
+        _ => front.several(&entries),
+    }
+}
+
+/// The servers that are meant.
+fn entries(args: &Serve) -> Result<Vec<Entry>, Failure> {
+    if let Some(path) = &args.config {
+        return configured(path, args.server.as_deref());
+    }
+    if args.argv.is_empty() {
+        let hint = "placet mcp -- SERVER COMMAND…, or placet mcp --config mcp.json";
+        return Err(Failure::new("which server?").hint(hint));
+    }
+    let name = args.name.as_deref();
+    let name = name.map_or_else(|| name::of_command(&args.argv), name::clean);
+    Ok(vec![Entry {
         name,
-    };
-    let over = carry(&domain, args, who, (&holder, streams), out)?;
-    let status = holder.wait()?;
-    Ok(match over {
-        Over::Client => Status::Ok,
-        Over::Server => Status::Code(
-            status
-                .code()
-                .and_then(|code| u8::try_from(code).ok())
-                .unwrap_or(1),
-        ),
-    })
+        reach: Reach::Program {
+            argv: args.argv.clone(),
+            env: BTreeMap::new(),
+        },
+        profile: None,
+    }])
 }
 
-/// `placet run` of the server, with this process as its front.
-fn supervisor(domain: &Domain, args: &Serve, principal: &PrincipalId) -> Result<Command, Failure> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the supervisor is the process gateway itself"
-    )]
-    let mut command = Command::new(program()?);
-    command
-        .arg(door::FRONT_OPTION)
-        .arg("--domain")
-        .arg(domain.dir.root())
-        .args(["run", "--no-wait", "--as", principal.as_str()]);
-    if let Some(purpose) = &args.purpose {
-        command.args(["--purpose", purpose]);
-    }
-    if let Some(profile) = &args.profile {
-        command.args(["--profile", profile.as_str()]);
-    }
-    command.arg("--").args(&args.argv);
-    Ok(command)
+fn configured(path: &Path, only: Option<&str>) -> Result<Vec<Entry>, Failure> {
+    let bad = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
+    let bytes = fs::read(path).map_err(|error| bad(&error))?;
+    let variable = |name: &str| std::env::var(name).ok();
+    placet_mcp::config::read(&bytes, only, name::clean, variable).map_err(|error| bad(&error))
 }
 
-/// What the server and its supervisor say goes to whoever started the gateway; how it begins is kept.
-fn pass_on(errors: io::PipeReader, said: Arc<Mutex<String>>) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("errors".into()).spawn(move || {
-        let mut errors = BufReader::new(errors);
-        let mut line = Vec::new();
-        while errors
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|read| read > 0)
-        {
-            // Who has closed that stream does not want to know.
-            io::stderr().write_all(&line).unwrap_or(());
-            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-            if said.len() < SAID_MAX {
-                said.push_str(&String::from_utf8_lossy(&line));
+impl Front {
+    /// One server: its session is the client's.
+    fn one(&self, entry: &Entry) -> Result<Status, Failure> {
+        match self.start(entry)? {
+            Server::Down(down) => tell_first(&down),
+            Server::Up(up) => self.carry(entry, *up, io::stdin(), io::stdout()),
+        }
+    }
+
+    /// Several servers: a session for each, and the hub between them and the client.
+    fn several(self: &Arc<Self>, entries: &[Entry]) -> Result<Status, Failure> {
+        let (parts, threads) = self.parts(entries)?;
+        Hub::run(parts, io::stdin(), io::stdout())?;
+        for thread in threads {
+            // A session that panicked has nothing left to record.
+            drop(thread.join());
+        }
+        Ok(Status::Ok)
+    }
+
+    /// A session for each server, in a thread of its own.
+    pub(super) fn parts(
+        self: &Arc<Self>,
+        entries: &[Entry],
+    ) -> Result<(Vec<Part>, Vec<JoinHandle<()>>), Failure> {
+        let (mut parts, mut threads) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let ((reader, to), (from, writer)) = (pipe()?, pipe()?);
+            let (front, entry) = (Arc::clone(self), entry.clone());
+            parts.push(Part {
+                name: entry.name.clone(),
+                to: Box::new(to),
+                from: Box::new(from),
+            });
+            let session = move || front.part(&entry, reader, writer);
+            threads.push(
+                thread::Builder::new()
+                    .name("session".into())
+                    .spawn(session)?,
+            );
+        }
+        Ok((parts, threads))
+    }
+
+    fn part(&self, entry: &Entry, reader: PipeReader, writer: PipeWriter) {
+        let name = &entry.name;
+        let down = match self.start(entry) {
+            Ok(Server::Up(up)) => match self.carry(entry, *up, reader, writer) {
+                Ok(_) => return,
+                Err(failure) => {
+                    return self
+                        .out
+                        .note(format!("placet: {name}: {}", failure.message));
+                }
+            },
+            Ok(Server::Down(down)) => down,
+            Err(failure) => Down {
+                reason: failure.message,
+                remedy: "see the messages of the gateway",
+                code: 1,
+            },
+        };
+        self.out.note(format!("placet: {name}: {}", down.reason));
+        refuse_all(&down, reader, writer);
+    }
+
+    fn start(&self, entry: &Entry) -> Result<Server, Failure> {
+        let profile = self.args.profile.as_ref().or(entry.profile.as_ref());
+        let server = match &entry.reach {
+            Reach::Program { argv, env } => {
+                let wanted = Wanted {
+                    principal: &self.principal,
+                    argv,
+                    env,
+                    purpose: self.args.purpose.as_deref(),
+                    profile,
+                };
+                program::start(&self.domain, &wanted, self.out)?
             }
-            line.clear();
+            Reach::Elsewhere { url, headers, ca } => {
+                elsewhere::start(self, &entry.name, profile, (url, headers, ca.as_deref()))?
+            }
+        };
+        if let Server::Up(up) = &server {
+            let note = format!(
+                "placet: {} is {}, as {}",
+                entry.name, up.exec, self.principal
+            );
+            self.out.note(paint(DIM, note));
         }
-    })
-}
+        Ok(server)
+    }
 
-/// The execution of the server, once its start is recorded.
-fn await_start(holder: &Holder, out: Out) -> Result<Option<ExecutionId>, Failure> {
-    loop {
-        match holder.hear()? {
-            Some(Heard::Started(exec)) => return Ok(Some(exec)),
-            Some(Heard::Note(text)) => out.note(text),
-            None => return Ok(None),
+    /// Carries frames between a client and a server until one of them is gone.
+    fn carry(
+        &self,
+        entry: &Entry,
+        up: Up,
+        input: impl Read + Send + 'static,
+        output: impl Write + Send + 'static,
+    ) -> Result<Status, Failure> {
+        let kept = Kept(self.domain.dir.definitions());
+        let out = self.out;
+        let config = Config {
+            who: Who {
+                principal: self.principal.clone(),
+                server: up.exec,
+                name: entry.name.clone(),
+            },
+            checks: placet_decision::CHECKS,
+            grace: Duration::from_secs(self.args.grace),
+            console: console(&self.domain)?,
+            keep: Box::new(move |tool, definition| {
+                // Without it nothing can be shown of a change; what counts stands in the log.
+                kept.put(tool, definition).unwrap_or(());
+            }),
+            tell: Box::new(move |text| out.note(format!("placet: {text}"))),
+        };
+        let setting = governing(&self.domain)?;
+        let (session, running) = Session::new(config, setting, output, up.upstream)?;
+        {
+            let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            sessions.retain(|session| session.strong_count() > 0);
+            sessions.push(Arc::downgrade(&session));
         }
+        let over = session.run(running, input)?;
+        (up.end)(over)
     }
 }
 
 /// The first thing that the client asks is answered with why it is not served.
-fn not_started(
-    holder: &Holder,
-    errors: JoinHandle<()>,
-    said: &Mutex<String>,
-) -> Result<Status, Failure> {
-    let status = holder.wait()?;
-    // All of it was said. A thread that panicked has said what it could.
-    drop(errors.join());
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
+fn tell_first(down: &Down) -> Result<Status, Failure> {
     let (sender, receiver) = channel();
     thread::Builder::new().name("first".into()).spawn(move || {
         let mut lines = Lines::new(io::stdin(), Bounds::REQUEST.bytes_max);
         while let Ok(Some(Line::Whole(bytes))) = lines.next_line() {
-            if let Ok(Frame {
-                kind: Kind::Request { id, .. },
-                ..
-            }) = Frame::parse(&bytes, Bounds::REQUEST)
-            {
-                drop(sender.send(id.to_owned()));
+            if let Some(id) = asked(&bytes) {
+                drop(sender.send(id));
                 return;
             }
         }
     })?;
     if let Ok(id) = receiver.recv_timeout(TELL_PATIENCE) {
-        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        let reason = format!("the server was not started. {}", said.trim());
-        let mut answer = Said::new(DenialCode::NoPermit, reason);
-        answer.remedy =
-            Some("a policy has to permit the server itself to run; see above".to_owned());
-        let mut frame = answer.error(Some(&id));
-        frame.push('\n');
-        io::stdout().write_all(frame.as_bytes()).unwrap_or(());
+        let refusal = refusal(down, &id);
+        io::stdout().write_all(refusal.as_bytes()).unwrap_or(());
     }
-    Ok(Status::Code(code.unwrap_or(1)))
+    Ok(Status::Code(down.code))
 }
 
-fn carry(
-    domain: &Domain,
-    args: &Serve,
-    who: Who,
-    (holder, (input, output)): (&Arc<Holder>, (io::PipeWriter, io::PipeReader)),
-    out: Out,
-) -> Result<Over, Failure> {
-    let kept = Kept(domain.dir.definitions());
-    let config = Config {
-        who,
-        checks: placet_decision::CHECKS,
-        grace: Duration::from_secs(args.grace),
-        console: console(domain)?,
-        keep: Box::new(move |tool, definition| {
-            // Without it nothing can be shown of a change; what counts stands in the log.
-            kept.put(tool, definition).unwrap_or(());
-        }),
-        tell: Box::new(move |text| out.note(format!("placet: {text}"))),
-    };
-    let upstream = Upstream {
-        input: Box::new(input),
-        output: Box::new(output),
-        control: Box::new(Held(Arc::clone(holder))),
-    };
-    let setting = governing(domain)?;
-    let (session, running) = Session::new(config, setting, io::stdout(), upstream)?;
-    leave_on_signal(&session)?;
-    attend(holder, out)?;
-    Ok(session.run(running, io::stdin())?)
+/// Whatever is asked is answered with why it is not served.
+fn refuse_all(down: &Down, reader: impl Read, mut writer: impl Write) {
+    let mut lines = Lines::new(reader, Bounds::REQUEST.bytes_max);
+    while let Ok(Some(line)) = lines.next_line() {
+        let id = match &line {
+            Line::Whole(bytes) => asked(bytes),
+            Line::TooLong(_) => None,
+        };
+        if let Some(id) = id
+            && writer.write_all(refusal(down, &id).as_bytes()).is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn asked(bytes: &[u8]) -> Option<OwnedId> {
+    match Frame::parse(bytes, Bounds::REQUEST).ok()?.kind {
+        Kind::Request { id, .. } => Some(id.to_owned()),
+        Kind::Notification { .. } | Kind::Answer { .. } => None,
+    }
+}
+
+fn refusal(down: &Down, id: &OwnedId) -> String {
+    let mut answer = Said::new(DenialCode::NoPermit, down.reason.as_str());
+    answer.remedy = Some(down.remedy.to_owned());
+    let mut frame = answer.error(Some(id));
+    frame.push('\n');
+    frame
 }
 
 type Console = Box<dyn Fn() -> Option<String> + Send + Sync>;
@@ -224,44 +306,33 @@ fn console(domain: &Domain) -> Result<Console, Failure> {
     Ok(Box::new(move || approvals(&socket)))
 }
 
-/// Hears the supervisor until the server's end is recorded.
-fn attend(holder: &Arc<Holder>, out: Out) -> io::Result<()> {
-    let holder = Arc::clone(holder);
-    thread::Builder::new()
-        .name("server".into())
-        .spawn(move || {
-            while let Ok(Some(heard)) = holder.hear() {
-                match heard {
-                    Heard::Note(text) => out.note(text),
-                    Heard::Started(_) => {}
-                }
-            }
-        })
-        .map(drop)
-}
-
-/// A signal that would end this process ends the session in order.
-fn leave_on_signal(session: &Arc<Session>) -> io::Result<()> {
+/// A signal that would end this process ends the sessions in order.
+fn leave_on_signal(front: &Arc<Front>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let session = Arc::downgrade(session);
+    let front = Arc::downgrade(front);
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
             for _ in &mut signals {
-                match session.upgrade() {
-                    Some(session) => session.leave(),
-                    None => return,
-                }
+                let Some(front) = front.upgrade() else { return };
+                let living: Vec<Arc<Session>> = {
+                    let sessions = front.sessions.lock();
+                    let sessions = sessions.unwrap_or_else(PoisonError::into_inner);
+                    sessions.iter().filter_map(Weak::upgrade).collect()
+                };
+                living.iter().for_each(|session| session.leave());
             }
         })
         .map(drop)
 }
 
-type Ending = Box<dyn Fn(ExecutionId, DenialCode) + Send + Sync>;
+pub(super) type Ending = Box<dyn Fn(ExecutionId, DenialCode) + Send + Sync>;
 
 /// What the governor of a domain needs, but for what has to be ended.
-fn governing(domain: &Domain) -> Result<impl FnOnce(Ending) -> Setting + use<>, Failure> {
-    let (dir, own) = (domain.dir.clone(), program()?);
+pub(super) fn governing(
+    domain: &Domain,
+) -> Result<impl FnOnce(Ending) -> Setting + use<>, Failure> {
+    let (dir, own) = (domain.dir.clone(), own_program()?);
     let policy = public_policy(&domain.dir)?;
     let measured: OnceLock<Fixed<Environment>> = OnceLock::new();
     let environment = move |domain: &DomainName| {

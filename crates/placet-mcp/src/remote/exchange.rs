@@ -1,0 +1,219 @@
+//! One request and its response: connections that are kept for the next one, and bounds.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+
+use super::Remote;
+use crate::target::{Stream, TargetError};
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Connections that are kept for the next request.
+const IDLE_MAX: usize = 8;
+/// Longest head of a response, in bytes.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum RemoteError {
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error("no connection was made in time")]
+    Late,
+    #[error("the connection broke: {0}")]
+    Broken(hyper::Error),
+    #[error("it answered with HTTP status {0}")]
+    Status(u16),
+    #[error("its answer is longer than may be")]
+    TooLong,
+    #[error("its answer is neither JSON nor a stream of events")]
+    Kind,
+    #[error("its answer is not the answer to this request")]
+    OtherAnswer,
+    #[error("its stream ended before the answer")]
+    Ended,
+    #[error("the session is not known there any more")]
+    Forgotten,
+}
+
+/// The server, and the connections to it.
+pub(crate) struct Peer {
+    remote: Remote,
+    idle: Arc<Mutex<Vec<SendRequest<Whole>>>>,
+}
+
+impl Peer {
+    pub(crate) fn new(remote: Remote) -> Self {
+        Self {
+            remote,
+            idle: Arc::default(),
+        }
+    }
+
+    /// Sends a request and gives the head of what comes back.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, RemoteError> {
+        let mut request = self.request(method, headers, body);
+        loop {
+            let (mut sender, is_new) = match self.kept() {
+                Some(sender) => (sender, false),
+                None => (self.connect().await?, true),
+            };
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    self.keep(sender);
+                    return Ok(response);
+                }
+                Err(mut failed) => match failed.take_message() {
+                    // It was closed before anything was sent.
+                    Some(unsent) if !is_new => request = unsent,
+                    _ => return Err(RemoteError::Broken(failed.into_error())),
+                },
+            }
+        }
+    }
+
+    fn request(&self, method: Method, headers: HeaderMap, body: Vec<u8>) -> Request<Whole> {
+        let accept = if method == Method::GET {
+            "text/event-stream"
+        } else {
+            "application/json, text/event-stream"
+        };
+        let has_body = method == Method::POST;
+        let mut request = Request::new(Whole(has_body.then(|| Bytes::from(body))));
+        *request.method_mut() = method;
+        if let Ok(path) = self.remote.target.path().parse() {
+            *request.uri_mut() = path;
+        }
+        let all = request.headers_mut();
+        for (name, value) in &self.remote.headers {
+            all.insert(name, value.clone());
+        }
+        all.extend(headers);
+        if let Ok(host) = HeaderValue::from_str(self.remote.target.authority()) {
+            all.insert(HOST, host);
+        }
+        all.insert(ACCEPT, HeaderValue::from_static(accept));
+        all.insert(USER_AGENT, HeaderValue::from_static("placet"));
+        if has_body {
+            all.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        request
+    }
+
+    fn kept(&self) -> Option<SendRequest<Whole>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(sender) = idle.pop() {
+            if sender.is_ready() {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request once this one's response was read.
+    fn keep(&self, mut sender: SendRequest<Whole>) {
+        let idle = Arc::downgrade(&self.idle);
+        tokio::spawn(async move {
+            if sender.ready().await.is_err() {
+                return;
+            }
+            if let Some(idle) = idle.upgrade() {
+                let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+                if idle.len() < IDLE_MAX {
+                    idle.push(sender);
+                }
+            }
+        });
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Whole>, RemoteError> {
+        let remote = &self.remote;
+        let connecting = timeout(CONNECT, remote.target.connect(&remote.trust));
+        match connecting.await.map_err(|_| RemoteError::Late)?? {
+            Stream::Plain(stream) => begin(stream).await,
+            Stream::Tls(stream) => begin(*stream).await,
+        }
+    }
+}
+
+async fn begin<S>(stream: S) -> Result<SendRequest<Whole>, RemoteError>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = Builder::new()
+        .max_buf_size(HEAD_BYTES_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(RemoteError::Broken)?;
+    // It ends with the sender and the response, and how is told to whoever waits for that.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
+}
+
+/// The next piece of a body; `None` at its end.
+pub(crate) async fn piece(body: &mut Incoming) -> Result<Option<Bytes>, RemoteError> {
+    loop {
+        let next = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
+        match next {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(RemoteError::Broken(error)),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+/// The whole of a body, within a bound.
+pub(crate) async fn whole(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, RemoteError> {
+    let mut all = Vec::new();
+    while let Some(data) = piece(&mut body).await? {
+        if data.len() > bytes_max.saturating_sub(all.len()) {
+            return Err(RemoteError::TooLong);
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(all)
+}
+
+/// A body that is there as a whole.
+pub(crate) struct Whole(pub(crate) Option<Bytes>);
+
+impl Body for Whole {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}

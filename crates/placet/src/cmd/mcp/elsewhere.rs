@@ -1,0 +1,177 @@
+//! A server elsewhere: to speak to it is an execution of its own, with what it was granted.
+//!
+//! The scope says which hosts may be reached, and which credentials go along; they are put into headers here,
+//! and neither the client nor a record sees them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
+
+use hyper::header::{HeaderName, HeaderValue};
+use placet_evidence::RunEnd;
+use placet_mcp::config::expanded;
+use placet_mcp::connect::intent;
+use placet_mcp::governor::{Ended, Governor, Granted, Ruling, Ticket};
+use placet_mcp::remote::{Hold, Remote, open};
+use placet_mcp::session::{Control as _, Over};
+use placet_mcp::target::{Target, Trust};
+use placet_types::{CredentialForm, DenialCode, ProfileName};
+use zeroize::Zeroizing;
+
+use super::serve::{Down, Front, Server, Up, governing};
+use crate::cmd::secret::keep_unreadable;
+use crate::exit::{Failure, Status};
+
+type Reached<'a> = (&'a str, &'a BTreeMap<String, String>, Option<&'a Path>);
+
+/// What is closed when authority ends, and why it was.
+type Closing = Arc<(OnceLock<Hold>, OnceLock<DenialCode>)>;
+
+pub(super) fn start(
+    front: &Front,
+    name: &str,
+    profile: Option<&ProfileName>,
+    (url, headers, ca): Reached<'_>,
+) -> Result<Server, Failure> {
+    keep_unreadable();
+    let target = Target::parse(url).map_err(Failure::new)?;
+    let trust = Trust::new(ca).map_err(Failure::new)?;
+    let closing = Closing::default();
+    let governor = governor(front, &closing)?;
+    let call = intent(&front.principal, name, &target, profile).map_err(Failure::new)?;
+    let (sender, receiver) = channel();
+    governor.connect(call, Box::new(move |ruling| drop(sender.send(ruling))));
+    let mut ticket = match receiver.recv() {
+        Ok(Ruling::Started(ticket)) => ticket,
+        other => {
+            governor.close();
+            return Ok(Server::Down(refused(name, other.ok())));
+        }
+    };
+    let opened = ready(&mut ticket, &target, headers).and_then(|headers| {
+        let out = front.out;
+        let remote = Remote {
+            target,
+            trust,
+            headers,
+        };
+        let tell = Arc::new(move |text: &str| out.note(format!("placet: {text}")));
+        open(remote, tell).map_err(|error| error.to_string())
+    });
+    let (upstream, hold) = match opened {
+        Ok(opened) => opened,
+        Err(reason) => {
+            end(&governor, ticket, RunEnd::Failed, None);
+            return Ok(Server::Down(Down {
+                reason: format!("the server elsewhere, {name}, is not spoken to. {reason}"),
+                remedy: "give it a profile that lets it be reached, with the credentials that it needs",
+                code: 1,
+            }));
+        }
+    };
+    // It was made a moment ago: nobody else has set it.
+    closing.0.set(hold).unwrap_or(());
+    if closing.1.get().is_some() {
+        closing.0.get().into_iter().for_each(Hold::kill);
+    }
+    Ok(Server::Up(Box::new(Up {
+        exec: ticket.exec,
+        upstream,
+        end: Box::new(move |over| {
+            let (outcome, status) = match over {
+                Over::Client => (RunEnd::Completed, Status::Ok),
+                Over::Server => (RunEnd::Failed, Status::Code(1)),
+            };
+            end(&governor, ticket, outcome, closing.1.get().copied());
+            Ok(status)
+        }),
+    })))
+}
+
+/// What has the connection decided and watches it: when its authority is over, it is closed.
+fn governor(front: &Front, closing: &Closing) -> Result<Governor, Failure> {
+    let closing = Arc::clone(closing);
+    let setting = governing(&front.domain)?;
+    let ending = Box::new(move |_, cause| {
+        closing.1.get_or_init(|| cause);
+        closing.0.get().into_iter().for_each(Hold::kill);
+    });
+    Ok(Governor::new(setting(ending))?)
+}
+
+/// The headers, if what was granted covers the endpoint.
+fn ready(
+    ticket: &mut Ticket,
+    target: &Target,
+    headers: &BTreeMap<String, String>,
+) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    let granted = ticket.take_granted().ok_or("nothing was granted")?;
+    target
+        .within(&granted.scope)
+        .map_err(|error| error.to_string())?;
+    let header = |(name, value): (&String, &String)| {
+        let bad = || format!("the header `{name}` cannot be one");
+        let of = |variable: &str| {
+            credential(&granted, variable).or_else(|| std::env::var(variable).ok())
+        };
+        let value = Zeroizing::new(expanded(value, of)?);
+        let mut value = HeaderValue::from_str(&value).map_err(|_| bad())?;
+        value.set_sensitive(true);
+        let name: HeaderName = name.parse().map_err(|_| bad())?;
+        Ok((name, value))
+    };
+    headers.iter().map(header).collect()
+}
+
+/// The value of the credential that was granted as this variable.
+fn credential(granted: &Granted, variable: &str) -> Option<String> {
+    let mut credentials = granted.scope.credentials.iter();
+    let one = credentials.find(|one| match &one.form {
+        CredentialForm::Env(name) => name.as_str() == variable,
+        CredentialForm::File { .. } => false,
+    })?;
+    let (_, value) = granted.secrets.iter().find(|(name, _)| *name == one.name)?;
+    std::str::from_utf8(value.expose()).ok().map(str::to_owned)
+}
+
+fn refused(name: &str, ruling: Option<Ruling>) -> Down {
+    let (reason, remedy, code) = match ruling {
+        Some(Ruling::Denied { denial, index, .. }) => (
+            format!("{}: {} (record {index})", denial.code, denial.reason),
+            "a policy has to permit `mcp:connect` to the server; `placet explain` says more",
+            10,
+        ),
+        Some(Ruling::Deferred(deferred, _)) => (
+            format!(
+                "it needs the approval of {}: placet approve {}",
+                deferred.waiting.in_words(),
+                deferred.exec
+            ),
+            "start it again once it was approved",
+            11,
+        ),
+        Some(Ruling::Unavailable(denial)) => (
+            format!("{}: {}", denial.code, denial.reason),
+            "see `placet doctor`",
+            1,
+        ),
+        Some(Ruling::Started(_)) | None => ("no answer".to_owned(), "see `placet doctor`", 1),
+    };
+    Down {
+        reason: format!("the server elsewhere, {name}, may not be spoken to. {reason}"),
+        remedy,
+        code,
+    }
+}
+
+fn end(governor: &Governor, ticket: Ticket, outcome: RunEnd, cause: Option<DenialCode>) {
+    let output = None;
+    let ended = Ended {
+        outcome,
+        cause,
+        output,
+    };
+    governor.end(ticket, ended);
+    governor.close();
+}

@@ -1,0 +1,153 @@
+//! A server that is a program on this machine: governed as by `placet run`, and held by its streams.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use placet_mcp::session::{Control, Over, Upstream};
+use placet_process::door;
+use placet_process::terminal::{Heard, Holder};
+use placet_types::{ExecutionId, PrincipalId, ProfileName};
+
+use super::serve::{Down, Server, Up};
+use crate::context::{Domain, program};
+use crate::exit::{Failure, Status};
+use crate::out::Out;
+
+/// What the server said before it started, for whoever is told that it did not.
+const SAID_MAX: usize = 4096;
+
+/// The server's process, held by its streams.
+struct Held(Arc<Holder>);
+
+impl Control for Held {
+    fn stop(&self) {
+        self.0.stop();
+    }
+
+    fn kill(&self) {
+        self.0.kill();
+    }
+}
+
+/// What is started, and as whom.
+pub(super) struct Wanted<'a> {
+    pub(super) principal: &'a PrincipalId,
+    pub(super) argv: &'a [String],
+    pub(super) env: &'a BTreeMap<String, String>,
+    pub(super) purpose: Option<&'a str>,
+    pub(super) profile: Option<&'a ProfileName>,
+}
+
+pub(super) fn start(domain: &Domain, wanted: &Wanted<'_>, out: Out) -> Result<Server, Failure> {
+    let (holder, streams) = Holder::start(&mut supervisor(domain, wanted)?)?;
+    let holder = Arc::new(holder);
+    let said = Arc::new(Mutex::new(String::new()));
+    let errors = pass_on(streams.errors, Arc::clone(&said))?;
+    let Some(exec) = await_start(&holder, out)? else {
+        let status = holder.wait()?;
+        // All of it was said. A thread that panicked has said what it could.
+        drop(errors.join());
+        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        return Ok(Server::Down(Down {
+            reason: format!("the server was not started. {}", said.trim()),
+            remedy: "a policy has to permit the server itself to run; see above",
+            code: status
+                .code()
+                .and_then(|code| u8::try_from(code).ok())
+                .unwrap_or(1),
+        }));
+    };
+    attend(&holder, out)?;
+    let upstream = Upstream {
+        input: Box::new(streams.input),
+        output: Box::new(streams.output),
+        control: Box::new(Held(Arc::clone(&holder))),
+    };
+    Ok(Server::Up(Box::new(Up {
+        exec,
+        upstream,
+        end: Box::new(move |over| {
+            let status = holder.wait()?;
+            Ok(match over {
+                Over::Client => Status::Ok,
+                Over::Server => {
+                    let code = status.code().and_then(|code| u8::try_from(code).ok());
+                    Status::Code(code.unwrap_or(1))
+                }
+            })
+        }),
+    })))
+}
+
+/// `placet run` of the server, with this process as its front.
+fn supervisor(domain: &Domain, wanted: &Wanted<'_>) -> Result<Command, Failure> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the supervisor is the process gateway itself"
+    )]
+    let mut command = Command::new(program()?);
+    command
+        .arg(door::FRONT_OPTION)
+        .arg("--domain")
+        .arg(domain.dir.root())
+        .args(["run", "--no-wait", "--as", wanted.principal.as_str()]);
+    if let Some(purpose) = wanted.purpose {
+        command.args(["--purpose", purpose]);
+    }
+    if let Some(profile) = wanted.profile {
+        command.args(["--profile", profile.as_str()]);
+    }
+    command.envs(wanted.env);
+    command.arg("--").args(wanted.argv);
+    Ok(command)
+}
+
+/// What the server and its supervisor say goes to whoever started the gateway; how it begins is kept.
+fn pass_on(errors: io::PipeReader, said: Arc<Mutex<String>>) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("errors".into()).spawn(move || {
+        let mut errors = BufReader::new(errors);
+        let mut line = Vec::new();
+        while errors
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|read| read > 0)
+        {
+            // Who has closed that stream does not want to know.
+            io::stderr().write_all(&line).unwrap_or(());
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            if said.len() < SAID_MAX {
+                said.push_str(&String::from_utf8_lossy(&line));
+            }
+            line.clear();
+        }
+    })
+}
+
+/// The execution of the server, once its start is recorded.
+fn await_start(holder: &Holder, out: Out) -> Result<Option<ExecutionId>, Failure> {
+    loop {
+        match holder.hear()? {
+            Some(Heard::Started(exec)) => return Ok(Some(exec)),
+            Some(Heard::Note(text)) => out.note(text),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Hears the supervisor until the server's end is recorded.
+fn attend(holder: &Arc<Holder>, out: Out) -> io::Result<()> {
+    let holder = Arc::clone(holder);
+    thread::Builder::new()
+        .name("server".into())
+        .spawn(move || {
+            while let Ok(Some(heard)) = holder.hear() {
+                match heard {
+                    Heard::Note(text) => out.note(text),
+                    Heard::Started(_) => {}
+                }
+            }
+        })
+        .map(drop)
+}
