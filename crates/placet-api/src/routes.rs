@@ -335,15 +335,22 @@ pub(crate) fn table() -> Vec<Route> {
             "A bundle that was ever in force, as it was uploaded",
             schemas::BUNDLE,
         ),
-        post(
-            "/v1/policy/activations",
-            Access::Operator,
-            Lane::Bundle,
-            policies::activate,
-            "activate",
-            "Put a signed bundle in force, if it is signed, compiles, passes its tests and has a higher revision",
-            schemas::BUNDLE,
-            (201, schemas::RECORDED),
+        or(
+            post(
+                "/v1/policy/activations",
+                Access::Operator,
+                Lane::Bundle,
+                policies::activate,
+                "activate",
+                "Put a signed bundle in force, if it is signed, compiles, passes its tests and has a higher revision",
+                schemas::BUNDLE,
+                (201, schemas::RECORDED),
+            ),
+            (
+                202,
+                "The bundle in force governs this, and it waits for approvals: do the same again once they are given",
+                schemas::ACT_DEFERRAL,
+            ),
         ),
         post(
             "/v1/policy/diff",
@@ -375,15 +382,22 @@ pub(crate) fn table() -> Vec<Route> {
             schemas::REASON,
             (201, schemas::RECORDED),
         ),
-        post(
-            "/v1/resume",
-            Access::Operator,
-            Lane::Urgent,
-            acts::resume,
-            "resume",
-            "Let a halted domain continue, or a node that was revoked",
-            schemas::RESUMPTION,
-            (201, schemas::RECORDED),
+        or(
+            post(
+                "/v1/resume",
+                Access::Operator,
+                Lane::Urgent,
+                acts::resume,
+                "resume",
+                "Let a halted domain continue, or a node that was revoked",
+                schemas::RESUMPTION,
+                (201, schemas::RECORDED),
+            ),
+            (
+                202,
+                "The bundle in force governs this, and it waits for approvals: do the same again once they are given",
+                schemas::ACT_DEFERRAL,
+            ),
         ),
         filtered(
             text(

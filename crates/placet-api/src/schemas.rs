@@ -186,6 +186,15 @@ schema!(DEFERRAL, "Deferral", || object(
     ],
     &[],
 ));
+schema!(ACT_DEFERRAL, "ActDeferral", || object(
+    &[
+        ("decision", json!({ "const": "defer" })),
+        ("exec", exec()),
+        ("index", index("the decision")),
+        ("waiting", waiting()),
+    ],
+    &[],
+));
 schema!(APPROVALS, "Approvals", || object(
     &[("items", list(&approval()))],
     &[]

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use placet_evidence::{Caller, Stage};
+use placet_evidence::{Caller, Environment, Stage};
 use placet_log::{AppendError, LogReader, Sequencer};
 use placet_secrets::Store;
 use placet_state::State;
-use placet_types::{Denial, DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId};
+use placet_types::{Denial, DenialCode, Digest, ExecutionId, Fixed, Index, Millis, PrincipalId};
 
 use crate::access::Rules;
 use crate::activate::{self, Bundles};
@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::control::{Act, ActError};
 use crate::dir::DomainDir;
 use crate::draft::Drafter;
+use crate::host;
 use crate::keys::NodeKeys;
 use crate::meters::Meters;
 use crate::opening::{OpenError, check_keys, fold};
@@ -48,6 +49,8 @@ pub struct Authority {
     reader: LogReader,
     bundles: Bundles,
     blobs: Blobs,
+    /// The machine of this node, as far as it shows without being tried.
+    pub(crate) host: Fixed<Environment>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) compiled: Compiled,
     /// For the bundle of this digest.
@@ -59,6 +62,8 @@ pub struct Authority {
     pub(crate) secrets: Store,
     /// Changes of the secrets, and starts that get them, take turns.
     pub(crate) turns: RwLock<()>,
+    /// Acts that can be governed take turns: what policies are shown of one holds until it is done.
+    pub(crate) acting: Mutex<()>,
     sequencer: Mutex<Option<Sequencing>>,
     shadow: Follower,
     meters: Arc<Meters>,
@@ -156,6 +161,14 @@ impl Authority {
             on_ending,
             saver: Saver::new(snapshots, reader.clone()),
         };
+        let host = Fixed::new(host::said(
+            &durable
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .genesis()
+                .domain,
+        ));
+        let host = host.map_err(|error| OpenError::Machine(error.to_string()))?;
         let keys = Arc::new(keys);
         let sequence = Sequence::new(Arc::clone(&queue), Arc::clone(&keys), drafter, writer);
         let sequencer = Mutex::new(Some(
@@ -164,6 +177,7 @@ impl Authority {
         let follower = Follower::start(shadow, &reader, &bundles, &blobs, Arc::clone(&durable));
         let env_names = Mutex::default();
         let authority = Self {
+            host,
             queue,
             durable,
             reader,
@@ -176,11 +190,13 @@ impl Authority {
             keys,
             secrets,
             turns: RwLock::new(()),
+            acting: Mutex::new(()),
             sequencer,
             shadow: follower.map_err(OpenError::Thread)?,
             meters,
         };
         authority.settle_secrets();
+        authority.lapse_acts().map_err(|_| OpenError::Closed)?;
         // A node may have been lost between an activation and what follows from it.
         authority.decide_again().map_err(|_| OpenError::Closed)?;
         Ok(authority)
@@ -285,25 +301,8 @@ impl Authority {
         wait(|reply| self.queue_end(report, reply))
     }
 
-    /// Does an operator's act.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`] when nothing could be recorded; [`ActError`] when the act was refused.
-    pub fn act(&self, act: Act, by: PrincipalId) -> Result<Result<Index, ActError>, Unavailable> {
-        let activates = matches!(act, Act::Activate { .. });
-        let done = match self.ready(act, &by) {
-            Ok(ready) => self.urgent(|reply| Work::Act(ready, by, reply))?,
-            Err(error) => return Ok(Err(error)),
-        };
-        if activates && done.is_ok() {
-            self.decide_again()?;
-        }
-        Ok(done)
-    }
-
     /// Ends what the bundle in force does not permit, of all that was permitted under another one.
-    fn decide_again(&self) -> Result<(), Unavailable> {
+    pub(crate) fn decide_again(&self) -> Result<(), Unavailable> {
         let state = self.with_state(State::clone);
         let policy = state
             .policy()
@@ -414,7 +413,7 @@ impl Authority {
         sequencer.map_or(Ok(()), Sequencing::finish)
     }
 
-    fn ready(&self, act: Act, by: &PrincipalId) -> Result<ReadyAct, ActError> {
+    pub(crate) fn ready(&self, act: Act, by: &PrincipalId) -> Result<ReadyAct, ActError> {
         let checked = |reason: String| {
             if reason.len() <= REASON_BYTES_MAX {
                 return Ok(reason);

@@ -8,6 +8,8 @@ use placet_types::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::submission::Deferred;
+
 /// What an operator does. Each becomes a record; one that is refused is recorded as refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
@@ -101,13 +103,19 @@ pub struct DefinitionReview {
 
 impl DefinitionReview {
     /// The record of it.
-    pub(crate) fn approved(self, by: PrincipalId, time: Millis) -> DefinitionApproved {
+    pub(crate) fn approved(
+        &self,
+        by: PrincipalId,
+        decided_by: Option<ExecutionId>,
+        time: Millis,
+    ) -> DefinitionApproved {
         DefinitionApproved {
             by,
+            decided_by,
             digest: self.digest,
-            id: self.id,
-            kind: self.kind,
-            reason: self.reason,
+            id: self.id.clone(),
+            kind: self.kind.clone(),
+            reason: self.reason.clone(),
             time,
         }
     }
@@ -165,6 +173,17 @@ pub struct ActError {
     pub code: DenialCode,
     /// What is wrong and what to do.
     pub reason: String,
+    /// The decision that says so, where administration is governed: then it is recorded already.
+    pub decided: Option<NotPermitted>,
+}
+
+/// How a governed act was decided, if not with a permit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotPermitted {
+    /// Policy denies it.
+    Denied(Index),
+    /// It waits for approvals. The same act again is decided by what was said of it by then.
+    Waits(Box<Deferred>),
 }
 
 impl ActError {
@@ -174,6 +193,7 @@ impl ActError {
         Self {
             code,
             reason: reason.into(),
+            decided: None,
         }
     }
 }

@@ -13,11 +13,7 @@ use std::sync::Arc;
 use placet_artifact::Unsigned;
 use placet_artifact::jws::Algorithm;
 use placet_decision::{Decision, Input, claims, decide};
-use placet_evidence::{
-    Approval, Born, ChangesReviewed, Connections, Ended, Erased, Facts, Grant, Halt,
-    PolicyActivated, PrincipalRecord, Record, Resumed, Revoked, SecretRecord, Shadow, ShadowBundle,
-    Signal, Stage, Started,
-};
+use placet_evidence::{Born, Connections, Ended, Facts, Grant, Record, Signal, Stage, Started};
 use placet_policy::Policy;
 use placet_state::State;
 use placet_types::{
@@ -85,7 +81,7 @@ impl Drafter {
             Work::Connections(report, salt, reply) => self.connections(report, &salt, now, reply),
             Work::Born(report, salt, reply) => self.born(report, &salt, now, reply),
             Work::End(report, reply) => self.end(&report, now, reply),
-            Work::Act(act, by, reply) => self.act(act, by, now, reply),
+            Work::Act(act, by, decided_by, reply) => self.act(act, by, decided_by, now, reply),
         }?;
         // A record that cannot follow would poison the log. The checks above leave none.
         match self.state.apply(self.state.next(), &draft.record) {
@@ -391,6 +387,7 @@ impl Drafter {
         &mut self,
         act: ReadyAct,
         by: PrincipalId,
+        decided_by: Option<ExecutionId>,
         now: Millis,
         reply: Reply<Result<Index, ActError>>,
     ) -> Option<Draft> {
@@ -399,12 +396,18 @@ impl Drafter {
         } else {
             None
         };
-        match self.act_record(act, by, now) {
-            Ok(record) => Some(Draft {
-                record,
-                payload: None,
-                then: Then::Acted { reply, erase },
-            }),
+        let record = act.record(by, decided_by, now);
+        match self.may_act(&act, &record, now) {
+            Ok(()) => {
+                if let ReadyAct::Activate(activation) = act {
+                    self.policy = Some(activation.policy);
+                }
+                Some(Draft {
+                    record,
+                    payload: None,
+                    then: Then::Acted { reply, erase },
+                })
+            }
             Err(error) => {
                 answer(reply, Ok(Err(error)));
                 None
@@ -412,91 +415,49 @@ impl Drafter {
         }
     }
 
-    fn act_record(
-        &mut self,
-        act: ReadyAct,
-        by: PrincipalId,
-        time: Millis,
-    ) -> Result<Record, ActError> {
-        Ok(match act {
-            ReadyAct::Revoke(selector, reason) => Record::Revoked(Revoked {
-                by,
-                reason,
-                selector,
-                time,
-            }),
-            ReadyAct::Halt(reason) => Record::Halted(Halt { by, reason, time }),
-            ReadyAct::Resume(node, reason) => Record::Resumed(Resumed {
-                by,
-                node,
-                reason,
-                time,
-            }),
-            ReadyAct::Principal(record) => {
-                Record::Principal(PrincipalRecord { by, time, ..record })
+    /// What was ready may have been overtaken: its record must be able to follow.
+    fn may_act(&self, act: &ReadyAct, record: &Record, now: Millis) -> Result<(), ActError> {
+        if let Some(governed) = self.state.governed(record) {
+            let permitted = governed
+                .decided_by
+                .is_some_and(|exec| self.state.permits(&governed, exec, now));
+            if !permitted {
+                let reason = "policy or permit changed meanwhile; run the command again";
+                return Err(ActError::new(DenialCode::PolicyMismatch, reason));
             }
-            ReadyAct::Activate(activation) => self.activate(*activation, by, time)?,
-            ReadyAct::Shadow(bundle, reason) => {
-                let bundle = self.beside(bundle)?;
-                Record::Shadow(Shadow {
-                    bundle,
-                    by,
-                    reason,
-                    time,
-                })
-            }
-            ReadyAct::Secret(change, version) => {
-                self.secrets_follow(version)?;
-                Record::Secret(SecretRecord {
-                    by,
-                    change,
-                    time,
-                    version,
-                })
-            }
-            ReadyAct::Changes(review) => Record::Changes(ChangesReviewed {
-                act: review.act,
-                by,
-                changes: review.changes,
-                count: review.count,
-                exec: review.exec,
-                selection: review.selection,
-                time,
-            }),
-            ReadyAct::Definition(review) => Record::Definition(review.approved(by, time)),
-            ReadyAct::Approve(approval) => {
-                approvals::still_waits(&self.state, &approval, time)?;
-                Record::Approval(Approval { time, ..*approval })
-            }
-            ReadyAct::Erase(index, reason) => Record::Erased(Erased {
-                by,
-                index,
-                reason,
-                time,
-            }),
-        })
+        } else if record.decided_by().is_some() {
+            let reason = "administration is not governed any more; run the command again";
+            return Err(ActError::new(DenialCode::PolicyMismatch, reason));
+        }
+        match act {
+            ReadyAct::Activate(activation) => self.revision_rises(activation),
+            ReadyAct::Secret(_, version) => self.secrets_follow(*version),
+            ReadyAct::Approve(approval) => approvals::still_waits(&self.state, approval, now),
+            ReadyAct::Revoke(..)
+            | ReadyAct::Halt(_)
+            | ReadyAct::Resume(..)
+            | ReadyAct::Principal(_)
+            | ReadyAct::Erase(..)
+            | ReadyAct::Changes(_)
+            | ReadyAct::Definition(_) => Ok(()),
+            ReadyAct::Shadow(bundle, _) => self.may_stand_beside(bundle.as_deref()),
+        }
     }
 
-    /// What is decided beside the bundle in force from here on.
-    fn beside(&self, bundle: Option<Box<Activation>>) -> Result<Option<ShadowBundle>, ActError> {
+    /// Whether this is decided beside the bundle in force from here on.
+    fn may_stand_beside(&self, bundle: Option<&Activation>) -> Result<(), ActError> {
         let mismatch = |reason| Err(ActError::new(DenialCode::PolicyMismatch, reason));
         let Some(activation) = bundle else {
             if self.state.shadow().is_none() {
                 return mismatch("no bundle is decided beside the one in force");
             }
-            return Ok(None);
+            return Ok(());
         };
-        let (policy, signers) = (activation.policy, activation.signers);
-        let digest = policy.digest();
+        let digest = activation.policy.digest();
         if self.state.policy().is_some_and(|it| it.bundle == digest) {
             return mismatch("this very bundle is in force; nothing would differ");
         }
-        Ok(Some(ShadowBundle {
-            digest,
-            name: policy.name().to_owned(),
-            revision: policy.revision(),
-            signers: signers.into_iter().collect(),
-        }))
+        Ok(())
     }
 
     /// The store's next state was made from the one that this log speaks of.
@@ -508,31 +469,17 @@ impl Drafter {
         Err(ActError::new(DenialCode::CredentialUnavailable, reason))
     }
 
-    fn activate(
-        &mut self,
-        activation: Activation,
-        by: PrincipalId,
-        time: Millis,
-    ) -> Result<Record, ActError> {
+    fn revision_rises(&self, activation: &Activation) -> Result<(), ActError> {
         let revision = activation.policy.revision();
-        if let Some(active) = self.state.policy()
-            && revision <= active.revision
-        {
-            let reason = format!(
-                "revision {revision} is not above the active revision {}; raise `revision` in bundle.toml",
-                active.revision
-            );
-            return Err(ActError::new(DenialCode::PolicyMismatch, reason));
+        match self.state.policy() {
+            Some(active) if revision <= active.revision => {
+                let reason = format!(
+                    "revision {revision} is not above the active revision {}; raise `revision` in bundle.toml",
+                    active.revision
+                );
+                Err(ActError::new(DenialCode::PolicyMismatch, reason))
+            }
+            Some(_) | None => Ok(()),
         }
-        let record = PolicyActivated {
-            bundle: activation.policy.digest(),
-            by,
-            name: activation.policy.name().to_owned(),
-            revision,
-            signers: activation.signers.into_iter().collect(),
-            time,
-        };
-        self.policy = Some(activation.policy);
-        Ok(Record::Policy(record))
     }
 }

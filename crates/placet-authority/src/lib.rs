@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod activate;
+mod administration;
 mod again;
 mod approvals;
 mod authority;
@@ -20,6 +21,7 @@ pub mod clock;
 pub mod control;
 pub mod dir;
 mod draft;
+pub mod host;
 pub mod init;
 pub mod keys;
 mod later;
@@ -48,7 +50,7 @@ pub mod suppose;
 mod work;
 
 pub use authority::{Authority, REASON_BYTES_MAX, Running};
-pub use control::{Act, ActError, ChangesReview, DefinitionReview};
+pub use control::{Act, ActError, ChangesReview, DefinitionReview, NotPermitted};
 pub use opening::OpenError;
 pub use sequence::OnEnding;
 pub use submission::{Answer, Denied, EndReport, Permitted, SignalReport, Submission, Unavailable};

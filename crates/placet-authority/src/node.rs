@@ -24,6 +24,7 @@ mod views;
 mod waiting;
 pub mod wire;
 
+pub use acts::Acted;
 pub use client::{Asked, Connection, LinkError, Pushed};
 pub use server::{Host, ServeError, ServeOptions, serve};
 pub use service::{Renewal, Service};

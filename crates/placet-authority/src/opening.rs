@@ -47,6 +47,9 @@ pub enum OpenError {
     /// The keys in the directory are not the ones of the genesis record.
     #[error("the {0} key is not the one that the genesis record names")]
     OtherKey(&'static str),
+    /// What the machine says of itself is not to be written down.
+    #[error("the machine of this node: {0}")]
+    Machine(String),
     /// The sequencer ended at once.
     #[error("the sequencer could not write to the evidence log")]
     Closed,

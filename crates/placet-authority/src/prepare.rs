@@ -1,6 +1,6 @@
 //! Checks that need no state, made before anything waits for the sequencer.
 
-use placet_evidence::{PrincipalRecord, PrincipalStatus};
+use placet_evidence::{PREFIX, PrincipalRecord, PrincipalStatus};
 use placet_types::{Denial, DenialCode, FixedIntent, Millis, PrincipalId, Thumbprint};
 
 use crate::control::ActError;
@@ -14,6 +14,12 @@ pub(crate) fn prepare(submission: &Submission) -> Result<Prepared, Denial> {
     let intent =
         FixedIntent::decode(&submission.intent).map_err(|error| malformed(error.to_string()))?;
     check_environment(&submission.environment).map_err(malformed)?;
+    if intent.action.as_str().starts_with(PREFIX) {
+        // What such an act is about is the node's to say, never the caller's.
+        let reason =
+            format!("`{PREFIX}…` is asked for by an act of administration, and by nothing else");
+        return Err(malformed(reason));
+    }
     let exec = random::execution_id()
         .map_err(|error| Denial::new(DenialCode::EvidenceUnavailable, error.to_string()))?;
     Ok(Prepared {
@@ -60,6 +66,7 @@ pub(crate) fn principal_record(
     Ok(PrincipalRecord {
         acts_for,
         by,
+        decided_by: None,
         groups,
         id,
         keys,

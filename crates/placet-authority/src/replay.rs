@@ -6,7 +6,7 @@ use std::sync::Arc;
 use placet_artifact::Unsigned;
 use placet_artifact::jws::Algorithm;
 use placet_decision::{Asking, Decision, Input, claims, decide};
-use placet_evidence::{Answered, Decided, Entry, Record};
+use placet_evidence::{Answered, Decided, Entry, PolicyActivated, Record};
 use placet_log::{LogReader, Payload};
 use placet_policy::Policy;
 use placet_state::State;
@@ -84,6 +84,8 @@ pub fn replay(
             run.check(&state, index, decided)?;
         } else if let Record::Answered(answered) = &record {
             run.check_answer(&state, index, answered)?;
+        } else if let Record::Policy(activated) = &record {
+            run.check_activation(index, activated);
         } else if let Record::Erased(record) = &record {
             erased.insert(record.index);
         }
@@ -160,6 +162,16 @@ impl Run<'_> {
             self.report.different.push(index);
         }
         Ok(())
+    }
+
+    /// Whether administration is governed is the bundle's to say.
+    fn check_activation(&mut self, index: Index, activated: &PolicyActivated) {
+        match self.policy(activated.bundle) {
+            Some(policy) if policy.governs() == activated.governs => {}
+            // Decisions under it are reported as such.
+            None => {}
+            Some(_) => self.report.different.push(index),
+        }
     }
 
     /// What a search found is not looked for again: it was found in the state as it was earlier.

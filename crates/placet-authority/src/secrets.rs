@@ -52,19 +52,38 @@ impl Authority {
         &self,
         change: Change,
         by: PrincipalId,
+        caller: Caller,
     ) -> Result<Result<Index, ActError>, Unavailable> {
-        let _turn = self.turns.write().unwrap_or_else(PoisonError::into_inner);
-        let version = self.with_state(|state| state.secrets().version());
+        let _alone = self.administering();
         let recorded = match &change {
             Change::Set(name, _) => SecretChange::Set(name.clone()),
             Change::Remove(name) => SecretChange::Removed(name.clone()),
             Change::Rekey => SecretChange::Rekeyed,
         };
+        let asked = ReadyAct::Secret(recorded.clone(), 0);
+        let decided_by = match self.permit_act(&asked, &by, caller)? {
+            Ok(decided_by) => decided_by,
+            Err(error) => return Ok(Err(error)),
+        };
+        let done = self.changed_secrets(change, recorded, by, decided_by)?;
+        self.settle_act(decided_by, done.is_ok())?;
+        Ok(done)
+    }
+
+    fn changed_secrets(
+        &self,
+        change: Change,
+        recorded: SecretChange,
+        by: PrincipalId,
+        decided_by: Option<ExecutionId>,
+    ) -> Result<Result<Index, ActError>, Unavailable> {
+        let _turn = self.turns.write().unwrap_or_else(PoisonError::into_inner);
+        let version = self.with_state(|state| state.secrets().version());
         let pending = match self.secrets.prepare(version, change) {
             Ok(pending) => pending,
             Err(error) => return Ok(Err(refused(&error))),
         };
-        self.record_change(pending, recorded, by)
+        self.record_change(pending, recorded, by, decided_by)
     }
 
     fn record_change(
@@ -72,11 +91,12 @@ impl Authority {
         pending: Pending,
         change: SecretChange,
         by: PrincipalId,
+        decided_by: Option<ExecutionId>,
     ) -> Result<Result<Index, ActError>, Unavailable> {
         let ready = ReadyAct::Secret(change, pending.version());
         // Whether an append that failed is in the log is found out by who opens it next; and with
         // it, which state of the store counts.
-        let done = self.urgent(|reply| Work::Act(ready, by, reply))?;
+        let done = self.urgent(|reply| Work::Act(ready, by, decided_by, reply))?;
         let stored = match &done {
             Ok(_) => self.secrets.commit(pending),
             Err(_) => self.secrets.abandon(pending),

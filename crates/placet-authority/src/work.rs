@@ -51,8 +51,13 @@ pub(crate) enum Work {
     Born(BornReport, Salt, Reply<Result<Index, Denied>>),
     /// An execution is over.
     End(EndReport, Reply<Result<Index, Denied>>),
-    /// An operator's act.
-    Act(ReadyAct, PrincipalId, Reply<Result<Index, ActError>>),
+    /// An operator's act, and the decision that permits it, where it needs one.
+    Act(
+        ReadyAct,
+        PrincipalId,
+        Option<ExecutionId>,
+        Reply<Result<Index, ActError>>,
+    ),
 }
 
 /// An intent that parses, with what belongs to it.
@@ -230,7 +235,7 @@ impl Work {
             | Self::End(_, reply) => {
                 answer(reply, Err(gone));
             }
-            Self::Act(_, _, reply) => answer(reply, Err(gone)),
+            Self::Act(_, _, _, reply) => answer(reply, Err(gone)),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! it counts only once that record is durable. A view cannot be fresher than that, and a log that
 //! cannot be written yields no record, so no permit.
 
-use placet_evidence::{Caller, CheckedDenial, Grant, History, PolicyRef, Risk};
+use placet_evidence::{Caller, CheckedDenial, GATEWAY, Grant, History, PREFIX, PolicyRef, Risk};
 use placet_policy::{Effect, Evaluation, Policy, Profile, Request};
 use placet_state::{Execution, Principal, resource_digest};
 use placet_types::{
@@ -97,6 +97,12 @@ fn run_as(input: &Input<'_>, turn: Turn) -> Decision {
     }
 }
 
+/// Whether the intent is an act of administration: carried out by the node itself, in no cell, and
+/// possible also while nothing else is.
+pub(crate) fn administers(input: &Input<'_>) -> bool {
+    input.intent.action.as_str().starts_with(PREFIX)
+}
+
 /// Runs the checks again for an execution that was permitted with `scope`.
 pub(crate) fn run_again(input: &Input<'_>, scope: &FixedScope) -> Result<(), Denied> {
     let mut found = Found::new(input, Turn::Again);
@@ -143,8 +149,10 @@ fn checks(input: &Input<'_>, turn: Turn, found: &mut Found) -> Result<Reached, D
         Turn::First | Turn::Again => policy_in_force(input)?,
         Turn::Supposed => policy_supposed(input)?,
     };
-    environment(input, policy)?;
-    definition(input)?;
+    if !administers(input) {
+        environment(input, policy)?;
+        definition(input)?;
+    }
     let history = history_and_risk(input, turn, found);
     let evaluation = evaluate(input, policy, principal, &ancestry, read, &history, found)?;
     let granted = resolve(input, policy, &evaluation, read)?;
@@ -204,13 +212,19 @@ fn parse_params<'a>(input: &Input<'a>) -> Result<&'a Read, Denied> {
             "a call of a tool names the digest of its definition".into(),
         ));
     }
+    if administers(input) != (input.intent.gateway.as_str() == GATEWAY) {
+        return Err(malformed(format!(
+            "`{PREFIX}…` is asked for by an act of administration, and by nothing else"
+        )));
+    }
     Ok(read)
 }
 
 // 3 --------------------------------------------------------------------------------------------
 
 fn not_halted(input: &Input<'_>) -> Result<(), Denied> {
-    if input.state.is_halted() {
+    // Else nothing could let it continue.
+    if input.state.is_halted() && !administers(input) {
         return Err(deny(3, DenialCode::Halted, "the domain is halted"));
     }
     Ok(())
@@ -329,7 +343,11 @@ fn evaluate(
         depth: ancestry.depth,
         profile_asked: input.intent.asked.profile.as_ref(),
         environment: &input.facts.environment,
-        environment_trusted: true,
+        environment_trusted: !administers(input)
+            || policy
+                .references()
+                .appraise(&input.facts.environment)
+                .trusted,
         history,
         risk: &found.risk,
         time: input.facts.time,
@@ -380,7 +398,9 @@ fn resolve<'a>(
         return Err(deny(9, DenialCode::PolicyError, "no profile applies"));
     };
     let scope = scope(input, policy, &profiles, read)?;
-    enforceable(input, &scope)?;
+    if !administers(input) {
+        enforceable(input, &scope)?;
+    }
     let asked = input.intent.asked.lifetime_secs;
     let lifetimes = [
         Some(profile.lifetime()),
@@ -446,7 +466,11 @@ fn grant(
     let ends = [
         Some(not_before.plus(granted.lifetime)),
         ancestry.not_after,
-        policy.validity().expires.map(whole),
+        policy
+            .validity()
+            .expires
+            .filter(|_| !administers(input))
+            .map(whole),
     ];
     let not_after = ends.into_iter().flatten().min().unwrap_or(not_before);
     if not_after <= not_before {

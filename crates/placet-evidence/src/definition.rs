@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use placet_types::{Digest, Millis, PrincipalId};
+use placet_types::{Digest, ExecutionId, Millis, PrincipalId};
 
 /// A definition was approved: calls of what it defines count for this one and no other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,6 +10,9 @@ use placet_types::{Digest, Millis, PrincipalId};
 pub struct DefinitionApproved {
     /// Who approved it.
     pub by: PrincipalId,
+    /// The decision that allowed it, where the bundle then in force governed administration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<ExecutionId>,
     /// Digest of the canonical definition.
     pub digest: Digest,
     /// Name of what it defines, as in the `resource` of an intent.

@@ -59,6 +59,9 @@ pub struct Halt {
 pub struct Resumed {
     /// Who said so.
     pub by: PrincipalId,
+    /// The decision that allowed it, where the bundle then in force governed administration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<ExecutionId>,
     /// Only this node, as environments name it: whether the domain is halted stays as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<Digest>,

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod administration;
 mod answered;
 mod approval;
 mod born;
@@ -27,6 +28,7 @@ mod shadow;
 mod signal;
 mod usage;
 
+pub use administration::{AdministrativeAct, DOMAIN_KIND, GATEWAY, PREFIX};
 pub use answered::{Answered, FoundBySearch, QuestionOutcome};
 pub use approval::{APPROVAL_TYPE, Approval, ApprovalStatement, Needed, Verdict, Waiting};
 pub use born::{BORN_MAX, Born, BornProgram, Maker};

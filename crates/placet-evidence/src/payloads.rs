@@ -10,6 +10,9 @@ use placet_types::{Digest, ExecutionId, Index, Millis, PrincipalId};
 pub struct Erased {
     /// Who destroyed it.
     pub by: PrincipalId,
+    /// The decision that allowed it, where the bundle then in force governed administration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<ExecutionId>,
     /// The record whose payload it was.
     pub index: Index,
     /// Why, in their words. Public.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use placet_types::{Millis, PrincipalId, Thumbprint};
+use placet_types::{ExecutionId, Millis, PrincipalId, Thumbprint};
 
 /// A principal as it stands from this record on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,9 @@ pub struct PrincipalRecord {
     pub acts_for: Vec<PrincipalId>,
     /// Who changed it.
     pub by: PrincipalId,
+    /// The decision that allowed it, where the bundle then in force governed administration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<ExecutionId>,
     /// Groups it is in, as policies name them.
     pub groups: Vec<String>,
     /// Its name.

@@ -161,6 +161,12 @@ pub struct PolicyActivated {
     pub bundle: Digest,
     /// Who activated it.
     pub by: PrincipalId,
+    /// The decision that allowed it, where the bundle then in force governed administration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<ExecutionId>,
+    /// Whether acts of administration need a decision from here on.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub governs: bool,
     /// Name of the bundle.
     pub name: String,
     /// Always higher than the revision before.
@@ -169,6 +175,14 @@ pub struct PolicyActivated {
     pub signers: Vec<KeyId>,
     /// When.
     pub time: Millis,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands the field over by reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// A decision, with everything it was computed from apart from the state and the payload.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use placet_types::{Millis, PrincipalId, SecretName};
+use placet_types::{ExecutionId, Millis, PrincipalId, SecretName};
 
 /// The store of secrets changed. Neither a value nor anything that was computed from one stands here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,9 @@ pub struct SecretRecord {
     pub by: PrincipalId,
     /// How.
     pub change: SecretChange,
+    /// The decision that allowed it, where the bundle then in force governed administration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<ExecutionId>,
     /// When.
     pub time: Millis,
     /// Number of the store's state after the change: one more than before.

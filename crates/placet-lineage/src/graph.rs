@@ -120,19 +120,19 @@ impl Graph {
                     node.refused = node.refused.saturating_add(1);
                 }
             }
+            Record::Principal(_)
+            | Record::Policy(_)
+            | Record::Resumed(_)
+            | Record::Erased(_)
+            | Record::Secret(_)
+            | Record::Definition(_) => self.apply_act(index, record)?,
             Record::Answered(_)
             | Record::Approval(_)
             | Record::Genesis(_)
-            | Record::Principal(_)
-            | Record::Policy(_)
             | Record::Revoked(_)
             | Record::Halted(_)
-            | Record::Resumed(_)
             | Record::Connections(_)
-            | Record::Erased(_)
-            | Record::Secret(_)
             | Record::Changes(_)
-            | Record::Definition(_)
             | Record::Shadow(_) => {}
         }
         self.last = Some(index);
@@ -200,6 +200,23 @@ impl Graph {
             return Err(GraphError::Phase { exec, record });
         }
         node.ended = Some(End::of(index, record));
+        let decided = node.decided.index;
+        self.finish(index, decided);
+        Ok(())
+    }
+
+    /// An act of administration is its own start and end.
+    fn apply_act(&mut self, index: Index, record: &Record) -> Result<(), GraphError> {
+        let node = record.decided_by().and_then(|exec| self.node_mut(&exec));
+        let Some(node) = node else {
+            return Ok(());
+        };
+        if node.started.is_some() || node.finished().is_some() {
+            let (exec, record) = (node.exec, "act");
+            return Err(GraphError::Phase { exec, record });
+        }
+        node.started = Some(At::new(index, record.time()));
+        node.ended = Some(End::at_once(index, record.time()));
         let decided = node.decided.index;
         self.finish(index, decided);
         Ok(())

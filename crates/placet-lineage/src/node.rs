@@ -224,6 +224,17 @@ impl At {
 }
 
 impl End {
+    /// Of what is done with the record that says so.
+    pub(crate) fn at_once(index: Index, time: Millis) -> Self {
+        Self {
+            at: At::new(index, time),
+            cause: None,
+            exit: None,
+            outcome: RunEnd::Completed,
+            usage: None,
+        }
+    }
+
     pub(crate) fn of(index: Index, record: &Ended) -> Self {
         Self {
             at: At::new(index, record.time),

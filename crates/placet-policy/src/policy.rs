@@ -52,6 +52,7 @@ pub struct Policy {
     revision: u64,
     validity: Validity,
     default_profile: ProfileName,
+    governs: bool,
     profiles: BTreeMap<ProfileName, Profile>,
     references: References,
     bundle_entities: BundleEntities,
@@ -95,6 +96,13 @@ impl Policy {
     #[must_use]
     pub fn validity(&self) -> Validity {
         self.validity
+    }
+
+    /// Whether acts of administration need a decision while this is in force: it speaks the
+    /// vocabulary `admin`.
+    #[must_use]
+    pub fn governs(&self) -> bool {
+        self.governs
     }
 
     /// Profile of a permit that names none.

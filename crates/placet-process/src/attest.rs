@@ -1,11 +1,11 @@
 //! What this machine says of itself.
 
 use std::collections::BTreeSet;
-use std::fs;
 
+use placet_authority::host::said;
 use placet_evidence::Environment;
 use placet_types::canonical::Malformed;
-use placet_types::{Digest, DomainName, Fixed, Tier, Weakness};
+use placet_types::{DomainName, Fixed, Tier, Weakness};
 
 /// The machine as it is now. Costs one short-lived process, which tries what a cell needs.
 ///
@@ -52,22 +52,6 @@ pub(crate) fn drifted(
     .map(|(part, _)| part)
 }
 
-/// What it says without being tried.
-fn said(domain: &DomainName) -> Environment {
-    let uname = rustix::system::uname();
-    Environment {
-        arch: uname.machine().to_string_lossy().into_owned(),
-        boot: line("/proc/sys/kernel/random/boot_id"),
-        distribution: distribution(),
-        gateway: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: uname.release().to_string_lossy().into_owned(),
-        landlock_abi: 0,
-        machine: machine(domain),
-        tier: None,
-        weaker: BTreeSet::new(),
-    }
-}
-
 fn probed(said: Environment) -> Environment {
     let capabilities = placet_sandbox::probe();
     Environment {
@@ -99,38 +83,4 @@ fn weakness(weakness: placet_sandbox::Weakness) -> Weakness {
         placet_sandbox::Weakness::UnboundedTmp => Weakness::UnboundedTmp,
         placet_sandbox::Weakness::VisibleMetadata => Weakness::VisibleMetadata,
     }
-}
-
-/// The machine's id, different in each domain so that logs of two domains cannot be joined by it.
-fn machine(domain: &DomainName) -> Digest {
-    let id = line("/etc/machine-id");
-    Digest::of_parts(&[
-        b"placet-machine-v1\0",
-        domain.as_str().as_bytes(),
-        b"\0",
-        id.as_bytes(),
-    ])
-}
-
-/// `ID` and `VERSION_ID` of `/etc/os-release` (os-release(5)).
-fn distribution() -> String {
-    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let value = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-            .map(|value| value.trim_matches('"').chars().take(64).collect::<String>())
-            .unwrap_or_default()
-    };
-    format!("{} {}", value("ID"), value("VERSION_ID"))
-        .trim()
-        .to_owned()
-}
-
-fn line(path: &str) -> String {
-    fs::read_to_string(path)
-        .unwrap_or_default()
-        .trim()
-        .chars()
-        .take(128)
-        .collect()
 }

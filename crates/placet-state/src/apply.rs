@@ -67,6 +67,10 @@ pub enum FoldError {
     /// No such intent waits, its time is up, or this approver has said something of it already.
     #[error("nothing waits for this approval of {0}")]
     Approval(ExecutionId),
+    /// An act of administration that the bundle in force governs, without a decision that permits
+    /// exactly this act, or with one that was used, has ended, or was made under another bundle.
+    #[error("`{0}` without a permit for it")]
+    Ungoverned(&'static str),
 }
 
 impl State {
@@ -110,7 +114,12 @@ impl State {
     /// [`FoldError`] when the record cannot follow; the state is then unchanged.
     pub fn apply(&mut self, index: Index, record: &Record) -> Result<Changes, FoldError> {
         self.check_order(index, record)?;
+        let permit = self.check_governed(record)?;
         let changes = self.apply_kind(index, record)?;
+        // It is carried out with this record: the permit counts once.
+        if let Some(exec) = permit {
+            self.executions.remove(&exec);
+        }
         self.next = index.next();
         self.time = record.time();
         Ok(changes)
@@ -205,6 +214,7 @@ impl State {
         }
         self.policy = Some(ActivePolicy {
             bundle: record.bundle,
+            governs: record.governs,
             name: record.name.clone(),
             revision: record.revision,
             since: index,

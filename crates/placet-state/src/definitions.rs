@@ -116,6 +116,7 @@ mod tests {
         assert_eq!(definitions.standing(&tool(Some(old))), Standing::Fits);
         let approved = DefinitionApproved {
             by: PrincipalId::parse("user:op").unwrap(),
+            decided_by: None,
             digest: new,
             id: "files/read".into(),
             kind: "McpTool".into(),

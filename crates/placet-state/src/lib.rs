@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod administration;
 mod apply;
 mod definitions;
 mod execution;
@@ -67,6 +68,9 @@ pub struct State {
 pub struct ActivePolicy {
     /// Digest of its manifest.
     pub bundle: Digest,
+    /// Whether acts of administration need a decision.
+    #[serde(default)]
+    pub governs: bool,
     /// Its name.
     pub name: String,
     /// Its revision; the next one must be higher.

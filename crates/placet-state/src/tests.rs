@@ -465,6 +465,7 @@ fn notes_about_the_past_end_nothing() {
         }),
         Record::Erased(Erased {
             by: who("root"),
+            decided_by: None,
             index: Index::new(3),
             reason: "asked".into(),
             time,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
+use placet_authority::node::Acted;
 use placet_authority::node::wire::ActBody;
 use placet_evidence::Selector;
 use placet_types::Digest;
@@ -64,7 +65,14 @@ pub(super) async fn act(call: Call, act: ActBody) -> Result<Reply, Problem> {
     let done = tokio::task::spawn_blocking(move || service.act(act, &identity)).await;
     drop(room);
     match done {
-        Ok(Ok(index)) => reply::json(StatusCode::CREATED, &json!({ "index": index })),
+        Ok(Ok(Acted::Done(index))) => reply::json(StatusCode::CREATED, &json!({ "index": index })),
+        Ok(Ok(Acted::Waits(deferred))) => reply::json(
+            StatusCode::ACCEPTED,
+            &json!({
+                "decision": "defer", "exec": deferred.exec, "index": deferred.index,
+                "waiting": deferred.waiting,
+            }),
+        ),
         Ok(Err(denial)) => Err(Problem::of(&denial)),
         Err(_) => Err(Problem::internal()),
     }

@@ -1,6 +1,6 @@
 //! Operators' acts: who may do them, and what becomes of those that are refused.
 
-use placet_evidence::Stage;
+use placet_evidence::{Caller, Stage};
 use placet_types::{Denial, DenialCode, Index, PrincipalId};
 
 use super::answer::act;
@@ -8,11 +8,34 @@ use super::server::Node;
 use super::wire::ActBody;
 use crate::access::Identity;
 use crate::authority::REASON_BYTES_MAX;
-use crate::control::ActError;
+use crate::control::{ActError, NotPermitted};
+use crate::submission::Deferred;
+
+/// What became of an act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acted {
+    /// It is done, and this is its record.
+    Done(Index),
+    /// The bundle in force governs it, and somebody has to approve it. The same act again says what
+    /// became of it.
+    Waits(Box<Deferred>),
+}
+
+/// How whoever acts stands in the record of the decision. A browser acts for the user who let it in.
+pub(super) fn acting(identity: &Identity) -> Option<Caller> {
+    match identity {
+        Identity::Session { uid, .. } => Some(Caller::Unix(*uid)),
+        Identity::Public
+        | Identity::Key(_)
+        | Identity::Spiffe(..)
+        | Identity::Token(..)
+        | Identity::Unix(_) => identity.caller(),
+    }
+}
 
 impl Node {
     /// Does an act for an operator. One that is refused is an attempt, and recorded as one.
-    pub(super) fn act(&self, body: ActBody, identity: &Identity) -> Result<Index, Denial> {
+    pub(super) fn act(&self, body: ActBody, identity: &Identity) -> Result<Acted, Denial> {
         let presented = serde_json::to_vec(&body).unwrap_or_default();
         let by = match &body {
             // Its signature says who says it.
@@ -27,15 +50,19 @@ impl Node {
             | ActBody::Definition(_)
             | ActBody::Erase { .. } => self.operator(identity),
         };
-        let done = match by {
-            Some(by) => self.authority.act(act(body), by),
+        let done = match by.zip(acting(identity)) {
+            Some((by, caller)) => self.authority.act_for(act(body), by, caller),
             None => Ok(Err(ActError::new(
                 DenialCode::IdentityUnverified,
                 "only an active principal of the group `operators` may do this",
             ))),
         };
         match done {
-            Ok(Ok(index)) => Ok(index),
+            Ok(Ok(index)) => Ok(Acted::Done(index)),
+            Ok(Err(ActError {
+                decided: Some(NotPermitted::Waits(deferred)),
+                ..
+            })) => Ok(Acted::Waits(deferred)),
             Ok(Err(error)) => Err(self.refuse_act(presented, error, identity)),
             Err(unavailable) => Err(Denial::new(unavailable.code(), unavailable.to_string())),
         }
@@ -54,7 +81,14 @@ impl Node {
         error: ActError,
         identity: &Identity,
     ) -> Denial {
-        let ActError { code, reason } = error;
+        let ActError {
+            code,
+            reason,
+            decided,
+        } = error;
+        if decided.is_some() {
+            return Denial::new(code, reason);
+        }
         // The public has no caller to record, and is turned away before it gets here.
         if let Some(caller) = identity.caller() {
             let short: String = reason.chars().take(REASON_BYTES_MAX / 4).collect();

@@ -4,10 +4,11 @@ use placet_decision::Params;
 use placet_evidence::{Born, Caller, Connections};
 use placet_types::{Denial, DenialCode, Index};
 
-use super::wire::{ActBody, BornBody, ConnectionsBody, Response, SubmitBody};
+use super::acts::Acted;
+use super::wire::{ActBody, BornBody, ConnectionsBody, DeferredBody, Response, SubmitBody};
 use crate::authority::Authority;
 use crate::control::Act;
-use crate::submission::{BornReport, ConnectionsReport, Denied, Submission, Unavailable};
+use crate::submission::{BornReport, ConnectionsReport, Deferred, Denied, Submission, Unavailable};
 
 pub(super) fn submission(body: SubmitBody, uid: u32) -> Submission {
     Submission {
@@ -58,6 +59,25 @@ pub(super) fn act(body: ActBody) -> Act {
             verdict,
         },
         ActBody::Erase { index, reason } => Act::Erase { index, reason },
+    }
+}
+
+impl From<Deferred> for DeferredBody {
+    fn from(deferred: Deferred) -> Self {
+        Self {
+            exec: deferred.exec,
+            index: deferred.index,
+            waiting: deferred.waiting,
+        }
+    }
+}
+
+impl From<Acted> for Response {
+    fn from(acted: Acted) -> Self {
+        match acted {
+            Acted::Done(index) => Self::Recorded { index },
+            Acted::Waits(deferred) => Self::Deferred(Box::new((*deferred).into())),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::answer::{denied_response, recorded, refuse, submission, unavailable_r
 use super::leave::leaving;
 use super::registry::Outlet;
 use super::server::{Node, Peer};
-use super::wire::{DeferredBody, EndBody, PermittedBody, Response, SubmitBody};
+use super::wire::{EndBody, PermittedBody, Response, SubmitBody};
 use crate::authority::Authority;
 use crate::submission::{Answer, Denied, EndReport, Unavailable};
 
@@ -67,11 +67,7 @@ impl Node {
                 }))
             }
             Ok(Answer::Denied(denied)) => denied_response(denied),
-            Ok(Answer::Deferred(deferred)) => Response::Deferred(Box::new(DeferredBody {
-                exec: deferred.exec,
-                index: deferred.index,
-                waiting: deferred.waiting,
-            })),
+            Ok(Answer::Deferred(deferred)) => Response::Deferred(Box::new((*deferred).into())),
             Err(unavailable) => unavailable_response(unavailable),
         }
     }

@@ -6,16 +6,18 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use placet_decision::Params;
+use placet_evidence::Caller;
 use placet_secrets::{Change, Secret};
 use placet_types::{DenialCode, Digest, ExecutionId, GatewayName, SecretName};
 
+use super::acts::Acted;
 use super::answer::{denied_response, refuse, unavailable_response};
 use super::registry::{Carrier, Outlet};
 use super::server::{Node, Peer};
 use super::wire::{self, FollowingBody, Request, Response, SecretBody, SecretsBody};
 use crate::access::Identity;
 use crate::authority::Authority;
-use crate::control::ActError;
+use crate::control::{ActError, NotPermitted};
 use crate::secrets::Handed;
 
 impl Node {
@@ -65,7 +67,10 @@ impl Node {
         };
         let identity = Identity::Unix(peer.uid);
         let done = match self.operator(&identity) {
-            Some(by) => self.authority.change_secrets(change, by),
+            Some(by) => {
+                let caller = Caller::Unix(peer.uid);
+                self.authority.change_secrets(change, by, caller)
+            }
             None => Ok(Err(ActError::new(
                 DenialCode::IdentityUnverified,
                 "only an active principal of the group `operators` may do this",
@@ -73,6 +78,10 @@ impl Node {
         };
         match done {
             Ok(Ok(index)) => Response::Recorded { index },
+            Ok(Err(ActError {
+                decided: Some(NotPermitted::Waits(deferred)),
+                ..
+            })) => Acted::Waits(deferred).into(),
             Ok(Err(error)) => {
                 Response::Error(self.refuse_act(presented.into_bytes(), error, &identity))
             }

@@ -430,7 +430,7 @@ impl Node {
                 }
             }
             Request::Act(body) => match self.act(body, &Identity::Unix(peer.uid)) {
-                Ok(index) => Response::Recorded { index },
+                Ok(acted) => acted.into(),
                 Err(denial) => Response::Error(denial),
             },
             Request::Status => Response::Status(Box::new(self.authority.status())),

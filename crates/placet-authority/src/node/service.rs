@@ -12,6 +12,7 @@ use placet_evidence::Caller;
 use placet_state::Phase;
 use placet_types::{Denial, DenialCode, Digest, ExecutionId, GatewayName, Index, Millis};
 
+use super::acts::Acted;
 use super::leave::leaving;
 use super::server::Node;
 use super::wire::{ActBody, ExecutionBody, LifecycleBody, PrincipalBody, StatusBody, WaitingBody};
@@ -238,7 +239,7 @@ impl Service {
     /// # Errors
     ///
     /// Why it was not done.
-    pub fn act(&self, body: ActBody, identity: &Identity) -> Result<Index, Denial> {
+    pub fn act(&self, body: ActBody, identity: &Identity) -> Result<Acted, Denial> {
         self.node.act(body, identity)
     }
 

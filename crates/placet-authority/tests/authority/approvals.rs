@@ -36,7 +36,7 @@ fn world() -> (World, Authority) {
     (world, authority)
 }
 
-fn key(number: usize) -> SigningKey {
+pub(crate) fn key(number: usize) -> SigningKey {
     SigningKey::from_seed(&Zeroizing::new([u8::try_from(number).unwrap() + 100; 32]))
 }
 
@@ -66,7 +66,7 @@ fn deferred(authority: &Authority, call: &Submission) -> Deferred {
     }
 }
 
-fn signed(
+pub(crate) fn signed(
     authority: &Authority,
     waits: &Deferred,
     by: &str,
@@ -191,7 +191,7 @@ fn what_does_not_count_as_an_approval() {
     assert_replays(&authority);
 }
 
-fn with_verdict(said: Act) -> Act {
+pub(crate) fn with_verdict(said: Act) -> Act {
     let Act::Approve {
         exec,
         key,
@@ -211,7 +211,7 @@ fn with_verdict(said: Act) -> Act {
     }
 }
 
-fn of(exec: placet_types::ExecutionId, said: Act) -> Act {
+pub(crate) fn of(exec: placet_types::ExecutionId, said: Act) -> Act {
     let Act::Approve {
         key,
         reason,

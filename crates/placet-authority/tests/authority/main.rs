@@ -7,6 +7,7 @@
 )]
 
 mod acts;
+mod administration;
 mod approvals;
 mod declared;
 mod faults;

@@ -107,7 +107,14 @@ pub(crate) fn gateway() -> GatewayName {
 }
 
 pub(crate) fn starter() -> BundleFiles {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bundles/starter");
+    bundle_of("starter")
+}
+
+/// The example bundle of this name.
+pub(crate) fn bundle_of(name: &str) -> BundleFiles {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../bundles")
+        .join(name);
     let mut files = BTreeMap::new();
     collect(&root, "", &mut files);
     files.into_iter().collect()
@@ -130,7 +137,12 @@ fn collect(dir: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) {
 
 /// The starter bundle under another revision.
 pub(crate) fn revision(number: u64) -> BundleFiles {
-    let mut files = starter().0;
+    revised(starter(), number)
+}
+
+/// A bundle under another revision.
+pub(crate) fn revised(files: BundleFiles, number: u64) -> BundleFiles {
+    let mut files = files.0;
     let about = String::from_utf8(files.remove("bundle.toml").unwrap()).unwrap();
     let changed = about
         .lines()

@@ -119,6 +119,7 @@ fn every_kind() -> Vec<Record> {
         Record::Principal(PrincipalRecord {
             acts_for: vec![principal()],
             by: principal(),
+            decided_by: None,
             groups: vec!["agents".into()],
             id: principal(),
             keys: vec![],
@@ -129,6 +130,8 @@ fn every_kind() -> Vec<Record> {
         Record::Policy(PolicyActivated {
             bundle: Digest::of(b"b"),
             by: principal(),
+            decided_by: None,
+            governs: false,
             name: "starter".into(),
             revision: 1,
             signers: vec![key(4).public().id()],
@@ -217,18 +220,21 @@ fn every_kind() -> Vec<Record> {
         Record::Halted(halt),
         Record::Resumed(Resumed {
             by: principal(),
+            decided_by: None,
             node: None,
             reason: "drill".into(),
             time,
         }),
         Record::Resumed(Resumed {
             by: principal(),
+            decided_by: None,
             node: Some(Digest::of(b"machine")),
             reason: "drill".into(),
             time,
         }),
         Record::Erased(Erased {
             by: principal(),
+            decided_by: None,
             index: Index::new(3),
             reason: "r".into(),
             time,

@@ -35,6 +35,8 @@ pub struct About {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Vocabulary {
+    /// Administration: a bundle that speaks it governs it.
+    Admin,
     /// The Model Context Protocol.
     Mcp,
 }

@@ -16,7 +16,7 @@ use super::index::{Index, Slice};
 use super::mentions::Mentions;
 use super::source::{self, Statement};
 use super::{Policy, Rule, vocabulary};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Vocabulary};
 use crate::directory::{self, Directory};
 use crate::entities;
 use crate::links::{self, Link};
@@ -61,6 +61,7 @@ pub(super) fn compile(bundle: &Bundle) -> Result<Policy, Vec<Problem>> {
         revision: bundle.about.revision,
         validity: bundle.about.validity(),
         default_profile: bundle.about.default_profile.clone(),
+        governs: bundle.about.vocabularies.contains(&Vocabulary::Admin),
         profiles: bundle.profiles.clone(),
         references: bundle.references.clone(),
         bundle_entities: bundle.entities.clone(),

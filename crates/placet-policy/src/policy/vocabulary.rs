@@ -18,6 +18,11 @@ const CORE_SCHEMA: &str = include_str!("../core.cedarschema");
 /// What a bundle with the vocabulary `mcp` can say of the Model Context Protocol.
 const MCP_SCHEMA: &str = include_str!("../mcp.cedarschema");
 
+/// What a bundle with the vocabulary `admin` can say of administration.
+const ADMIN_SCHEMA: &str = include_str!("../admin.cedarschema");
+/// No bundle declares an action whose name begins so: the node alone says what these are about.
+const RESERVED: &str = "admin:";
+
 const SCHEMA_FILE: &str = "schema.cedarschema";
 
 /// The action whose context holds the common facts, and what of it is its own.
@@ -39,30 +44,54 @@ pub(super) fn schema(bundle: &Bundle) -> Result<(Schema, Declared), Vec<Problem>
     let core = SchemaFragment::from_cedarschema_str(CORE_SCHEMA)
         .map_err(|error| vec![problem(describe(&error))])?;
     let core = core.0;
-    let mcp = if bundle.about.vocabularies.contains(&Vocabulary::Mcp) {
-        let (mcp, _) = SchemaFragment::from_cedarschema_str(MCP_SCHEMA)
+    let spoken = |vocabulary, text| {
+        if !bundle.about.vocabularies.contains(&vocabulary) {
+            return Ok(None);
+        }
+        let (fragment, _) = SchemaFragment::from_cedarschema_str(text)
             .map_err(|error| vec![problem(describe(&error))])?;
-        Some(with_facts(mcp, &core).map_err(|message| vec![problem(message)])?)
-    } else {
-        None
+        with_facts(fragment, &core)
+            .map(Some)
+            .map_err(|message| vec![problem(message)])
     };
+    let mcp = spoken(Vocabulary::Mcp, MCP_SCHEMA)?;
+    let admin = spoken(Vocabulary::Admin, ADMIN_SCHEMA)?;
     let own = match bundle.member(SCHEMA_FILE) {
         Some(text) => {
-            Some(with_facts(own(text)?, &core).map_err(|message| vec![problem(message)])?)
+            let own = own(text)?;
+            declares_nothing_reserved(&own).map_err(|message| vec![problem(message)])?;
+            Some(with_facts(own, &core).map_err(|message| vec![problem(message)])?)
         }
         None => None,
     };
     let mut declared = Declared::default();
-    for fragment in [Some(&core), mcp.as_ref(), own.as_ref()]
+    for fragment in [Some(&core), mcp.as_ref(), admin.as_ref(), own.as_ref()]
         .into_iter()
         .flatten()
     {
         let json = fragment.clone().to_json_value();
         declared.add(&json.map_err(|error| vec![problem(describe(&error))])?);
     }
-    let schema = Schema::from_schema_fragments([core].into_iter().chain(mcp).chain(own))
-        .map_err(|error| vec![problem(format!("{error}, beside the core vocabulary"))])?;
+    let schema =
+        Schema::from_schema_fragments([core].into_iter().chain(mcp).chain(admin).chain(own))
+            .map_err(|error| vec![problem(format!("{error}, beside the core vocabulary"))])?;
     Ok((schema, declared))
+}
+
+fn declares_nothing_reserved(own: &SchemaFragment) -> Result<(), String> {
+    let own = own.clone().to_json_value().map_err(|e| describe(&e))?;
+    let actions = own
+        .get("")
+        .and_then(|namespace| namespace.get("actions"))
+        .and_then(Value::as_object);
+    let mut names = actions.into_iter().flat_map(Map::keys);
+    match names.find(|name| name.starts_with(RESERVED)) {
+        None => Ok(()),
+        Some(name) => Err(format!(
+            "the action `{name}`: names that begin with `{RESERVED}` are not the bundle's to declare; \
+             `vocabularies = [\"admin\"]` in bundle.toml speaks of administration"
+        )),
+    }
 }
 
 fn problem(message: String) -> Problem {
@@ -83,7 +112,7 @@ fn own(text: &str) -> Result<SchemaFragment, Vec<Problem>> {
     }
 }
 
-/// Adds the common facts to every action of `own` that stands in `execute`.
+/// Adds the common facts to every action of `own` that stands in `execute` or `administer`.
 fn with_facts(own: SchemaFragment, core: &SchemaFragment) -> Result<SchemaFragment, String> {
     let json = |fragment: SchemaFragment| fragment.to_json_value().map_err(|e| describe(&e));
     let facts = facts(&json(core.clone())?);
@@ -94,7 +123,7 @@ fn with_facts(own: SchemaFragment, core: &SchemaFragment) -> Result<SchemaFragme
         .and_then(|namespace| namespace.get_mut("actions"))
         .and_then(Value::as_object_mut);
     for (name, action) in actions.into_iter().flatten() {
-        if stands_in_execute(action) {
+        if has_facts(action) {
             add_facts(name, action, &facts)?;
         }
     }
@@ -115,12 +144,12 @@ fn facts(core: &Value) -> Map<String, Value> {
         .collect()
 }
 
-fn stands_in_execute(action: &Value) -> bool {
+fn has_facts(action: &Value) -> bool {
     let groups = action.get("memberOf").and_then(Value::as_array);
-    groups
-        .into_iter()
-        .flatten()
-        .any(|group| group.get("id").and_then(Value::as_str) == Some("execute"))
+    groups.into_iter().flatten().any(|group| {
+        let id = group.get("id").and_then(Value::as_str);
+        matches!(id, Some("execute" | "administer"))
+    })
 }
 
 fn add_facts(name: &str, action: &mut Value, facts: &Map<String, Value>) -> Result<(), String> {

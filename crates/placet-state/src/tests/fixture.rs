@@ -69,6 +69,7 @@ fn principal_as(name: &str, groups: &[&str], status: PrincipalStatus, time: Mill
     Record::Principal(PrincipalRecord {
         acts_for: vec![],
         by: who("root"),
+        decided_by: None,
         groups: groups.iter().map(|&group| group.to_owned()).collect(),
         id: who(name),
         keys: vec![],
@@ -82,6 +83,8 @@ pub(super) fn policy(revision: u64, time: Millis) -> Record {
     Record::Policy(PolicyActivated {
         bundle: Digest::of(&revision.to_be_bytes()),
         by: who("root"),
+        decided_by: None,
+        governs: false,
         name: "bundle".into(),
         revision,
         signers: vec![key(4).id()],
@@ -327,6 +330,7 @@ pub(super) fn revoked(selector: Selector, time: Millis) -> Record {
 pub(super) fn resumed(node: Option<Digest>, time: Millis) -> Record {
     Record::Resumed(Resumed {
         by: who("root"),
+        decided_by: None,
         node,
         reason: "drill".into(),
         time,

@@ -1,8 +1,8 @@
 //! `placet revoke`: authority ended early.
 
 use placet_authority::node::wire::{ActBody, Request, Response};
-use placet_evidence::Selector;
-use placet_types::{ExecutionId, Index, PrincipalId};
+use placet_evidence::{Selector, Waiting};
+use placet_types::{Denial, DenialCode, ExecutionId, Index, PrincipalId};
 
 use crate::cli::{Global, Revoke};
 use crate::cmd::principal::known;
@@ -48,12 +48,42 @@ fn is_in_force(domain: &Domain, id: &str) -> Result<bool, Failure> {
 
 /// Does an operator's act and gives the index of its record.
 pub(crate) fn act_recorded(domain: &Domain, act: ActBody) -> Result<Index, Failure> {
-    match domain.ask(&Request::Act(act))? {
-        Response::Recorded { index } => Ok(index),
+    recorded(&domain.ask(&Request::Act(act))?)
+}
+
+/// The index of the record of an act; a failure that says so where it has to be approved first.
+pub(crate) fn recorded(response: &Response) -> Result<Index, Failure> {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "whatever else is answered does not fit"
+    )]
+    match response {
+        Response::Recorded { index } => Ok(*index),
+        Response::Deferred(waits) => Err(Failure::from(Denial::new(
+            DenialCode::ApprovalRequired,
+            format!(
+                "nothing was changed yet: it waits as {} for {} until {}",
+                waits.exec,
+                needed(&waits.waiting),
+                waits.waiting.until
+            ),
+        ))
+        .hint(format!(
+            "approvers see it with `placet approvals` and say `placet approve {}`; then run the same command again",
+            waits.exec
+        ))),
         _ => Err(Failure::unverified(
             "the node gave an answer that does not fit",
         )),
     }
+}
+
+fn needed(waiting: &Waiting) -> String {
+    let needs = waiting.needs.iter().map(|need| {
+        let count = need.count;
+        format!("{count} of {}", need.groups.join(", "))
+    });
+    needs.collect::<Vec<_>>().join(" and ")
 }
 
 fn selector(domain: &Domain, text: &str) -> Result<Selector, Failure> {

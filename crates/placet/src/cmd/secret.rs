@@ -11,6 +11,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use zeroize::Zeroizing;
 
 use crate::cli::{Global, Secret};
+use crate::cmd::revoke::recorded;
 use crate::context::{Domain, clock};
 use crate::exit::{Failure, Status};
 use crate::out::{Out, WARN, paint};
@@ -82,12 +83,8 @@ fn from_pipe(raw: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
 
 fn done(response: &Response, what: &str, became: &str, out: Out) -> Result<Status, Failure> {
     let index = match response {
-        Response::Recorded { index } => *index,
         Response::Error(denial) => return Err(Denial::clone(denial).into()),
-        _ => {
-            let message = "the node gave an answer that does not fit";
-            return Err(Failure::unverified(message));
-        }
+        other => recorded(other)?,
     };
     out.value(&serde_json::json!({ "secret": what, "done": became, "index": index }));
     out.line(format!("{what} {became} (record {index})"));

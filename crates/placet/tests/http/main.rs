@@ -20,6 +20,7 @@ mod certificates;
 mod console;
 mod events;
 mod frames;
+mod governed;
 mod hostile;
 mod identity;
 mod lifecycle;

@@ -291,6 +291,7 @@ fn records(artifact: &Artifact) -> Vec<Record> {
         Record::Principal(PrincipalRecord {
             acts_for: vec![by.clone()],
             by: by.clone(),
+            decided_by: None,
             groups: vec!["agents".into()],
             id: principal("agent:coder"),
             keys: vec![],
@@ -301,6 +302,8 @@ fn records(artifact: &Artifact) -> Vec<Record> {
         Record::Policy(PolicyActivated {
             bundle: Digest::of(b"bundle"),
             by: by.clone(),
+            decided_by: None,
+            governs: false,
             name: "starter".into(),
             revision: 1,
             signers: vec![key(7).public().id()],
@@ -353,12 +356,14 @@ fn records(artifact: &Artifact) -> Vec<Record> {
         Record::Halted(halt),
         Record::Resumed(Resumed {
             by: by.clone(),
+            decided_by: None,
             node: Some(Digest::of(b"machine")),
             reason: "repaired".into(),
             time,
         }),
         Record::Erased(Erased {
             by,
+            decided_by: None,
             index: Index::new(3),
             reason: "asked to".into(),
             time,

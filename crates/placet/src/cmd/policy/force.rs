@@ -269,6 +269,8 @@ mod tests {
         let record = PolicyActivated {
             bundle: placet_types::Digest::of(&revision.to_be_bytes()),
             by: placet_types::PrincipalId::parse("user:root").unwrap(),
+            decided_by: None,
+            governs: false,
             name: "starter".into(),
             revision,
             signers: Vec::new(),
