@@ -10,8 +10,8 @@ use placet_egress::{Proxy, Reach, Sockets};
 use placet_enforce::Permit;
 use placet_evidence::Environment;
 use placet_sandbox::{
-    CellSpec, Copied, Egress, EgressRules, ExecGate, ExecRule, Limits, Network, OnRefusal, Others,
-    OwnFile, PROXY_PORT, Paths, Peers, Program as CellProgram, Resolved, SandboxError, Session,
+    CellSpec, Copied, EgressRules, ExecGate, ExecRule, Limits, Network, OnRefusal, Others, OwnFile,
+    PROXY_PORT, Paths, Peers, Program as CellProgram, Resolved, SandboxError, Session,
     TerminalStreams, Tier, WaitingCell,
 };
 use placet_types::{AbsPath, ExecCheck, PathSet, PeerRule, ProcessParams, Scope, Writes};
@@ -48,7 +48,8 @@ pub(crate) struct Setting<'a> {
 pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
     let scope = permit.scope();
     let params = setting.params;
-    let proxied = Reach::new(&scope.network).has_names();
+    // Who learns wants to hear of names as well, of which a proxy that refuses them all tells.
+    let proxied = Reach::new(&scope.network).has_names() || setting.observed;
     // One way or the other: a scope that asks for copies never gives the trees themselves.
     let (write, copied) = match setting.copied {
         None if scope.writes == Writes::Direct => (present(&scope.write), Vec::new()),
@@ -152,9 +153,8 @@ pub(crate) fn tier(permit: &Permit, environment: &Environment) -> Result<Tier, S
     })
 }
 
-/// Whom the supervisor connects the tree to. Without any peer nobody has to look at connects: the
-/// network leads nowhere.
-fn egress(scope: &Scope, proxied: bool, resolved: Resolved) -> Egress {
+/// Whom the supervisor connects the tree to.
+fn egress(scope: &Scope, proxied: bool, resolved: Resolved) -> EgressRules {
     let peers: Vec<Peers> = scope
         .network
         .rules()
@@ -165,15 +165,12 @@ fn egress(scope: &Scope, proxied: bool, resolved: Resolved) -> Egress {
         })
         .collect();
     let sockets: Vec<PathBuf> = scope.sockets.iter().filter_map(socket).collect();
-    if peers.is_empty() && sockets.is_empty() && !proxied {
-        return Egress::Unbrokered;
-    }
-    Egress::Brokered(EgressRules {
+    EgressRules {
         peers,
-        resolved,
+        resolved: proxied.then_some(resolved),
         sockets,
         others: Others::Refuse,
-    })
+    }
 }
 
 /// A socket that stands where the scope says. A link in its place grants nothing: whoever can plant

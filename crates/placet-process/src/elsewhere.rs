@@ -13,6 +13,7 @@ use placet_types::{ExecutionId, ProfileName, Scope, Writes};
 
 use crate::cell;
 use crate::changes::{Copies, Finished};
+use crate::contacts::Contacts;
 use crate::outcome::RunError;
 use crate::run::Gateway;
 
@@ -43,6 +44,8 @@ pub enum Notice<'a> {
         exec: ExecutionId,
         /// What was noted.
         observed: &'a Observed,
+        /// Whom it wanted to reach.
+        contacts: &'a Contacts,
     },
     /// After its end: nothing is left of what it changed.
     ChangesLost {

@@ -31,6 +31,7 @@ use placet_types::{DenialCode, ExecutionId, Fixed, ProcessParams, ProfileName, c
 
 use crate::born::{self, Births};
 use crate::conduct::{Conduct, Ending, bound_of};
+use crate::contacts::Contacts;
 use crate::drift::Drift;
 use crate::inner::Inner;
 use crate::network::NetworkWatch;
@@ -101,7 +102,7 @@ impl<'a> Keeper<'a> {
             known: BTreeMap::new(),
             inner: Inner::default(),
             settled: None,
-            network: NetworkWatch::new(proxy, rules),
+            network: NetworkWatch::new(proxy, rules, gateway.observe),
             said: Vec::new(),
             listed: Duration::ZERO,
             ending: None,
@@ -117,6 +118,11 @@ impl<'a> Keeper<'a> {
     /// Readable when the proxy of the cell has something to say, if there is one.
     pub(crate) fn network(&self) -> Option<BorrowedFd<'_>> {
         self.network.as_fd()
+    }
+
+    /// Whom the tree has wanted to reach, if that is noted.
+    pub(crate) fn contacts(&self) -> Option<&Contacts> {
+        self.network.contacts()
     }
 
     /// The tree is about to be ended: nothing goes over its connections any more.
@@ -209,7 +215,7 @@ impl<'a> Keeper<'a> {
         {}
         self.record_connections();
         self.end_below(cause, &over);
-        self.network.total(cell)
+        self.network.total()
     }
 
     fn end_below(&mut self, cause: Option<DenialCode>, over: &BTreeMap<ExecutionId, RunEnd>) {

@@ -16,6 +16,7 @@ mod call;
 mod cell;
 pub mod changes;
 mod conduct;
+mod contacts;
 mod cpu;
 mod credentials;
 pub mod door;
@@ -35,6 +36,7 @@ mod supervise;
 pub mod terminal;
 
 pub use call::{Call, CallError, Command, Waits};
+pub use contacts::Contacts;
 pub use drift::UnwatchableError;
 pub use elsewhere::Notice;
 pub use outcome::{Outcome, RunError};

@@ -14,6 +14,8 @@ use placet_evidence::{
 use placet_sandbox::{Broker, ConnectId, ConnectRefusal, ConnectReport, Peer, RunningCell};
 use placet_types::{Millis, Network, PeerRule};
 
+use crate::contacts::Contacts;
+
 /// Watches the network of one tree.
 pub(crate) struct NetworkWatch {
     proxy: Option<Proxy>,
@@ -27,6 +29,8 @@ pub(crate) struct NetworkWatch {
     opened: u64,
     /// Bytes of connections by the broker that have ended.
     by_broker: u64,
+    /// Of a tree that is observed.
+    contacts: Option<Contacts>,
 }
 
 /// What is recorded at a time.
@@ -49,7 +53,7 @@ struct Open {
 }
 
 impl NetworkWatch {
-    pub(crate) fn new(proxy: Option<Proxy>, rules: Network) -> Self {
+    pub(crate) fn new(proxy: Option<Proxy>, rules: Network, observe: bool) -> Self {
         Self {
             proxy,
             rules,
@@ -60,6 +64,7 @@ impl NetworkWatch {
             open: BTreeMap::new(),
             opened: 0,
             by_broker: 0,
+            contacts: observe.then(Contacts::default),
         }
     }
 
@@ -82,9 +87,15 @@ impl NetworkWatch {
         }
     }
 
-    /// Everything, for the record of the end; `None` when the tree had no way out.
-    pub(crate) fn total(&self, cell: &RunningCell) -> Option<NetworkUsage> {
-        (cell.broker().is_some() || self.proxy.is_some()).then_some(self.total)
+    /// Everything, for the record of the end; `None` when the tree had no way out and looked for none.
+    pub(crate) fn total(&self) -> Option<NetworkUsage> {
+        let had_a_way = self.rules != Network::None;
+        (had_a_way || self.total != NetworkUsage::default()).then_some(self.total)
+    }
+
+    /// Whom it has wanted to reach, if that is noted.
+    pub(crate) fn contacts(&self) -> Option<&Contacts> {
+        self.contacts.as_ref()
     }
 
     /// Bytes both ways, but those of open connections by the broker, which the kernel has to be asked for.
@@ -260,6 +271,9 @@ impl NetworkWatch {
 
     fn open(&mut self, source: Source, entry: Connection) {
         count(&mut self.total.opened, &mut self.recent.opened, 1);
+        if let Some(contacts) = &mut self.contacts {
+            contacts.note(&entry);
+        }
         self.opened = self.opened.saturating_add(1);
         let entry = Connection {
             id: Some(self.opened),
@@ -295,6 +309,9 @@ impl NetworkWatch {
 
     /// A refusal or a failure.
     fn note(&mut self, entry: Connection) {
+        if let Some(contacts) = &mut self.contacts {
+            contacts.note(&entry);
+        }
         let (total, recent) = (&mut self.total, &mut self.recent);
         if entry.outcome == ConnectionOutcome::Refused {
             count(&mut total.refused, &mut recent.refused, 1);

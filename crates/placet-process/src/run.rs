@@ -397,13 +397,19 @@ impl Gateway {
             cause,
             why,
             network,
+            contacts,
             link,
         } = supervisor.run(cell)?;
         if let Some(door) = &mut door {
             door.close();
         }
-        if let Some(observed) = &cell.gate().and_then(Gate::observed) {
-            (self.tell)(&Notice::Observed { exec, observed });
+        let observed = cell.gate().and_then(Gate::observed);
+        if let Some((observed, contacts)) = &observed.zip(contacts) {
+            (self.tell)(&Notice::Observed {
+                exec,
+                observed,
+                contacts,
+            });
         }
         let wall = self.clock.monotonic().saturating_sub(began);
         // Before the children are waited for: this record is what ends their authority.

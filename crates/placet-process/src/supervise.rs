@@ -15,6 +15,7 @@ use rustix::process::Signal;
 
 use crate::changes::Copies;
 use crate::conduct::Ending;
+use crate::contacts::Contacts;
 use crate::drift::LOOK_EVERY;
 use crate::gate::Keeper;
 use crate::signals::Signals;
@@ -55,6 +56,8 @@ pub(crate) struct Supervised {
     pub(crate) why: Option<String>,
     /// What went over the network, where there was one.
     pub(crate) network: Option<NetworkUsage>,
+    /// Whom it wanted to reach, where that was noted.
+    pub(crate) contacts: Option<Contacts>,
     pub(crate) link: Option<Connection>,
 }
 
@@ -260,6 +263,7 @@ impl Supervisor<'_> {
             cause,
             why: why.and_then(|why| why.why),
             network,
+            contacts: self.keeper.contacts().cloned(),
             link: self.link,
         }
     }

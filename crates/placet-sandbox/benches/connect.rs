@@ -1,6 +1,6 @@
 //! What the connect broker costs: one TCP connect to a service on the host's loopback, from a
 //! process without a cell, and from one in a cell whose broker lists the service, interleaved. Also
-//! a connect on the cell's own loopback, made natively and by the broker.
+//! a connect of a process to itself over the loopback, without a cell and over the cell's own.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -16,8 +16,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use placet_sandbox::{
-    Broker, Cell, CellSpec, Egress, EgressRules, ExecGate, FileIdentity, Limits, Network, Others,
-    Paths, Peers, Program, Session, elf_interpreter,
+    Broker, Cell, CellSpec, EgressRules, ExecGate, FileIdentity, Limits, Network, Paths, Peers,
+    Program, Session, elf_interpreter,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -26,16 +26,16 @@ const TIMES: usize = 500;
 const ROUNDS: usize = 4;
 const WAYS: [&str; 4] = [
     "outside, bare",
-    "outside, brokered",
-    "own loopback, native",
-    "own loopback, brokered",
+    "outside, in a cell",
+    "to itself, bare",
+    "to itself, in a cell",
 ];
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("inside") => measure(&arguments[2]),
-        Some("supervise") => supervise(&arguments[2], &arguments[3]),
+        Some("supervise") => supervise(&arguments[2]),
         _ => compare(),
     }
 }
@@ -71,9 +71,9 @@ fn compare() -> Outcome<()> {
     for _ in 0..ROUNDS {
         let runs: [&[&str]; WAYS.len()] = [
             &["inside", &address],
-            &["supervise", "brokered", &address],
-            &["supervise", "native", "own"],
-            &["supervise", "brokered", "own"],
+            &["supervise", &address],
+            &["inside", "own"],
+            &["supervise", "own"],
         ];
         for (run, column) in runs.iter().zip(&mut columns) {
             let mut run = Command::new(std::env::current_exe()?)
@@ -101,15 +101,15 @@ fn compare() -> Outcome<()> {
     Ok(())
 }
 
-fn supervise(egress: &str, to: &str) -> Outcome<()> {
-    let mut cell = Cell::prepare(spec(egress, to)?)?.spawn()?.release()?;
+fn supervise(to: &str) -> Outcome<()> {
+    let mut cell = Cell::prepare(spec(to)?)?.spawn()?.release()?;
     while cell.next_change(Some(Duration::from_millis(2)))?.is_none() {
         drop(cell.broker().map(Broker::reports));
     }
     Ok(())
 }
 
-fn spec(egress: &str, to: &str) -> Outcome<CellSpec> {
+fn spec(to: &str) -> Outcome<CellSpec> {
     let own = std::fs::canonicalize(std::env::current_exe()?)?;
     let interpreter = elf_interpreter(&own)?.ok_or("linked statically")?;
     let libraries = ["/usr/lib", "/usr/lib64", "/etc/ld.so.cache"];
@@ -135,14 +135,9 @@ fn spec(egress: &str, to: &str) -> Outcome<CellSpec> {
         },
         exec: ExecGate::none(),
         network: Network::Loopback,
-        egress: match egress {
-            "native" => Egress::Unbrokered,
-            _ => Egress::Brokered(EgressRules {
-                peers: peers.into_iter().collect(),
-                resolved: placet_sandbox::Resolved::default(),
-                sockets: Vec::new(),
-                others: Others::Refuse,
-            }),
+        egress: EgressRules {
+            peers: peers.into_iter().collect(),
+            ..EgressRules::nobody()
         },
         limits: Limits::default(),
         lease: Duration::from_secs(60),

@@ -17,8 +17,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use placet_sandbox::{
-    Cell, CellSpec, Egress, ExecGate, ExecRule, FileIdentity, Limits, Network, OnRefusal, Paths,
-    Program, RunningCell, Session, elf_interpreter,
+    Cell, CellSpec, EgressRules, ExecGate, ExecRule, FileIdentity, Limits, Network, OnRefusal,
+    Paths, Program, RunningCell, Session, elf_interpreter,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -153,7 +153,7 @@ fn start(argv: Vec<std::ffi::OsString>, gated: bool) -> Outcome<RunningCell> {
             refused: OnRefusal::EndProcess,
         },
         network: Network::None,
-        egress: Egress::Unbrokered,
+        egress: EgressRules::nobody(),
         limits: Limits::default(),
         lease: LONG,
         proxied: false,

@@ -17,8 +17,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use placet_sandbox::{
-    Cell, CellSpec, Egress, ExecGate, ExecReport, ExecRule, ExecVerdict, FileIdentity, ImageDigest,
-    Limits, Network, OnRefusal, Paths, Program, Session, elf_interpreter,
+    Cell, CellSpec, EgressRules, ExecGate, ExecReport, ExecRule, ExecVerdict, FileIdentity,
+    ImageDigest, Limits, Network, OnRefusal, Paths, Program, Session, elf_interpreter,
 };
 use sha2::{Digest, Sha256};
 
@@ -168,7 +168,7 @@ fn spec(name: &str, what: &str) -> Outcome<CellSpec> {
             refused: OnRefusal::EndProcess,
         },
         network: Network::None,
-        egress: Egress::Unbrokered,
+        egress: EgressRules::nobody(),
         limits: Limits::default(),
         lease: LONG,
         proxied: false,

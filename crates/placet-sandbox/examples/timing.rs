@@ -109,7 +109,7 @@ fn spec() -> Result<CellSpec, Box<dyn Error>> {
         },
         exec: placet_sandbox::ExecGate::none(),
         network: Network::Loopback,
-        egress: placet_sandbox::Egress::Unbrokered,
+        egress: placet_sandbox::EgressRules::nobody(),
         limits: Limits::default(),
         lease: Duration::from_secs(10),
         proxied: false,

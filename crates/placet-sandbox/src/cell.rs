@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::broker::{self, Broker, OnHost, Server, Setting};
+use crate::broker::{self, Broker, OnHost, Own, Server, Setting};
 use crate::credentials::Given;
 use crate::denials::{self, Audit, Denials};
 use crate::error::{SandboxError, Step};
@@ -108,19 +108,19 @@ impl Prepared {
             handed.door = Some(door.listener);
         }
         tree.hand(handed);
-        let listener = self.await_ready(gate.as_fd(), deadline)?;
-        if let Some(listener) = listener {
-            let own_devices = own_devices(&tree, &self.plan)?;
-            tree.serve(broker::start(Setting {
-                listener,
-                rules: self.plan.egress.rules(),
-                own_devices,
-                on_host: self.plan.host.as_ref().map(|host| OnHost {
-                    host: Arc::clone(host),
-                    door: door_file,
-                }),
-            })?);
-        }
+        let (listener, own) = self.await_ready(gate.as_fd(), deadline)?;
+        let own_devices = own_devices(&tree, &self.plan)?;
+        tree.serve(broker::start(Setting {
+            listener,
+            rules: self.plan.egress.clone(),
+            own_devices,
+            on_host: self.plan.host.as_ref().map(|host| OnHost {
+                host: Arc::clone(host),
+                door: door_file,
+            }),
+            own,
+            loopback: self.plan.loopback,
+        })?);
         let traced = Traced::default();
         if self.plan.worker.gated {
             let tracer = self.trace(&tree, traced.clone())?;
@@ -178,20 +178,18 @@ impl Prepared {
         }
     }
 
-    /// Gives the listener of a filter that traps.
+    /// Gives the listener of the filter, and what tells the cell's own sockets from others.
     fn await_ready(
         &self,
         gate: BorrowedFd<'_>,
         deadline: u64,
-    ) -> Result<Option<OwnedFd>, SandboxError> {
+    ) -> Result<(OwnedFd, Option<Own>), SandboxError> {
         if !await_any(&[gate], Some(deadline))? {
             return Err(SandboxError::SetupTimedOut(SETUP_SECS_MAX));
         }
         let (report, mut fds) = receive_with_fds(gate)?;
         match (report, fds.next()) {
-            (Some(Report::Ready), listener) if listener.is_some() == self.plan.worker.brokered => {
-                Ok(listener)
-            }
+            (Some(Report::Ready), Some(listener)) => Ok((listener, fds.next().map(Own::new))),
             (Some(Report::Failed(failure)), _) => Err(self.failure(failure)),
             _ => Err(SandboxError::SetupDied),
         }
@@ -353,7 +351,7 @@ impl RunningCell {
         }
     }
 
-    /// The connect broker, unless the spec has none. All its reports are there once the end is.
+    /// The connect broker. All its reports are there once the end is.
     #[must_use]
     pub fn broker(&self) -> Option<&Broker> {
         self.tree.server().map(Server::broker)

@@ -192,15 +192,9 @@ pub enum Unobservable {
     /// There is no tracer that would look.
     #[error("the cell has no exec gate")]
     Ungated,
-    /// A call that the supervisor answers is not shown to a tracer.
+    /// Tier U0, where there is no copy of the tree to work on.
     #[error(
-        "the supervisor answers for the cell's connects; take network and sockets out of the scope for it"
-    )]
-    Brokered,
-    /// Tier U0, where the supervisor answers always.
-    #[error(
-        "without user namespaces the supervisor answers for the cell's connects; do it where `placet \
-         doctor` shows tier U1"
+        "without user namespaces there is no copy to work on; do it where `placet doctor` shows tier U1"
     )]
     OnHost,
 }

@@ -8,7 +8,7 @@
 //!
 //! It enforces what it is told and decides nothing: no policy, no artifact, no log is known here.
 //! It gates which files can be named, changed and executed; with an [`ExecGate`] also which program
-//! images start, one by one, and with a broker ([`Egress`]) who is connected to. It does not decide
+//! images start, one by one, and always who is connected to ([`EgressRules`]). It does not decide
 //! what an allowed interpreter does inside its scope, and it is no defence against a kernel bug.
 //!
 //! pid 1 of a cell is a fork of the supervisor and keeps a copy-on-write image of its memory,
@@ -59,8 +59,8 @@ mod wire;
 mod worker;
 
 pub use broker::{
-    Broker, ConnectCall, ConnectId, ConnectRefusal, ConnectReport, ConnectVerdict, Egress,
-    EgressRules, Others, Peer, Peers, Resolved, Traffic, is_special,
+    Broker, ConnectCall, ConnectId, ConnectRefusal, ConnectReport, ConnectVerdict, EgressRules,
+    Others, Peer, Peers, Resolved, Traffic, is_special,
 };
 pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
 pub use credentials::{CREDENTIAL_BYTES_MAX, CREDENTIALS_PATH, CredentialSlots};

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::broker::Egress;
+use crate::broker::EgressRules;
 use crate::credentials::{CredentialSlots, Variables};
 use crate::error::Step;
 use crate::gate::{ExecGate, Known, Shown};
@@ -47,7 +47,7 @@ pub(crate) struct Plan {
     pub(crate) known: Known,
     /// What the worker's filter shows its tracer, which looks at no more.
     pub(crate) shown: Shown,
-    pub(crate) egress: Egress,
+    pub(crate) egress: EgressRules,
     /// Trees and files that may be executed, by their paths in the cell.
     pub(crate) executable: Vec<PathBuf>,
     /// What the scope names, so that their inodes stay theirs until the start.
@@ -75,8 +75,6 @@ pub(crate) struct WorkerPlan {
     pub(crate) on_host: bool,
     /// Whether the supervisor is to trace the worker.
     pub(crate) gated: bool,
-    /// Whether the filter traps, and the supervisor gets its listener.
-    pub(crate) brokered: bool,
     pub(crate) program: CString,
     pub(crate) identity: FileIdentity,
     /// Whether the program stands in a copied tree, where it shows another device.

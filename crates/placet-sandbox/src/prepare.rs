@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, Stat};
 
-use crate::broker::Egress;
+use crate::broker::EgressRules;
 use crate::copies::{self, Copy};
 use crate::credentials::{self, Variables};
 use crate::error::SandboxError;
@@ -155,7 +155,6 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
             },
             on_host,
             filter: watched.filter,
-            brokered: watched.trapped,
             gated: on_host || !matches!(spec.exec.rule, ExecRule::Ungated),
             is_script: program.is_script,
             program: program.path,
@@ -342,10 +341,7 @@ fn hidden(paths: &[PathBuf]) -> Result<Vec<Found>, SandboxError> {
 }
 
 /// The listed sockets that exist, as files; a listed directory is seen where the scope shows it.
-fn sockets(egress: &Egress) -> Result<Vec<Found>, SandboxError> {
-    let Egress::Brokered(rules) = egress else {
-        return Ok(Vec::new());
-    };
+fn sockets(rules: &EgressRules) -> Result<Vec<Found>, SandboxError> {
     let mut found = Vec::new();
     for path in &rules.sockets {
         check_not_reserved(path)?;

@@ -313,14 +313,20 @@ const fn no_fast_open(call: i64, arg: u32) -> Rule {
     }
 }
 
-/// What a broker needs beside them.
-pub(crate) const BROKERED: &[Rule] = &[
+/// What every cell has beside them: nobody is connected to behind the supervisor's back.
+pub(crate) const CONNECTING: &[Rule] = &[
     Rule {
         call: libc::SYS_connect,
         when: When::Always,
         answer: Answer::Trap,
         reason: "the supervisor connects in the caller's place",
     },
+    deny_when(libc::SYS_socket, UNIX_DATAGRAM, DATAGRAMS),
+    deny_when(libc::SYS_socketpair, UNIX_DATAGRAM, DATAGRAMS),
+];
+
+/// What a broker needs as well that hands sockets out.
+pub(crate) const LEADING_OUT: &[Rule] = &[
     Rule {
         call: libc::SYS_listen,
         when: When::Always,
@@ -330,8 +336,6 @@ pub(crate) const BROKERED: &[Rule] = &[
     no_fast_open(libc::SYS_sendto, 3),
     no_fast_open(libc::SYS_sendmsg, 2),
     no_fast_open(libc::SYS_sendmmsg, 3),
-    deny_when(libc::SYS_socket, UNIX_DATAGRAM, DATAGRAMS),
-    deny_when(libc::SYS_socketpair, UNIX_DATAGRAM, DATAGRAMS),
 ];
 
 const fn observe(call: i64) -> Rule {
@@ -339,7 +343,7 @@ const fn observe(call: i64) -> Rule {
         call,
         when: When::Always,
         answer: Answer::Observe,
-        reason: "the tracer notes what is opened and whom is connected to; it decides nothing",
+        reason: "the tracer notes what is opened; it decides nothing",
     }
 }
 
@@ -351,7 +355,6 @@ pub(crate) const OBSERVED: &[Rule] = &[
     observe(libc::SYS_creat),
     observe(libc::SYS_openat),
     observe(libc::SYS_openat2),
-    observe(libc::SYS_connect),
 ];
 
 /// Whoever may execute a file.
@@ -389,45 +392,56 @@ pub(crate) const MAKING: &[Rule] = &[
     making(libc::SYS_chmod, executable(1)),
 ];
 
-/// Programs that are built once: without [`MAKING`], and with it.
-type Programs = [OnceLock<Vec<libc::sock_filter>>; 2];
+/// Programs that are built once, one for each way in which a tree may be watched.
+type Programs = [OnceLock<Vec<libc::sock_filter>>; 8];
 
 /// A new place for them.
 const fn programs() -> Programs {
-    [OnceLock::new(), OnceLock::new()]
+    [const { OnceLock::new() }; 8]
+}
+
+/// How a tree is watched, beyond what every tree is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Watching {
+    /// Connections leave its network.
+    pub(crate) leads_out: bool,
+    /// What is opened is shown.
+    pub(crate) opens: bool,
+    /// What is made executable is shown.
+    pub(crate) making: bool,
+}
+
+impl Watching {
+    fn place(self) -> usize {
+        usize::from(self.leads_out) | usize::from(self.opens) << 1 | usize::from(self.making) << 2
+    }
 }
 
 fn built(
     programs: &'static Programs,
-    shows_making: bool,
+    watching: Watching,
     rules: impl IntoIterator<Item = &'static Rule>,
 ) -> &'static [libc::sock_filter] {
-    let [without, with] = programs;
-    let (program, more) = if shows_making {
-        (with, MAKING)
-    } else {
-        (without, &[] as &[Rule])
-    };
+    let only = |wanted: bool, rules: &'static [Rule]| if wanted { rules } else { &[] };
+    let more = only(watching.opens, OBSERVED)
+        .iter()
+        .chain(only(watching.making, MAKING));
     // The rules that refuse come first, so they answer where both apply.
-    program.get_or_init(|| bpf::compile(rules.into_iter().chain(more)))
+    let build = || bpf::compile(rules.into_iter().chain(more));
+    programs
+        .get(watching.place())
+        .map_or(&[], |program| program.get_or_init(build))
 }
 
-/// The program of [`RULES`] and [`OBSERVED`], and of [`MAKING`] where that is to be shown.
-pub(crate) fn observed_filter(shows_making: bool) -> &'static [libc::sock_filter] {
+/// The program of [`RULES`] and [`CONNECTING`], with what shows more of a tree.
+pub(crate) fn filter(watching: Watching) -> &'static [libc::sock_filter] {
     static PROGRAMS: Programs = programs();
-    built(&PROGRAMS, shows_making, RULES.iter().chain(OBSERVED))
-}
-
-/// The program of [`RULES`], and of [`MAKING`] where that is to be shown.
-pub(crate) fn filter(shows_making: bool) -> &'static [libc::sock_filter] {
-    static PROGRAMS: Programs = programs();
-    built(&PROGRAMS, shows_making, RULES)
-}
-
-/// The program of [`RULES`] and [`BROKERED`], and of [`MAKING`] where that is to be shown.
-pub(crate) fn brokered_filter(shows_making: bool) -> &'static [libc::sock_filter] {
-    static PROGRAMS: Programs = programs();
-    built(&PROGRAMS, shows_making, RULES.iter().chain(BROKERED))
+    let out: &[Rule] = if watching.leads_out { LEADING_OUT } else { &[] };
+    built(
+        &PROGRAMS,
+        watching,
+        RULES.iter().chain(CONNECTING).chain(out),
+    )
 }
 
 #[cfg(test)]
@@ -443,19 +457,23 @@ mod tests {
             .chain(ON_HOST_WITH_PEERS);
         let mut rules = RULES
             .iter()
-            .chain(BROKERED)
+            .chain(CONNECTING)
+            .chain(LEADING_OUT)
             .chain(OBSERVED)
             .chain(MAKING)
             .chain(host);
         assert!(rules.all(|rule| rule.reason.len() > 10));
     }
 
-    /// In any of the programs: what is observed is in none that answers for a broker or a host.
+    /// In any of the programs: a host is never observed.
     #[test]
     fn no_rule_is_there_twice() {
-        let answering = BROKERED.iter().chain(ON_HOST).collect::<Vec<_>>();
-        for more in [answering, OBSERVED.iter().collect()] {
-            let rules = RULES.iter().chain(more);
+        for more in [ON_HOST, OBSERVED] {
+            let rules = RULES
+                .iter()
+                .chain(CONNECTING)
+                .chain(LEADING_OUT)
+                .chain(more);
             let mut seen: Vec<String> = rules
                 .map(|rule| format!("{} {:?}", rule.call, rule.when))
                 .collect();

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::broker::Egress;
+use crate::broker::EgressRules;
 use crate::credentials::CredentialSlots;
 use crate::gate::ExecGate;
 use crate::tier::Tier;
@@ -34,7 +34,7 @@ pub struct CellSpec {
     /// Whether the tree may talk to itself over TCP.
     pub network: Network,
     /// Who is reached outside of that network.
-    pub egress: Egress,
+    pub egress: EgressRules,
     /// Resource limits.
     pub limits: Limits,
     /// Whose session and terminal the tree is in.
@@ -165,9 +165,8 @@ fn nanos(secs: i64, nanos: i64) -> i64 {
 /// The visible file system. Every path is canonical and absolute; a directory means all below it.
 ///
 /// What is not named does not exist inside, apart from the cell's own `/proc`, `/dev`, `/tmp`,
-/// `/run` and the host root's symbolic links into the scope. A listening AF_UNIX socket that lies
-/// in a visible path can be connected to, unless there is a broker ([`Egress::Brokered`]): hide it if
-/// it must not be reached.
+/// `/run` and the host root's symbolic links into the scope. A listening AF_UNIX socket of the host that
+/// lies in a visible path is seen, and connected to only where [`EgressRules::sockets`] lists it.
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
     /// Readable; libraries here can be loaded, programs not started.

@@ -47,13 +47,15 @@ fn become_program(
     for limit in &plan.limits {
         sys::set_limit(limit.resource, limit.soft, limit.hard).at(Step::ResourceLimit)?;
     }
-    let listener = install_filter(plan).at(Step::SeccompFilter)?;
-    if plan.gated || plan.brokered {
-        // A supervisor without privileges needs it to trace, and to look at /proc. Who can read this memory outside could read the
-        // supervisor's; inside there is nobody but pid 1.
-        sys::prctl(libc::PR_SET_DUMPABLE, 1, 0).at(Step::Traceable)?;
-    }
-    await_release(gate, listener)?;
+    // Without it no socket in the file system is known to be the cell's own, and none is reached.
+    let questions = (!plan.on_host)
+        .then(|| sys::socket_questions().ok())
+        .flatten();
+    let listener = sys::install_trapping_filter(plan.filter).at(Step::SeccompFilter)?;
+    // A supervisor without privileges needs it to trace, and to look at /proc. Who can read this memory outside could read the
+    // supervisor's; inside there is nobody but pid 1.
+    sys::prctl(libc::PR_SET_DUMPABLE, 1, 0).at(Step::Traceable)?;
+    await_release(gate, listener, questions)?;
     let program = verified_program(plan)?;
     sys::default_signals();
     sys::unblock_signals().at(Step::Signals)?;
@@ -100,25 +102,18 @@ fn add_rule(ruleset: c_int, rule: &landlock::Rule) -> sys::Sys<()> {
     Ok(())
 }
 
-/// Gives the listener, if the filter has one.
-fn install_filter(plan: &WorkerPlan) -> sys::Sys<Option<c_int>> {
-    if plan.brokered {
-        sys::install_trapping_filter(plan.filter).map(Some)
-    } else {
-        sys::install_filter(plan.filter).map(|()| None)
-    }
-}
-
-/// The listener goes up with the message and is not kept: who has it answers every trapped call.
-fn await_release(gate: c_int, listener: Option<c_int>) -> Result<(), Failure> {
+/// The listener goes up with the message and is not kept: who has it answers every trapped call. So does
+/// the socket that the cell's own sockets are asked about over.
+fn await_release(gate: c_int, listener: c_int, questions: Option<c_int>) -> Result<(), Failure> {
     let ready = Report::Ready.encode();
-    match listener {
-        None => sys::send(gate, &ready, &[]).at(Step::AwaitRelease)?,
-        Some(listener) => {
-            sys::send(gate, &ready, &[listener]).at(Step::AwaitRelease)?;
-            sys::close(listener);
+    match questions {
+        None => sys::send(gate, &ready, &[listener]).at(Step::AwaitRelease)?,
+        Some(questions) => {
+            sys::send(gate, &ready, &[listener, questions]).at(Step::AwaitRelease)?;
+            sys::close(questions);
         }
     }
+    sys::close(listener);
     let words = sys::receive(gate, 0).at(Step::AwaitRelease)?;
     match words.and_then(Order::decode) {
         Some(Order::Release) => Ok(()),

@@ -44,18 +44,6 @@ pub(super) fn read(bytes: &[u8]) -> Address {
     }
 }
 
-/// The internet address that a caller's sockaddr holds, if it holds one.
-pub(crate) fn inet_address(bytes: &[u8]) -> Option<SocketAddr> {
-    match read(bytes) {
-        Address::Inet(address) => Some(address),
-        Address::None
-        | Address::Abstract
-        | Address::Path(_)
-        | Address::Invalid
-        | Address::Foreign => None,
-    }
-}
-
 fn unix(name: &[u8]) -> Address {
     match name.first() {
         // The autobind form; connect refuses it.

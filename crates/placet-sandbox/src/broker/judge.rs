@@ -1,15 +1,17 @@
 //! Where a trapped connect leads, and whether it may go there.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
 use super::address::{self, ADDRESS_BYTES_MAX, Address};
 use super::attempt::{Attempt, Caller, On};
+use super::own::Own;
 use super::rules::{is_own_host, plain};
 use super::{ConnectRefusal, EgressRules, Others, Peer};
 use crate::host::Host;
@@ -113,8 +115,13 @@ pub(crate) struct Ground {
     pub(crate) own_devices: Vec<u64>,
     /// For a cell without namespaces.
     pub(crate) on_host: Option<OnHost>,
-    /// The supervisor's network, in which the sockets that were handed out live on.
-    pub(crate) network: u64,
+    /// The supervisor's network, in which the sockets that were handed out live on; `None` where none
+    /// is.
+    pub(crate) network: Option<u64>,
+    /// Tells which sockets are the cell's own.
+    pub(super) own: Option<Own>,
+    /// Whether the cell's own loopback may be used.
+    pub(crate) loopback: bool,
 }
 
 impl Ground {
@@ -134,9 +141,12 @@ impl Ground {
     /// Whether a socket was made by the broker. Such a one must not be let loose again: what is
     /// inside for a socket of the cell is the host's own for this one.
     pub(super) fn is_handed_out(&self, socket: &OwnedFd) -> Sys<bool> {
+        let Some(outside) = self.network else {
+            return Ok(false);
+        };
         let family = sys::number_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_DOMAIN)?;
         let network = sys::network_of(socket.as_raw_fd())?;
-        Ok(family != libc::AF_UNIX && network == self.network)
+        Ok(family != libc::AF_UNIX && network == outside)
     }
 }
 
@@ -166,7 +176,14 @@ pub(super) fn judge(
         // It would be a socket of the host's that is free to be used again.
         (_, Address::None) if handed_out => Err(Errno(libc::EACCES)),
         // They are the host's: whoever listens there may be anybody.
-        (libc::AF_UNIX, Address::Abstract) if ground.on_host.is_some() => Err(Errno(libc::EACCES)),
+        (libc::AF_UNIX, Address::Abstract) if ground.on_host.is_some() => {
+            let peer = Peer::Socket(abstract_name(&address));
+            let refused = Judgement::Refuse(ConnectRefusal::Unlisted);
+            Ok(Judged {
+                outside: Some((peer, refused)),
+                ..inside(caller, address)
+            })
+        }
         (_, Address::None) | (libc::AF_UNIX, Address::Abstract) => Ok(inside(caller, address)),
         (libc::AF_UNIX, Address::Path(path)) => {
             let process = open(thread, still_waits)?;
@@ -199,6 +216,12 @@ fn open(thread: i32, still_waits: &dyn Fn() -> bool) -> Sys<Process> {
     }
 }
 
+/// As tools show it: with `@` for the byte that no path begins with.
+fn abstract_name(address: &[u8]) -> PathBuf {
+    let name = address.get(3..).unwrap_or_default();
+    PathBuf::from(OsString::from_vec([b"@", name].concat()))
+}
+
 fn inside(caller: Caller, address: Vec<u8>) -> Judged {
     let on = On::Own { _pinned: None };
     Judged {
@@ -222,11 +245,12 @@ fn inet(
         return Ok(inside(caller, NOWHERE.to_vec()));
     }
     let rules = &ground.rules;
-    let listed = rules.peers.iter().any(|peers| peers.cover(to)) || rules.resolved.cover(to);
+    let resolved = || rules.resolved.as_ref().is_some_and(|it| it.cover(to));
+    let listed = rules.peers.iter().any(|peers| peers.cover(to)) || resolved();
     // Without a network of its own there is no host inside: this one is a peer like any other.
     let is_inside = is_own_host(to.ip()) && ground.on_host.is_none();
     if is_inside && !listed {
-        return if handed_out {
+        return if handed_out || !ground.loopback {
             Err(Errno(libc::EACCES))
         } else {
             Ok(inside(caller, address))
@@ -264,10 +288,11 @@ fn unix(caller: Caller, process: &Process, path: &Path, ground: &Ground) -> Sys<
         return Ok(inside(caller, address));
     }
     let found = process.resolve(path).map_err(bare)?;
-    let stat = process::stat(&found).map_err(bare)?;
+    let inode = process::inode(&found).map_err(bare)?;
     let address = address_of(&found);
     let path = process::path_of(&found).map_err(bare)?;
-    let is_own = ground.own_devices.contains(&stat.st_dev) || ground.is_in_scratch(&path);
+    let own_place = ground.own_devices.contains(&inode.dev) || ground.is_in_scratch(&path);
+    let is_own = own_place || ground.own.as_ref().is_some_and(|own| own.listens_at(inode));
     let rules = &ground.rules;
     let listed = rules.sockets.iter().any(|listed| path.starts_with(listed));
     let on = On::Own {

@@ -2,9 +2,10 @@
 //!
 //! # How it works
 //!
-//! The cell has a network namespace of its own that leads nowhere, broker or not. With a broker,
-//! connect(2) stops in the kernel (seccomp user notification) and a thread of the supervisor, one
-//! for each tree, hears of it. It copies the address out of the caller's memory, once, and takes a
+//! The cell has a network namespace of its own that leads nowhere. connect(2) stops in the kernel
+//! (seccomp user notification) and a thread of the supervisor, one for each tree, hears of it. That is
+//! so in every cell, also where no peer is in scope: a socket that has a path is reached by its file
+//! from any network namespace, and neither read-only mounts nor Landlock (before ABI 9) stand in the way. It copies the address out of the caller's memory, once, and takes a
 //! copy of the caller's socket. It judges the copied address. If it is to be reached, it makes a
 //! socket in its own namespace, connects that to the copied address, and puts it in the place of
 //! the caller's descriptor. It never lets the caller's own call go on: the kernel would read the
@@ -19,11 +20,13 @@
 //! | UDP and others to elsewhere | EACCES |
 //! | AF_UNIX, abstract | made on the caller's socket: abstract names are the cell's own |
 //! | AF_UNIX, a path on `/tmp`, `/run` or `/dev/shm` of the cell's own | made on the caller's socket |
+//! | AF_UNIX, a path elsewhere, where the cell listens itself | made on the caller's socket |
 //! | AF_UNIX, a path elsewhere | only if listed: a host's service may listen there |
 //!
 //! What is not trapped cannot leave: sending to an address and raw packets meet the empty namespace;
 //! MPTCP, io_uring and other families are refused by the filter. AF_UNIX datagram sockets could send
-//! to a path without connecting, so with a broker there are none (EPERM).
+//! to a path without connecting, so there are none (EPERM). Whose socket a path is, the kernel says
+//! (sock_diag(7), asked in the cell's network): one that was bound in the cell is the cell's.
 //!
 //! A socket that was handed out is one of the supervisor's network for good, also when its
 //! connection has failed or ended. So that it leads nowhere else: TCP fast open, which connects by
@@ -56,6 +59,7 @@ mod judge;
 mod metadata;
 mod meter;
 mod options;
+mod own;
 mod resolved;
 mod rules;
 mod server;
@@ -69,49 +73,41 @@ use std::time::Duration;
 
 use crate::queue::Queue;
 
-pub(crate) use address::inet_address;
 pub(crate) use judge::OnHost;
+pub(crate) use own::Own;
 pub use resolved::Resolved;
 pub use rules::{Peers, is_special};
 pub(crate) use server::{Server, Setting, start};
 
-/// How the tree reaches what is outside of its network.
-#[derive(Clone, Debug)]
-pub enum Egress {
-    /// Not at all. AF_UNIX sockets that lie in a visible path of [`crate::Paths`] can be connected
-    /// to, as nobody looks.
-    Unbrokered,
-    /// By the broker. AF_UNIX sockets, too, are only reached as it says.
-    Brokered(EgressRules),
-}
-
-impl Egress {
-    /// What the broker goes by; without one, where connects are trapped all the same, nobody is
-    /// reached.
-    pub(crate) fn rules(&self) -> EgressRules {
-        match self {
-            Self::Unbrokered => EgressRules {
-                peers: Vec::new(),
-                sockets: Vec::new(),
-                others: Others::Refuse,
-                resolved: Resolved::default(),
-            },
-            Self::Brokered(rules) => rules.clone(),
-        }
-    }
-}
-
-/// Who is reached through a broker.
+/// Who outside of its own network is reached by a tree: each cell has a broker, and it goes by this.
 #[derive(Clone, Debug)]
 pub struct EgressRules {
     /// Over TCP. One that covers the loopback means the host's, and takes the cell's own away.
     pub peers: Vec<Peers>,
-    /// Over TCP as well: what names have led to since the cell was started.
-    pub resolved: Resolved,
+    /// Over TCP as well: what names have led to since the cell was started, where names are in scope.
+    pub resolved: Option<Resolved>,
     /// Over AF_UNIX stream or packet sockets: canonical paths; a directory means all below it.
     pub sockets: Vec<PathBuf>,
     /// Everything else outside.
     pub others: Others,
+}
+
+impl EgressRules {
+    /// Nobody is reached. Sockets of the cell's own are all the same.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self {
+            peers: Vec::new(),
+            resolved: None,
+            sockets: Vec::new(),
+            others: Others::Refuse,
+        }
+    }
+
+    /// Whether any connection could leave the cell's network.
+    pub(crate) fn leads_out(&self) -> bool {
+        !self.peers.is_empty() || self.resolved.is_some() || self.others != Others::Refuse
+    }
 }
 
 /// What becomes of connects that no list covers.
@@ -149,7 +145,8 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// A host and port, over UDP or another protocol.
     NotTcp(SocketAddr),
-    /// An AF_UNIX socket, by its path in the cell, resolved.
+    /// An AF_UNIX socket, by its path in the cell, resolved; an abstract one by its name behind `@`, where
+    /// those are the host's.
     Socket(PathBuf),
 }
 
@@ -224,7 +221,8 @@ pub struct Traffic {
 #[derive(Clone)]
 pub struct Broker {
     queue: Arc<Queue<ConnectReport, ConnectVerdict>>,
-    open: Arc<meter::Open>,
+    /// `None` where no connection can leave.
+    open: Option<Arc<meter::Open>>,
 }
 
 impl Broker {
@@ -238,7 +236,11 @@ impl Broker {
     /// being closed may be left out, and is in its [`ConnectReport::Closed`]; none is in both.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        self.open.traffic()
+        let none = Traffic {
+            sent: 0,
+            received: 0,
+        };
+        self.open.as_ref().map_or(none, |open| open.traffic())
     }
 
     /// Answers one [`ConnectReport::Asked`]. `false` when it does not wait any more.

@@ -15,6 +15,7 @@ use super::judge::{self, Ground, Judged, Judgement, OnHost, Subject};
 use super::metadata;
 use super::meter::Meter;
 use super::options::Fresh;
+use super::own::Own;
 use super::{
     Broker, ConnectCall, ConnectId, ConnectRefusal, ConnectReport, ConnectVerdict, EgressRules,
     Others,
@@ -32,6 +33,10 @@ pub(crate) struct Setting {
     pub(crate) own_devices: Vec<u64>,
     /// For a cell without namespaces.
     pub(crate) on_host: Option<OnHost>,
+    /// Tells which sockets are the cell's own, where it has a network of its own.
+    pub(crate) own: Option<Own>,
+    /// Whether its own loopback may be used.
+    pub(crate) loopback: bool,
 }
 
 /// The supervisor's hold on the thread.
@@ -45,7 +50,7 @@ struct Serving {
     listener: OwnedFd,
     ground: Ground,
     queue: Arc<Queue<ConnectReport, ConnectVerdict>>,
-    meter: Meter,
+    meter: Option<Meter>,
     fresh: Fresh,
     waiting: Vec<Waiting>,
     /// Ends for which there was no room; as many as the meter counts at most.
@@ -107,12 +112,17 @@ pub(crate) fn start(setting: Setting) -> Result<Server, SandboxError> {
         rules,
         own_devices,
         on_host,
+        own,
+        loopback,
     } = setting;
-    let meter = Meter::new().map_err(|errno| failed(what, errno))?;
-    let network =
-        sys::network_of(meter.as_fd().as_raw_fd()).map_err(|errno| failed(what, errno))?;
+    // Where nothing leaves, no socket is ever handed out: there is nothing to count and none to know again.
+    let meter = rules.leads_out().then(Meter::new).transpose();
+    let meter = meter.map_err(|errno| failed(what, errno))?;
+    let network = |meter: &Meter| sys::network_of(meter.as_fd().as_raw_fd());
+    let network = meter.as_ref().map(network).transpose();
+    let network = network.map_err(|errno| failed(what, errno))?;
     sys::take_turns(listener.as_raw_fd());
-    let open = meter.open();
+    let open = meter.as_ref().map(Meter::open);
     let serving = Serving {
         listener,
         ground: Ground {
@@ -120,6 +130,8 @@ pub(crate) fn start(setting: Setting) -> Result<Server, SandboxError> {
             own_devices,
             on_host,
             network,
+            own,
+            loopback,
         },
         queue: Arc::clone(&queue),
         meter,
@@ -187,7 +199,9 @@ impl Serving {
         if self.queue.has_unheard() {
             self.queue.call_supervisor();
         }
-        let always = [self.listener.as_fd(), self.queue.news(), self.meter.as_fd()];
+        let always = [Some(self.listener.as_fd()), Some(self.queue.news())];
+        let counted = self.meter.as_ref().map(AsFd::as_fd);
+        let always: Vec<BorrowedFd<'_>> = always.into_iter().chain([counted]).flatten().collect();
         let under_way = |waiting: &&Waiting| matches!(waiting.stage, Stage::UnderWay);
         let under_way: Vec<&Waiting> = self.waiting.iter().filter(under_way).collect();
         let sockets: Vec<BorrowedFd<'_>> = under_way
@@ -203,7 +217,7 @@ impl Serving {
         });
         // An interrupted wait is a short one.
         poll(&mut polled, timeout.as_ref()).unwrap_or(0);
-        let [listener, _, _, sockets @ ..] = polled.as_slice() else {
+        let (Some(listener), Some(sockets)) = (polled.first(), polled.get(always.len()..)) else {
             return Ready::default();
         };
         let found = listener.revents();
@@ -385,7 +399,10 @@ impl Serving {
             return None;
         }
         if let Some((socket, to)) = waiting.attempt.outside().filter(|_| opened).zip(to)
-            && !self.meter.expect(socket, id, to)
+            && !self
+                .meter
+                .as_mut()
+                .is_some_and(|meter| meter.expect(socket, id, to))
         {
             self.closed.push(ConnectReport::Closed { id, bytes: None });
         }
@@ -418,7 +435,8 @@ impl Serving {
     }
 
     fn report_closed(&mut self) {
-        for (id, traffic) in self.meter.ended() {
+        let ended = self.meter.as_mut().map(Meter::ended).unwrap_or_default();
+        for (id, traffic) in ended {
             let bytes = Some(traffic);
             self.closed.push(ConnectReport::Closed { id, bytes });
         }
@@ -431,12 +449,12 @@ impl Serving {
     fn end(mut self) {
         for _ in 0..LAST_LOOKS {
             self.report_closed();
-            if self.meter.is_idle() {
+            if self.meter.as_ref().is_none_or(Meter::is_idle) {
                 break;
             }
             thread::sleep(std::time::Duration::from_millis(1));
         }
-        for (id, bytes) in self.meter.rest() {
+        for (id, bytes) in self.meter.as_mut().map(Meter::rest).unwrap_or_default() {
             self.closed.push(ConnectReport::Closed { id, bytes });
         }
         self.queue.put_last(std::mem::take(&mut self.closed));

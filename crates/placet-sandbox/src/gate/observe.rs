@@ -1,4 +1,5 @@
-//! What a tree opens, starts and connects to, for whoever wants to learn what it needs.
+//! What a tree opens and starts, for whoever wants to learn what it needs. Whom it connects to, the broker
+//! reports.
 //!
 //! Read from the memory of the stopped caller, which another thread of it may change before the call
 //! is made: good enough to learn from, and nothing is ever decided by it.
@@ -7,15 +8,13 @@
 //! no such stops, so a tree that brings a filter of its own gets ENOSYS from it and no notes are kept. What
 //! is noted of one is bounded in bytes, and [`Observed::incomplete`] tells of the rest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{ExecCall, ImageDigest};
-use crate::broker::inet_address;
 use crate::process::{Process, path_of};
 use crate::sys;
 
@@ -25,8 +24,6 @@ const NOTED_BYTES_MAX: usize = 8 << 20;
 const NOTE_BYTES: usize = 128;
 /// Longest path, as the kernel has it.
 const PATH_BYTES_MAX: usize = 4096;
-/// Longest socket address that is looked at.
-const ADDRESS_BYTES_MAX: usize = 128;
 
 /// What a tree has done.
 #[derive(Clone, Debug, Default)]
@@ -35,16 +32,14 @@ pub struct Observed {
     pub opened: BTreeMap<PathBuf, Opened>,
     /// Programs that started.
     pub programs: BTreeMap<PathBuf, Option<ImageDigest>>,
-    /// Whom it wanted to connect to.
-    pub peers: BTreeSet<SocketAddr>,
-    /// It did more than is noted: some 30,000 distinct files, programs and peers are.
+    /// It did more than is noted: some 30,000 distinct files and programs are.
     pub incomplete: bool,
 }
 
 /// What a tree's filter shows the tracer, and so what that asks the kernel for and takes note of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shown {
-    /// What is opened and connected to.
+    /// What is opened.
     pub(crate) opens: bool,
     /// What is made executable.
     pub(crate) making: bool,
@@ -96,12 +91,6 @@ impl Notes {
         }
     }
 
-    fn peer(&mut self, peer: SocketAddr) {
-        if !self.seen.peers.contains(&peer) && self.has_room(0) {
-            self.seen.peers.insert(peer);
-        }
-    }
-
     fn opened(&mut self, path: PathBuf, opened: Opened) {
         if !self.seen.opened.contains_key(&path) && !self.has_room(path.as_os_str().len()) {
             return;
@@ -148,23 +137,8 @@ impl Observer {
         let Ok((number, arguments)) = sys::shown_call(pid) else {
             return;
         };
-        if number == libc::SYS_connect {
-            self.connect(pid, arguments);
-        } else if let Some(open) = Open::of(pid, number, arguments) {
+        if let Some(open) = Open::of(pid, number, arguments) {
             self.open(pid, &open);
-        }
-    }
-
-    fn connect(&self, pid: i32, [_, at, length, ..]: [u64; 6]) {
-        let mut bytes = [0; ADDRESS_BYTES_MAX];
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let Some(buffer) = bytes.get_mut(..length.min(ADDRESS_BYTES_MAX)) else {
-            return;
-        };
-        let read = sys::read_memory(pid, at, buffer).unwrap_or(0);
-        let peer = bytes.get(..read).and_then(inet_address);
-        if let Some(peer) = peer {
-            self.note(|notes| notes.peer(peer));
         }
     }
 
@@ -292,16 +266,15 @@ mod tests {
         };
         notes.opened(again.clone(), written);
         assert!(notes.seen.opened[&again].written);
-        notes.peer("127.0.0.1:1".parse().unwrap());
         notes.program(Path::new("/program"), None);
-        assert!(notes.seen.peers.is_empty() && notes.seen.programs.is_empty());
+        assert!(notes.seen.programs.is_empty());
     }
 
     #[test]
     fn few_notes_are_complete() {
         let mut notes = Notes::new(NOTED_BYTES_MAX);
         notes.opened("/a".into(), Opened::default());
-        notes.peer("127.0.0.1:1".parse().unwrap());
+        notes.program(Path::new("/program"), None);
         assert!(!notes.seen.incomplete);
     }
 

@@ -1,6 +1,9 @@
 //! What stands in for namespaces where there are none: the refusals of a cell on the host's own tree.
 
-use super::{Answer, BROKERED, Programs, RULES, Rule, When, built, deny, deny_when, programs};
+use super::{
+    Answer, CONNECTING, LEADING_OUT, Programs, RULES, Rule, Watching, When, built, deny, deny_when,
+    programs,
+};
 
 const SHARED_IPC: &str = "System V and POSIX queues, semaphores and memory are the host's here";
 const OTHERS_PROCESSES: &str = "without a pid namespace it reaches the user's other processes";
@@ -38,7 +41,7 @@ const fn only_self(call: i64, arg: u32) -> Rule {
     deny_when(call, When::NoneOf { arg, values: &[0] }, OTHERS_PROCESSES)
 }
 
-/// What stands in for namespaces where there are none, beside [`BROKERED`].
+/// What stands in for namespaces where there are none, beside [`CONNECTING`] and [`LEADING_OUT`].
 pub(super) const ON_HOST: &[Rule] = &[
     deny(libc::SYS_shmget, SHARED_IPC),
     deny(libc::SYS_shmat, SHARED_IPC),
@@ -169,14 +172,13 @@ pub(super) const ON_HOST_WITH_PEERS: &[Rule] = &[
 
 /// The program for a cell on the host's tree and network; who makes a file executable is shown as far as
 /// the supervisor does not do it in the caller's place.
-pub(crate) fn host_filter(with_peers: bool, shows_making: bool) -> &'static [libc::sock_filter] {
-    static WITHOUT_PEERS: Programs = programs();
-    static WITH_PEERS: Programs = programs();
-    let (programs, more) = if with_peers {
-        (&WITH_PEERS, ON_HOST_WITH_PEERS)
+pub(crate) fn host_filter(watching: Watching) -> &'static [libc::sock_filter] {
+    static PROGRAMS: Programs = programs();
+    let more = if watching.leads_out {
+        ON_HOST_WITH_PEERS
     } else {
-        (&WITHOUT_PEERS, ON_HOST_WITHOUT_PEERS)
+        ON_HOST_WITHOUT_PEERS
     };
-    let rules = RULES.iter().chain(BROKERED).chain(ON_HOST).chain(more);
-    built(programs, shows_making, rules)
+    let brokered = RULES.iter().chain(CONNECTING).chain(LEADING_OUT);
+    built(&PROGRAMS, watching, brokered.chain(ON_HOST).chain(more))
 }

@@ -83,6 +83,12 @@ pub(crate) fn tcp_questions() -> Sys<c_int> {
     diagnostics(0)
 }
 
+/// A socket over which the kernel is asked about the AF_UNIX sockets of this network namespace, as
+/// [`tcp_questions`] about others.
+pub(crate) fn socket_questions() -> Sys<c_int> {
+    diagnostics(0)
+}
+
 fn diagnostics(groups: u32) -> Sys<c_int> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     let diagnostics = libc::NETLINK_SOCK_DIAG;

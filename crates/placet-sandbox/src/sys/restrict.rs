@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_uint, c_ulong, c_void};
 use std::mem::size_of;
 
-use super::{Errno, Sys, done, number};
+use super::{Sys, done, number};
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
 pub(crate) fn prctl(option: c_int, a: c_ulong, b: c_ulong) -> Sys<()> {
@@ -114,18 +114,6 @@ pub(crate) const LANDLOCK_LOG_NEW_EXEC: c_uint = 1 << 1;
 pub(crate) fn landlock_restrict(ruleset: c_int, flags: c_uint) -> Sys<()> {
     // SAFETY: landlock_restrict_self takes integers only.
     done(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, flags) })
-}
-
-/// Installs a seccomp filter on this thread; no_new_privs must be set.
-pub(crate) fn install_filter(filter: &[libc::sock_filter]) -> Sys<()> {
-    let len = u16::try_from(filter.len()).map_err(|_| Errno(libc::E2BIG))?;
-    let program = libc::sock_fprog {
-        len,
-        filter: filter.as_ptr().cast_mut(),
-    };
-    let mode = libc::SECCOMP_SET_MODE_FILTER;
-    // SAFETY: program points to len live instructions, which the kernel only reads.
-    done(unsafe { libc::syscall(libc::SYS_seccomp, mode, 0 as c_uint, &raw const program) })
 }
 
 /// Whether this kernel can answer seccomp filters with an errno and kill a whole process.

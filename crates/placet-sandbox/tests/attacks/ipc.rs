@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use placet_sandbox::{Egress, EgressRules, Network, Others, Resolved, Status};
+use placet_sandbox::{EgressRules, Network, Status};
 
 use crate::kernel::call;
 use crate::support::{Act, Test, acting_spec, scratch};
@@ -203,12 +203,7 @@ fn brokered(address: &str, visible: &Path) -> Status {
     let mut spec = acting_spec("take_smuggled", &[address]);
     spec.paths.write.push(visible.to_path_buf());
     spec.network = Network::Loopback;
-    spec.egress = Egress::Brokered(EgressRules {
-        peers: Vec::new(),
-        resolved: Resolved::default(),
-        sockets: Vec::new(),
-        others: Others::Refuse,
-    });
+    spec.egress = EgressRules::nobody();
     end_of(spec)
 }
 

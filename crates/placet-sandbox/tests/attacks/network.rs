@@ -2,15 +2,16 @@
 
 use std::io;
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
 
 use placet_sandbox::{Network, Status};
 
 use crate::host::on_host;
 use crate::support::{Act, Test, acting_spec, is_root, scratch};
 use crate::{
-    SUCCESS, assert_refused, check, check_as_root, end_of, inside, outcome, outcome_of, outside,
-    unstopped,
+    SUCCESS, assert_refused, assert_succeeds, check, check_as_root, end_of, inside, outcome,
+    outcome_of, outside, unstopped,
 };
 
 pub(crate) const TESTS: &[Test] = &[
@@ -55,6 +56,18 @@ pub(crate) const TESTS: &[Test] = &[
         "hidden_socket_in_the_workspace",
         hidden_socket_in_the_workspace,
     ),
+    (
+        "listening_socket_in_a_granted_tree",
+        listening_socket_in_a_granted_tree,
+    ),
+    (
+        "datagram_socket_in_a_granted_tree",
+        datagram_socket_in_a_granted_tree,
+    ),
+    (
+        "linked_socket_in_a_granted_tree",
+        linked_socket_in_a_granted_tree,
+    ),
     ("abstract_socket_of_the_host", abstract_socket_of_the_host),
 ];
 
@@ -83,6 +96,7 @@ pub(crate) const ACTS: &[Act] = &[
     ("socket", |a| socket(a)),
     ("rare_sockets", |_| rare_sockets()),
     ("unix", |a| outcome_of(UnixStream::connect(&a[0]))),
+    ("unix_packets", |a| unix_packets(&a[0])),
     ("abstract", |a| outcome_of(connect_abstract(&a[0]))),
 ];
 
@@ -287,6 +301,63 @@ fn socket_in_the_hosts_file_system() {
     check("unix", &[path.to_str().unwrap()], ENOENT);
 }
 
+/// How an act ends in a cell that sees the tree, once read-only and once writable.
+fn beside(dir: &Path, act: &str, path: &Path) -> [Status; 2] {
+    [false, true].map(|writable| {
+        let mut spec = acting_spec(act, &[path.to_str().unwrap()]);
+        let trees = if writable {
+            &mut spec.paths.write
+        } else {
+            &mut spec.paths.read
+        };
+        trees.push(dir.to_path_buf());
+        end_of(spec)
+    })
+}
+
+/// docker.sock, D-Bus, an agent's keys: what no mount and no Landlock rule of this kernel stops.
+fn listening_socket_in_a_granted_tree() {
+    let dir = scratch();
+    let path = dir.path().join("host.sock");
+    let _listener = UnixListener::bind(&path).unwrap();
+    assert_succeeds("unix", &[path.to_str().unwrap()]);
+    assert_eq!(beside(dir.path(), "unix", &path), [EACCES; 2]);
+}
+
+fn linked_socket_in_a_granted_tree() {
+    let (dir, elsewhere) = (scratch(), scratch());
+    let (path, link) = (elsewhere.path().join("host.sock"), dir.path().join("link"));
+    let hard = dir.path().join("hard");
+    let _listener = UnixListener::bind(&path).unwrap();
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    std::fs::hard_link(&path, &hard).unwrap();
+    assert_succeeds("unix", &[link.to_str().unwrap()]);
+    assert_succeeds("unix", &[hard.to_str().unwrap()]);
+    // The link leads to what is not there inside; the other name is another name of the same socket.
+    let not_there = if on_host() { EACCES } else { ENOENT };
+    assert_eq!(beside(dir.path(), "unix", &link), [not_there; 2]);
+    assert_eq!(beside(dir.path(), "unix", &hard), [EACCES; 2]);
+}
+
+/// Datagrams need no connect: so there are no such sockets.
+fn datagram_socket_in_a_granted_tree() {
+    let dir = scratch();
+    let path = dir.path().join("host.log");
+    let log = UnixDatagram::bind(&path).unwrap();
+    log.set_nonblocking(true).unwrap();
+    assert_succeeds("unix_packets", &[path.to_str().unwrap()]);
+    while log.recv(&mut [0]).is_ok() {}
+    assert_eq!(beside(dir.path(), "unix_packets", &path), [EPERM; 2]);
+    assert!(log.recv(&mut [0]).is_err());
+}
+
+/// By sending to the path, from a socket and from one end of a pair.
+fn unix_packets(path: &str) -> i32 {
+    let single = UnixDatagram::unbound().and_then(|socket| socket.send_to(b"x", path));
+    let pair = UnixDatagram::pair().and_then(|(socket, _)| socket.send_to(b"x", path));
+    outcome_of(single).min(outcome_of(pair))
+}
+
 fn hidden_socket_in_the_workspace() {
     let dir = scratch();
     let path = dir.path().join("host.sock");
@@ -299,13 +370,11 @@ fn hidden_socket_in_the_workspace() {
         }
         end_of(spec)
     };
+    assert_succeeds("unix", &[path.to_str().unwrap()]);
+    assert_eq!(connect(false), EACCES);
     if on_host() {
-        // There it takes a peer of the scope.
-        assert_eq!(connect(false), EACCES);
         return crate::files::cannot_hide(dir.path(), &path);
     }
-    // A visible socket can be connected to, read-only or not: that is what hiding is for.
-    unstopped(connect(false), SUCCESS, "unix");
     // The mask is an empty file that nobody may write, which only root's own id gets past.
     let hidden = connect(true);
     assert!(hidden == REFUSED || hidden == EACCES, "{hidden:?}");

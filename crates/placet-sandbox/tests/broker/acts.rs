@@ -20,6 +20,9 @@ pub(crate) const ACTS: &[Act] = &[
     }),
     ("unix_of_its_own", |a| outcome_of(unix_of_its_own(&a[0]))),
     ("unix_abstract", |_| outcome_of(unix_abstract())),
+    ("unix_abstract_of_others", |a| {
+        outcome_of(unix_abstract_of_others(&a[0]))
+    }),
     ("unix_datagram", |a| unix_datagram(&a[0])),
     ("own_loopback", |_| outcome_of(own_loopback())),
     ("mptcp", |a| by_socket(libc::AF_INET, 262, &a[0])),
@@ -124,6 +127,12 @@ fn unix_abstract() -> io::Result<()> {
     let listener = UnixListener::bind_addr(&address)?;
     UnixStream::connect_addr(&address)?;
     listener.accept().map(drop)
+}
+
+fn unix_abstract_of_others(name: &str) -> io::Result<()> {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+    UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?).map(drop)
 }
 
 fn unix_address(path: &str) -> (libc::sockaddr_un, libc::socklen_t) {

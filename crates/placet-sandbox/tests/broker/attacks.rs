@@ -11,7 +11,7 @@ use placet_sandbox::{ConnectRefusal, ConnectReport, EgressRules, Peer, Status};
 
 use crate::host::on_host;
 use crate::support::{Test, acting_spec, scratch};
-use crate::{EACCES, EPERM, SUCCESS, Service, acting_with, brokered, nobody, outside, run, text};
+use crate::{EACCES, EPERM, SUCCESS, Service, acting_with, nobody, outside, run, text};
 
 pub(crate) const TESTS: &[Test] = &[
     ("tcp_to_an_unlisted_service", tcp_to_an_unlisted_service),
@@ -33,6 +33,10 @@ pub(crate) const TESTS: &[Test] = &[
     }),
     ("sending_a_message_to_an_address", sending_a_message),
     ("unix_socket_of_the_host", unix_socket_of_the_host),
+    (
+        "an_abstract_socket_of_the_host_is_not_reached_and_told",
+        an_abstract_socket_of_the_host,
+    ),
     (
         "unix_datagram_socket_of_the_host",
         unix_datagram_socket_of_the_host,
@@ -193,12 +197,10 @@ fn unix_socket_of_the_host() {
     let host = host_socket();
     let path = text(&host.path);
     assert_eq!(outside("unix", &[path]), SUCCESS);
-    // Without a broker it is the escape that a read-only mount does not stop.
+    // It is the escape that a read-only mount does not stop.
     let mut bare = acting_spec("unix", &[path]);
     bare.paths.read.push(host.dir.path().to_path_buf());
-    // Where there is no mount namespace, there is a broker always.
-    let reached = if on_host() { EACCES } else { SUCCESS };
-    assert_eq!(run(bare).0, reached);
+    assert_eq!(run(bare).0, EACCES);
     let (status, reports) = run(host.visible("unix", &[path], nobody()));
     assert_eq!(status, EACCES);
     let [ConnectReport::Refused { call, .. }] = &reports[..] else {
@@ -216,6 +218,26 @@ fn unix_socket_of_the_host() {
     assert_eq!(run(relative).0, EACCES);
 }
 
+fn an_abstract_socket_of_the_host() {
+    use std::os::linux::net::SocketAddrExt;
+    let name = format!("placet-broker-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let _listener = UnixListener::bind_addr(&address).unwrap();
+    assert_eq!(outside("unix_abstract_of_others", &[&name]), SUCCESS);
+    let (status, reports) = run(acting_with("unix_abstract_of_others", &[&name], nobody()));
+    if !on_host() {
+        // In the cell's own network nobody has that name.
+        assert_eq!(status, Status::Exited(libc::ECONNREFUSED));
+        return assert!(reports.is_empty(), "{reports:?}");
+    }
+    assert_eq!(status, EACCES);
+    let [ConnectReport::Refused { call, why }] = &reports[..] else {
+        panic!("{reports:?}");
+    };
+    assert_eq!(*why, ConnectRefusal::Unlisted);
+    assert_eq!(call.to, Peer::Socket(format!("@{name}").into()));
+}
+
 fn unix_datagram_socket_of_the_host() {
     let dir = scratch();
     let path = dir.path().join("log");
@@ -225,10 +247,7 @@ fn unix_datagram_socket_of_the_host() {
     while log.recv(&mut [0]).is_ok() {}
     let mut bare = acting_spec("unix_datagram", &[text(&path)]);
     bare.paths.read.push(dir.path().to_path_buf());
-    let reached = if on_host() { EPERM } else { SUCCESS };
-    assert_eq!(run(bare.clone()).0, reached);
-    while log.recv(&mut [0]).is_ok() {}
-    assert_eq!(run(brokered(bare, nobody())).0, EPERM);
+    assert_eq!(run(bare).0, EPERM);
     assert!(log.recv(&mut [0]).is_err());
 }
 

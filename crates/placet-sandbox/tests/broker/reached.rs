@@ -32,6 +32,10 @@ pub(crate) const TESTS: &[Test] = &[
             own("unix_of_its_own", &[path]);
         }
     }),
+    (
+        "unix_sockets_of_the_cell_in_a_granted_tree",
+        unix_sockets_in_a_granted_tree,
+    ),
     ("a_listed_unix_socket_is_reached", a_listed_unix_socket),
     ("bad_addresses_are_refused_as_by_the_kernel", bad_addresses),
     ("an_undumpable_process_is_served", an_undumpable_process),
@@ -55,6 +59,23 @@ fn own(act: &str, arguments: &[&str]) {
     let (status, reports) = run(acting_with(act, arguments, nobody()));
     assert_eq!(status, SUCCESS);
     assert!(reports.is_empty(), "{reports:?}");
+}
+
+/// A build or a test makes its sockets where it writes.
+fn unix_sockets_in_a_granted_tree() {
+    let dir = scratch();
+    let path = dir.path().join("own.sock");
+    let mut spec = acting_with("unix_of_its_own", &[text(&path)], nobody());
+    spec.paths.write.push(dir.path().to_path_buf());
+    let (status, reports) = run(spec);
+    assert_eq!(status, SUCCESS);
+    assert!(reports.is_empty(), "{reports:?}");
+    // What it has left behind is nobody's.
+    std::fs::remove_file(&path).unwrap();
+    let _listener = UnixListener::bind(&path).unwrap();
+    let mut spec = acting_with("unix", &[text(&path)], nobody());
+    spec.paths.write.push(dir.path().to_path_buf());
+    assert_eq!(run(spec).0, EACCES);
 }
 
 fn many_threads() {
@@ -82,7 +103,7 @@ fn a_listed_unix_socket() {
     std::thread::spawn(move || while listener.accept().is_ok() {});
     for name in ["service.sock", "link"] {
         let rules = EgressRules {
-            resolved: placet_sandbox::Resolved::default(),
+            resolved: None,
             sockets: vec![path.clone()],
             ..nobody()
         };

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Error;
 
 use placet_sandbox::{
-    Cell, CellSpec, Egress, EgressRules, ExecRule, Gate, Network, Observed, Others, Resolved,
-    SandboxError, Status, Unobservable,
+    Broker, Cell, CellSpec, ConnectReport, ExecRule, Gate, Observed, Peer, SandboxError, Status,
+    Unobservable,
 };
 
 use crate::host::on_host;
@@ -48,7 +48,9 @@ fn what_it_opens() {
     fs::write(&source, "text").unwrap();
     let mut spec = acting_spec("open_and_connect", &[text(&source), text(&made)]);
     spec.paths.write.push(dir.path().to_path_buf());
-    let seen = seen_of(observed(spec)).unwrap();
+    let mut cell = start(observed(spec));
+    assert_eq!(cell.wait().unwrap().status, SUCCESS);
+    let seen = cell.gate().and_then(Gate::observed).unwrap();
     assert!(!seen.incomplete);
     let noted = |path| {
         let opened = seen.opened.get(path).copied();
@@ -60,7 +62,11 @@ fn what_it_opens() {
         noted(&dir.path().join("source.not")),
         Some((true, false, true))
     );
-    assert!(seen.peers.contains(&"192.0.2.1:443".parse().unwrap()));
+    // Whom it wants to connect to the broker tells, beside it.
+    let reports = cell.broker().map_or_else(Vec::new, Broker::reports);
+    let wanted = Peer::Tcp("192.0.2.1:443".parse().unwrap());
+    let refused = |report: &ConnectReport| matches!(report, ConnectReport::Refused { call, .. } if call.to == wanted);
+    assert!(reports.iter().any(refused), "{reports:?}");
     assert!(!seen.programs.is_empty());
 }
 
@@ -121,27 +127,16 @@ fn observing_is_refused() {
         why
     };
     let act = || acting_spec("exit", &["0"]);
-    let mut brokered = observed(act());
-    brokered.network = Network::Loopback;
-    brokered.egress = Egress::Brokered(EgressRules {
-        peers: Vec::new(),
-        resolved: Resolved::default(),
-        sockets: Vec::new(),
-        others: Others::Refuse,
-    });
     let ungated = CellSpec {
         exec: act().exec,
         ..observed(act())
     };
-    let specs = [observed(act()), brokered, ungated];
-    let [plain, brokered, ungated] = specs;
     if on_host() {
-        for spec in [plain, brokered, ungated] {
+        for spec in [observed(act()), ungated] {
             assert_eq!(why(spec), Unobservable::OnHost);
         }
         return;
     }
-    drop(Cell::prepare(plain).unwrap());
-    assert_eq!(why(brokered), Unobservable::Brokered);
+    drop(Cell::prepare(observed(act())).unwrap());
     assert_eq!(why(ungated), Unobservable::Ungated);
 }

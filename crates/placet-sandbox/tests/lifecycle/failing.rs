@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use placet_sandbox::{Cell, Egress, EgressRules, Network, Others, Resolved, RunningCell};
+use placet_sandbox::{Cell, EgressRules, Network, RunningCell};
 
 use crate::running::first_line;
 use crate::support::{ACT, Act, Test, acting_spec, command, is_root, own_executable};
@@ -53,12 +53,7 @@ fn connect_for_ever() -> ! {
 fn fail(marker: &str, how: &str) -> i32 {
     let mut spec = acting_spec("connect_for_ever", &[marker]);
     spec.network = Network::Loopback;
-    spec.egress = Egress::Brokered(EgressRules {
-        peers: Vec::new(),
-        resolved: Resolved::default(),
-        sockets: Vec::new(),
-        others: Others::Refuse,
-    });
+    spec.egress = EgressRules::nobody();
     spec.lease = LEASE;
     let prepared = Cell::prepare(spec).unwrap();
     let cell = prepared.spawn().unwrap().release().unwrap();

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use placet_sandbox::{
-    CellSpec, Egress, ExecGate, ExecRule, FileIdentity, Limits, Network, OnRefusal, Paths, Program,
-    Session, Tier, elf_interpreter, probe,
+    CellSpec, EgressRules, ExecGate, ExecRule, FileIdentity, Limits, Network, OnRefusal, Paths,
+    Program, Session, Tier, elf_interpreter, probe,
 };
 
 use leftovers::Leftovers;
@@ -288,7 +288,7 @@ pub(crate) fn spec(program: &Path, argv: Vec<OsString>) -> CellSpec {
             ExecGate::none()
         },
         network: Network::None,
-        egress: Egress::Unbrokered,
+        egress: EgressRules::nobody(),
         limits: Limits::default(),
         lease: Duration::from_secs(60),
         proxied: false,

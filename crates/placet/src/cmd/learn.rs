@@ -14,7 +14,7 @@ use placet_authority::node::wire::{Request, Response};
 use placet_policy::Policy;
 use placet_process::changes::Kept;
 use placet_process::terminal::{self, Front};
-use placet_process::{Notice, Outcome};
+use placet_process::{Contacts, Notice, Outcome};
 use placet_sandbox::Observed;
 use placet_types::{Digest, ExecutionId, PrincipalId, ProfileName, Writes};
 use serde_json::json;
@@ -38,6 +38,8 @@ pub(super) struct Learned {
     pub(super) workspace: PathBuf,
     pub(super) home: PathBuf,
     pub(super) observed: Observed,
+    /// Whom it wanted to reach.
+    pub(super) contacts: Contacts,
     /// Variables that the command had.
     pub(super) env: Vec<String>,
 }
@@ -78,9 +80,11 @@ pub(crate) fn learn(
     gateway.tell = Box::new(move |notice| {
         let mut noted = into.borrow_mut();
         match notice {
-            Notice::Observed { exec, observed } => {
-                noted.observed = Some((*exec, (*observed).clone()));
-            }
+            Notice::Observed {
+                exec,
+                observed,
+                contacts,
+            } => noted.observed = Some((*exec, (*observed).clone(), (*contacts).clone())),
             Notice::Changed { summary, .. } => noted.changes = Some(summary.digest),
             notice => crate::cmd::run::tell(notice, out),
         }
@@ -96,7 +100,7 @@ pub(crate) fn learn(
     let outcome = outcome.map_err(|error| failure(error, &call))?;
     let status = report(&outcome, out);
     let Noted { observed, changes } = noted.take();
-    let (Outcome::Ended { .. }, Some((exec, mut observed))) = (&outcome, observed) else {
+    let (Outcome::Ended { .. }, Some((exec, mut observed, contacts))) = (&outcome, observed) else {
         return Ok(status);
     };
     if let Some(digest) = changes {
@@ -115,6 +119,7 @@ pub(crate) fn learn(
         workspace: PathBuf::from(measured.params.workspace.as_str()),
         home: PathBuf::from(measured.params.home.as_str()),
         observed,
+        contacts,
         env: found.env().filter(|name| has(name)).cloned().collect(),
     };
     let files = write::files(&learned, found);
@@ -133,7 +138,7 @@ pub(crate) fn learn(
 /// What the run said of itself.
 #[derive(Default)]
 struct Noted {
-    observed: Option<(ExecutionId, Observed)>,
+    observed: Option<(ExecutionId, Observed, Contacts)>,
     changes: Option<Digest>,
 }
 

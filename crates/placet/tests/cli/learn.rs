@@ -156,11 +156,25 @@ fn learning_is_a_run_like_any_other_and_takes_a_dry_run() {
     assert!(said.contains("is not empty"), "{said}");
 }
 
-/// Where the supervisor answers for connects, the tracer is shown nothing: that is said, and no files are made.
+/// A service that says the same to everyone.
+fn service() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            use std::io::Write as _;
+            drop(stream.unwrap().write_all(b"welcome\n"));
+        }
+    });
+    address
+}
+
 #[test]
 fn learning_beside_a_broker_is_denied() {
     let domain = Domain::new();
-    let (dir, bundle) = (domain.path("learned"), domain.path("bundle"));
+    let (listed, bundle, dir) = (service(), domain.path("bundle"), domain.path("learned"));
+    let socket = domain.path("service.sock");
+    let _service = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     domain.ok(&["principal", "set", NEWCOMER]);
     domain.ok(&["policy", "init", bundle.to_str().unwrap()]);
     // What is granted is what both allow.
@@ -168,18 +182,59 @@ fn learning_beside_a_broker_is_denied() {
         let path = bundle.join(format!("profiles/{profile}.toml"));
         let text = fs::read_to_string(&path).unwrap();
         let (before, after) = text.split_once("\n[limits]").unwrap();
-        let text = format!("{before}\nnetwork = [\"127.0.0.1:9\"]\n\n[limits]{after}");
+        let text = format!(
+            "{before}\nnetwork = [\"{listed}\"]\nsockets = [{socket:?}]\n\n[limits]{after}"
+        );
         fs::write(&path, text).unwrap();
     }
     let about = bundle.join("bundle.toml");
     let text = fs::read_to_string(&about).unwrap();
     fs::write(&about, text.replace("revision = 1", "revision = 2")).unwrap();
     domain.ok(&["policy", "activate", bundle.to_str().unwrap()]);
-    let said = domain.fails(
-        DENIED,
-        &["learn", "--out", dir.to_str().unwrap(), "--", "ls"],
+    let script = format!(
+        "import os, socket, urllib.request\n\
+         print(socket.create_connection(('{}', {})).recv(9).decode(), end='')\n\
+         socket.socket(socket.AF_UNIX).connect({socket:?})\n\
+         for to in [('192.0.2.7', 443)]:\n    try: socket.create_connection(to, 5)\n    except OSError: pass\n\
+         try: urllib.request.urlopen('http://files.example/page')\n\
+         except OSError: pass\n\
+         try: socket.getaddrinfo('looked.up.example', 80)\n\
+         except OSError: pass\n",
+        listed.ip(),
+        listed.port()
     );
-    assert!(said.contains("cannot be noted"), "{said}");
-    assert!(said.contains("network"), "{said}");
-    assert!(!dir.exists());
+    fs::write(domain.work().join("ask.py"), script).unwrap();
+    let at = dir.to_str().unwrap();
+    let command = ["/usr/bin/python3", "ask.py"];
+    let learn = [
+        &["learn", "--out", at, "--permit", NEWCOMER, "--"],
+        &command[..],
+    ]
+    .concat();
+    let ran = domain.run(&learn);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.stdout, "welcome\n");
+    let mut files = fs::read_dir(dir.join("profiles")).unwrap();
+    let profile = fs::read_to_string(files.next().unwrap().unwrap().path()).unwrap();
+    for line in [
+        format!("network = [\n  \"{listed}\",\n]"),
+        format!("sockets = [\n  {socket:?},\n]"),
+        "#   \"192.0.2.7:443\",".to_owned(),
+        "#   \"files.example:80\",".to_owned(),
+        "#   \"looked.up.example\",".to_owned(),
+    ] {
+        assert!(profile.contains(&line), "{line}\n{profile}");
+    }
+    // What was learned lets the same run, to the peer and the socket, and to no other.
+    for kind in ["policies", "profiles", "tests"] {
+        for entry in fs::read_dir(dir.join(kind)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), bundle.join(kind).join(entry.file_name())).unwrap();
+        }
+    }
+    fs::write(&about, text.replace("revision = 1", "revision = 3")).unwrap();
+    domain.ok(&["policy", "activate", bundle.to_str().unwrap()]);
+    let ran = governed(&domain, &command);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "welcome\n"), "{ran:?}");
+    governed_refuses(&domain, &["/usr/bin/python3", "ask.py", "--more"]);
 }

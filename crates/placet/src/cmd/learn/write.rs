@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use placet_policy::Profile;
+use placet_types::PeerRule;
 
 use super::Learned;
 use super::sort::{Lines, Sorted, sort};
@@ -101,13 +102,7 @@ fn profile(learned: &Learned, sorted: &Sorted, base: &Profile) -> String {
             let _infallible = writeln!(out, "#   {},", quoted(path));
         }
     }
-    if !learned.observed.peers.is_empty() {
-        out.push_str("\n# Wanted on the network, and not reached. To grant one, take it out of the comment:\n# network = [");
-        for peer in &learned.observed.peers {
-            let _infallible = write!(out, "{}, ", quoted(&peer.to_string()));
-        }
-        out.push_str("]\n");
-    }
+    out.push_str(&network(learned));
     out.push_str(
         "\n# Variables that the command had, of those that the dry run passes on.\nenv = [\n",
     );
@@ -131,6 +126,47 @@ fn profile(learned: &Learned, sorted: &Sorted, base: &Profile) -> String {
         base.lease_ms() / 1000,
         base.staleness_ms() / 1000,
     );
+    out
+}
+
+/// What the run reached stands in the lists, what it was refused in comments: reviewing takes one look
+/// more where the run does not show that it is needed.
+fn network(learned: &Learned) -> String {
+    let mut out = String::new();
+    let contacts = &learned.contacts;
+    let is_peer = |peer: &str| peer.parse::<PeerRule>().is_ok();
+    for (key, why, all) in [
+        ("network", "the network", &contacts.peers),
+        ("sockets", "sockets of this machine", &contacts.sockets),
+    ] {
+        let writable = |what: &&String| key == "sockets" || is_peer(what);
+        let of = |in_scope: bool| {
+            let these = all.iter().filter(move |(_, granted)| **granted == in_scope);
+            these.map(|(what, _)| what).filter(writable)
+        };
+        if of(true).next().is_some() {
+            let _infallible = writeln!(out, "\n# What was reached over {why}.\n{key} = [");
+            for what in of(true) {
+                let _infallible = writeln!(out, "  {},", quoted(&remark(what)));
+            }
+            out.push_str("]\n");
+        }
+        if of(false).next().is_some() {
+            let _infallible = writeln!(
+                out,
+                "\n# Wanted over {why}, and not reached. To grant one, add it to `{key}`:"
+            );
+            for what in of(false) {
+                let _infallible = writeln!(out, "#   {},", quoted(&remark(what)));
+            }
+        }
+    }
+    if !contacts.names.is_empty() {
+        out.push_str("\n# Names that were looked up, at ports that nobody knows. To grant one, add it with its port to `network`:\n");
+        for name in &contacts.names {
+            let _infallible = writeln!(out, "#   {},", quoted(&remark(name)));
+        }
+    }
     out
 }
 
