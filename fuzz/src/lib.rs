@@ -8,7 +8,7 @@
 
 mod targets;
 
-use targets::{artifact, authority, egress, evidence, log, policy, secrets, types};
+use targets::{artifact, authority, egress, evidence, log, mcp, policy, secrets, types};
 
 /// A target: whether the decoder accepted the bytes.
 pub type Target = fn(&[u8]) -> bool;
@@ -48,6 +48,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("chunked_body", egress::chunked_body),
     ("socks", egress::socks),
     ("dns_question", egress::dns_question),
+    ("mcp_frame", mcp::frame),
+    ("mcp_members", mcp::frame_members),
     ("policy_archive", policy::archive),
     ("policy_member", policy::member),
 ];

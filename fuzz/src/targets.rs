@@ -5,6 +5,7 @@ pub(crate) mod authority;
 pub(crate) mod egress;
 pub(crate) mod evidence;
 pub(crate) mod log;
+pub(crate) mod mcp;
 pub(crate) mod policy;
 pub(crate) mod secrets;
 pub(crate) mod types;

@@ -2,12 +2,11 @@
 //! many pass at once, and what memory one governed server takes.
 //!
 //! The server is this program itself: it answers at once, so that what is measured is what stands
-//! between. Other people's gateways are measured where they are installed (`peers.rs`).
+//! between.
 
 mod client;
 mod frames;
 mod memory;
-mod peers;
 mod place;
 mod server;
 
@@ -35,7 +34,6 @@ pub(crate) fn calls() {
     direct.open();
     through.open();
     memory::print("one governed server, idle", &place, &through);
-    let mut peers = peers::start(&place);
     let (mut plain, mut governed) = (Vec::new(), Vec::new());
     for round in 0..ALONE + 100 {
         let pair = (timed(&mut direct), timed(&mut through));
@@ -43,14 +41,12 @@ pub(crate) fn calls() {
         if round >= 100 {
             plain.push(pair.0);
             governed.push(pair.1);
-            peers.take(round);
         }
     }
     let (plain, governed) = (Samples::new(plain), Samples::new(governed));
     plain.print("tools/call, direct");
     governed.print("tools/call, through placet mcp");
     added(&governed, &plain);
-    peers.print();
     let rate = together(&mut through);
     println!(
         "{:<44} {rate:>12.0} /s",

@@ -9,9 +9,10 @@ use placet_artifact::jws::Algorithm;
 use placet_artifact::{Artifact, Claims};
 use placet_evidence::proof_bundle::{Disclosed, FORMAT, ProofBundle, Proven};
 use placet_evidence::{
-    Caller, CheckedDenial, Decided, Ended, Entry, Environment, Erased, Exit, Facts, Genesis, Grant,
-    Halt, Keys, Operators, Outcome, PolicyActivated, PrincipalRecord, PrincipalStatus, Record,
-    Refused, Resumed, Revoked, Risk, RunEnd, Selector, Signal, Stage, Started, Usage,
+    Answered, Born, Caller, CheckedDenial, Decided, DefinitionApproved, Ended, Entry, Environment,
+    Erased, Exit, Facts, FoundBySearch, Genesis, Grant, Halt, Keys, Operators, Outcome,
+    PolicyActivated, PrincipalRecord, PrincipalStatus, QuestionOutcome, Record, Refused, Resumed,
+    Revoked, Risk, RunEnd, Selector, Signal, Stage, Started, Usage,
 };
 use placet_tlog::{
     BatchTree, Checkpoint, CosignTime, Cosigner, Frontier, Hash, KeyName, LogProof, NoteSigner,
@@ -38,7 +39,13 @@ pub(crate) fn write(corpus: &Corpus) {
         .iter()
         .map(|record| Entry::seal(record, &key(2)).expect("a record that can be written"))
         .collect();
-    for (entry, record) in entries.iter().zip(records(&artifact)) {
+    let others = others();
+    let sealed = others
+        .iter()
+        .map(|record| Entry::seal(record, &key(2)).expect("a record that can be written"));
+    let others: Vec<(Entry, Record)> = sealed.zip(others.clone()).collect();
+    let all = entries.iter().cloned().zip(records(&artifact));
+    for (entry, record) in all.chain(others) {
         let name = format!(
             "{}-{}",
             record.kind().as_str(),
@@ -366,6 +373,47 @@ fn records(artifact: &Artifact) -> Vec<Record> {
             decided_by: None,
             index: Index::new(3),
             reason: "asked to".into(),
+            time,
+        }),
+    ]
+}
+
+/// Records of the kinds that the small log has none of.
+fn others() -> Vec<Record> {
+    let (by, time) = (principal("user:ada"), TIME);
+    vec![
+        Record::Born(Born {
+            count: 1,
+            exec: exec(),
+            intent: intent().digest().expect("an intent is JSON"),
+            list: Commitment::to("born", b"[]", &salt()),
+            omitted: 2,
+            time,
+        }),
+        Record::Answered(Box::new(Answered {
+            asker: by.clone(),
+            asking: vec!["asking".into()],
+            caller: Caller::Unix(1000),
+            denial: None,
+            environment: facts(exec()).environment,
+            found: Some(FoundBySearch {
+                at: Index::new(7),
+                count: 3,
+            }),
+            outcome: QuestionOutcome::Permit,
+            policy: placet_evidence::PolicyRef {
+                bundle: Some(Digest::of(b"bundle")),
+                determining: vec![],
+            },
+            question: Commitment::to("question", b"{}", &salt()),
+            time,
+        })),
+        Record::Definition(DefinitionApproved {
+            by,
+            digest: Digest::of(b"definition"),
+            id: "files/read_file".into(),
+            kind: "McpTool".into(),
+            reason: "looked at it".into(),
             time,
         }),
     ]

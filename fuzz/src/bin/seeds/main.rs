@@ -7,6 +7,7 @@ mod domain;
 mod egress;
 mod from_types;
 mod from_vectors;
+mod mcp;
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -42,5 +43,6 @@ fn main() {
     from_types::frames(&corpus);
     from_types::policy(&corpus, &here.join("../bundles/starter"));
     egress::write(&corpus);
+    mcp::write(&corpus);
     domain::write(&corpus);
 }
