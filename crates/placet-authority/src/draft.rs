@@ -15,7 +15,7 @@ use placet_artifact::jws::Algorithm;
 use placet_decision::{Decision, Input, claims, decide};
 use placet_evidence::{Born, Connections, Ended, Facts, Grant, Record, Signal, Stage, Started};
 use placet_policy::Policy;
-use placet_state::State;
+use placet_state::{PRINCIPALS_MAX, State};
 use placet_types::{
     Commitment, DenialCode, Digest, ExecutionId, FixedIntent, FixedScope, Index, Millis,
     PrincipalId, PublicKey, Salt,
@@ -433,15 +433,24 @@ impl Drafter {
             ReadyAct::Activate(activation) => self.revision_rises(activation),
             ReadyAct::Secret(_, version) => self.secrets_follow(*version),
             ReadyAct::Approve(approval) => approvals::still_waits(&self.state, approval, now),
+            ReadyAct::Principal(record) => self.has_room_for(&record.id),
             ReadyAct::Revoke(..)
             | ReadyAct::Halt(_)
             | ReadyAct::Resume(..)
-            | ReadyAct::Principal(_)
             | ReadyAct::Erase(..)
             | ReadyAct::Changes(_)
             | ReadyAct::Definition(_) => Ok(()),
             ReadyAct::Shadow(bundle, _) => self.may_stand_beside(bundle.as_deref()),
         }
+    }
+
+    /// One principal too many is refused: each has a history.
+    fn has_room_for(&self, id: &PrincipalId) -> Result<(), ActError> {
+        if self.state.has_room_for(id) {
+            return Ok(());
+        }
+        let reason = format!("the domain has {PRINCIPALS_MAX} principals, which is the most");
+        Err(ActError::new(DenialCode::Overloaded, reason))
     }
 
     /// Whether this is decided beside the bundle in force from here on.

@@ -308,14 +308,24 @@ fn delegation(parent: &Execution, principal: &PrincipalId) -> Vec<PrincipalId> {
 
 fn history_and_risk(input: &Input<'_>, turn: Turn, found: &mut Found) -> History {
     let resource = resource_digest(&input.intent.resource);
-    let mut history = input
-        .state
-        .history(&input.intent.principal, resource, input.facts.time);
+    let mut history = input.state.history(
+        &input.intent.principal,
+        (input.intent.action.as_str(), resource),
+        input.facts.time,
+    );
     if turn == Turn::Again {
         // The past of an execution does not hold the execution itself.
-        history.permits_hour = history.permits_hour.saturating_sub(1);
-        history.permits_resource_hour = history.permits_resource_hour.saturating_sub(1);
-        history.running = history.running.saturating_sub(1);
+        for count in [
+            &mut history.permits_60m,
+            &mut history.permits_day,
+            &mut history.permits_hour,
+            &mut history.permits_minute,
+            &mut history.permits_resource_60m,
+            &mut history.permits_resource_hour,
+            &mut history.running,
+        ] {
+            *count = count.saturating_sub(1);
+        }
     }
     found.risk = input.state.risk(&history);
     history

@@ -385,7 +385,7 @@ fn evaluate(
     (subject, action, resource): (Who<'_>, &str, Who<'_>),
     (action_properties, context): (&Members, &Members),
 ) -> Evaluation {
-    let (history, risk) = past(asking, principal, resource);
+    let (history, risk) = past(asking, principal, action, resource);
     let environment: &Environment = asking.environment;
     policy.ask(&Asked {
         subject,
@@ -404,7 +404,12 @@ fn evaluate(
 }
 
 /// History and risk of a registered principal; nothing is known of anybody else.
-fn past(asking: &Asking<'_>, id: Option<&PrincipalId>, resource: Who<'_>) -> (History, Risk) {
+fn past(
+    asking: &Asking<'_>,
+    id: Option<&PrincipalId>,
+    action: &str,
+    resource: Who<'_>,
+) -> (History, Risk) {
     let Some(id) = id else {
         return (History::default(), Risk::default());
     };
@@ -415,7 +420,7 @@ fn past(asking: &Asking<'_>, id: Option<&PrincipalId>, resource: Who<'_>) -> (Hi
     };
     let history = asking
         .state
-        .history(id, resource_digest(&resource), asking.time);
+        .history(id, (action, resource_digest(&resource)), asking.time);
     let risk = asking.state.risk(&history);
     (history, risk)
 }

@@ -99,13 +99,27 @@ pub struct Environment {
 pub struct History {
     /// Denials since the last permit.
     pub denial_streak: u64,
-    /// Denials in the last hour, in steps of five minutes.
+    /// Denials in at least the last 60 minutes, at most 65: never too few.
+    pub denials_60m: u64,
+    /// Denials in at least the last 24 hours, at most 25.
+    pub denials_day: u64,
+    /// Denials in the last hour, in steps of five minutes: at least in the last 55.
     pub denials_hour: u64,
     /// Times that something drifted under its executions in the last hour, as all of these.
     pub drifts_hour: u64,
-    /// Permits in the last hour, in steps of five minutes.
+    /// Executions that failed, were terminated or ended unseen since one last completed.
+    pub failure_streak: u64,
+    /// Permits in at least the last 60 minutes, at most 65: never too few.
+    pub permits_60m: u64,
+    /// Permits in at least the last 24 hours, at most 25.
+    pub permits_day: u64,
+    /// Permits in the last hour, in steps of five minutes: at least in the last 55.
     pub permits_hour: u64,
-    /// Permits for this resource in the last hour, in steps of five minutes.
+    /// Permits in at least the last 60 seconds, at most 70.
+    pub permits_minute: u64,
+    /// Permits for this resource in at least the last 60 minutes, at most 65: never too few.
+    pub permits_resource_60m: u64,
+    /// Permits for this resource in the last hour, in steps of five minutes: at least in the last 55.
     pub permits_resource_hour: u64,
     /// Connections that were refused to its executions in the last hour.
     pub refused_connects_hour: u64,
@@ -117,11 +131,16 @@ pub struct History {
     pub refused_writes_hour: u64,
     /// Executions that run now.
     pub running: u64,
+    /// Whether this action was permitted before (among the last 64 different ones).
+    pub seen_action: bool,
     /// Whether this resource was permitted before (among the last 256 different ones).
     pub seen_resource: bool,
     /// Seconds since the last permit; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_last_permit_secs: Option<u64>,
+    /// Seconds since an execution of theirs last completed; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_last_success_secs: Option<u64>,
     /// Signals of every kind in the last hour.
     pub signals_hour: u64,
     /// Times that a trip limit ended one of its executions in the last hour.

@@ -347,16 +347,20 @@ fn environment(environment: &Environment, trusted: bool) -> [Part; 8] {
     ]
 }
 
-fn history(history: &History) -> [Part; 14] {
-    let since = history
-        .since_last_permit_secs
-        .unwrap_or(NEVER_SECS)
-        .min(NEVER_SECS);
+fn history(history: &History) -> [Part; 23] {
+    let since = |secs: Option<u64>| long(secs.unwrap_or(NEVER_SECS).min(NEVER_SECS));
     [
         ("denial_streak", long(history.denial_streak)),
+        ("denials_60m", long(history.denials_60m)),
+        ("denials_day", long(history.denials_day)),
         ("denials_hour", long(history.denials_hour)),
         ("drifts_hour", long(history.drifts_hour)),
+        ("failure_streak", long(history.failure_streak)),
+        ("permits_60m", long(history.permits_60m)),
+        ("permits_day", long(history.permits_day)),
         ("permits_hour", long(history.permits_hour)),
+        ("permits_minute", long(history.permits_minute)),
+        ("permits_resource_60m", long(history.permits_resource_60m)),
         ("permits_resource_hour", long(history.permits_resource_hour)),
         ("refused_connects_hour", long(history.refused_connects_hour)),
         ("refused_execs_hour", long(history.refused_execs_hour)),
@@ -364,10 +368,21 @@ fn history(history: &History) -> [Part; 14] {
         ("refused_writes_hour", long(history.refused_writes_hour)),
         ("running", long(history.running)),
         (
+            "seen_action",
+            RestrictedExpression::new_bool(history.seen_action),
+        ),
+        (
             "seen_resource",
             RestrictedExpression::new_bool(history.seen_resource),
         ),
-        ("since_last_permit_secs", long(since)),
+        (
+            "since_last_permit_secs",
+            since(history.since_last_permit_secs),
+        ),
+        (
+            "since_last_success_secs",
+            since(history.since_last_success_secs),
+        ),
         ("signals_hour", long(history.signals_hour)),
         ("trips_hour", long(history.trips_hour)),
     ]

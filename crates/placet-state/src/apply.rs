@@ -1,6 +1,7 @@
 //! How each record changes the state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use placet_evidence::{
     Approval, Decided, Ended, Genesis, Outcome, PolicyActivated, PrincipalRecord, PrincipalStatus,
@@ -12,6 +13,9 @@ use crate::waits::Waits;
 use crate::{
     ActivePolicy, Changes, Definitions, Execution, Phase, Principal, Secrets, ShadowPolicy, State,
 };
+
+/// Records between two histories that are relieved of what is past.
+const SWEEP_EVERY: u64 = 16;
 
 /// A record that cannot follow this state. A log that holds one is not a log of this system.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +102,7 @@ impl State {
             revoked_policies: BTreeSet::new(),
             principals: BTreeMap::new(),
             ledgers: BTreeMap::new(),
+            swept: None,
             executions: BTreeMap::new(),
             children: BTreeMap::new(),
             ended_parents: BTreeMap::new(),
@@ -122,7 +127,21 @@ impl State {
         }
         self.next = index.next();
         self.time = record.time();
+        if index.get().is_multiple_of(SWEEP_EVERY) {
+            self.sweep();
+        }
         Ok(changes)
+    }
+
+    /// Relieves one history after the other of what is past every window: who does nothing any more
+    /// costs no more than its name and what it was seen with.
+    fn sweep(&mut self) {
+        let after = self.swept.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.ledgers.range_mut((after, Bound::Unbounded)).next();
+        if let Some((id, ledger)) = next {
+            ledger.forget(self.time);
+            self.swept = Some(id.clone());
+        }
     }
 
     fn check_order(&self, index: Index, record: &Record) -> Result<(), FoldError> {
@@ -302,7 +321,9 @@ impl State {
             self.children.entry(parent).or_default().insert(exec);
         }
         let resource = resource_digest(&record.intent.resource);
-        self.ledger(execution.principal()).permitted(resource, now);
+        let action = record.intent.action.as_str();
+        self.ledger(execution.principal())
+            .permitted((action, resource), now);
         self.definitions.permitted(&record.intent.resource, index);
         // Approvals count once.
         self.waiting.remove(&record.intent.digest());
@@ -341,7 +362,8 @@ impl State {
             });
         };
         if matches!(execution.phase, Phase::Running(_)) {
-            self.ledger(execution.principal()).ended();
+            let ledger = self.ledger(execution.principal());
+            ledger.ended(record.outcome, record.time);
         }
         if let Some(parent) = execution.parent() {
             self.unlink(exec, parent);

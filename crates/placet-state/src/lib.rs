@@ -32,6 +32,9 @@ use history::Ledger;
 pub use secrets::{HeldSecret, Secrets};
 pub use waits::Waits;
 
+/// Principals of one domain. One more is refused.
+pub const PRINCIPALS_MAX: usize = 65_536;
+
 /// What is true before the record at [`State::next`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -49,6 +52,9 @@ pub struct State {
     revoked_policies: BTreeSet<String>,
     principals: BTreeMap<PrincipalId, Principal>,
     ledgers: BTreeMap<PrincipalId, Ledger>,
+    /// The history that was last relieved of what no question can be about any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    swept: Option<PrincipalId>,
     executions: BTreeMap<ExecutionId, Execution>,
     /// What is below an execution, as far as it has not ended or something below it has not.
     children: BTreeMap<ExecutionId, BTreeSet<ExecutionId>>,
@@ -227,13 +233,25 @@ impl State {
         tree
     }
 
-    /// What the log says of a principal's recent past, at `now`, towards one resource.
+    /// What the log says of a principal's recent past, at `now`, towards one action and one resource.
     #[must_use]
-    pub fn history(&self, principal: &PrincipalId, resource: Digest, now: Millis) -> History {
+    pub fn history(
+        &self,
+        principal: &PrincipalId,
+        towards: (&str, Digest),
+        now: Millis,
+    ) -> History {
         self.ledgers
             .get(principal)
-            .map(|ledger| ledger.history(resource, now))
+            .map(|ledger| ledger.history(towards, now))
             .unwrap_or_default()
+    }
+
+    /// Whether one more principal of this name can be registered. Each has a history, so their number
+    /// bounds what histories take; whoever is registered can always be changed.
+    #[must_use]
+    pub fn has_room_for(&self, principal: &PrincipalId) -> bool {
+        self.principals.len() < PRINCIPALS_MAX || self.principals.contains_key(principal)
     }
 
     /// Risk of an intent, from the history alone.

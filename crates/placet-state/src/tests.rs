@@ -2,6 +2,7 @@
 
 mod fixture;
 mod model;
+mod room;
 
 use placet_evidence::{Decided, Erased, PrincipalStatus, Record, Refused, Selector, Signal, Stage};
 use placet_types::{Commitment, Denial, DenialCode, Digest, Index, Millis, Salt};
@@ -511,15 +512,21 @@ fn history_follows_the_records() {
     log.decide(denial(6, "b", log.now));
     log.end(4);
     let git = resource_digest(&tool("git"));
-    let history = log
-        .state
-        .history(&who("b"), git, Millis::new(log.now.get() + 9_000));
+    let history = log.state.history(
+        &who("b"),
+        ("process:run", git),
+        Millis::new(log.now.get() + 9_000),
+    );
     assert_eq!((history.permits_hour, history.denials_hour), (2, 1));
     assert_eq!((history.denial_streak, history.running), (1, 1));
     assert_eq!(history.since_last_permit_secs, Some(9));
     assert!(history.seen_resource);
     let other = resource_digest(&tool("curl"));
-    assert!(!log.state.history(&who("b"), other, log.now).seen_resource);
+    assert!(
+        !log.state
+            .history(&who("b"), ("process:run", other), log.now)
+            .seen_resource
+    );
 }
 
 #[test]

@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_evidence::{Decided, History, Outcome, PrincipalStatus, Record, Selector, SignalKind};
+use placet_evidence::{
+    Decided, History, Outcome, PrincipalStatus, Record, RunEnd, Selector, SignalKind,
+};
 use placet_types::{DenialCode, ExecutionId, Millis, PrincipalId, ResourceRef};
 use proptest::prelude::*;
 use proptest::sample::Index as Pick;
@@ -219,16 +221,23 @@ impl Model {
                 _ => None,
             })
             .collect();
+        let permits = || decisions.iter().filter(|d| d.outcome == Outcome::Permit);
         let step = |time: Millis| time.get() / 300_000;
-        let count = |outcome| {
-            let recent = |d: &&&Decided| step(d.facts.time) + 12 > step(now);
+        let within = |outcome, length: u64, steps: u64| {
+            let recent = |d: &&&Decided| d.facts.time.get() / length + steps > now.get() / length;
             decisions
                 .iter()
                 .filter(|d| d.outcome == outcome)
                 .filter(recent)
                 .count() as u64
         };
-        let permits = || decisions.iter().filter(|d| d.outcome == Outcome::Permit);
+        let count = |outcome| within(outcome, 300_000, 12);
+        let of_resource = |steps| {
+            permits()
+                .filter(|d| step(d.facts.time) + steps > step(now))
+                .filter(|d| d.intent.resource == *resource)
+                .count() as u64
+        };
         let runs = self.executions();
         let running = permits().filter(|d| {
             matches!(
@@ -249,6 +258,19 @@ impl Model {
             });
             counted.sum()
         };
+        // Ends of what ran. What lapsed after its start does not count as a failure.
+        let ends: Vec<_> = self
+            .0
+            .iter()
+            .filter_map(|record| match record {
+                Record::Ended(end) if end.outcome != RunEnd::Lapsed => {
+                    let by = &self.permit_of(end.exec)?.intent.principal;
+                    let ran = |it: &Record| matches!(it, Record::Started(s) if s.exec == end.exec);
+                    (by == id && self.0.iter().any(ran)).then_some(end)
+                }
+                _ => None,
+            })
+            .collect();
         History {
             denial_streak: decisions
                 .iter()
@@ -258,10 +280,24 @@ impl Model {
             denials_hour: count(Outcome::Deny),
             drifts_hour: signals(&[SignalKind::Drift]),
             permits_hour: count(Outcome::Permit),
-            permits_resource_hour: permits()
-                .filter(|d| step(d.facts.time) + 12 > step(now))
-                .filter(|d| d.intent.resource == *resource)
+            permits_minute: within(Outcome::Permit, 10_000, 7),
+            permits_60m: within(Outcome::Permit, 300_000, 13),
+            permits_day: within(Outcome::Permit, 3_600_000, 25),
+            denials_60m: within(Outcome::Deny, 300_000, 13),
+            denials_day: within(Outcome::Deny, 3_600_000, 25),
+            permits_resource_60m: of_resource(13),
+            permits_resource_hour: of_resource(12),
+            failure_streak: ends
+                .iter()
+                .rev()
+                .take_while(|end| end.outcome != RunEnd::Completed)
                 .count() as u64,
+            since_last_success_secs: ends
+                .iter()
+                .rev()
+                .find(|end| end.outcome == RunEnd::Completed)
+                .map(|end| (now.get() - end.time.get()) / 1000),
+            seen_action: permits().next().is_some(),
             refused_connects_hour: signals(&[SignalKind::RefusedConnect]),
             refused_execs_hour: signals(&[SignalKind::RefusedExec]),
             refused_reads_hour: signals(&[SignalKind::RefusedRead]),
@@ -451,7 +487,7 @@ fn check(state: &State, model: &Model) -> Result<(), TestCaseError> {
             model.status(&id)
         );
         let now = Millis::new(state.time().get() + 1_500);
-        let history = state.history(&id, resource_digest(&resource), now);
+        let history = state.history(&id, ("process:run", resource_digest(&resource)), now);
         prop_assert_eq!(
             history,
             model.history(&id, &resource, now),

@@ -40,7 +40,11 @@ pub(super) fn explanation(
     let principal = state.principal(&intent.principal)?;
     let groups: Vec<String> = principal.groups.iter().cloned().collect();
     let (delegation, depth) = ancestry(state, intent.parent, &intent.principal);
-    let history = state.history(&intent.principal, resource_digest(&intent.resource), *time);
+    let history = state.history(
+        &intent.principal,
+        (intent.action.as_str(), resource_digest(&intent.resource)),
+        *time,
+    );
     Some(explain(
         policy,
         &Request {
