@@ -26,6 +26,8 @@ pub(super) struct Registry {
     carried: Mutex<BTreeMap<ExecutionId, Arc<Outlet>>>,
     /// Executions whose gateways hold them by renewing, and when they last did on the monotonic clock.
     held: Mutex<BTreeMap<ExecutionId, Duration>>,
+    /// When their windows are over, on the monotonic clock: a wall clock that is set back prolongs none.
+    windows: Mutex<BTreeMap<ExecutionId, Duration>>,
     /// Executions that no connection carries, and since when on the monotonic clock.
     orphans: Mutex<BTreeMap<ExecutionId, Duration>>,
 }
@@ -117,9 +119,20 @@ impl Registry {
         }
     }
 
-    /// Forgets holds of what is over.
+    /// Whether the window of an execution is over at `now`, on the monotonic clock. Who asks first says
+    /// how much was left of it then.
+    pub(super) fn is_past_window(&self, exec: ExecutionId, now: Duration, left: Duration) -> bool {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        now >= *windows
+            .entry(exec)
+            .or_insert_with(|| now.saturating_add(left))
+    }
+
+    /// Forgets holds and windows of what is over.
     pub(super) fn keep_held(&self, is_open: impl Fn(&ExecutionId) -> bool) {
         self.held().retain(|exec, _| is_open(exec));
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.retain(|exec, _| is_open(exec));
     }
 
     /// This connection carries the execution from now on. Gives what carried it before.

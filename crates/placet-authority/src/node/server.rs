@@ -20,7 +20,7 @@ use super::pulse::Pulse;
 use super::registry::{Carrier, ORPHAN_MARGIN, Outlet, Registry};
 use super::scrub::scrub_first_or_beside;
 use super::service::Service;
-use super::wire::{self, Request, Response, SignalBody, VERSION, Welcome};
+use super::wire::{self, Request, Response, SignalBody, StatusBody, VERSION, Welcome};
 use crate::access::Identity;
 use crate::authority::{Authority, Running};
 use crate::clock::Clock;
@@ -77,6 +77,8 @@ pub(super) struct Node {
     pub(super) clock: Arc<dyn Clock>,
     connections: AtomicUsize,
     pub(super) stopping: AtomicBool,
+    /// A service: it does not leave because nothing is asked of it.
+    pub(super) stays: AtomicBool,
     pub(super) leave: Leave,
     pub(super) genesis: String,
     /// What the scrub found, once it is through with bad news.
@@ -135,6 +137,7 @@ impl Host {
             clock,
             connections: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            stays: AtomicBool::new(false),
             leave: Leave::default(),
             genesis: String::from_utf8_lossy(&genesis).into_owned(),
             damage: OnceLock::new(),
@@ -159,6 +162,9 @@ impl Host {
     ///
     /// [`ServeError`]
     pub fn run(self, options: ServeOptions) -> Result<(), ServeError> {
+        self.node
+            .stays
+            .store(options.idle.is_none(), Ordering::Relaxed);
         self.node.run(&self.listener, options);
         // New clients find no socket and start a node of their own, which waits for our lock.
         drop(std::fs::remove_file(&self.path));
@@ -433,7 +439,10 @@ impl Node {
                 Ok(acted) => acted.into(),
                 Err(denial) => Response::Error(denial),
             },
-            Request::Status => Response::Status(Box::new(self.authority.status())),
+            Request::Status => Response::Status(Box::new(StatusBody {
+                stays: self.stays.load(Ordering::Relaxed),
+                ..self.authority.status()
+            })),
             Request::Executions => Response::Executions(self.authority.executions()),
             Request::Principals => Response::Principals(self.authority.principals()),
             Request::Definitions => Response::Definitions(self.authority.definitions()),

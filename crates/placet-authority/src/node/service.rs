@@ -103,6 +103,7 @@ impl Service {
         self.node.authority.submit_then(submission, move |answer| {
             if let Ok(Answer::Permitted(permitted)) = &answer {
                 node.registry.hold(permitted.exec, node.clock.monotonic());
+                node.is_past_window(permitted.exec, permitted.grant.not_after);
             }
             then(answer);
         })
@@ -172,7 +173,6 @@ impl Service {
     /// Why it must end, or is over.
     pub fn renew(&self, exec: ExecutionId) -> Result<Renewal, Denial> {
         self.writable()?;
-        let now = self.node.clock.wall();
         let age = self.node.pulse.age(self.node.clock.monotonic());
         let renewal = self.node.authority.with_state(|state| {
             let execution = state.execution(&exec).ok_or_else(|| {
@@ -182,7 +182,7 @@ impl Service {
             if let Some(cause) = execution.ending {
                 return Err(Denial::new(cause, "the execution must end"));
             }
-            if now >= execution.grant.not_after {
+            if self.node.is_past_window(exec, execution.grant.not_after) {
                 return Err(Denial::new(DenialCode::Expired, "the window is over"));
             }
             if age.as_millis() > u128::from(execution.grant.staleness_ms) {
@@ -307,5 +307,14 @@ impl Service {
 impl std::fmt::Debug for Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Service").finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Whether a window is over: by the monotonic clock, from where it was when this node first heard of it.
+    fn is_past_window(&self, exec: ExecutionId, not_after: Millis) -> bool {
+        let left = Duration::from_millis(not_after.since(self.clock.wall()));
+        let now = self.clock.monotonic();
+        self.registry.is_past_window(exec, now, left)
     }
 }

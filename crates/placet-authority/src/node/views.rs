@@ -33,6 +33,7 @@ impl Authority {
                 revoked_nodes: state.revoked_nodes().copied().collect(),
                 running: running.len() as u64,
                 size,
+                stays: false,
                 writing,
             }
         })

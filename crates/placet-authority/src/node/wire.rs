@@ -387,6 +387,9 @@ pub struct StatusBody {
     pub running: u64,
     /// Number of records.
     pub size: Index,
+    /// Whether it is a service, which does not leave when nothing is asked of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays: bool,
     /// Whether the log can be written.
     pub writing: bool,
 }

@@ -1,8 +1,7 @@
 //! `placet up`: the node as a service that stays, with HTTP beside its own socket.
 
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
-use std::path::Path;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::thread;
 use std::time::Duration;
 
@@ -28,7 +27,7 @@ const LEAVING_LOOK: Duration = Duration::from_millis(50);
 pub(crate) fn up(global: &Global, args: &Up, out: Out) -> Result<Status, Failure> {
     let domain = Domain::open(global)?;
     let settings = settings(domain.dir.root(), args.config.as_deref(), args.listen)?;
-    take_over(&domain, &settings.socket)?;
+    take_over(&domain)?;
     has_room(&domain.dir.log())?;
     raise_descriptors();
     let environment = placet_process::attest::environment(&domain.name).map_err(Failure::new)?;
@@ -80,15 +79,15 @@ fn say_where(domain: &Domain, server: &Server, settings: &Settings, service: &Se
     logger.say(Level::Info, service.clock().wall(), "serving", &fields);
 }
 
-/// A node that was started on demand makes room, unless something runs under it. A service does not: it
-/// is known by its socket for HTTP.
-fn take_over(domain: &Domain, http: &Path) -> Result<(), Failure> {
+/// A node that was started on demand makes room, unless something runs under it. A service does not,
+/// wherever it listens.
+fn take_over(domain: &Domain) -> Result<(), Failure> {
     let Some(mut link) = domain.running_node()? else {
         return Ok(());
     };
     let status = link.ask(&Request::Status)?;
     let busy = matches!(&status, Response::Status(status) if status.running > 0);
-    let stays = UnixStream::connect(http).is_ok();
+    let stays = matches!(&status, Response::Status(status) if status.stays);
     if !busy && !stays && matches!(link.ask(&Request::Stop)?, Response::Stopping) {
         drop(link);
         for _ in 0..LEAVING_LOOKS {

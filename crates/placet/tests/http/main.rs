@@ -19,6 +19,7 @@ mod budgets;
 mod certificates;
 mod console;
 mod events;
+mod faults;
 mod frames;
 mod governed;
 mod hostile;

@@ -22,6 +22,10 @@ const LOOKS: usize = 600;
 
 pub(crate) struct Place {
     root: TempDir,
+    /// A library that every command loads first.
+    preload: Option<PathBuf>,
+    /// The process in whose mount namespace the domain directory is a small file system of its own.
+    disk: Option<Child>,
 }
 
 /// A server process. It ends with this value.
@@ -39,8 +43,35 @@ pub(crate) fn binary() -> PathBuf {
 impl Place {
     /// A domain with an operator (this user) and an agent.
     pub(crate) fn new() -> Self {
+        Self::made(TempDir::new().unwrap(), None)
+    }
+
+    /// A domain on a file system of two mebibytes, which only its own commands see as such.
+    pub(crate) fn on_a_small_disk() -> Self {
+        let root = TempDir::new().unwrap();
+        fs::create_dir(root.path().join("small")).unwrap();
+        let script = "mount -t tmpfs -o size=2m none \"$0\" && echo mounted && exec cat";
+        let mut command = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            command.arg("--map-root-user");
+        }
+        command.args(["--mount", "--propagation=private", "sh", "-c", script]);
+        command
+            .arg(root.path().join("small"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut holder = command.spawn().unwrap();
+        let mut said = [0; 8];
+        let stdout = holder.stdout.as_mut().unwrap();
+        std::io::Read::read_exact(stdout, &mut said).unwrap();
+        Self::made(root, Some(holder))
+    }
+
+    fn made(root: TempDir, disk: Option<Child>) -> Self {
         let place = Self {
-            root: TempDir::new().unwrap(),
+            root,
+            preload: None,
+            disk,
         };
         fs::create_dir(place.work()).unwrap();
         place.ok(&[
@@ -54,8 +85,31 @@ impl Place {
         place
     }
 
+    /// From here on every command loads this library first.
+    pub(crate) fn preload(&mut self, library: PathBuf) {
+        self.preload = Some(library);
+    }
+
+    /// The domain directory, as this process sees it.
     pub(crate) fn dir(&self) -> PathBuf {
-        self.root.path().join("domain")
+        let own = self.own_dir();
+        match &self.disk {
+            None => own,
+            Some(holder) => {
+                let seen = PathBuf::from(format!("/proc/{}/root", holder.id()));
+                seen.join(own.strip_prefix("/").unwrap())
+            }
+        }
+    }
+
+    /// As its own commands do.
+    fn own_dir(&self) -> PathBuf {
+        let below = if self.disk.is_some() {
+            "small/domain"
+        } else {
+            "domain"
+        };
+        self.root.path().join(below)
     }
 
     pub(crate) fn work(&self) -> PathBuf {
@@ -71,15 +125,30 @@ impl Place {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = match &self.disk {
+            None => Command::new(binary()),
+            Some(holder) => {
+                let mut command = Command::new("nsenter");
+                if !rustix::process::geteuid().is_root() {
+                    command.args(["--user", "--preserve-credentials"]);
+                }
+                command.args(["--mount", "--target", &holder.id().to_string()]);
+                let wd = format!("--wd={}", self.work().display());
+                command.arg(wd).arg("--").arg(binary());
+                command
+            }
+        };
         command
             .args(args)
             .current_dir(self.work())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.root.path())
-            .env("PLACET_DOMAIN", self.dir())
+            .env("PLACET_DOMAIN", self.own_dir())
             .env("PLACET_PRINCIPAL", "user:op");
+        if let Some(library) = &self.preload {
+            command.env("LD_PRELOAD", library);
+        }
         command
     }
 
@@ -210,6 +279,15 @@ impl Place {
             "principal": principal,
             "resource": { "digest": digest, "id": program, "kind": "Program" },
         })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(mut holder) = self.disk.take() {
+            drop(holder.stdin.take());
+            drop(holder.wait());
+        }
     }
 }
 

@@ -88,6 +88,39 @@ fn commands_use_the_running_service() {
 }
 
 #[test]
+fn a_service_comes_up_right_after_commands_and_is_one_wherever_it_listens() {
+    let place = Place::new();
+    // The node that these started is there still.
+    place.ok(&["run", "--as", "agent:coder", "--", "true"]);
+    place.ok(&["node", "status"]);
+    let node = place.up();
+    drop(node);
+    place.ok(&["executions"]);
+    let socket = place.path("elsewhere.sock");
+    place.configure(&format!("socket = {socket:?}\n"));
+    place.ok(&["config", "check"]);
+    let node = place.up();
+    let ask = |socket: &std::path::Path| {
+        let text = crate::client::request("GET", "/readyz", "placet", &[], None);
+        crate::client::exchange(crate::client::unix(socket), text.as_bytes()).status
+    };
+    assert_eq!(ask(&socket), 200);
+    let usual = std::os::unix::net::UnixStream::connect(place.socket());
+    assert!(usual.is_err());
+    // A second one that would listen elsewhere still does not end the first.
+    place.configure(&format!("socket = {:?}\n", place.path("other.sock")));
+    let output = place.command(&["up"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("a node serves this domain already"), "{said}");
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(ask(&socket), 200);
+    let status: Value = serde_json::from_str(&place.ok(&["node", "status", "--json"])).unwrap();
+    assert_eq!(status["pid"].as_u64(), Some(u64::from(node.pid())));
+    place.ok(&["run", "--as", "agent:coder", "--", "true"]);
+}
+
+#[test]
 fn with_a_certificate_it_speaks_tls_and_proofs_are_for_https() {
     assert!(
         exists("openssl") && exists("curl"),
