@@ -369,7 +369,7 @@ impl State {
             self.unlink(exec, parent);
         }
         // All of them at once, not level by level: a live execution never outlives an ancestor.
-        Ok(self.end_where(DenialCode::LineageFragmented, |id, _| below.contains(id)))
+        Ok(self.end_these(DenialCode::LineageFragmented, &below))
     }
 
     /// Takes an ended execution out of the tree, once nothing is left below it: then, the ended
@@ -400,7 +400,7 @@ impl State {
             ledger.signalled(kind, record.count, record.time);
         }
         if record.ends {
-            return self.end_where(record.code, |id, _| *id == record.exec);
+            return self.end_these(record.code, [&record.exec]);
         }
         Changes::default()
     }
@@ -408,7 +408,7 @@ impl State {
     fn apply_revoked(&mut self, record: &Revoked) -> Changes {
         match &record.selector {
             Selector::Artifact(exec) | Selector::Execution(exec) => {
-                self.end_where(DenialCode::Revoked, |id, _| id == exec)
+                self.end_these(DenialCode::Revoked, [exec])
             }
             Selector::Everything => self.end_where(DenialCode::Revoked, |_, _| true),
             Selector::Group(group) => self.end_group(group),
@@ -418,7 +418,7 @@ impl State {
             }
             Selector::Subtree(root) => {
                 let tree = self.subtree(*root);
-                self.end_where(DenialCode::Revoked, |id, _| tree.contains(id))
+                self.end_these(DenialCode::Revoked, &tree)
             }
             Selector::Policy(policy) => {
                 self.revoked_policies.insert(policy.clone());
@@ -453,6 +453,26 @@ impl State {
             let mut actors = execution.grant.delegation.iter();
             members.contains(execution.principal()) || actors.any(|id| members.contains(id))
         })
+    }
+
+    /// Marks these executions for their end, in order of their ids. The first cause stays.
+    ///
+    /// By name, and not by a look at each that is there: every end of an execution comes here.
+    fn end_these<'a>(
+        &mut self,
+        cause: DenialCode,
+        ids: impl IntoIterator<Item = &'a ExecutionId>,
+    ) -> Changes {
+        let mut changes = Changes::default();
+        for id in ids {
+            if let Some(execution) = self.executions.get_mut(id)
+                && execution.ending.is_none()
+            {
+                execution.ending = Some(cause);
+                changes.ending.push((*id, cause));
+            }
+        }
+        changes
     }
 
     /// Marks executions for their end. The first cause stays.
