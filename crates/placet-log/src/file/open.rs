@@ -300,5 +300,6 @@ fn open_segment(layout: &Layout, first: u64, end: u64) -> Result<OpenSegment, Fa
         first,
         file: file.at(Step::ReadSegments)?,
         end,
+        room: end,
     })
 }

@@ -232,6 +232,13 @@ impl Recover<'_> {
                 head: Index::new(head),
             });
         }
+        // Room of an earlier writer is cut like a torn end, and counted as nothing that was lost.
+        if walk
+            .position()
+            .is_some_and(|(segment, offset)| offset < segment.len)
+        {
+            tail.cut(&walk);
+        }
         tail.make_durable(self.layout)?;
         let end = walk.position().map_or(0, |(_, offset)| offset);
         Ok((builder, end, report))

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use placet_tlog::Hash;
 use placet_tlog::tree::Frontier;
 
-use crate::bytes::wide;
+use crate::bytes::{narrow, wide};
 use crate::file::frame::Flaw;
 use crate::file::layout::{Layout, Segment};
 use crate::file::read::{Frame, read_frame};
@@ -19,13 +19,15 @@ use crate::fsck::damage::Damage;
 
 /// Bytes read at a time.
 const READ_AHEAD: usize = 1 << 20;
+/// Bytes looked at at a time, for whether they are room: a page first says no to any frame.
+const SEARCH_LEN: usize = 4096;
 
 /// What the walk came upon.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// The next frame; it continues the history before it.
     Frame(Frame),
-    /// The end of the last segment.
+    /// The end of the last segment, or the room that a writer made there for what comes next.
     End,
     /// Bytes that are no whole frame: altered, or torn by an interrupted write.
     Torn(Place),
@@ -125,11 +127,11 @@ impl<'a> Walk<'a> {
         }
         let offset = self.offset;
         let (size, frontier) = (self.size(), self.frontier.clone());
-        let check_payloads = size >= self.payloads_from;
+        let (check_payloads, last) = (size >= self.payloads_from, self.is_in_last_segment());
         let Some(window) = self.window()? else {
             return Ok(Found::End);
         };
-        if offset == window.len() {
+        if offset == window.len() || last && is_room(window, offset)? {
             return Ok(Found::End);
         }
         let torn = |flaw: Flaw| {
@@ -205,4 +207,18 @@ impl<'a> Walk<'a> {
         self.root = root;
         Ok(())
     }
+}
+
+/// Whether there are only zeros from here on. No frame begins with one.
+fn is_room(window: &mut Window, offset: u64) -> io::Result<bool> {
+    let mut at = offset;
+    while at < window.len() {
+        let len = (window.len() - at).min(wide(SEARCH_LEN));
+        let bytes = window.bytes(at, narrow(len))?;
+        if bytes.is_none_or(|bytes| bytes.iter().any(|byte| *byte != 0)) {
+            return Ok(false);
+        }
+        at += len;
+    }
+    Ok(true)
 }

@@ -17,4 +17,5 @@ mod conformance;
 mod damage;
 mod export;
 mod model;
+mod room;
 mod view;
