@@ -4,6 +4,7 @@
 //! activate another bundle.
 
 mod annotations;
+mod answers;
 mod ask;
 mod cache;
 mod compile;
@@ -35,12 +36,13 @@ pub use ask::{Asked, Who};
 pub use evaluate::{Effect, Evaluation, Fault, ShadowMismatch};
 
 pub(crate) use compile::{Sources, describe, parse_sources};
-pub(crate) use declared::Declared;
+pub(crate) use declared::{Declared, Plain};
 pub(crate) use evaluate::Prepared;
 pub(crate) use mentions::{Mentions, Parts};
 pub use source::source;
 pub(crate) use source::split;
 
+use answers::Answers;
 use cache::Cache;
 use index::{Index, Slice};
 use scopes::ScopeKey;
@@ -70,6 +72,7 @@ pub struct Policy {
     slices: Cache<Vec<u32>, Arc<Slice>>,
     prepared: Cache<String, Arc<Prepared>>,
     scopes: Cache<ScopeKey, FixedScope>,
+    answers: Answers,
     index_trusted: AtomicBool,
 }
 

@@ -22,10 +22,25 @@ use placet_types::{
 use crate::entities::Entities as BundleEntities;
 use crate::policy::Mentions;
 
-pub(crate) use asked::{asked_context, described, program_at};
+pub(crate) use asked::{asked_context, described, plain, program_at};
 
 /// Seconds since the last permit, as policies see them, when there was none: 136 years.
 pub const NEVER_SECS: u64 = 4_294_967_295;
+
+/// Attributes of a context that the node makes of what it knows of the moment: all that [`common`]
+/// adds.
+pub(crate) const FACTS: [&str; 10] = [
+    "delegated",
+    "delegation",
+    "depth",
+    "environment",
+    "history",
+    "hour",
+    "profile",
+    "risk",
+    "time",
+    "weekday",
+];
 
 /// Everything that policies see.
 #[derive(Clone, Copy, Debug)]
@@ -414,6 +429,20 @@ fn long(value: u64) -> RestrictedExpression {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_fact_is_listed() {
+        let asked = crate::testing::Asked::of("/usr/bin/cat", &["cat"]);
+        let mut builder = Builder::new(&Mentions::All);
+        let request = asked.request();
+        common(&request.circumstances(), request.lineage(), &mut builder).unwrap();
+        let made: Vec<&str> = builder
+            .pairs
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(made, FACTS);
+    }
 
     #[test]
     fn weekdays_and_hours_are_utc() {

@@ -5,7 +5,7 @@ use placet_types::call::Members;
 
 use super::evaluate::{Evaluation, unusable};
 use super::index::Reach;
-use super::{Policy, describe};
+use super::{Policy, answers, describe};
 use crate::request::{self, Circumstances, Unusable};
 
 /// A question as policies see it.
@@ -44,8 +44,18 @@ impl Policy {
     /// What the schema does not declare is left out: no policy can look at it.
     #[must_use]
     pub fn ask(&self, asked: &Asked<'_>) -> Evaluation {
-        self.answer_question(asked)
-            .unwrap_or_else(|error| unusable(&error))
+        let afresh = || {
+            self.answer_question(asked)
+                .unwrap_or_else(|error| unusable(&error))
+        };
+        let key = answers::key(asked, &self.declared).filter(|_| self.index_is_trusted());
+        let Some(key) = key else { return afresh() };
+        if let Some(evaluation) = self.answers.get(&key) {
+            return evaluation;
+        }
+        let evaluation = afresh();
+        self.answers.keep(key, &evaluation);
+        evaluation
     }
 
     /// Names of the entities of a kind that the directory has, in order, from the one at this place on.
@@ -136,6 +146,11 @@ impl Policy {
             && let Some(entity) = self.directory.get(uid)
         {
             return Ok(entity.clone());
+        }
+        if stored.is_none()
+            && let Some(entity) = request::plain(uid, &filled, &self.declared)
+        {
+            return Ok(entity);
         }
         request::described(who.kind, who.id, stored, &filled, &self.schema)
     }

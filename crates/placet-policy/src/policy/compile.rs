@@ -11,6 +11,7 @@ use cedar_policy::{
 use miette::Diagnostic;
 
 use super::annotations;
+use super::answers::Answers;
 use super::cache::Cache;
 use super::index::{Index, Slice};
 use super::mentions::Mentions;
@@ -79,6 +80,7 @@ pub(super) fn compile(bundle: &Bundle) -> Result<Policy, Vec<Problem>> {
         slices: Cache::new(SLICES_MAX),
         prepared: Cache::new(PREPARED_MAX),
         scopes: Cache::new(SCOPES_MAX),
+        answers: Answers::new(),
         index_trusted: AtomicBool::new(true),
     })
 }

@@ -3,13 +3,26 @@
 //! Whoever asks a question may say more than a schema knows (AuthZEN: what is unknown is ignored). No
 //! policy can look at what is not declared, so leaving it out changes no answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 /// Names of attributes; `None` where the schema says it in a way that is not followed here, and
 /// Cedar alone judges.
-pub(crate) type Names = Option<BTreeSet<String>>;
+pub(crate) type Names = Option<BTreeMap<String, Plain>>;
+
+/// What a value of an attribute is, where that needs no look at the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plain {
+    /// `Bool`
+    Bool,
+    /// `Long`
+    Long,
+    /// `String`
+    String,
+    /// Anything else: the schema says how its JSON is read.
+    No,
+}
 
 /// Attributes by action and by entity type.
 #[derive(Clone, Debug, Default)]
@@ -46,13 +59,20 @@ impl Declared {
     }
 
     /// The attributes of the context of this action, where they are known.
-    pub(crate) fn context(&self, action: &str) -> Option<&BTreeSet<String>> {
+    pub(crate) fn context(&self, action: &str) -> Option<&BTreeMap<String, Plain>> {
         self.contexts.get(action)?.as_ref()
     }
 
     /// Whether the schema has entities of this kind.
     pub(crate) fn has_kind(&self, kind: &str) -> bool {
         self.kinds.contains_key(kind)
+    }
+
+    /// What a value of an attribute of an entity of this kind is.
+    pub(crate) fn plain(&self, kind: &str, name: &str) -> Plain {
+        let names = self.kinds.get(kind).and_then(Option::as_ref);
+        let plain = names.and_then(|names| names.get(name));
+        plain.copied().unwrap_or(Plain::No)
     }
 
     /// Whether an attribute of an entity of this kind can matter.
@@ -62,7 +82,7 @@ impl Declared {
 }
 
 fn has(names: Option<&Names>, name: &str) -> bool {
-    names.is_some_and(|names| names.as_ref().is_none_or(|names| names.contains(name)))
+    names.is_some_and(|names| names.as_ref().is_none_or(|names| names.contains_key(name)))
 }
 
 fn part<'a>(content: &'a Value, name: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
@@ -76,18 +96,18 @@ fn part<'a>(content: &'a Value, name: &str) -> impl Iterator<Item = (&'a String,
 /// The attributes of a record, or of the common type that stands for one.
 fn attributes(shape: Option<&Value>, types: Option<&Map<String, Value>>) -> Names {
     let Some(shape) = shape else {
-        return Some(BTreeSet::new());
+        return Some(BTreeMap::new());
     };
     if let Some(attributes) = shape.get("attributes").and_then(Value::as_object) {
         let closed = !shape
             .get("additionalAttributes")
             .and_then(Value::as_bool)
             .unwrap_or(false);
-        return closed.then(|| attributes.keys().cloned().collect());
+        return closed.then(|| named(attributes));
     }
     let text = |name: &str| shape.get(name).and_then(Value::as_str);
     let name = match text("type")? {
-        "Record" => return Some(BTreeSet::new()),
+        "Record" => return Some(BTreeMap::new()),
         "EntityOrCommon" => text("name")?,
         name => name,
     };
@@ -95,5 +115,25 @@ fn attributes(shape: Option<&Value>, types: Option<&Map<String, Value>>) -> Name
         .get(name)?
         .get("attributes")
         .and_then(Value::as_object)
-        .map(|attributes| attributes.keys().cloned().collect())
+        .map(named)
+}
+
+fn named(attributes: &Map<String, Value>) -> BTreeMap<String, Plain> {
+    let each = attributes.iter();
+    each.map(|(name, of)| (name.clone(), plain(of))).collect()
+}
+
+fn plain(attribute: &Value) -> Plain {
+    let text = |name: &str| attribute.get(name).and_then(Value::as_str);
+    let kind = match text("type") {
+        // Nobody can give these names another meaning.
+        Some("EntityOrCommon") => text("name").map(|name| name.trim_start_matches("__cedar::")),
+        kind => kind,
+    };
+    match kind {
+        Some("Bool" | "Boolean") => Plain::Bool,
+        Some("Long") => Plain::Long,
+        Some("String") => Plain::String,
+        Some(_) | None => Plain::No,
+    }
 }

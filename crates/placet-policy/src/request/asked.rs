@@ -1,14 +1,15 @@
 //! What policies see of a question.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression, Schema};
 use placet_types::call::Members;
+use placet_types::canonical::Json;
 use serde_json::{Map, Value};
 
 use super::{Builder, Unusable, call, common, entity, text, uid};
 use crate::entities::Entities as BundleEntities;
-use crate::policy::{Asked, Declared, Mentions, Parts, describe};
+use crate::policy::{Asked, Declared, Mentions, Parts, Plain, describe};
 
 /// The attribute of the context that holds what the action is done with.
 const ACTION: &str = "action";
@@ -25,7 +26,7 @@ pub(crate) fn asked_context(
     let wanted = names
         .into_iter()
         .flatten()
-        .map(|name| (name.clone(), Parts::All));
+        .map(|(name, _)| (name.clone(), Parts::All));
     let wanted = Mentions::Some(wanted.collect::<BTreeMap<_, _>>());
     let mut builder = Builder::new(&wanted);
     common(&asked.facts, (&[], 0, None), &mut builder)?;
@@ -50,6 +51,27 @@ pub(crate) fn asked_context(
     members.extend(call::plain_attributes(&said)?);
     Context::from_json_value(Value::Object(members), Some((schema, action)))
         .map_err(|error| Unusable::Value(describe(&error)))
+}
+
+/// An entity of which only plain values are known: made without a look at the schema, which it is held
+/// to where entities are put together. `None` where the schema says how something is to be read.
+pub(crate) fn plain(uid: &EntityUid, given: &Members, declared: &Declared) -> Option<Entity> {
+    let kind = uid.type_name().to_string();
+    let attributes = given
+        .iter()
+        .map(|(name, value)| {
+            let expression = match (declared.plain(&kind, name), value) {
+                (Plain::String, Json::String(value)) => text(value),
+                (Plain::Bool, Json::Bool(value)) => RestrictedExpression::new_bool(*value),
+                (Plain::Long, Json::Number(value)) => {
+                    RestrictedExpression::new_long(call::whole(*value)?)
+                }
+                (Plain::String | Plain::Bool | Plain::Long | Plain::No, _) => return None,
+            };
+            Some((name.clone(), expression))
+        })
+        .collect::<Option<_>>()?;
+    Entity::new(uid.clone(), attributes, HashSet::new()).ok()
 }
 
 /// An entity as the directory has it, with what was filled in.

@@ -124,12 +124,8 @@ fn to_cedar(value: &Json) -> Result<Value, Unusable> {
 
 /// A whole number is Cedar's long. Any other is the text of a decimal, if it is one exactly.
 fn number(value: f64) -> Result<Value, Unusable> {
-    if value.fract() == 0.0 && value.abs() < WHOLE_END {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "whole and within 53 bits, as was just seen"
-        )]
-        return Ok(Value::from(value as i64));
+    if let Some(whole) = whole(value) {
+        return Ok(Value::from(whole));
     }
     let text = format!("{value:.DECIMAL_DIGITS$}");
     if value.abs() < WHOLE_END && text.parse() == Ok(value) {
@@ -138,4 +134,16 @@ fn number(value: f64) -> Result<Value, Unusable> {
     Err(Unusable::Value(format!(
         "the number {value} is neither whole nor one of {DECIMAL_DIGITS} digits behind the point"
     )))
+}
+
+/// The number, if it is a whole one.
+pub(super) fn whole(value: f64) -> Option<i64> {
+    if value.fract() != 0.0 || value.abs() >= WHOLE_END {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole and within 53 bits, as was just seen"
+    )]
+    Some(value as i64)
 }
