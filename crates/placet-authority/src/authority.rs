@@ -21,6 +21,7 @@ use crate::dir::DomainDir;
 use crate::draft::Drafter;
 use crate::host;
 use crate::keys::NodeKeys;
+use crate::later::in_bounds;
 use crate::meters::Meters;
 use crate::opening::{OpenError, check_keys, fold};
 use crate::policies::Compiled;
@@ -45,6 +46,7 @@ pub const REASON_BYTES_MAX: usize = 1024;
 /// There is no way to build one without a log. Methods block until what they did is durable.
 pub struct Authority {
     pub(crate) queue: Arc<Queue<Work>>,
+    pub(crate) sequence: Arc<Sequence>,
     durable: Arc<RwLock<State>>,
     reader: LogReader,
     bundles: Bundles,
@@ -171,14 +173,15 @@ impl Authority {
         let host = host.map_err(|error| OpenError::Machine(error.to_string()))?;
         let keys = Arc::new(keys);
         let sequence = Sequence::new(Arc::clone(&queue), Arc::clone(&keys), drafter, writer);
-        let sequencer = Mutex::new(Some(
-            Sequencing::start(sequence).map_err(OpenError::Thread)?,
-        ));
+        let sequence = Arc::new(sequence);
+        let sequencer = Sequencing::start(&sequence).map_err(OpenError::Thread)?;
+        let sequencer = Mutex::new(Some(sequencer));
         let follower = Follower::start(shadow, &reader, &bundles, &blobs, Arc::clone(&durable));
         let env_names = Mutex::default();
         let authority = Self {
             host,
             queue,
+            sequence,
             durable,
             reader,
             bundles,
@@ -257,7 +260,7 @@ impl Authority {
             exec,
             stage,
         };
-        wait(|reply| self.queue.push(Work::Refuse(attempt, reply)))
+        wait(|reply| self.sequence.hand_in(Work::Refuse(attempt, reply)))
     }
 
     /// Records something notable about a running execution.
@@ -266,7 +269,7 @@ impl Authority {
     ///
     /// [`Unavailable`] when nothing could be recorded.
     pub fn signal(&self, report: SignalReport) -> Result<Result<Index, Denied>, Unavailable> {
-        wait(|reply| self.queue_signal(report, reply))
+        self.urgent(|reply| Work::Signal(in_bounds(report), reply))
     }
 
     /// Records what a running execution did on the network.
@@ -298,7 +301,7 @@ impl Authority {
     ///
     /// [`Unavailable`] when nothing could be recorded.
     pub fn end(&self, report: EndReport) -> Result<Result<Index, Denied>, Unavailable> {
-        wait(|reply| self.queue_end(report, reply))
+        self.urgent(|reply| Work::End(report, reply))
     }
 
     /// Ends what the bundle in force does not permit, of all that was permitted under another one.
@@ -325,7 +328,7 @@ impl Authority {
         &self,
         work: impl FnOnce(Reply<T>) -> Work,
     ) -> Result<T, Unavailable> {
-        wait(|reply| self.queue.push_urgent(work(reply)))
+        wait(|reply| self.sequence.hand_in_urgent(work(reply)))
     }
 
     /// Looks at the durable state.
@@ -410,7 +413,7 @@ impl Authority {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        sequencer.map_or(Ok(()), Sequencing::finish)
+        sequencer.map_or(Ok(()), |sequencer| sequencer.finish(&self.sequence))
     }
 
     pub(crate) fn ready(&self, act: Act, by: &PrincipalId) -> Result<ReadyAct, ActError> {

@@ -1,7 +1,7 @@
 //! The same work without waiting: for callers that have many of them on one thread.
 //!
 //! Each `then` is called once what was asked is durable, or certainly not done, on a thread of the
-//! sequencer: it must not wait there. Where a method returns an error, `then` is never called.
+//! sequencer or, before the method returns, on the caller's: it must not wait there. Where a method returns an error, `then` is never called.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::sync_channel;
@@ -58,7 +58,7 @@ impl Authority {
         work: impl FnOnce(Box<Prepared>, Reply<Answer>) -> Work,
     ) -> Result<(), Unavailable> {
         match prepare(&submission) {
-            Ok(prepared) => self.queue.push(work(Box::new(prepared), reply)),
+            Ok(prepared) => self.sequence.hand_in(work(Box::new(prepared), reply)),
             Err(denial) => {
                 let caller = match submission.caller {
                     Caller::Key(_) | Caller::Spiffe(_) | Caller::Token(_) => submission.caller,
@@ -75,7 +75,7 @@ impl Authority {
                 let reply = Reply::new(move |refused: Result<Denied, Unavailable>| {
                     answer(reply, refused.map(Answer::Denied));
                 });
-                self.queue.push(Work::Refuse(attempt, reply))
+                self.sequence.hand_in(Work::Refuse(attempt, reply))
             }
         }
     }
@@ -98,25 +98,8 @@ impl Authority {
             credentials,
             pinned,
         };
-        self.queue
-            .push_urgent(Work::Start(Box::new(request), reply))
-    }
-
-    pub(crate) fn queue_signal(
-        &self,
-        mut report: SignalReport,
-        reply: Reply<Result<Index, Denied>>,
-    ) -> Result<(), Unavailable> {
-        report.detail = report.detail.chars().take(REASON_BYTES_MAX / 4).collect();
-        self.queue.push_urgent(Work::Signal(report, reply))
-    }
-
-    pub(crate) fn queue_end(
-        &self,
-        report: EndReport,
-        reply: Reply<Result<Index, Denied>>,
-    ) -> Result<(), Unavailable> {
-        self.queue.push_urgent(Work::End(report, reply))
+        self.sequence
+            .hand_in_urgent(Work::Start(Box::new(request), reply))
     }
 
     /// As [`Authority::end`], for a caller whom nobody waits for: it is written with whatever is
@@ -173,7 +156,9 @@ impl Authority {
         report: SignalReport,
         then: impl FnOnce(Result<Result<Index, Denied>, Unavailable>) + Send + 'static,
     ) -> Result<(), Unavailable> {
-        self.queue_signal(report, Reply::new(then))
+        // Not here and now: gateways are told of what it ends, and that may wait for one of them.
+        self.queue
+            .push_urgent(Work::Signal(in_bounds(report), Reply::new(then)))
     }
 
     /// As [`Authority::end`].
@@ -186,6 +171,12 @@ impl Authority {
         report: EndReport,
         then: impl FnOnce(Result<Result<Index, Denied>, Unavailable>) + Send + 'static,
     ) -> Result<(), Unavailable> {
-        self.queue_end(report, Reply::new(then))
+        self.queue.push_urgent(Work::End(report, Reply::new(then)))
     }
+}
+
+/// A signal whose text is no longer than a reason may be.
+pub(crate) fn in_bounds(mut report: SignalReport) -> SignalReport {
+    report.detail = report.detail.chars().take(REASON_BYTES_MAX / 4).collect();
+    report
 }

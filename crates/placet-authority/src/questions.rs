@@ -90,8 +90,8 @@ impl Authority {
         then: impl FnOnce(Result<Asked, Unavailable>) + Send + 'static,
     ) -> Result<(), Unavailable> {
         let prepared = PreparedQuestion::new(query)?;
-        self.queue
-            .push(Work::Question(Box::new(prepared), Reply::new(then)))
+        self.sequence
+            .hand_in(Work::Question(Box::new(prepared), Reply::new(then)))
     }
 
     /// Searches, and answers with what was found once it is durable that this may be asked. Takes a
@@ -131,6 +131,7 @@ impl Authority {
                 }
             }));
         });
-        self.queue.push(Work::Question(Box::new(prepared), reply))
+        self.sequence
+            .hand_in(Work::Question(Box::new(prepared), reply))
     }
 }

@@ -31,14 +31,16 @@ struct Lanes<T> {
     waiting: VecDeque<T>,
     /// What nobody waits for.
     later: VecDeque<T>,
+    /// Consumers that wait.
+    waiters: usize,
     closed: bool,
 }
 
-/// What the consumer got.
-#[derive(Debug)]
-pub(crate) enum Batch<T> {
-    /// At least one item, the urgent ones first.
-    Items(Vec<T>),
+/// What a consumer waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// There was at least one item.
+    Filled,
     /// Nothing came in time.
     Idle,
     /// The queue is closed and empty.
@@ -51,6 +53,7 @@ impl<T> Queue<T> {
             urgent: VecDeque::new(),
             waiting: VecDeque::new(),
             later: VecDeque::new(),
+            waiters: 0,
             closed: false,
         };
         Self {
@@ -74,8 +77,7 @@ impl<T> Queue<T> {
             return Err(Unavailable::Overloaded);
         }
         lanes.waiting.push_back(item);
-        drop(lanes);
-        self.filled.notify_one();
+        self.tell(lanes);
         Ok(())
     }
 
@@ -89,8 +91,7 @@ impl<T> Queue<T> {
             return Err(Unavailable::Overloaded);
         }
         lanes.urgent.push_back(item);
-        drop(lanes);
-        self.filled.notify_one();
+        self.tell(lanes);
         Ok(())
     }
 
@@ -105,23 +106,34 @@ impl<T> Queue<T> {
             return Err(Unavailable::Overloaded);
         }
         lanes.later.push_back(item);
-        drop(lanes);
-        self.filled.notify_one();
+        self.tell(lanes);
         Ok(())
     }
 
-    /// Waits at most `patience` for the next batch.
-    pub(crate) fn take(&self, patience: Duration) -> Batch<T> {
+    /// Wakes a consumer, if one waits.
+    fn tell(&self, lanes: MutexGuard<'_, Lanes<T>>) {
+        let wakes = lanes.waiters > 0;
+        drop(lanes);
+        if wakes {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Waits at most `patience` until there is something.
+    pub(crate) fn wait(&self, patience: Duration) -> Waited {
         let mut lanes = self.await_while(self.lock(), patience, Lanes::is_empty);
         // What nobody waits for waits for what somebody does.
         lanes = self.await_while(lanes, LINGER, Lanes::is_at_leisure);
-        if lanes.is_empty() {
-            return if lanes.closed {
-                Batch::Closed
-            } else {
-                Batch::Idle
-            };
+        match (lanes.is_empty(), lanes.closed) {
+            (false, _) => Waited::Filled,
+            (true, true) => Waited::Closed,
+            (true, false) => Waited::Idle,
         }
+    }
+
+    /// The next batch, the urgent ones first. Empty when nothing waits.
+    pub(crate) fn take(&self) -> Vec<T> {
+        let mut lanes = self.lock();
         let urgent = lanes.urgent.len().min(BATCH_MAX);
         let waiting = lanes.waiting.len().min(BATCH_MAX - urgent);
         let later = lanes.later.len().min(BATCH_MAX - urgent - waiting);
@@ -129,7 +141,17 @@ impl<T> Queue<T> {
         let mut items: Vec<T> = lanes.urgent.drain(..urgent).collect();
         items.extend(lanes.later.drain(..later));
         items.extend(lanes.waiting.drain(..waiting));
-        Batch::Items(items)
+        items
+    }
+
+    /// What nobody waits for, if nobody waits for anything. `None` also when it takes no more.
+    pub(crate) fn take_at_leisure(&self) -> Option<Vec<T>> {
+        let mut lanes = self.lock();
+        if lanes.closed || !(lanes.is_empty() || lanes.is_at_leisure()) {
+            return None;
+        }
+        let later = lanes.later.len().min(BATCH_MAX - 1);
+        Some(lanes.later.drain(..later).collect())
     }
 
     fn await_while<'a>(
@@ -138,13 +160,18 @@ impl<T> Queue<T> {
         patience: Duration,
         is_so: impl Fn(&Lanes<T>) -> bool,
     ) -> MutexGuard<'a, Lanes<T>> {
+        let mut lanes = lanes;
         if lanes.closed || !is_so(&lanes) {
             return lanes;
         }
-        self.filled
+        lanes.waiters += 1;
+        lanes = self
+            .filled
             .wait_timeout_while(lanes, patience, |lanes| is_so(lanes) && !lanes.closed)
             .unwrap_or_else(PoisonError::into_inner)
-            .0
+            .0;
+        lanes.waiters -= 1;
+        lanes
     }
 
     /// How many intents wait, and how many of what must not wait behind them.
@@ -180,11 +207,10 @@ impl<T> Lanes<T> {
 mod tests {
     use super::*;
 
+    /// What a consumer gets that waits for a moment.
     fn take(queue: &Queue<u32>) -> Vec<u32> {
-        match queue.take(Duration::from_millis(1)) {
-            Batch::Items(items) => items,
-            Batch::Idle | Batch::Closed => Vec::new(),
-        }
+        queue.wait(Duration::from_millis(1));
+        queue.take()
     }
 
     #[test]
@@ -192,7 +218,7 @@ mod tests {
         let queue = Queue::new();
         queue.push(1).unwrap();
         queue.push_urgent(2).unwrap();
-        assert_eq!(take(&queue), [2, 1]);
+        assert_eq!(queue.take(), [2, 1]);
     }
 
     #[test]
@@ -203,7 +229,7 @@ mod tests {
         }
         assert_eq!(queue.push(0), Err(Unavailable::Overloaded));
         assert_eq!(queue.push_urgent(7), Ok(()));
-        assert_eq!(take(&queue).len(), BATCH_MAX);
+        assert_eq!(queue.take().len(), BATCH_MAX);
     }
 
     #[test]
@@ -232,7 +258,28 @@ mod tests {
         queue.push(1).unwrap();
         queue.close();
         assert_eq!(queue.push(2), Err(Unavailable::Evidence));
-        assert_eq!(take(&queue), [1]);
-        assert!(matches!(queue.take(Duration::ZERO), Batch::Closed));
+        assert_eq!(queue.take(), [1]);
+        assert_eq!(queue.wait(Duration::ZERO), Waited::Closed);
+    }
+
+    #[test]
+    fn whoever_waits_is_woken() {
+        let queue = Queue::new();
+        assert_eq!(queue.wait(Duration::ZERO), Waited::Idle);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| assert_eq!(queue.wait(Duration::from_secs(60)), Waited::Filled));
+            }
+            while queue.lock().waiters < 2 {
+                std::thread::yield_now();
+            }
+            queue.push(1).unwrap();
+            queue.push_urgent(2).unwrap();
+        });
+        assert_eq!(queue.take(), [2, 1]);
+        queue.push_later(3).unwrap();
+        assert_eq!(queue.take_at_leisure(), Some(vec![3]));
+        queue.push(4).unwrap();
+        assert_eq!(queue.take_at_leisure(), None);
     }
 }

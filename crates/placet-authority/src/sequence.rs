@@ -7,14 +7,16 @@
 //!
 //! Two threads do both stages in turn. One holds the first lock until it has the second, so batches
 //! are written in the order that they were drafted; and while one waits for the disk, the other
-//! drafts and signs the next batch.
+//! drafts and signs the next batch. Where both stages stand idle and nothing waits, whoever hands
+//! something in does its one turn itself: to wake a thread, and to be woken by it, takes as long as
+//! all the work.
 //!
 //! After an append that failed, nothing is guessed: everyone who waits is told that there is no
 //! evidence, and both threads end. Opening the log again finds out what is in it.
 
 use std::io;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -32,10 +34,10 @@ use crate::draft::Drafter;
 use crate::keys::NodeKeys;
 use crate::meters::Meters;
 use crate::questions::Asked;
-use crate::queue::{Batch, Queue};
+use crate::queue::{Queue, Waited};
 use crate::shadow::Shadow;
 use crate::snapshot::Saver;
-use crate::submission::{Answer, Deferred, Denied, Permitted};
+use crate::submission::{Answer, Deferred, Denied, Permitted, Unavailable};
 use crate::work::{Draft, Then, Work, answer};
 
 /// Threads that draft and write in turn: one for each stage.
@@ -52,16 +54,24 @@ pub type OnEnding = Box<dyn Fn(ExecutionId, DenialCode) + Send>;
 
 /// What the threads share.
 pub(crate) struct Sequence {
-    queue: Arc<Queue<Work>>,
+    pub(crate) queue: Arc<Queue<Work>>,
     keys: Arc<NodeKeys>,
-    drafting: Mutex<Drafter>,
-    writing: Mutex<Writer>,
+    drafting: Mutex<Drafting>,
+    /// Until it is finished, which closes the log.
+    writing: Mutex<Option<Writer>>,
+    /// The first append that failed.
+    failed: Mutex<Option<AppendError>>,
 }
 
-/// The sequencer at work.
-pub(crate) struct Sequencing {
-    sequence: Arc<Sequence>,
-    threads: Vec<JoinHandle<Result<(), AppendError>>>,
+/// The threads at work.
+pub(crate) struct Sequencing(Vec<JoinHandle<()>>);
+
+/// The first stage.
+struct Drafting {
+    drafter: Drafter,
+    /// Drafts were made that the second stage has not been given. Stays so after a panic: what would
+    /// be drafted next stands on decisions that never happened.
+    ahead: bool,
 }
 
 /// The second stage.
@@ -93,42 +103,119 @@ impl Sequence {
         drafter: Drafter,
         writer: Writer,
     ) -> Self {
+        let ahead = false;
         Self {
             queue,
             keys,
-            drafting: Mutex::new(drafter),
-            writing: Mutex::new(writer),
+            drafting: Mutex::new(Drafting { drafter, ahead }),
+            writing: Mutex::new(Some(writer)),
+            failed: Mutex::default(),
         }
     }
 
+    /// Has an intent or a question drafted and written: here and now where that is idle, else in its
+    /// turn. Its answer goes where it says, on this thread or on one of the sequencer.
+    pub(crate) fn hand_in(&self, work: Work) -> Result<(), Unavailable> {
+        match self.try_turn(work, false) {
+            Some(work) => self.queue.push(work),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`hand_in`](Self::hand_in), before intents and questions. For a thread that may be held up
+    /// by gateways, which are told of endings.
+    pub(crate) fn hand_in_urgent(&self, work: Work) -> Result<(), Unavailable> {
+        match self.try_turn(work, true) {
+            Some(work) => self.queue.push_urgent(work),
+            None => Ok(()),
+        }
+    }
+
+    /// Does one turn here, if nobody is at work and nobody waits. Gives back what it did not take.
+    fn try_turn(&self, work: Work, urgent: bool) -> Option<Work> {
+        let Some(drafting) = try_lock(&self.drafting) else {
+            return Some(work);
+        };
+        let Some(writing) = try_lock(&self.writing) else {
+            return Some(work);
+        };
+        let Some(mut all) = self.queue.take_at_leisure() else {
+            return Some(work);
+        };
+        let at = if urgent { 0 } else { all.len() };
+        all.insert(at, work);
+        self.turn(drafting, Some(writing), all);
+        None
+    }
+
     /// What each thread does until the queue is closed and empty, or the log fails.
-    fn run(&self) -> Result<(), AppendError> {
+    fn run(&self) {
         loop {
-            let mut drafting = lock(&self.drafting);
-            let work = match self.queue.take(PATIENCE) {
-                Batch::Items(work) => work,
-                Batch::Idle => continue,
-                Batch::Closed => return Ok(()),
-            };
-            let drafts: Vec<Draft> = work
-                .into_iter()
-                .flat_map(|work| drafting.draft_all(work))
-                .collect();
-            let sealed = self.seal_all(drafts);
-            // The order of writing is the order of drafting: the first lock is still held.
-            let mut writing = lock(&self.writing);
-            drop(drafting);
-            if let Err(error) = writing.commit(sealed) {
-                drop(writing);
-                self.fail_everyone();
-                return Err(error);
+            match self.queue.wait(PATIENCE) {
+                Waited::Filled => {}
+                Waited::Idle => continue,
+                Waited::Closed => return,
+            }
+            let drafting = lock(&self.drafting);
+            // The other thread may have taken it.
+            let work = self.queue.take();
+            if !work.is_empty() {
+                self.turn(drafting, None, work);
             }
         }
     }
 
-    /// Saves the fold, once no thread runs any more.
-    fn finish(&self) {
-        lock(&self.writing).finish();
+    /// Drafts, signs and writes.
+    fn turn<'a>(
+        &'a self,
+        mut drafting: MutexGuard<'_, Drafting>,
+        writing: Option<MutexGuard<'a, Option<Writer>>>,
+        work: Vec<Work>,
+    ) {
+        if std::mem::replace(&mut drafting.ahead, true) {
+            work.into_iter().for_each(Work::fail);
+            return self.fail(AppendError::Stopped);
+        }
+        let drafts: Vec<Draft> = work
+            .into_iter()
+            .flat_map(|work| drafting.drafter.draft_all(work))
+            .collect();
+        if drafts.is_empty() {
+            drafting.ahead = false;
+            return;
+        }
+        let sealed = self.seal_all(drafts);
+        // The order of writing is the order of drafting: the first lock is still held.
+        let mut writing = writing.unwrap_or_else(|| lock(&self.writing));
+        drafting.ahead = false;
+        drop(drafting);
+        let written = match (writing.as_mut(), sealed) {
+            (Some(writer), sealed) => writer.commit(sealed),
+            // It is finished, and whoever waits is told by what is dropped here.
+            (None, Ok(sealed)) => {
+                sealed.into_iter().for_each(|one| one.draft.then.fail());
+                Err(AppendError::Stopped)
+            }
+            (None, Err(error)) => Err(error),
+        };
+        drop(writing);
+        if let Err(error) = written {
+            self.fail(error);
+        }
+    }
+
+    /// Saves the fold and closes the log, once no thread runs any more. The first failure, if any.
+    fn finish(&self) -> Result<(), AppendError> {
+        let writer = lock(&self.writing).take();
+        match lock(&self.failed).take() {
+            Some(error) => Err(error),
+            None => {
+                if let Some(mut writer) = writer {
+                    writer.finish();
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Signs every draft. When one cannot be encoded the fold has gone past what will be in the
@@ -157,9 +244,15 @@ impl Sequence {
             .collect())
     }
 
-    fn fail_everyone(&self) {
+    /// Nothing is taken any more, and everyone who waits is told.
+    fn fail(&self, error: AppendError) {
+        lock(&self.failed).get_or_insert(error);
         self.queue.close();
-        while let Batch::Items(work) = self.queue.take(Duration::ZERO) {
+        loop {
+            let work = self.queue.take();
+            if work.is_empty() {
+                return;
+            }
             work.into_iter().for_each(Work::fail);
         }
     }
@@ -167,11 +260,10 @@ impl Sequence {
 
 impl Sequencing {
     /// Starts the threads.
-    pub(crate) fn start(sequence: Sequence) -> io::Result<Self> {
-        let sequence = Arc::new(sequence);
+    pub(crate) fn start(sequence: &Arc<Sequence>) -> io::Result<Self> {
         let mut threads = Vec::with_capacity(THREADS);
         for _ in 0..THREADS {
-            let own = Arc::clone(&sequence);
+            let own = Arc::clone(sequence);
             let spawned = thread::Builder::new()
                 .name("sequencer".into())
                 .spawn(move || own.run());
@@ -184,20 +276,23 @@ impl Sequencing {
                 }
             }
         }
-        Ok(Self { sequence, threads })
+        Ok(Self(threads))
     }
 
     pub(crate) fn is_running(&self) -> bool {
-        self.threads.iter().all(|thread| !thread.is_finished())
+        self.0.iter().all(|thread| !thread.is_finished())
     }
 
-    /// The first failure of any thread. The fold is saved when there was none.
-    pub(crate) fn finish(self) -> Result<(), AppendError> {
-        let ends: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
-        ends.into_iter()
-            .try_for_each(|end| end.unwrap_or(Err(AppendError::Stopped)))?;
-        self.sequence.finish();
-        Ok(())
+    /// The first failure, whoever's turn it was. The fold is saved when there was none.
+    pub(crate) fn finish(self, sequence: &Sequence) -> Result<(), AppendError> {
+        let ends: Vec<_> = self.0.into_iter().map(JoinHandle::join).collect();
+        let finished = sequence.finish();
+        let panicked = ends.into_iter().any(|end| end.is_err());
+        finished.and(if panicked {
+            Err(AppendError::Stopped)
+        } else {
+            Ok(())
+        })
     }
 }
 
@@ -399,6 +494,15 @@ fn take_while<T>(
         first = false;
         taken
     })
+}
+
+/// The stage, if nobody is in it.
+fn try_lock<T>(stage: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match stage.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 type Signed = (Entry, Option<Artifact>);

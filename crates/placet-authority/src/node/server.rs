@@ -30,8 +30,8 @@ use crate::submission::{EndReport, SignalReport};
 
 /// Connections at a time. Past that, a new one is told that there is too much.
 const CONNECTIONS_MAX: usize = 2048;
-/// Stack of a connection's thread.
-const STACK_BYTES: usize = 512 << 10;
+/// Stack of a connection's thread: as large as that of the sequencer, whose turn it may do.
+const STACK_BYTES: usize = 2 << 20;
 /// How often leases are renewed and orphans are looked for.
 const BEAT: Duration = Duration::from_millis(250);
 /// How long a node that leaves may take to let go of the log, and how often it is looked at.

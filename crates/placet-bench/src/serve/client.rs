@@ -47,16 +47,19 @@ impl Client {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
             have += read;
-            let text = String::from_utf8_lossy(self.buffer.get(..have).unwrap_or_default());
-            let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            let all = self.buffer.get(..have).unwrap_or_default();
+            let Some(end) = all.windows(4).position(|part| part == b"\r\n\r\n") else {
                 continue;
             };
-            if body.len() >= length(head) {
+            let (head, body) = all.split_at(end + 4);
+            let head = String::from_utf8_lossy(head);
+            if body.len() >= length(&head) {
                 let status = head
                     .split(' ')
                     .nth(1)
                     .and_then(|status| status.parse().ok());
-                return Ok((status.unwrap_or(0), body.to_owned()));
+                let body = String::from_utf8_lossy(body).into_owned();
+                return Ok((status.unwrap_or(0), body));
             }
         }
     }
@@ -85,8 +88,9 @@ pub(super) fn get(socket: &Path, path: &str) -> Option<String> {
     (status == 200).then_some(body)
 }
 
-/// Many connections, each asking again as soon as it is answered, `count` times together.
-pub(super) fn run(socket: &Path, request: &[u8], connections: u64, count: u64) -> Seen {
+/// Many connections, each asking the next of the requests as soon as it is answered, `count` times
+/// together.
+pub(super) fn run(socket: &Path, requests: &[Vec<u8>], connections: u64, count: u64) -> Seen {
     let next = AtomicU64::new(0);
     let began = Instant::now();
     let (mut done, mut refused) = (Vec::new(), Vec::new());
@@ -96,7 +100,12 @@ pub(super) fn run(socket: &Path, request: &[u8], connections: u64, count: u64) -
                 scope.spawn(|| {
                     let mut client = Client::connect(socket).expect("a connection");
                     let (mut done, mut refused) = (Vec::new(), Vec::new());
-                    while next.fetch_add(1, Ordering::Relaxed) < count {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let at = usize::try_from(number).expect("a count") % requests.len();
+                        let Some(request) = requests.get(at).filter(|_| number < count) else {
+                            break;
+                        };
                         let began = Instant::now();
                         let (status, body) = client.ask(request).expect("an answer");
                         match status {

@@ -13,7 +13,8 @@ use super::client::{self, Client, Seen, post};
 use super::{Service, program};
 use crate::stats::{self, Samples};
 
-const QUESTION: &str = r#"{"subject":{"type":"user","id":"alice"},"action":{"name":"write"},"resource":{"type":"record","id":"record-1","properties":{"status":"active"}}}"#;
+/// Records that are asked about in turn: more than any cache of answers holds.
+const RECORDS: u64 = 5_000;
 
 /// The same decisions as `bundles/authzen`, for the other decision point.
 const POLICY: &str = r#"apiVersion: api.cerbos.dev/v1
@@ -40,19 +41,19 @@ pub(crate) fn questions() {
     let Some(service) = asked() else {
         return;
     };
-    let request = post("/access/v1/evaluation", QUESTION);
+    let requests = asked_about();
     let other = std::env::var_os("CERBOS_PROGRAM").map(|program| Other::start(program.into()));
     for (connections, count) in [(1, 3_000), (64, 60_000)] {
         // Each once for nothing: caches, connections, lazy parts.
-        client::run(&service.socket(), &request, connections, count / 10);
-        let ours = client::run(&service.socket(), &request, connections, count);
+        client::run(&service.socket(), &requests, connections, count / 10);
+        let ours = client::run(&service.socket(), &requests, connections, count);
         print(
             &format!("question, recorded, {connections} connections"),
             &ours,
         );
         if let Some(other) = &other {
-            client::run(&other.socket, &request, connections, count / 10);
-            let theirs = client::run(&other.socket, &request, connections, count);
+            client::run(&other.socket, &requests, connections, count / 10);
+            let theirs = client::run(&other.socket, &requests, connections, count);
             print(
                 &format!("Cerbos, no evidence, {connections} connections"),
                 &theirs,
@@ -69,7 +70,7 @@ pub(crate) fn questions() {
 }
 
 fn intents(service: &Service) {
-    let request = post("/v1/intents", &intent());
+    let request = [post("/v1/intents", &intent())];
     service.run(&["policy", "rollback"]);
     for (connections, count) in [(1, 1_000), (64, 30_000)] {
         let seen = client::run(&service.socket(), &request, connections, count);
@@ -85,13 +86,13 @@ pub(crate) fn flat() {
     let Some(service) = asked() else {
         return;
     };
-    let request = post("/access/v1/evaluation", QUESTION);
+    let requests = asked_about();
     let count: u64 = std::env::var("DECISIONS")
         .ok()
         .and_then(|count| count.parse().ok())
         .unwrap_or(1_000_000);
     for tenth in 1..=10 {
-        let seen = client::run(&service.socket(), &request, 64, count / 10);
+        let seen = client::run(&service.socket(), &requests, 64, count / 10);
         let rate = seen.rate();
         println!(
             "{:>9} decisions: {:>7.1} MiB, {rate:.0} /s",
@@ -107,7 +108,7 @@ pub(crate) fn flood() {
         return;
     };
     let service = Service::start(program, "[limits]\nintents = 64\n");
-    let request = post("/v1/intents", &intent());
+    let request = [post("/v1/intents", &intent())];
     let socket = service.socket();
     let before = client::run(&socket, &request, 64, 20_000);
     print("sustained, 64 connections", &before);
@@ -185,6 +186,22 @@ fn act(socket: &Path, over: &AtomicBool) -> Samples {
         std::thread::sleep(Duration::from_millis(20));
     }
     Samples::new(samples)
+}
+
+/// The same question of one record after the other.
+fn asked_about() -> Vec<Vec<u8>> {
+    let question = |record: u64| {
+        let question = json!({
+            "subject": { "type": "user", "id": "alice" },
+            "action": { "name": "write" },
+            "resource": {
+                "type": "record", "id": format!("record-{record}"),
+                "properties": { "status": "active" },
+            },
+        });
+        post("/access/v1/evaluation", &question.to_string())
+    };
+    (0..RECORDS).map(question).collect()
 }
 
 /// A service that answers the questions of the certification scenario.
