@@ -13,6 +13,7 @@ mod answer;
 pub mod client;
 mod intents;
 mod leave;
+mod overdue;
 mod pulse;
 mod registry;
 mod scrub;

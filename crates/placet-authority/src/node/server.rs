@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use placet_decision::Params;
-use placet_evidence::{Caller, RunEnd};
+use placet_evidence::Caller;
 use placet_secrets::Change;
 use placet_state::Phase;
 use placet_types::{Denial, DenialCode, ExecutionId, Index, Millis};
@@ -17,7 +17,7 @@ use placet_types::{Denial, DenialCode, ExecutionId, Index, Millis};
 use super::answer::{born, connections, recorded, refuse, unavailable_response};
 use super::leave::Leave;
 use super::pulse::Pulse;
-use super::registry::{Carrier, ORPHAN_MARGIN, Outlet, Registry};
+use super::registry::{Carrier, Outlet, Registry};
 use super::scrub::scrub_first_or_beside;
 use super::service::Service;
 use super::wire::{self, Request, Response, SignalBody, StatusBody, VERSION, Welcome};
@@ -256,50 +256,8 @@ impl Node {
             let age = self.pulse.age(now);
             self.registry.beat(self.authority.reader().size(), age);
         }
-        for report in self.overdue(now) {
-            let exec = report.exec;
-            if matches!(self.authority.end(report), Ok(Ok(_))) {
-                self.registry.forget(exec);
-            }
-        }
+        self.end_overdue(now);
         true
-    }
-
-    /// Executions whose end nobody else will report.
-    fn overdue(&self, now: Duration) -> Vec<EndReport> {
-        let wall = self.clock.wall();
-        let report = |exec, outcome, cause| EndReport {
-            exec,
-            outcome,
-            cause,
-            exit: None,
-            usage: None,
-        };
-        self.authority.with_state(|state| {
-            self.registry
-                .keep_held(|exec| state.execution(exec).is_some());
-            state
-                .executions()
-                .filter_map(|(exec, execution)| match execution.phase {
-                    Phase::Authorized => {
-                        let lease = Duration::from_millis(execution.grant.lease_ms);
-                        let lapsed = wall >= execution.grant.not_after
-                            || execution.ending.is_some()
-                            || self.registry.is_abandoned(*exec, lease, now);
-                        lapsed.then(|| report(*exec, RunEnd::Lapsed, execution.ending))
-                    }
-                    Phase::Running(_) => {
-                        let since = self.registry.orphaned_since(*exec, now)?;
-                        let lease = Duration::from_millis(execution.grant.lease_ms);
-                        // The lease has killed the tree by then, whatever became of its gateway.
-                        let over = now.saturating_sub(since) >= lease + ORPHAN_MARGIN;
-                        let cause = DenialCode::AuthorizationDiscontinuity;
-                        let cause = execution.ending.unwrap_or(cause);
-                        over.then(|| report(*exec, RunEnd::Terminated, Some(cause)))
-                    }
-                })
-                .collect()
-        })
     }
 
     fn accept(self: &Arc<Self>, stream: UnixStream) {
