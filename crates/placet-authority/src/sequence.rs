@@ -191,12 +191,8 @@ impl Sequence {
         drop(drafting);
         let written = match (writing.as_mut(), sealed) {
             (Some(writer), sealed) => writer.commit(sealed),
-            // It is finished, and whoever waits is told by what is dropped here.
-            (None, Ok(sealed)) => {
-                sealed.into_iter().for_each(|one| one.draft.then.fail());
-                Err(AppendError::Stopped)
-            }
-            (None, Err(error)) => Err(error),
+            // It is finished. Whoever waits is told so by a reply that is dropped.
+            (None, _) => Err(AppendError::Stopped),
         };
         drop(writing);
         if let Err(error) = written {

@@ -26,7 +26,7 @@ use crate::authority::{Authority, Running};
 use crate::clock::Clock;
 use crate::dir::DomainDir;
 use crate::opening::OpenError;
-use crate::submission::{EndReport, SignalReport};
+use crate::submission::SignalReport;
 
 /// Connections at a time. Past that, a new one is told that there is too much.
 const CONNECTIONS_MAX: usize = 2048;
