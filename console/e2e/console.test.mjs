@@ -246,7 +246,7 @@ test("by keyboard alone: to a page, through a filter, to an execution, and on th
 	await page.goto(`${place.address}/console/#/lineage`);
 	await page.locator("canvas").focus();
 	await press("End");
-	await page.getByRole("link", { name: "Verify", exact: true }).waitFor();
+	await page.getByRole("button", { name: "Verify here" }).waitFor();
 	await press("ArrowLeft");
 	await press("Enter");
 	await page.getByRole("heading", { name: "In words" }).waitFor();
@@ -315,6 +315,7 @@ test("an approval is signed by the browser's own key, for exactly what is shown"
 	]) {
 		const asked = place.start("run", "--", "echo", verdict);
 		await page.locator("pre", { hasText: `echo ${verdict}` }).waitFor();
+		await page.getByText("this browser opened the commitment").waitFor();
 		await page.getByRole("button", { name: verdict, exact: true }).click();
 		await page.getByRole("dialog").getByLabel("Reason").fill("looked at it");
 		await page.getByRole("dialog").getByRole("button", { name: button }).click();
@@ -325,6 +326,95 @@ test("an approval is signed by the browser's own key, for exactly what is shown"
 	fine(page);
 	await page.context().close();
 	place.activate("policies/operators.cedar", '@approvals("1 of leads within 10m")\n', "");
+});
+
+test("other arguments than the intent commits to are shown as what they are, and cannot be approved", async () => {
+	const page = await newPage(browser, place);
+	await page.goto(`${place.address}/console/`);
+	const command = await page.getByText("placet principal set user:NAME --key").innerText();
+	place.ok("principal", "set", "user:lead2", "--group", "leads", "--key", command.split(" ").at(-1));
+	place.activate(
+		"policies/operators.cedar",
+		'@lifetime("12h")',
+		'@lifetime("12h")\n@approvals("1 of leads within 10m")',
+	);
+	// A node that shows something harmless for what it was asked.
+	await page.route("**/v1/approvals", async (route) => {
+		const response = await route.fetch();
+		const body = await response.text();
+		await route.fulfill({ response, body: body.replaceAll("harmful", "harmless") });
+	});
+	const asked = place.start("run", "--", "echo", "harmful");
+	await page.goto(`${place.address}/console/#/approvals`);
+	await page.reload();
+	await page.locator("pre", { hasText: "echo harmless" }).waitFor();
+	await page.getByText("The commitment opens to something else").waitFor();
+	assert.equal(await page.getByRole("button", { name: "Approve", exact: true }).count(), 0);
+	await page.getByRole("button", { name: "Reject", exact: true }).click();
+	await page.getByRole("dialog").getByLabel("Reason").fill("not what it seems");
+	await page.getByRole("dialog").getByRole("button", { name: "Sign and reject" }).click();
+	assert.equal((await asked.ended).code, 120, asked.errors);
+	await page.context().close();
+	place.activate("policies/operators.cedar", '@approvals("1 of leads within 10m")\n', "");
+});
+
+test("lineage is saved for other tools, and its proofs are verified where it is looked at", async () => {
+	const page = await signedIn(browser, place);
+	await page.goto(`${place.address}/console/#/lineage`);
+	const saved = async (name) => {
+		const [download] = await Promise.all([
+			page.waitForEvent("download"),
+			page.getByRole("button", { name, exact: true }).click(),
+		]);
+		return readFileSync(await download.path());
+	};
+	assert.ok((await saved("PNG")).subarray(1, 4).equals(Buffer.from("PNG")));
+	const prov = JSON.parse(await saved("PROV"));
+	assert.ok(prov.prefix && Object.keys(prov.activity).length > 0, Object.keys(prov));
+	const spans = JSON.parse(await saved("OTLP")).resourceSpans[0].scopeSpans[0].spans;
+	assert.ok(spans.every((span) => /^[0-9a-f]{32}$/.test(span.traceId)));
+	await page.getByRole("application").press("End");
+	await page.getByRole("button", { name: "Verify here" }).click();
+	await page.getByRole("status").getByText("Verified", { exact: true }).waitFor();
+	fine(page);
+	await page.context().close();
+});
+
+test("a policy is shown with its tests, its use, its shadow and what was in force before", async () => {
+	const page = await signedIn(browser, place);
+	await page.goto(`${place.address}/console/#/policy`);
+	await heading(page, "Policy");
+	const tab = (name) => page.getByRole("navigation", { name: "Of the policy" }).getByRole("link", { name }).click();
+	await tab("Tests");
+	await page.getByRole("heading", { name: /^\d+ tests$/ }).waitFor();
+	await tab("In use");
+	await page.getByRole("heading", { name: "What each policy determined" }).waitFor();
+	await page.locator("meter").first().waitFor();
+	assert.deepEqual(await accessible(page), []);
+	await tab("Shadow");
+	await page.getByText("No bundle is decided in the shadow").waitFor();
+	await tab("Activations");
+	await page
+		.getByRole("row", { name: /starter, revision/ })
+		.first()
+		.waitFor();
+	fine(page);
+	await page.context().close();
+});
+
+test("`placet up` prints a link, too, where it is asked for", async () => {
+	const other = new Place();
+	try {
+		await other.up(0, {}, ["--link"]);
+		const link = await eventually("a link", () => other.said.join("\n").match(/http:\S+#link=\S+/)?.[0]);
+		const page = await newPage(browser, other);
+		await page.goto(link);
+		await heading(page, "Now");
+		await page.getByText("(operator)").waitFor();
+		await page.context().close();
+	} finally {
+		await other.end();
+	}
 });
 
 test("the stream is resumed after the node was away: no record is lost, and none comes twice", async () => {

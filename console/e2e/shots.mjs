@@ -1,6 +1,6 @@
 /** Pictures of every page, in light and dark, wide and narrow: `npm run shots`, into console/shots. */
 import { mkdirSync } from "node:fs";
-import { browser as launch, Place, signedIn } from "./support.mjs";
+import { browser as launch, page as newPage, Place, signedIn } from "./support.mjs";
 
 const PAGES = [
 	"now",
@@ -19,6 +19,24 @@ const out = new URL("../shots/", import.meta.url).pathname;
 mkdirSync(out, { recursive: true });
 
 const place = new Place();
+
+/** The demo has a node of its own. */
+async function demo() {
+	const { child, link, address } = await place.demo();
+	const first = await newPage(browser, { address });
+	await first.goto(link);
+	await first.getByRole("button", { name: "An agent looks around" }).click();
+	await first.getByText(/steps verified, in this browser/).waitFor();
+	for (const colorScheme of ["light", "dark"]) {
+		for (const width of [1440, 390]) {
+			await first.emulateMedia({ colorScheme });
+			await first.setViewportSize({ width, height: width > 400 ? 900 : 844 });
+			await first.screenshot({ path: `${out}demo-${colorScheme}-${width}.png`, fullPage: true });
+		}
+	}
+	child.kill("SIGTERM");
+	await child.ended;
+}
 const browser = await launch();
 try {
 	await place.up();
@@ -59,6 +77,7 @@ try {
 			await page.context().close();
 		}
 	}
+	await demo();
 	console.log(out);
 } finally {
 	await browser.close();

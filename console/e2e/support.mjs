@@ -1,5 +1,6 @@
 /** A domain, its node and a browser, each a real one, for tests and pictures. All of it ends with the test. */
 import { spawn, spawnSync } from "node:child_process";
+import { on } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -50,8 +51,8 @@ export class Place {
 	}
 
 	/** Serves on this port, or on a free one. */
-	async up(port = 0, more = {}) {
-		const child = spawn(PLACET, ["up", "--listen", `127.0.0.1:${port}`], {
+	async up(port = 0, more = {}, options = []) {
+		const child = spawn(PLACET, ["up", "--listen", `127.0.0.1:${port}`, ...options], {
 			cwd: this.work,
 			env: { ...this.env, PLACET_LOG_FORMAT: "json", ...more },
 			stdio: ["ignore", "ignore", "pipe"],
@@ -59,17 +60,42 @@ export class Place {
 		child.ended = new Promise((resolve) => child.once("exit", resolve));
 		this.children.push(child);
 		const said = [];
-		for await (const line of createInterface({ input: child.stderr })) {
-			said.push(line);
-			const event = line.startsWith("{") ? JSON.parse(line) : {};
+		this.said = said;
+		const lines = createInterface({ input: child.stderr });
+		lines.on("line", (line) => {
+			if (said.push(line) > 100) said.shift();
+		});
+		for await (const line of on(lines, "line", { close: ["close"] })) {
+			const event = line[0].startsWith("{") ? JSON.parse(line[0]) : {};
 			if (event.event === "serving") {
-				child.stderr.resume();
 				this.node = child;
 				this.address = `http://${event.listen}`;
 				return this;
 			}
 		}
 		throw new Error(`the node does not serve: ${said.join("\n")}`);
+	}
+
+	/** A demo of its own, with the link that it prints. It removes itself. */
+	async demo() {
+		const child = spawn(PLACET, ["demo", "--page"], {
+			cwd: this.work,
+			env: this.env,
+			stdio: ["ignore", "pipe", "pipe"],
+		});
+		child.ended = new Promise((resolve) => child.once("exit", (code) => resolve(code)));
+		this.children.push(child);
+		child.errors = "";
+		child.stderr.on("data", (data) => {
+			child.errors += data;
+		});
+		for await (const line of createInterface({ input: child.stdout })) {
+			if (line.startsWith("http://")) {
+				child.stdout.resume();
+				return { child, link: line.trim(), address: new URL(line.trim()).origin };
+			}
+		}
+		throw new Error(`no demo: ${child.errors}`);
 	}
 
 	async down() {

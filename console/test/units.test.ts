@@ -4,6 +4,7 @@ import type { Node } from "../src/lib/api";
 import { Parser } from "../src/lib/events";
 import { ancestors, descendants, placeAll } from "../src/lib/lanes";
 import { parseMetrics, quantile, RULES, rate, sum } from "../src/lib/metrics";
+import { steps } from "../src/lib/play";
 import { ago, bytes, duration } from "../src/lib/said";
 import { fromBase64, fromBase64Url, utf8 } from "../src/verify/bytes";
 import { canonical, parse } from "../src/verify/json";
@@ -135,4 +136,37 @@ it("times and sizes are said as people say them", () => {
 	]);
 	expect([ago(0, 500), ago(0, 5000), ago(60_000, 0)]).toEqual(["just now", "5 s ago", "in 1 min"]);
 	expect([bytes(0), bytes(1536), bytes(5 << 20)]).toEqual(["0 B", "1.5 KiB", "5.0 MiB"]);
+});
+
+describe("the steps of a scene", () => {
+	const record = (index: number, kind: string, record: object) => ({
+		index,
+		kind,
+		time: 0,
+		exec: null,
+		record: { ...record },
+	});
+	const decided = (more: object) =>
+		record(1, "decided", {
+			outcome: "permit",
+			policy: { determining: ["p"] },
+			intent: { principal: "agent:a" },
+			facts: { environment: { tier: "U1" } },
+			grant: { profile: "w" },
+			...more,
+		});
+	const states = (...records: ReturnType<typeof record>[]) => steps(records).map((step) => step.state);
+	it("stop where it was stopped", () => {
+		expect(states()).toEqual(["waits", "waits", "waits", "waits"]);
+		const denial = (check: number) => ({ outcome: "deny", denial: { check, code: "c", reason: "r" } });
+		expect(states(decided(denial(4)))).toEqual(["fails", "waits", "waits", "waits"]);
+		expect(states(decided(denial(8)))).toEqual(["holds", "fails", "waits", "waits"]);
+		const started = record(2, "started", {});
+		expect(states(decided({}), started)).toEqual(["holds", "holds", "waits", "waits"]);
+		const end = (outcome: string) => record(3, "ended", { outcome, cause: "revoked" });
+		expect(states(decided({}), started, end("completed"))).toEqual(["holds", "holds", "holds", "waits"]);
+		expect(states(decided({}), started, end("terminated"))[2]).toBe("stopped");
+		const refused = record(4, "refused", { denial: { code: "replayed", reason: "r" } });
+		expect(states(decided({}), refused)[0]).toBe("fails");
+	});
 });

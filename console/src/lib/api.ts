@@ -14,6 +14,13 @@ export type Principals = Schemas["Principals"];
 export type PolicySource = Schemas["PolicySource"];
 export type Page = Schemas["Executions"];
 export type Node = Page["items"][number];
+export type DemoScene = Schemas["DemoScenes"]["items"][number];
+export type DemoPlayed = Schemas["DemoPlayed"];
+export type PolicyTests = Schemas["PolicyTests"];
+export type Coverage = Schemas["PolicyCoverage"];
+export type Activations = Schemas["Activations"];
+export type Supposed = Schemas["Supposed"];
+export type Shadow = Schemas["Shadow"]["shadow"];
 export type ProblemBody = Schemas["Problem"];
 
 /** What was not done, and why: the problem of the answer, or that there was no answer. */

@@ -26,6 +26,7 @@ use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::Reply;
 use crate::sessions::Sessions;
+use crate::stage::Stage;
 use crate::tls::Listener;
 use crate::unmapped::Unmapped;
 
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) lineage: LineageIndex,
     /// What was put in force, and how often its policies count.
     pub(crate) lifecycle: LifecycleIndex,
+    /// What can be played here, where it is a demo.
+    pub(crate) stage: Option<Arc<dyn Stage>>,
     pub(crate) requests: Requests,
     /// The domain's public policy file.
     pub(crate) policy: String,

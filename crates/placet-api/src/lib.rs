@@ -39,8 +39,10 @@ mod schemas;
 mod seen;
 mod server;
 mod sessions;
+pub mod stage;
 pub mod tls;
 mod unmapped;
 pub mod webhooks;
 
 pub use server::{Server, StartError};
+pub use stage::Stage;

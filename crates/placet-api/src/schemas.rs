@@ -29,7 +29,7 @@ macro_rules! schema {
 mod console;
 pub(crate) mod lifecycle;
 
-pub(crate) use console::{LINK, POLICY_SOURCE, PROOF_BUNDLE, SESSION};
+pub(crate) use console::{EXPORT, LINK, PLAYED, POLICY_SOURCE, PROOF_BUNDLE, SCENES, SESSION};
 
 schema!(ANY, "Any", || json!({ "type": "object" }));
 schema!(NOTHING, "Nothing", || object(&[], &[]));

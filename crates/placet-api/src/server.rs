@@ -27,6 +27,7 @@ use crate::pages::Pages;
 use crate::route::Routes;
 use crate::routes;
 use crate::sessions::Sessions;
+use crate::stage::Stage;
 use crate::tls::{Listener, TlsError};
 use crate::unmapped::Unmapped;
 use crate::webhooks;
@@ -48,6 +49,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     address: Option<SocketAddr>,
     socket: PathBuf,
+    shared: Option<Arc<Shared>>,
 }
 
 /// Why there is no server.
@@ -76,7 +78,7 @@ pub enum StartError {
 
 impl Server {
     /// Listens and serves. `policy` is the domain's public policy file, `environment` the machine of
-    /// the node.
+    /// the node, `stage` what the page of a demo can play.
     ///
     /// # Errors
     ///
@@ -86,6 +88,7 @@ impl Server {
         service: Service,
         policy: String,
         environment: Fixed<Environment>,
+        stage: Option<Arc<dyn Stage>>,
     ) -> Result<Self, StartError> {
         let now = service.clock().wall();
         let tls = settings.tls.clone();
@@ -110,7 +113,7 @@ impl Server {
             environment,
             (size, stopping),
             pages,
-            (tokens, tls.map(Arc::new)),
+            (tokens, tls.map(Arc::new), stage),
         );
         let routes = Routes::new(&routes::table());
         let routes = routes.map_err(|error| StartError::Routes(error.to_string()))?;
@@ -135,9 +138,11 @@ impl Server {
             runtime.spawn(listen::tcp(listener, Arc::clone(&handler)));
             runtime.spawn(listen::renew(Arc::clone(&handler)));
         }
+        let shared = Arc::clone(&handler.shared);
         runtime.spawn(listen::unix(bound, handler));
         drop(inside);
         Ok(Self {
+            shared: Some(shared),
             runtime: Some(runtime),
             stop,
             address,
@@ -157,6 +162,15 @@ impl Server {
         &self.socket
     }
 
+    /// A new link that signs a browser in as this user of the machine, once; `None` where nothing
+    /// listens on TCP.
+    #[must_use]
+    pub fn link(&self, uid: u32) -> Option<String> {
+        let shared = self.shared.as_ref()?;
+        let (token, _) = shared.sessions.link(uid, shared.service.clock().wall())?;
+        routes::console_session::address_of(shared, &token)
+    }
+
     /// Takes no more, finishes what it has begun, within bounds.
     pub fn stop(mut self) {
         self.shut_down();
@@ -164,6 +178,7 @@ impl Server {
 
     fn shut_down(&mut self) {
         self.stop.send_replace(true);
+        self.shared = None;
         if let Some(runtime) = self.runtime.take() {
             runtime.block_on(async {
                 // Every task holds a receiver; when all are gone, all is done.
@@ -198,7 +213,7 @@ fn shared(
     environment: Fixed<Environment>,
     (size, stopping): (watch::Receiver<u64>, watch::Receiver<bool>),
     pages: Pages,
-    (tokens, tls): (Tokens, Option<Arc<Listener>>),
+    (tokens, tls, stage): (Tokens, Option<Arc<Listener>>, Option<Arc<dyn Stage>>),
 ) -> Shared {
     let limits = settings.limits;
     let sessions = Arc::new(Sessions::default());
@@ -213,6 +228,7 @@ fn shared(
         address: OnceLock::new(),
         lineage: LineageIndex::new(),
         lifecycle: LifecycleIndex::default(),
+        stage,
         requests: Requests::default(),
         policy,
         environment,

@@ -35,7 +35,8 @@ pub(crate) fn intents() {
     let service = host.service();
     let policy = std::fs::read_to_string(domain.policy_file()).expect("the policy file");
     let environment = domain::environment();
-    let server = Server::start(settings, service.clone(), policy, environment).expect("a server");
+    let server =
+        Server::start(settings, service.clone(), policy, environment, None).expect("a server");
     let socket = server.socket().to_owned();
     let node = std::thread::spawn(move || host.run(ServeOptions { idle: None }));
     run(&socket, "intent to artifact, HTTP, 1 connection", 1, ALONE);

@@ -486,6 +486,12 @@ pub(crate) struct Demo {
     /// Keep the demo's directory and say where it is
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Let its scenes be played on a page: serves the console of the demo's own domain for an hour at most
+    #[arg(long)]
+    pub(crate) page: bool,
+    /// Where the page is served: a loopback address (default: a free port)
+    #[arg(long, value_name = "ADDR", requires = "page")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
 }
 
 #[derive(Debug, Args)]
@@ -496,6 +502,9 @@ pub(crate) struct Up {
     /// Listen on this address and port too
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<std::net::SocketAddr>,
+    /// Print a one-time link that signs a browser in, also where standard error is no terminal
+    #[arg(long)]
+    pub(crate) link: bool,
 }
 
 #[derive(Debug, Args)]

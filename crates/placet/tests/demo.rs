@@ -196,3 +196,23 @@ fn a_demo_that_is_kept_says_where_and_its_domain_is_usable() {
     );
     assert_eq!(nodes_below(temporary.path()), 0);
 }
+
+#[test]
+fn the_page_is_served_on_loopback_only_and_goes_with_everything() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let refused = demo(temporary.path())
+        .args(["--page", "--listen", "0.0.0.0:0"])
+        .output()
+        .expect("it runs");
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(is_empty(temporary.path()));
+    let mut page = demo(temporary.path());
+    page.args(["--page"]);
+    let child = page.spawn().expect("it starts");
+    await_file(temporary.path(), "domain/http.sock");
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::TERM).expect("it is there");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{output:?}");
+    assert!(is_empty(temporary.path()));
+}

@@ -94,14 +94,18 @@ fn none(exec: ExecutionId) -> Problem {
 }
 
 fn value(domain: &DomainName, one: &WaitingBody) -> Value {
-    let params = one.params.as_deref();
-    let params: Option<Value> = params.and_then(|text| serde_json::from_str(text).ok());
+    let text = one.params.as_deref();
+    let params: Option<Value> = text.and_then(|text| serde_json::from_str(text).ok());
+    // To the byte, as they were committed to: whoever approves opens the commitment.
+    let opening = text
+        .zip(one.salt.as_ref())
+        .map(|(params, salt)| json!({ "params": params, "salt": salt }));
     let sign = json!({
         "domain": domain, "intent": one.intent.digest(), "payload_type": APPROVAL_TYPE,
     });
     json!({
         "asked_by": one.asked_by, "exec": one.exec, "index": one.decided, "intent": &one.intent,
-        "needs": one.waiting.needs, "params": params, "said": one.verdicts, "sign": sign,
+        "needs": one.waiting.needs, "opening": opening, "params": params, "said": one.verdicts, "sign": sign,
         "until": one.waiting.until, "words": one.waiting.in_words(),
     })
 }

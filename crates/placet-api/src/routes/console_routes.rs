@@ -1,6 +1,6 @@
 //! The routes of the console, and what a browser needs beside the rest.
 
-use super::{console, console_session, console_sources, filtered, get, post, text};
+use super::{console, console_session, console_sources, demo, filtered, get, lineage, post, text};
 use crate::route::{Access, Doc, Lane, Route};
 use crate::schemas;
 
@@ -82,6 +82,41 @@ pub(super) fn table() -> Vec<Route> {
                 "disclose",
                 "true: with the private parameters, as far as they were not erased",
             )],
+        ),
+        filtered(
+            get(
+                "/v1/lineage/export",
+                Access::Member,
+                lineage::export,
+                "exportLineage",
+                "The graph for other tools; for operators and auditors",
+                schemas::EXPORT,
+            ),
+            &[
+                (
+                    "format",
+                    "prov (W3C PROV-JSON, the default), otlp (OpenTelemetry), or openlineage",
+                ),
+                ("within", "only this execution and what is below it"),
+            ],
+        ),
+        get(
+            "/v1/demo",
+            Access::Member,
+            demo::scenes,
+            "demoScenes",
+            "What can be played here: nothing, but on the node of a demo",
+            schemas::SCENES,
+        ),
+        post(
+            "/v1/demo/{scene}",
+            Access::Member,
+            Lane::Read,
+            demo::play,
+            "demoPlay",
+            "Play a scene of a demo; there are none on other nodes",
+            schemas::NOTHING,
+            (200, schemas::PLAYED),
         ),
         get(
             "/v1/policy/source",

@@ -19,6 +19,8 @@ struct NoBody {}
 /// Who the caller is.
 #[derive(Serialize)]
 struct SessionReply {
+    /// Whether scenes can be played here.
+    demo: bool,
     domain: String,
     /// How it was proven: `public`, `unix`, `key`, `session`, `certificate`, `token`.
     identity: &'static str,
@@ -81,10 +83,15 @@ pub(super) fn link(call: Call) -> Answer {
         let now = call.service().clock().wall();
         let link = call.shared.sessions.link(uid, now);
         let (token, until) = link.ok_or_else(Problem::internal)?;
-        let address = address(&call.shared).map(|base| format!("{base}{PATH}#link={}", *token));
+        let address = address_of(&call.shared, &token);
         let value = json!({ "built": is_built(), "token": *token, "until": until, "url": address });
         reply::json(StatusCode::CREATED, &value)
     })
+}
+
+/// Where a browser of this machine redeems a token.
+pub(crate) fn address_of(shared: &Shared, token: &str) -> Option<String> {
+    address(shared).map(|base| format!("{base}{PATH}#link={token}"))
 }
 
 /// Where a browser of this machine finds the console.
@@ -142,6 +149,7 @@ fn session(call: &Call) -> SessionReply {
         "member"
     };
     SessionReply {
+        demo: call.shared.stage.is_some(),
         domain,
         identity,
         key,

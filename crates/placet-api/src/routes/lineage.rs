@@ -1,10 +1,13 @@
 //! Which execution led to which.
 
 use hyper::StatusCode;
+use placet_lineage::{Export, Query};
 use placet_types::ExecutionId;
+use serde_json::Value;
 
 use super::executions::{NodeReply, PageReply, node, page};
-use crate::call::{Answer, Call};
+use crate::call::{Answer, Call, Sees};
+use crate::problem::Problem;
 use crate::reply;
 
 /// The parent, its parent, and so on.
@@ -55,5 +58,40 @@ pub(super) fn descendants(call: Call) -> Answer {
             })
             .await?;
         reply::json(StatusCode::OK, &page)
+    })
+}
+
+/// The graph in another format, for other tools; for those who see everything.
+pub(super) fn export(call: Call) -> Answer {
+    Box::pin(async move {
+        let format: Option<String> = call.query.get("format")?;
+        let format = format.unwrap_or_else(|| "prov".to_owned());
+        let within: Option<ExecutionId> = call.query.get("within")?;
+        if !matches!(call.sees(), Sees::Everything) {
+            let reason = "exports are for operators and auditors";
+            return Err(Problem::of(&crate::identity::unverified(reason)));
+        }
+        let value = call
+            .read(move |shared| {
+                let reader = shared.service.authority().reader();
+                let domain = shared.service.status().domain;
+                shared.lineage.look(&reader, |graph| {
+                    let mut export = Export::of(graph, &domain);
+                    if within.is_some() {
+                        export = export.only(&Query {
+                            within,
+                            ..Query::default()
+                        });
+                    }
+                    match format.as_str() {
+                        "prov" => Ok(export.prov()),
+                        "otlp" => Ok(export.otlp()),
+                        "openlineage" => Ok(Value::Array(export.openlineage())),
+                        _ => Err(Problem::malformed("format: prov, otlp or openlineage")),
+                    }
+                })?
+            })
+            .await?;
+        reply::json(StatusCode::OK, &value)
     })
 }

@@ -3,10 +3,14 @@
 use serde_json::{Value, json};
 
 use super::Schema;
-use super::parts::{digest, list, nullable, object, principal, text, thumbprint, time};
+use super::parts::{digest, index, list, nullable, object, principal, text, thumbprint, time};
 
 schema!(SESSION, "Session", || object(
     &[
+        (
+            "demo",
+            json!({ "type": "boolean", "description": "whether scenes can be played here" })
+        ),
         ("domain", text("name of the domain")),
         (
             "identity",
@@ -96,6 +100,59 @@ schema!(POLICY_SOURCE, "PolicySource", || object(
                 ],
                 &[]
             ))
+        ),
+    ],
+    &[],
+));
+
+schema!(SCENES, "DemoScenes", || object(
+    &[(
+        "items",
+        list(&object(
+            &[
+                (
+                    "breaks",
+                    json!({ "type": "boolean", "description": "an attempt to break something" })
+                ),
+                ("command", list(&json!({ "type": "string" }))),
+                ("name", text("for the request that plays it")),
+                (
+                    "stays",
+                    json!({ "type": "boolean", "description": "goes on until somebody ends it" })
+                ),
+                ("title", text("for people")),
+                ("words", text("what to look at")),
+            ],
+            &[]
+        ))
+    )],
+    &[],
+));
+schema!(EXPORT, "LineageExport", || json!({
+    "type": ["object", "array"], "description": "as the format has it",
+}));
+schema!(PLAYED, "DemoPlayed", || object(
+    &[
+        ("exec", nullable("string", "the execution that it is about")),
+        ("from", index("the first record that it wrote")),
+        (
+            "index",
+            nullable(
+                "integer",
+                "the record of what was refused, or the first that was found damaged"
+            )
+        ),
+        (
+            "refused",
+            json!({
+                "type": ["array", "null"], "items": { "type": "string" },
+                "description": "the denial code, and the step of verification",
+            })
+        ),
+        ("said", text("the last of what its program said")),
+        (
+            "status",
+            nullable("integer", "how its program ended, as a shell says it")
         ),
     ],
     &[],

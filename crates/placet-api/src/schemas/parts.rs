@@ -164,6 +164,15 @@ pub(super) fn approval() -> Value {
             ),
             ("needs", needs()),
             (
+                "opening",
+                json!({
+                    "type": ["object", "null"],
+                    "description": "what opens the commitment: canonical JSON of the parameters, and the salt",
+                    "properties": { "params": { "type": "string" }, "salt": { "type": "string" } },
+                    "required": ["params", "salt"], "additionalProperties": false,
+                }),
+            ),
+            (
                 "params",
                 nullable("object", "its exact parameters, unless they were erased"),
             ),

@@ -58,7 +58,7 @@ impl Authority {
         for one in &mut waiting {
             // What was erased meanwhile can still be approved by whoever knows it otherwise.
             let disclosed = disclosed(&reader, one.decided).ok().flatten();
-            one.params = disclosed.map(|disclosed| disclosed.params);
+            (one.params, one.salt) = disclosed.map(|it| (it.params, it.salt)).unzip();
         }
         waiting
     }
@@ -78,6 +78,7 @@ fn body(waits: &Waits) -> WaitingBody {
         exec: waits.exec,
         intent: waits.intent.clone(),
         params: None,
+        salt: None,
         verdicts: waits.verdicts.clone(),
         waiting: waits.waiting.clone(),
     }

@@ -16,6 +16,7 @@ mod ground;
 mod kernel;
 mod mcp;
 mod nodes;
+mod page;
 mod policy;
 mod presentation;
 mod process;
@@ -72,6 +73,9 @@ const SCENES: &[(Section, &[Scene])] = &[
 ];
 
 pub(crate) fn demo(args: &Demo, out: Out) -> Result<Status, Failure> {
+    if args.page {
+        return page::serve(args, out);
+    }
     let mut stage = Stage::new(args.keep, out, clock())?;
     let played = play(&mut stage);
     // What failed because somebody interrupted the demo did not fail by itself.

@@ -1,13 +1,15 @@
 //! `placet up`: the node as a service that stays, with HTTP beside its own socket.
 
+use std::io::IsTerminal as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use placet_api::Server;
 use placet_api::config::Settings;
 use placet_api::log::{Level, Logger, Value};
+use placet_api::{Server, Stage};
 use placet_authority::node::wire::{Request, Response};
 use placet_authority::node::{Host, ServeOptions, Service};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -28,6 +30,51 @@ pub(crate) fn up(global: &Global, args: &Up, out: Out) -> Result<Status, Failure
     let domain = Domain::open(global)?;
     let settings = settings(domain.dir.root(), args.config.as_deref(), args.listen)?;
     take_over(&domain)?;
+    let serving = Serving {
+        domain: &domain,
+        settings,
+        stage: None,
+        lifetime: None,
+    };
+    // What goes to a journal is read by others.
+    let asked = args.link || std::io::stderr().is_terminal();
+    serving.run(&|link| {
+        if let Some(link) = link.filter(|_| asked) {
+            out.note(format!("the console, once, within ten minutes: {link}"));
+        }
+    })
+}
+
+/// A domain that is served, and what for.
+pub(crate) struct Serving<'a> {
+    pub(crate) domain: &'a Domain,
+    pub(crate) settings: Settings,
+    /// What its page can play, where it is a demo.
+    pub(crate) stage: Option<Arc<dyn Stage>>,
+    /// When it leaves by itself.
+    pub(crate) lifetime: Option<Duration>,
+}
+
+impl Serving<'_> {
+    /// Serves until a signal or the end of its lifetime; says first where the console is.
+    pub(crate) fn run(self, say: &dyn Fn(Option<String>)) -> Result<Status, Failure> {
+        let Self {
+            domain,
+            settings,
+            stage,
+            lifetime,
+        } = self;
+        serve(domain, &settings, stage, lifetime, say)
+    }
+}
+
+fn serve(
+    domain: &Domain,
+    settings: &Settings,
+    stage: Option<Arc<dyn Stage>>,
+    lifetime: Option<Duration>,
+    say: &dyn Fn(Option<String>),
+) -> Result<Status, Failure> {
     has_room(&domain.dir.log())?;
     raise_descriptors();
     let environment = placet_process::attest::environment(&domain.name).map_err(Failure::new)?;
@@ -36,10 +83,16 @@ pub(crate) fn up(global: &Global, args: &Up, out: Out) -> Result<Status, Failure
     let service = host.service();
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let handle = signals.handle();
-    let server = Server::start(settings.clone(), service.clone(), policy, environment)
-        .map_err(Failure::new)?;
-    say_where(&domain, &server, &settings, &service);
-    out.note(format!("serving {}", domain.name));
+    let server = Server::start(
+        settings.clone(),
+        service.clone(),
+        policy,
+        environment,
+        stage,
+    )
+    .map_err(Failure::new)?;
+    say_where(domain, &server, settings, &service);
+    say(server.link(rustix::process::getuid().as_raw()));
     let grace = settings.grace;
     let leaver = service.clone();
     let waiting = thread::Builder::new()
@@ -53,14 +106,27 @@ pub(crate) fn up(global: &Global, args: &Up, out: Out) -> Result<Status, Failure
                 grace = Duration::ZERO;
             }
         })?;
+    let alarm = lifetime.map(|lifetime| leave_after(lifetime, service.clone()));
     notify("READY=1");
     let served = host.run(ServeOptions { idle: None });
     server.stop();
     handle.close();
-    // It has nothing to say.
+    // They have nothing to say.
+    drop(alarm);
     drop(waiting.join());
     served.map_err(Failure::unverified)?;
     Ok(Status::Ok)
+}
+
+/// Leaves once the time is over, unless it is dropped before.
+fn leave_after(lifetime: Duration, service: Service) -> mpsc::Sender<()> {
+    let (sender, dropped) = mpsc::channel();
+    thread::spawn(move || {
+        if dropped.recv_timeout(lifetime) == Err(mpsc::RecvTimeoutError::Timeout) {
+            service.leave(Duration::ZERO);
+        }
+    });
+    sender
 }
 
 fn say_where(domain: &Domain, server: &Server, settings: &Settings, service: &Service) {

@@ -203,3 +203,26 @@ fn a_stream_tells_approvers_what_waits_and_what_became_of_it() {
     let mut later = stream(&node, &ann, resolved["index"].as_u64().unwrap());
     assert_eq!(later.next().unwrap(), resolved);
 }
+
+#[test]
+fn who_may_approve_is_given_what_opens_the_commitment() {
+    let ann = Key::new(41);
+    let place = asking(&ann);
+    let node = place.up();
+    let (intent, _) = deferred(&node);
+    let waits = items(&node, &ann).pop().unwrap();
+    assert_eq!(waits["opening"]["salt"], intent["salt"]);
+    let text = waits["opening"]["params"].as_str().unwrap();
+    let params: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(params, waits["params"]);
+    let salt: placet_types::Salt =
+        serde_json::from_value(waits["opening"]["salt"].clone()).unwrap();
+    let commitment: placet_types::Commitment =
+        serde_json::from_value(waits["intent"]["params"].clone()).unwrap();
+    assert!(commitment.opens_to("process:run", text.as_bytes(), &salt));
+    assert!(!commitment.opens_to(
+        "process:run",
+        text.replace("status", "push").as_bytes(),
+        &salt
+    ));
+}

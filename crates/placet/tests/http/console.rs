@@ -217,3 +217,43 @@ fn the_page_has_a_strict_policy_and_its_files_stable_names_and_tags() {
             .starts_with("attachment")
     );
 }
+
+#[test]
+fn lineage_is_exported_for_those_who_see_everything() {
+    let place = Place::new();
+    let (auditor, agent) = (Key::new(26), Key::new(27));
+    place.register("user:audit", &["auditors"], &auditor);
+    place.register("agent:other", &["agents"], &agent);
+    let node = place.up();
+    let exec = node.started(&["true"]);
+    for format in ["prov", "otlp", "openlineage"] {
+        let path = format!("/v1/lineage/export?format={format}");
+        let exported = node.ask_as(&auditor, "GET", &path, None).expect(200);
+        let own = place.ok(&["lineage", "export", "--format", format]);
+        let own: Vec<Value> = own
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let exported = exported
+            .as_array()
+            .cloned()
+            .unwrap_or_else(|| vec![exported]);
+        assert_eq!(exported, own, "{format}");
+        let refused = node.ask_as(&agent, "GET", &path, None);
+        assert_eq!(refused.code(), "identity_unverified");
+    }
+    let within = format!("/v1/lineage/export?within={exec}");
+    let text = node.get(&within).expect(200).to_string();
+    assert!(text.contains(&exec), "{text}");
+    assert_eq!(node.get("/v1/lineage/export?format=png").status, 400);
+}
+
+#[test]
+fn a_node_of_a_real_domain_has_no_scenes() {
+    let place = Place::new();
+    let node = place.up();
+    assert_eq!(node.get("/v1/session").expect(200)["demo"], false);
+    assert_eq!(node.get("/v1/demo").expect(200)["items"], json!([]));
+    let played = node.post("/v1/demo/work", &json!({}));
+    assert_eq!(played.status, 404);
+}

@@ -77,6 +77,9 @@ pub struct WaitingBody {
     /// The private parameters, where they are still there: canonical JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<String>,
+    /// What opens the intent's commitment to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<Salt>,
     /// What approvers have said so far.
     pub verdicts: BTreeMap<PrincipalId, Verdict>,
     /// What it waits for.

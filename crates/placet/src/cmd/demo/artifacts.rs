@@ -7,6 +7,7 @@ use placet_artifact::claims::{Actor, ArtifactId, Claims, NumericDate, Thumbprint
 use placet_artifact::issue;
 use placet_artifact::jws::Algorithm;
 use placet_artifact::verify::Refusal;
+use placet_authority::clock::Clock;
 use placet_authority::keys::{self, Role};
 use placet_authority::node::Connection;
 use placet_authority::node::wire::{EndBody, Request, Response, SubmitBody};
@@ -19,6 +20,7 @@ use placet_types::{
     Millis, PrincipalId, ProfileName, PublicKey, Salt, SigningKey,
 };
 
+use super::ground::Ground;
 use super::presentation::{Presentation, key};
 use super::report::Seen;
 use super::stage::Stage;
@@ -212,7 +214,7 @@ const ALTERATIONS: &[Alteration] = &[
 
 /// Presents artifacts, rightly and wrongly.
 pub(super) fn are_verified(stage: &mut Stage) -> Result<(), Failure> {
-    let mut bench = Bench::new(stage)?;
+    let mut bench = Bench::new(&stage.ground, &*stage.clock)?;
     is_admitted_once(stage, &mut bench)?;
     for attack in ATTACKS {
         let mut spoilt = bench.one.copy();
@@ -226,9 +228,54 @@ pub(super) fn are_verified(stage: &mut Stage) -> Result<(), Failure> {
     bench.lapse()
 }
 
+/// What can be wrong with what is presented, in words, in order.
+pub(super) fn attacks() -> impl Iterator<Item = &'static str> {
+    ATTACKS
+        .iter()
+        .map(|attack| attack.what)
+        .chain(["the same, a second time"])
+}
+
+/// What an enforcement point said of one attack.
+pub(super) struct Attempt {
+    pub(super) refusal: Option<(DenialCode, String, String)>,
+    /// Where that is recorded.
+    pub(super) index: Option<Index>,
+}
+
+/// Has a command decided and presents its artifact with the one thing wrong that stands at this place
+/// of [`attacks`]; records what came of it, as a gateway does, and gives the permit back unused.
+pub(super) fn attempt(ground: &Ground, clock: &dyn Clock, at: usize) -> Result<Attempt, Failure> {
+    let mut bench = Bench::new(ground, clock)?;
+    let mut spoilt = bench.one.copy();
+    let answer = if let Some(attack) = ATTACKS.get(at) {
+        (attack.spoil)(&mut spoilt, &bench)?;
+        spoilt.present_at(&mut spoilt.pep()?)
+    } else {
+        let mut pep = spoilt.pep()?;
+        let first = spoilt.present_at(&mut pep);
+        first.and_then(|_| spoilt.present_at(&mut pep))
+    };
+    let attempt = match answer {
+        Ok(_) => Attempt {
+            refusal: None,
+            index: None,
+        },
+        Err(refusal) => Attempt {
+            index: Some(bench.record(&spoilt, &refusal)?),
+            refusal: Some((
+                refusal.code,
+                refusal.step.to_string(),
+                refusal.reason.to_string(),
+            )),
+        },
+    };
+    bench.lapse()?;
+    Ok(attempt)
+}
+
 impl Bench {
-    fn new(stage: &Stage) -> Result<Self, Failure> {
-        let (ground, clock) = (&stage.ground, &*stage.clock);
+    fn new(ground: &Ground, clock: &dyn Clock) -> Result<Self, Failure> {
         let domain = ground.domain()?;
         let mut link = domain.node()?;
         let one = Presentation::obtain(ground, &mut link, clock, &["cat", "README.md"])?;

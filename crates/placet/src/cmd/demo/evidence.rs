@@ -10,6 +10,7 @@ use placet_tlog::note::{SignatureKind, VerifierKey};
 use placet_types::{DenialCode, Index};
 use serde_json::Value;
 
+use super::ground::Ground;
 use super::presentation::key;
 use super::process::Finished;
 use super::report::Seen;
@@ -120,10 +121,10 @@ pub(super) fn convinces(stage: &mut Stage) -> Result<(), Failure> {
 
 /// What was changed in the log is found, at its index, and nothing runs on it.
 pub(super) fn shows_damage(stage: &mut Stage) -> Result<(), Failure> {
-    let index = first_refusal(stage)?;
-    let altered = copy_of_domain(stage, "altered")?;
-    flip_a_byte(stage, &altered, index)?;
-    let seen = names(&fsck(stage, &altered)?, index)?;
+    let index = first_refusal(&stage.ground)?;
+    let altered = copy_of_domain(&stage.ground, "altered")?;
+    flip_a_byte(&stage.ground, &altered, index)?;
+    let seen = names(&fsck(&stage.ground, &altered)?, index)?;
     stage.add(
         "one byte of a denial changed: fsck",
         &format!("damaged at {index}"),
@@ -139,9 +140,9 @@ pub(super) fn shows_damage(stage: &mut Stage) -> Result<(), Failure> {
         &format!("exit {UNVERIFIED}"),
         seen,
     )?;
-    let cut = copy_of_domain(stage, "cut")?;
+    let cut = copy_of_domain(&stage.ground, "cut")?;
     let index = cut_last_batch(&cut)?;
-    let seen = names(&fsck(stage, &cut)?, index)?;
+    let seen = names(&fsck(&stage.ground, &cut)?, index)?;
     stage.add(
         "the last batch cut off: fsck",
         &format!("damaged at {index}"),
@@ -294,8 +295,8 @@ fn names(fsck: &Finished, index: Index) -> Result<Seen, Failure> {
     .at(index))
 }
 
-fn fsck(stage: &Stage, domain: &Path) -> Result<Finished, Failure> {
-    stage.ground.placet(&[
+pub(super) fn fsck(ground: &Ground, domain: &Path) -> Result<Finished, Failure> {
+    ground.placet(&[
         "--domain",
         &domain.display().to_string(),
         "log",
@@ -305,8 +306,8 @@ fn fsck(stage: &Stage, domain: &Path) -> Result<Finished, Failure> {
 }
 
 /// The first denial by policy: what somebody might want to be forgotten.
-fn first_refusal(stage: &Stage) -> Result<Index, Failure> {
-    let records = stage.ground.records(Index::default())?;
+pub(super) fn first_refusal(ground: &Ground) -> Result<Index, Failure> {
+    let records = ground.records(Index::default())?;
     let forbidden = |denial: &CheckedDenial| denial.code == DenialCode::PolicyForbids;
     let mut decided = decided(&records);
     let found = decided.find(|(_, decided)| decided.denial.as_ref().is_some_and(forbidden));
@@ -315,9 +316,9 @@ fn first_refusal(stage: &Stage) -> Result<Index, Failure> {
         .ok_or_else(|| Failure::new("nothing was forbidden"))
 }
 
-fn copy_of_domain(stage: &Stage, name: &str) -> Result<PathBuf, Failure> {
-    let to = stage.ground.root().join(name);
-    copy(&stage.ground.domain_dir(), &to)?;
+pub(super) fn copy_of_domain(ground: &Ground, name: &str) -> Result<PathBuf, Failure> {
+    let to = ground.root().join(name);
+    copy(&ground.domain_dir(), &to)?;
     Ok(to)
 }
 
@@ -338,8 +339,8 @@ pub(super) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// Changes one bit in the middle of a record, where it lies in its segment.
-fn flip_a_byte(stage: &Stage, domain: &Path, index: Index) -> Result<(), Failure> {
-    let entry = stage.ground.log()?.entry(index)?;
+pub(super) fn flip_a_byte(ground: &Ground, domain: &Path, index: Index) -> Result<(), Failure> {
+    let entry = ground.log()?.entry(index)?;
     for path in segments(domain)? {
         let mut bytes = fs::read(&path)?;
         let at = bytes
