@@ -94,6 +94,11 @@ pub(crate) fn table() {
         Variant::of("placet run, from cold", false, placet(&cold)),
     ];
     variants.extend(others(&root));
+    // `compare resident,bwrap` measures what is named so, and what everything is compared with.
+    if let Some(names) = std::env::args().nth(2) {
+        let wanted = |name: &str| names.split(',').any(|part| name.contains(part));
+        variants.retain(|variant| wanted(variant.name) || variant.name == BASELINE);
+    }
     for round in 0..=ROUNDS {
         for variant in &mut variants {
             let is_due = !variant.slow || round % SLOW_EVERY == 0;

@@ -18,6 +18,7 @@ mod decisions;
 mod domain;
 mod ends;
 mod http;
+mod inside;
 mod mcp;
 mod policies;
 mod runs;
@@ -45,6 +46,9 @@ fn main() {
     }
     if wanted("compare") {
         compare::table();
+    }
+    if wanted("inside") {
+        inside::work();
     }
     if wanted("questions") {
         serve::questions();

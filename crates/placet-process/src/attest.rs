@@ -1,11 +1,17 @@
 //! What this machine says of itself.
 
 use std::collections::BTreeSet;
+use std::sync::Once;
+use std::time::Duration;
 
 use placet_authority::host::said;
 use placet_evidence::Environment;
+use placet_sandbox::Capabilities;
 use placet_types::canonical::Malformed;
 use placet_types::{DomainName, Fixed, Tier, Weakness};
+
+/// How long what was tried counts for another start.
+const TRIED_FOR: Duration = Duration::from_secs(5);
 
 /// The machine as it is now. Costs one short-lived process, which tries what a cell needs.
 ///
@@ -15,6 +21,24 @@ use placet_types::{DomainName, Fixed, Tier, Weakness};
 pub fn environment(domain: &DomainName) -> Result<Fixed<Environment>, Malformed> {
     let environment = probed(said(domain));
     Fixed::new(environment).map_err(|error| Malformed::Shape(error.to_string()))
+}
+
+/// The machine as it is now, but what it can enforce as it was found at most [`TRIED_FOR`] ago by this process: for whoever
+/// starts one command after the other. Whatever is not there any more is refused when the cell is built.
+pub(crate) fn for_start(domain: &DomainName) -> Result<Fixed<Environment>, Malformed> {
+    let environment = with(said(domain), &placet_sandbox::probe_lately(TRIED_FOR));
+    Fixed::new(environment).map_err(|error| Malformed::Shape(error.to_string()))
+}
+
+/// Has what the machine can enforce tried while this process waits for something else; once, since a process that starts many
+/// commands mostly knows.
+pub(crate) fn try_beside() {
+    static FIRST: Once = Once::new();
+    FIRST.call_once(|| {
+        let thread = std::thread::Builder::new().name("probe".into());
+        // Without a thread it is tried when it is asked for.
+        drop(thread.spawn(|| drop(placet_sandbox::probe_lately(TRIED_FOR))));
+    });
 }
 
 /// The first part of what the machine says of itself that is not as it was attested. What it can
@@ -53,7 +77,10 @@ pub(crate) fn drifted(
 }
 
 fn probed(said: Environment) -> Environment {
-    let capabilities = placet_sandbox::probe();
+    with(said, &placet_sandbox::probe())
+}
+
+fn with(said: Environment, capabilities: &Capabilities) -> Environment {
     Environment {
         landlock_abi: capabilities.landlock_abi,
         tier: capabilities.tier().map(tier),

@@ -15,6 +15,8 @@ use placet_sandbox::{
     TerminalStreams, Tier, WaitingCell,
 };
 use placet_types::{AbsPath, ExecCheck, PathSet, PeerRule, ProcessParams, Scope, Writes};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 
 use crate::credentials;
 use crate::program::Program;
@@ -241,6 +243,9 @@ pub(crate) fn present(paths: &PathSet) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = paths
         .iter()
         .filter_map(|path| {
+            if let Some(stands) = stands(path) {
+                return stands.then(|| PathBuf::from(path.as_str()));
+            }
             let resolved = std::fs::canonicalize(path.as_str()).ok()?;
             let resolved = AbsPath::parse(resolved.to_str()?).ok()?;
             paths
@@ -251,6 +256,22 @@ pub(crate) fn present(paths: &PathSet) -> Vec<PathBuf> {
     found.sort();
     found.dedup();
     found
+}
+
+/// Whether something stands at a path that no link leads through; `None` where it takes more than one look to know.
+fn stands(path: &AbsPath) -> Option<bool> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    match openat2(
+        CWD,
+        path.as_str(),
+        flags,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS,
+    ) {
+        Ok(_) => Some(true),
+        Err(Errno::NOENT | Errno::NOTDIR) => Some(false),
+        Err(_) => None,
+    }
 }
 
 /// Whether the door's client can be offered: a regular file that this process runs from.

@@ -100,6 +100,7 @@ impl Gateway {
         command: &Command,
         mut front: Option<&mut Front>,
     ) -> Result<Outcome, RunError> {
+        crate::attest::try_beside();
         let mut link = (self.connect)()?;
         let offered: BTreeSet<String> = link.welcome().env.iter().cloned().collect();
         let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
@@ -492,7 +493,7 @@ fn release(waiting: WaitingCell, permit: &Permit) -> Result<RunningCell, Sandbox
 }
 
 fn environment(link: &Connection) -> Result<Fixed<Environment>, CallError> {
-    Ok(crate::attest::environment(&link.welcome().domain)?)
+    Ok(crate::attest::for_start(&link.welcome().domain)?)
 }
 
 pub(crate) fn submit_body(

@@ -3,15 +3,14 @@
 //! The command is in a session of its own, so whatever comes is passed on: what a process sends, to the
 //! program, as it would be sent to the program bare; what a terminal sends, to a whole process group.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::thread;
 
 use signal_hook::consts::signal::{
     SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
 };
-use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook::low_level::siginfo::Cause;
 
@@ -36,45 +35,32 @@ pub(crate) struct Sent {
     pub(crate) by_kernel: bool,
 }
 
-/// Signals as bytes that can be waited for.
+/// Signals that can be waited for, until this is dropped. No thread stands behind it: a process that runs one command
+/// after the other keeps nothing of each.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    inbox: UnixStream,
+    delivery: SignalDelivery<UnixStream, WithOrigin>,
 }
-
-/// Added to the number of a signal that the kernel sent by itself.
-const BY_KERNEL: u8 = 0x80;
 
 impl Signals {
     /// Takes over the signals of this process, but those that it was started to ignore.
     pub(crate) fn take_over() -> io::Result<Self> {
         let (inbox, outbox) = UnixStream::pair()?;
-        inbox.set_nonblocking(true)?;
         let ignored = ignored();
         let wanted = PASSED_ON
             .into_iter()
             .filter(|signal| ignored & (1 << (signal - 1)) == 0);
-        let signals = SignalsInfo::<WithOrigin>::new(wanted)?;
-        thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || relay(signals, outbox))?;
-        Ok(Self { inbox })
+        let delivery = SignalDelivery::with_pipe(inbox, outbox, WithOrigin::default(), wanted)?;
+        Ok(Self { delivery })
     }
 
     /// The signals that came since the last call.
     pub(crate) fn pending(&mut self) -> Vec<Sent> {
-        let mut buffer = [0; 64];
-        let read = self.inbox.read(&mut buffer).unwrap_or(0);
-        let sent = |byte: &u8| Sent {
-            signal: i32::from(byte & !BY_KERNEL),
-            by_kernel: byte & BY_KERNEL != 0,
+        let sent = |origin: signal_hook::low_level::siginfo::Origin| Sent {
+            signal: origin.signal,
+            by_kernel: matches!(origin.cause, Cause::Kernel),
         };
-        buffer
-            .get(..read)
-            .unwrap_or_default()
-            .iter()
-            .map(sent)
-            .collect()
+        self.delivery.pending().map(sent).collect()
     }
 }
 
@@ -90,23 +76,49 @@ fn ignored() -> u64 {
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inbox.as_fd()
+        self.delivery.get_read().as_fd()
     }
 }
 
-fn relay(mut signals: SignalsInfo<WithOrigin>, mut outbox: UnixStream) {
-    for origin in &mut signals {
-        let Ok(signal) = u8::try_from(origin.signal) else {
-            continue;
-        };
-        let by_kernel = matches!(origin.cause, Cause::Kernel);
-        let byte = if by_kernel {
-            signal | BY_KERNEL
-        } else {
-            signal
-        };
-        if outbox.write_all(&[byte]).is_err() {
-            return;
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn threads() -> usize {
+        fs::read_dir("/proc/self/task").unwrap().count()
+    }
+
+    #[test]
+    fn a_signal_comes_with_its_origin_and_taking_over_leaves_nothing_behind() {
+        let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+        let (threads_before, open_before) = (threads(), open());
+        for _ in 0..20 {
+            let mut signals = Signals::take_over().unwrap();
+            assert_eq!(signals.pending(), []);
+            rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::WINCH,
+            )
+            .unwrap();
+            // To another thread, perhaps, and so a moment later.
+            let mut came = Vec::new();
+            for _ in 0..1000 {
+                came.extend(signals.pending());
+                if !came.is_empty() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            let expected = Sent {
+                signal: SIGWINCH,
+                by_kernel: false,
+            };
+            assert_eq!(came, [expected]);
         }
+        // Other tests of this process come and go; what were kept of each would be 20.
+        assert!(threads() < threads_before + 15);
+        assert!(open() < open_before + 15);
     }
 }

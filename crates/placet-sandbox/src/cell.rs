@@ -24,6 +24,7 @@ use crate::plan::Plan;
 use crate::process::{self, Process};
 use crate::spec::CellSpec;
 use crate::sys::Errno;
+use crate::tier::Tier;
 use crate::tree::{Change, Exit, Handed, Tree, await_any, deadline_after, failed};
 use crate::wire::{Failure, Group as ProcessGroup, Order, Report};
 use crate::{host, launcher, prepare};
@@ -37,6 +38,7 @@ pub struct Prepared {
     plan: Arc<Plan>,
     program: PathBuf,
     lease: Duration,
+    tier: Tier,
     audit: Option<Audit>,
 }
 
@@ -68,6 +70,7 @@ impl Cell {
             plan,
             program: spec.program.path,
             lease: spec.lease,
+            tier: spec.tier,
             audit,
         })
     }
@@ -89,7 +92,11 @@ impl Prepared {
         // Where each program is decided about, what a second gate costs is little.
         let own_mounts = self.plan.host.is_none();
         let opens = if own_mounts && matches!(self.plan.exec.rule, ExecRule::Ask { .. }) {
-            Opens::new()?
+            let opens = Opens::new()?;
+            if opens.is_none() && self.tier == Tier::P {
+                return Err(SandboxError::Unsupported("the second exec gate of tier P"));
+            }
+            opens
         } else {
             None
         };

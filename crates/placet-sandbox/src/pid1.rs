@@ -286,11 +286,17 @@ fn attach(bind: &Bind, index: usize) -> Setup<()> {
     let source = open_checked(&bind.source, bind.inode, Step::OpenSource, index)?;
     let tree = sys::open_tree(source).at_index(Step::CloneMounts, index)?;
     sys::mount_set_attributes(tree, bind.attributes).at_index(Step::RestrictMounts, index)?;
-    let target = open_checked(&bind.target, bind.covers, Step::OpenTarget, index)?;
-    sys::move_mount(tree, target).at_index(Step::AttachMounts, index)?;
+    match bind.covers {
+        Some(_) => {
+            let target = open_checked(&bind.target, bind.covers, Step::OpenTarget, index)?;
+            sys::move_mount(tree, target).at_index(Step::AttachMounts, index)?;
+            sys::close(target);
+        }
+        // A place that was made here a moment ago, in the new root where nobody else is.
+        None => sys::move_mount_to(tree, &bind.target).at_index(Step::AttachMounts, index)?,
+    }
     sys::close(source);
     sys::close(tree);
-    sys::close(target);
     Ok(())
 }
 

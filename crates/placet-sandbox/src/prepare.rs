@@ -110,8 +110,9 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
     } else {
         Place::find(bounds).map_err(|why| unbounded(&bounds, why))?
     };
+    let memfd_noexec = !on_host && privileged::can_forbid_executable_memory();
     if !on_host {
-        privileged::set_up(&place)?;
+        privileged::demand(spec.tier, privileged::set_up(&place)?, memfd_noexec)?;
     }
     Ok(Plan {
         uid_map: id_map(rustix::process::geteuid().as_raw()),
@@ -124,7 +125,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
         meeting_place,
         place,
         bounds,
-        memfd_noexec: !on_host && privileged::can_forbid_executable_memory(),
+        memfd_noexec,
         credentials_view: (!files.is_empty())
             .then(layout::credentials_view)
             .transpose()?,

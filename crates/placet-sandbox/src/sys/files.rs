@@ -258,6 +258,21 @@ pub(crate) fn move_mount(tree: c_int, target: c_int) -> Sys<()> {
     })
 }
 
+/// Attaches a detached tree at a path below the working directory; a link is not followed.
+pub(crate) fn move_mount_to(tree: c_int, target: &CStr) -> Sys<()> {
+    // SAFETY: the first path is empty, the second NUL terminated.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree,
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    })
+}
+
 /// Makes the working directory the root and detaches the old one.
 pub(crate) fn pivot_here() -> Sys<()> {
     // SAFETY: both paths are NUL terminated.

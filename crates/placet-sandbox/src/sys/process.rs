@@ -93,6 +93,51 @@ unsafe fn fork_the_old_way(flags: u64, exit_signal: c_int, pidfd: *mut c_int) ->
     number(unsafe { libc::syscall(libc::SYS_clone, flags, none, pidfd, none, none) })
 }
 
+/// Tries something in a child with namespaces of its own, which shares this memory: nothing is copied, and this thread
+/// stands still until the child is done with it. Signals are blocked meanwhile: no handler runs in the child.
+///
+/// `what` only makes system calls: it must not allocate, lock or panic.
+pub(crate) fn try_in(namespaces: c_int, what: fn() -> Sys<()>) -> Sys<()> {
+    extern "C" fn child(attempt: *mut c_void) -> c_int {
+        // SAFETY: the pointer is to the attempt of the caller, who waits.
+        let attempt = unsafe { &mut *attempt.cast::<Attempt>() };
+        attempt.tried = Some((attempt.what)());
+        0
+    }
+    let mut attempt = Attempt { what, tried: None };
+    let mut stack = [0u128; CHILD_STACK_WORDS];
+    let mut pidfd: c_int = -1;
+    let before = swap_signal_mask(u64::MAX)?;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | namespaces;
+    // SAFETY: the stack is live, aligned and its end is one past its last word; with CLONE_VFORK nothing here goes on while
+    // the child uses it. The pidfd is stored where the fifth argument points.
+    let ret = unsafe {
+        libc::clone(
+            child,
+            stack.as_mut_ptr_range().end.cast(),
+            flags,
+            (&raw mut attempt).cast(),
+            &raw mut pidfd,
+        )
+    };
+    let cloned = number(ret.into());
+    swap_signal_mask(before)?;
+    cloned?;
+    let reaped = reap(pidfd, true);
+    super::close(pidfd);
+    reaped?;
+    // Killed before it was done, if there is nothing.
+    attempt.tried.unwrap_or(Err(Errno(libc::ECHILD)))
+}
+
+struct Attempt {
+    what: fn() -> Sys<()>,
+    tried: Option<Sys<()>>,
+}
+
+/// A system call and its wrapper take a few hundred bytes.
+const CHILD_STACK_WORDS: usize = 1024;
+
 /// Ends this process at once, running no destructor.
 pub(crate) fn exit_now(code: c_int) -> ! {
     // SAFETY: _exit has no preconditions.
@@ -114,17 +159,23 @@ pub(crate) fn unblock_signals() -> Sys<()> {
 }
 
 fn set_signal_mask(mask: u64) -> Sys<()> {
-    let none: *mut u64 = std::ptr::null_mut();
+    swap_signal_mask(mask).map(drop)
+}
+
+/// Gives the mask that was there.
+fn swap_signal_mask(mask: u64) -> Sys<u64> {
+    let mut before = 0u64;
     // SAFETY: the kernel's sigset is 8 bytes, as the last argument says.
     done(unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
             &raw const mask,
-            none,
+            &raw mut before,
             8usize,
         )
-    })
+    })?;
+    Ok(before)
 }
 
 /// Gives every signal its default action, ignored ones included.
@@ -183,7 +234,6 @@ pub(crate) fn has_no_children() -> bool {
 pub(crate) struct Reaped {
     pub(crate) user_us: u64,
     pub(crate) system_us: u64,
-    pub(crate) status: c_int,
 }
 
 /// Reaps the process behind a pidfd. `Ok(None)` only without `block`: it still runs.
@@ -211,11 +261,10 @@ pub(crate) fn reap(pidfd: c_int, block: bool) -> Sys<Option<Reaped>> {
         }
     }
     // SAFETY: waitid has filled in the SIGCHLD fields of info, or left it zero.
-    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    let pid = unsafe { info.si_pid() };
     Ok((pid != 0).then(|| Reaped {
         user_us: micros(usage.ru_utime),
         system_us: micros(usage.ru_stime),
-        status,
     }))
 }
 
