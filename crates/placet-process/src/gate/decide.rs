@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 
+use placet_authority::node::LinkError;
 use placet_authority::node::wire::{EndBody, Request, Response};
 use placet_decision::DEPTH_MAX;
 use placet_enforce::Permit;
@@ -111,7 +112,8 @@ impl Keeper<'_> {
         self.inner.depth(exec).unwrap_or(self.root.depth)
     }
 
-    /// Has it decided; gives the execution that it may run as.
+    /// Has it decided and its start recorded, by one write of the log; gives the execution that it may run as. It stands still
+    /// until its artifact is verified too: what is not run after all is recorded as failed.
     fn submit(
         &mut self,
         key: &Key,
@@ -141,7 +143,7 @@ impl Keeper<'_> {
         let environment = self.root.environment;
         let (link, pep) = self.link()?;
         let body = submit_body(&call, Some(parent), environment, pep);
-        let permitted = match link.ask(&Request::Submit(Box::new(body)))? {
+        let permitted = match link.ask(&Request::Begin(Box::new(body)))? {
             Response::Permitted(permitted) => permitted,
             Response::Denied { denial, index, .. } => {
                 let (code, reason) = (denial.code, &denial.reason);
@@ -155,22 +157,27 @@ impl Keeper<'_> {
             }
             other => return Err(crate::run::unexpected(other)),
         };
-        let admitted = gateway.admit(pep, &call, environment, &permitted);
-        let permit = admitted.map_err(RunError::Refused)?;
+        let exec = permitted.exec;
+        if permitted.started.is_none() {
+            return Err(RunError::Link(LinkError::Unexpected));
+        }
+        let permit = match gateway.admit(pep, &call, environment, &permitted) {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                self.give_up(exec, refusal.code)?;
+                return Err(RunError::Refused(refusal));
+            }
+        };
         if !self.fits(&permit) {
-            self.lapse(permit.exec())?;
+            let code = DenialCode::ScopeExceeded;
+            self.give_up(exec, code)?;
             let why = "it is permitted in a narrower scope only, which takes a cell of its own: \
                        start it with `placet run`";
-            let code = DenialCode::ScopeExceeded;
             return Ok(refused(&key.argv, code.as_str(), why, permitted.index));
         }
-        let started = self.start(&permit, parent)?;
-        let why = "its authority ended before it began";
-        let code = DenialCode::AuthorizationDiscontinuity;
-        Ok(started.map_or_else(
-            || refused(&key.argv, code.as_str(), why, permitted.index),
-            Answered::Runs,
-        ))
+        let depth = self.depth_of(parent).saturating_add(1);
+        self.inner.begin(exec, parent, depth);
+        Ok(Answered::Runs(exec))
     }
 
     fn actor(&self) -> PrincipalId {
@@ -184,40 +191,15 @@ impl Keeper<'_> {
             && root.claims().exp <= permit.claims().exp
     }
 
-    fn lapse(&mut self, exec: ExecutionId) -> Result<(), RunError> {
+    /// Records that it was not run.
+    fn give_up(&mut self, exec: ExecutionId, cause: DenialCode) -> Result<(), RunError> {
         let end = EndBody {
-            cause: Some(DenialCode::ScopeExceeded),
+            cause: Some(cause),
             exec,
             exit: None,
-            outcome: RunEnd::Lapsed,
+            outcome: RunEnd::Failed,
             usage: None,
         };
         self.ask(&Request::End(end)).map(drop)
-    }
-
-    fn start(
-        &mut self,
-        permit: &Permit,
-        parent: ExecutionId,
-    ) -> Result<Option<ExecutionId>, RunError> {
-        let exec = permit.exec();
-        let gateway = permit.claims().aud.clone();
-        let start = Request::Start {
-            artifact: permit.artifact(),
-            exec,
-            gateway,
-            // The cell's own watch is there already: it is no narrower than this permit asks for.
-            pinned: None,
-            // It shares the cell, and the cell has its secrets.
-            takes_secrets: false,
-        };
-        match self.ask(&start)? {
-            Response::Recorded { .. } => {
-                let depth = self.depth_of(parent).saturating_add(1);
-                self.inner.begin(exec, parent, depth);
-                Ok(Some(exec))
-            }
-            _ => Ok(None),
-        }
     }
 }
