@@ -215,21 +215,12 @@ fn close_descriptors(sockets: Sockets) -> sys::Sys<()> {
     kept.sort_unstable();
     let mut next = 3;
     for fd in kept {
-        if fd >= next {
-            close_between(next, fd)?;
-            next = fd.wrapping_add(1);
+        if fd > next {
+            sys::close_range(next, fd.wrapping_sub(1).unsigned_abs())?;
         }
+        next = next.max(fd.wrapping_add(1));
     }
     sys::close_range(next, u32::MAX)
-}
-
-/// Closes `first..end`.
-fn close_between(first: c_int, end: c_int) -> sys::Sys<()> {
-    if first < end {
-        sys::close_range(first, end.wrapping_sub(1).unsigned_abs())
-    } else {
-        Ok(())
-    }
 }
 
 fn write(path: &CStr, bytes: &[u8]) -> sys::Sys<()> {
@@ -286,18 +277,18 @@ fn attach(bind: &Bind, index: usize) -> Setup<()> {
     let source = open_checked(&bind.source, bind.inode, Step::OpenSource, index)?;
     let tree = sys::open_tree(source).at_index(Step::CloneMounts, index)?;
     sys::mount_set_attributes(tree, bind.attributes).at_index(Step::RestrictMounts, index)?;
-    match bind.covers {
-        Some(_) => {
-            let target = open_checked(&bind.target, bind.covers, Step::OpenTarget, index)?;
-            sys::move_mount(tree, target).at_index(Step::AttachMounts, index)?;
-            sys::close(target);
-        }
-        // A place that was made here a moment ago, in the new root where nobody else is.
-        None => sys::move_mount_to(tree, &bind.target).at_index(Step::AttachMounts, index)?,
-    }
     sys::close(source);
+    let attached = if bind.covers.is_some() {
+        let target = open_checked(&bind.target, bind.covers, Step::OpenTarget, index)?;
+        let attached = sys::move_mount(tree, target);
+        sys::close(target);
+        attached
+    } else {
+        // A place that was made a moment ago in the new root, where nobody else is.
+        sys::move_mount_to(tree, &bind.target)
+    };
     sys::close(tree);
-    Ok(())
+    attached.at_index(Step::AttachMounts, index)
 }
 
 /// The lower layer is named by the working directory, so that it is the very directory that was checked.
