@@ -207,10 +207,11 @@ impl Session {
             Some(&question.to_string()),
         );
         pending.asked = Some(id);
-        if self.to_client.offer(frame) {
-            self.wait_for(pending);
-        } else {
-            self.give_up(pending);
+        // It waits before it is asked about: the answer may be here at once.
+        let key = pending.key.clone();
+        self.wait_for(pending);
+        if !self.to_client.offer(frame) {
+            self.nobody_waits(&key);
         }
     }
 
@@ -437,6 +438,11 @@ impl Session {
         if matches!(answer, Answer::Result(result) if is_accepted(result)) {
             return;
         }
+        self.nobody_waits(key);
+    }
+
+    /// Gives up what waits under this key.
+    fn nobody_waits(&self, key: &Key) {
         let given_up = {
             let mut state = self.state();
             let found = state.pending.iter().find(|(_, one)| one.key == *key);
