@@ -170,7 +170,7 @@ fn service() -> std::net::SocketAddr {
 }
 
 #[test]
-fn learning_beside_a_broker_is_denied() {
+fn whom_a_command_reaches_is_learned_and_whom_it_wanted_is_said() {
     let domain = Domain::new();
     let (listed, bundle, dir) = (service(), domain.path("bundle"), domain.path("learned"));
     let socket = domain.path("service.sock");
