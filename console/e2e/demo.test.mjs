@@ -84,7 +84,7 @@ test("a forged artifact, one that is used twice, other arguments and a flipped b
 	]) {
 		await play(title);
 		await page
-			.getByText(`Refused: ${code}`)
+			.getByText(new RegExp(`^Refused: ${code}`))
 			.waitFor()
 			.catch(async (error) => assert.fail(`${title}: ${await page.locator("main").innerText()} ${error.message}`));
 	}
