@@ -36,7 +36,11 @@ pub(super) fn activations(
 }
 
 pub(super) fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
-    let in_use = lifecycle(domain)?;
+    // Reading needs no node: where none runs, none decides.
+    let in_use = match domain.running_node()? {
+        Some(_) => Some(lifecycle(domain)?),
+        None => None,
+    };
     let history = activations(&domain.log()?, out)?;
     let Some((index, active)) = history.last() else {
         out.value(&json!({ "active": Value::Null, "history": [] }));
@@ -59,8 +63,9 @@ pub(super) fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
         "validity": compiled.map(Policy::validity),
         "problem": policy.as_ref().err().map(|error| &error.reason),
         "history": history.iter().map(|(index, one)| value(*index, one)).collect::<Vec<_>>(),
-        "nodes": in_use.nodes, "gateways": in_use.gateways,
-        "shadow": in_use.shadow.as_ref().map(|it| json!({
+        "nodes": in_use.as_ref().map_or(&[][..], |it| &it.nodes),
+        "gateways": in_use.as_ref().map_or(&[][..], |it| &it.gateways),
+        "shadow": in_use.as_ref().and_then(|it| it.shadow.as_ref()).map(|it| json!({
             "digest": it.bundle, "name": it.name, "revision": it.revision, "since": it.since,
         })),
     }));
@@ -72,7 +77,7 @@ pub(super) fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
             out.line(format!("  {} {reason}", paint(BAD, "not usable here:")));
         }
     }
-    if let Some(beside) = &in_use.shadow {
+    if let Some(beside) = in_use.as_ref().and_then(|it| it.shadow.as_ref()) {
         out.line(format!(
             "  beside    {} revision {} (record {}; placet policy shadow show)",
             show::shown(&beside.name),
@@ -82,7 +87,12 @@ pub(super) fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
     }
     out.line(String::new());
     print_history(&history, out);
-    print_in_use(&in_use, out);
+    match &in_use {
+        Some(in_use) => print_in_use(in_use, out),
+        None => {
+            out.line("\nno node runs: what is decided beside, and where, is known to a running one")
+        }
+    }
     Ok(status)
 }
 
