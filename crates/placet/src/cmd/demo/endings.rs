@@ -38,11 +38,11 @@ const SUBTREE: Try = Try::new(
 );
 
 const WINDOW: Try = Try::new(
-    "a job that asked for one second",
+    "a job that asked for two seconds",
     &["sleep", "600"],
     End::Terminated(DenialCode::Expired),
 )
-.with(&["--lifetime=1"]);
+.with(&["--lifetime=2"]);
 
 const HALTED: Try = Try::new(
     "a job, while it runs: halt",
