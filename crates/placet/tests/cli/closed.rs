@@ -421,23 +421,7 @@ fn a_key_that_others_can_read_or_that_is_gone_stops_the_node_and_says_which() {
 }
 
 /// A wall clock that is wrong by as many seconds as stand in a file.
-const WRONG_CLOCK: &str = r#"
-#define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-int clock_gettime(clockid_t id, struct timespec *now) {
-    int result = syscall(SYS_clock_gettime, id, now), file;
-    char text[32] = {0};
-    if (id == CLOCK_REALTIME && (file = open(OFFSET, O_RDONLY | O_CLOEXEC)) >= 0) {
-        if (read(file, text, sizeof text - 1) > 0) now->tv_sec += atol(text);
-        close(file);
-    }
-    return result;
-}
-"#;
+const WRONG_CLOCK: &str = include_str!("../support/wrong_clock.c");
 
 #[test]
 fn a_wall_clock_that_jumps_ends_nothing_prolongs_nothing_and_never_turns_the_log_back() {

@@ -12,23 +12,7 @@ use crate::client::{self, request};
 use crate::place::{Node, Place, eventually};
 
 /// A clock that is wrong by as many seconds as a file says.
-const WRONG_CLOCK: &str = r#"
-#define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-int clock_gettime(clockid_t id, struct timespec *now) {
-    int result = syscall(SYS_clock_gettime, id, now), file;
-    char text[32] = {0};
-    if (id == CLOCK_REALTIME && (file = open(OFFSET, O_RDONLY | O_CLOEXEC)) >= 0) {
-        if (read(file, text, sizeof text - 1) > 0) now->tv_sec += atol(text);
-        close(file);
-    }
-    return result;
-}
-"#;
+const WRONG_CLOCK: &str = include_str!("../support/wrong_clock.c");
 
 fn ended(node: &Node<'_>, exec: &str) -> Option<Value> {
     let one = node.get(&format!("/v1/executions/{exec}")).expect(200);

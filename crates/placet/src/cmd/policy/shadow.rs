@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use placet_authority::node::Connection;
 use placet_authority::node::wire::{ActBody, LifecycleBody, Request, Response};
 use placet_authority::shadow::ShadowReport;
 use serde_json::{Value, json};
@@ -64,16 +65,18 @@ fn clear(domain: &Domain, reason: &str, out: Out) -> Result<Status, Failure> {
 }
 
 /// Which bundles are in use, where, and what the one beside would have changed.
-pub(super) fn lifecycle(domain: &Domain) -> Result<LifecycleBody, Failure> {
-    let Response::Lifecycle(found) = domain.ask(&Request::Lifecycle)? else {
-        let odd = "the node gave an answer that does not fit";
-        return Err(Failure::unverified(odd));
-    };
-    Ok(*found)
+pub(super) fn lifecycle(mut node: Connection) -> Result<LifecycleBody, Failure> {
+    match node.ask(&Request::Lifecycle)? {
+        Response::Lifecycle(found) => Ok(*found),
+        Response::Error(denial) => Err(denial.into()),
+        _ => Err(Failure::unverified(
+            "the node gave an answer that does not fit",
+        )),
+    }
 }
 
 fn show(domain: &Domain, out: Out) -> Result<Status, Failure> {
-    let Some(report) = lifecycle(domain)?.shadow else {
+    let Some(report) = lifecycle(domain.node()?)?.shadow else {
         out.value(&Value::Null);
         out.line("no bundle is decided beside the one in force");
         return Ok(Status::Ok);

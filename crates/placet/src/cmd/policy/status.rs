@@ -37,10 +37,7 @@ pub(super) fn activations(
 
 pub(super) fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
     // Reading needs no node: where none runs, none decides.
-    let in_use = match domain.running_node()? {
-        Some(_) => Some(lifecycle(domain)?),
-        None => None,
-    };
+    let in_use = domain.running_node()?.map(lifecycle).transpose()?;
     let history = activations(&domain.log()?, out)?;
     let Some((index, active)) = history.last() else {
         out.value(&json!({ "active": Value::Null, "history": [] }));
