@@ -12,13 +12,16 @@
 )]
 
 mod common;
+#[path = "../../placet/tests/support/installed.rs"]
+mod installed;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::{ARTIFACT_SEED, ATTACKER_SEED, DOMAIN, claims, issue, issued, key};
+use installed::{npm, pypi, run};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 
@@ -131,7 +134,7 @@ fn an_artifact_that_jsonwebtoken_signed_is_read_here() {
 
 #[test]
 fn pyjwt_verifies_our_artifacts_and_refuses_altered_ones() {
-    let python = python_with_pyjwt();
+    let python = pypi(&PYJWT).join("python");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/verify.py");
     let answers = ask(Command::new(python).arg(script));
     check_answers("PyJWT", &answers);
@@ -139,7 +142,7 @@ fn pyjwt_verifies_our_artifacts_and_refuses_altered_ones() {
 
 #[test]
 fn jose_verifies_our_artifacts_and_refuses_altered_ones() {
-    let modules = node_modules_with_jose();
+    let modules = npm(&[JOSE]);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/verify.mjs");
     let answers = ask(Command::new("node")
         .arg(script)
@@ -150,66 +153,4 @@ fn jose_verifies_our_artifacts_and_refuses_altered_ones() {
 fn ask(command: &mut Command) -> Vec<Value> {
     let answer = run(command.env("PLACET_QUESTION", question_json()));
     serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error} in {answer}"))
-}
-
-/// Runs a program to its end and gives what it printed; anything but success is a failure.
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| {
-        panic!(
-            "{command:?} did not start ({error}): this test needs python3 with venv, node and npm"
-        )
-    });
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{out}\n{err}",
-        output.status
-    );
-    out.into_owned()
-}
-
-/// A directory below the build directory, named after what is installed in it.
-fn installed(name: &str, marker: &str, install: impl FnOnce(&Path)) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let done = dir.join(marker);
-    if !done.exists() {
-        install(&dir);
-        std::fs::write(done, "").unwrap();
-    }
-    dir
-}
-
-fn python_with_pyjwt() -> PathBuf {
-    let dir = installed(&PYJWT.join("+"), "complete", |dir| {
-        run(Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(dir));
-        let pip = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ];
-        run(Command::new(dir.join("bin/python")).args(pip).args(PYJWT));
-    });
-    dir.join("bin/python")
-}
-
-fn node_modules_with_jose() -> PathBuf {
-    let dir = installed(JOSE, "complete", |dir| {
-        std::fs::create_dir_all(dir).unwrap();
-        let npm = [
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            "--prefix",
-        ];
-        run(Command::new("npm").args(npm).arg(dir).arg(JOSE));
-    });
-    dir.join("node_modules")
 }

@@ -10,6 +10,8 @@
 )]
 
 mod client;
+#[path = "../support/installed.rs"]
+mod installed;
 mod place;
 
 mod api;

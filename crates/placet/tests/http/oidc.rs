@@ -2,14 +2,16 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use std::{fs, thread};
 
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use crate::client::{self, Answer, Key, exchange};
+use crate::installed::npm;
 use crate::place::{Node, Place, eventually};
 
 /// The package and its version.
@@ -24,24 +26,15 @@ struct Provider {
     port: u16,
 }
 
-fn installed() -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("oidc-provider");
-    let done = dir.join("complete");
-    if !done.exists() {
-        fs::create_dir_all(&dir).unwrap();
-        let output = Command::new("npm")
-            .args(["install", "--no-audit", "--no-fund", "--ignore-scripts"])
-            .arg("--prefix")
-            .arg(&dir)
-            .arg(PACKAGE)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        fs::write(done, "").unwrap();
-    }
-    // Beside its modules, where Node looks for them.
+/// The provider's program.
+fn program() -> PathBuf {
+    let modules = npm(&[PACKAGE]);
+    // Beside the modules, where Node looks for them; and whole at once, as others may be reading it.
+    let dir = modules.parent().unwrap();
     let script = dir.join("provider.mjs");
-    fs::write(&script, include_str!("provider.mjs")).unwrap();
+    let whole = NamedTempFile::new_in(dir).unwrap();
+    fs::write(&whole, include_str!("provider.mjs")).unwrap();
+    whole.persist(&script).unwrap();
     script
 }
 
@@ -53,7 +46,7 @@ fn free_port() -> u16 {
 impl Provider {
     fn start(port: u16, name: &str) -> Self {
         let mut child = Command::new("node")
-            .arg(installed())
+            .arg(program())
             .args([&port.to_string(), name])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

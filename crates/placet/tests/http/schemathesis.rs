@@ -4,40 +4,19 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-use crate::place::{Place, exists};
+use crate::installed::pypi;
+use crate::place::Place;
 
-const VERSION: &str = "schemathesis==4.32.5";
+const PACKAGE: &str = "schemathesis==4.32.5";
 const CHECKS: &str = "not_a_server_error,response_schema_conformance,status_code_conformance,content_type_conformance,response_headers_conformance";
 
 /// Examples of each operation: 8, or as `SCHEMATHESIS_EXAMPLES` says.
 fn examples() -> String {
     std::env::var("SCHEMATHESIS_EXAMPLES").unwrap_or_else(|_| "8".to_owned())
-}
-
-/// The program, installed beside the build.
-fn installed() -> PathBuf {
-    assert!(exists("python3"), "run scripts/setup-test-tools.sh");
-    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("schemathesis");
-    let program = venv.join("bin/schemathesis");
-    let (done, wanted) = (venv.join("done"), VERSION);
-    if std::fs::read_to_string(&done).is_ok_and(|done| done == wanted) {
-        return program;
-    }
-    let run = |command: &mut Command| {
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-    };
-    run(Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&venv));
-    let pip = venv.join("bin/pip");
-    run(Command::new(pip).args(["install", "-q", "--disable-pip-version-check", wanted]));
-    std::fs::write(done, wanted).unwrap();
-    program
 }
 
 /// A listener on loopback whose connections come to the Unix socket: so the kernel says who calls.
@@ -70,7 +49,7 @@ fn forward(client: TcpStream, server: UnixStream) {
 
 #[test]
 fn no_request_that_the_document_allows_or_forbids_is_answered_with_a_failure() {
-    let program = installed();
+    let program = pypi(&[PACKAGE]).join("schemathesis");
     let place = Place::new();
     let node = place.up();
     let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bundles/authzen");

@@ -13,6 +13,8 @@
 #[path = "../cli/domain.rs"]
 #[expect(dead_code, reason = "the other suite uses the rest of it")]
 mod domain;
+#[path = "../support/installed.rs"]
+mod installed;
 mod place;
 
 mod approvals;

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::place::{Client, OPEN, domain, ends, installed, run};
+use crate::installed::{npm, pypi, run};
+use crate::place::{Client, OPEN, domain, ends};
 
 const NPM: [&str; 3] = [
     "@modelcontextprotocol/sdk@1.32.2",
@@ -16,34 +17,11 @@ const NPM: [&str; 3] = [
 const PYPI: &str = "mcp==2.3.0";
 
 pub(crate) fn node_modules() -> PathBuf {
-    let dir = installed("mcp-npm-2026.8.31", |dir| {
-        let install = [
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            "--prefix",
-        ];
-        run(Command::new("npm").args(install).arg(dir).args(NPM));
-    });
-    dir.join("node_modules")
+    npm(&NPM)
 }
 
 pub(crate) fn python() -> PathBuf {
-    let dir = installed("mcp-pypi-2.3.0", |dir| {
-        run(Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(dir));
-        let pip = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ];
-        run(Command::new(dir.join("bin/python")).args(pip).arg(PYPI));
-    });
-    dir.join("bin/python")
+    pypi(&[PYPI]).join("python")
 }
 
 pub(crate) fn server(name: &str) -> String {

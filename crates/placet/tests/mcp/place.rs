@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -218,28 +218,4 @@ pub(crate) fn ends(domain: &Domain, tool: &str) -> Vec<(String, Value)> {
             (outcome, record["record"]["cause"].clone())
         })
         .collect()
-}
-
-/// A directory below the build directory, filled once.
-pub(crate) fn installed(name: &str, install: impl FnOnce(&Path)) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let done = dir.join("complete");
-    if !done.exists() {
-        drop(fs::remove_dir_all(&dir));
-        fs::create_dir_all(&dir).unwrap();
-        install(&dir);
-        fs::write(done, "").unwrap();
-    }
-    dir
-}
-
-/// Runs a program to its end; anything but success is a failure.
-pub(crate) fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout).into_owned(),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(output.status.success(), "{command:?}: {out}\n{err}");
-    out
 }
