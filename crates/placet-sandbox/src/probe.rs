@@ -174,31 +174,43 @@ fn seccomp() -> Feature {
 }
 
 fn user_namespaces() -> Feature {
+    let (why, remedy) = match sys::try_in(NAMESPACES, new_proc) {
+        Ok(()) => (None, String::new()),
+        Err(errno) => {
+            let why = std::io::Error::from(errno).to_string();
+            match sys::try_in(NAMESPACES, private_mounts) {
+                Ok(()) => (Some(format!("no new /proc: {why}")), REMEDY_PROC.to_owned()),
+                Err(_) => (Some(why), namespace_remedy(errno)),
+            }
+        }
+    };
     Feature {
         name: "user_namespaces",
         needed_by: &[Tier::U1, Tier::P],
         gives: "file tree, processes, network and IPC of its own",
-        state: match try_namespaces() {
-            Ok(()) => State::Present,
-            Err(errno) => State::Absent {
-                why: std::io::Error::from(errno).to_string(),
-                remedy: namespace_remedy(errno),
-            },
-        },
+        state: why.map_or(State::Present, |why| State::Absent { why, remedy }),
     }
 }
 
-/// A child with a user, mount and pid namespace that cuts mount propagation, which needs a
-/// capability: AppArmor allows the clone and takes the capabilities away.
-///
-/// The other namespaces of a cell need the same capability and are left out: a network namespace
-/// alone costs the kernel half a millisecond. A limit on their number shows when the cell is built.
-fn try_namespaces() -> Result<(), Errno> {
-    let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
-    sys::try_in(flags, || {
-        sys::mount(c"", c"/", libc::MS_REC | libc::MS_PRIVATE, c"")
-    })
+/// What is tried in a child. The other namespaces of a cell need the same capability and are left out: a network
+/// namespace alone costs the kernel half a millisecond. A limit on their number shows when the cell is built.
+const NAMESPACES: i32 = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
+
+/// To cut mount propagation needs a capability: AppArmor allows the clone and takes the capabilities away.
+fn private_mounts() -> Result<(), Errno> {
+    sys::mount(c"", c"/", libc::MS_REC | libc::MS_PRIVATE, c"")
 }
+
+/// A user namespace gets no /proc that shows more than the one that is there, of which a container may have covered
+/// parts.
+fn new_proc() -> Result<(), Errno> {
+    private_mounts()?;
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_RDONLY;
+    sys::mount(c"proc", c"/proc", flags, c"")
+}
+
+const REMEDY_PROC: &str = "give the container an uncovered /proc (docker run --security-opt systempaths=unconfined, \
+                           podman run --security-opt unmask=ALL, procMount: Unmasked in Kubernetes)";
 
 fn namespace_remedy(errno: Errno) -> String {
     let is = |path: &str, value: &str| {
@@ -220,8 +232,6 @@ fn namespace_remedy(errno: Errno) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const NAMESPACES: i32 = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
 
     #[test]
     fn what_is_tried_in_a_child_is_told_here_and_happens_there_only() {

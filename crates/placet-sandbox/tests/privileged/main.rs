@@ -21,6 +21,7 @@ mod backstop;
 mod bounds;
 mod denials;
 mod groups;
+mod lacking;
 mod opens;
 
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         bounds::TESTS,
         backstop::TESTS,
         denials::TESTS,
+        lacking::TESTS,
         opens::TESTS,
     ]
     .concat();
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         bounds::ACTS,
         backstop::ACTS,
         denials::ACTS,
+        lacking::ACTS,
         opens::ACTS,
     ]
     .concat();
