@@ -3,14 +3,16 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use placet_sandbox::{Cell, EgressRules, Network, RunningCell};
 
 use crate::running::first_line;
-use crate::support::{ACT, Act, Test, acting_spec, command, is_root, own_executable};
+use crate::support::{ACT, Act, Test, acting_spec, command, is_root, own_executable, scratch};
 use crate::{eventually, marked, marker, pause_for_ever};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -38,6 +40,9 @@ pub(crate) const ACTS: &[Act] = &[
     ("connect_for_ever", |_| connect_for_ever()),
     ("fail", |a| fail(&a[0], &a[1])),
 ];
+
+/// An id that owns nothing here.
+const USER: u32 = 54_323;
 
 const LEASE: Duration = Duration::from_millis(1500);
 
@@ -107,7 +112,11 @@ fn eat_memory() -> ! {
 }
 
 fn supervisor(marker: &str, how: &str) -> Child {
-    let mut child = command(&own_executable())
+    started(command(&own_executable()), marker, how)
+}
+
+fn started(mut supervisor: Command, marker: &str, how: &str) -> Child {
+    let mut child = supervisor
         .args([ACT, "fail", marker, how])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -123,14 +132,17 @@ fn supervisor(marker: &str, how: &str) -> Child {
 /// Lets a supervisor fail, and sees its tree end without it.
 fn fails(how: &str, then: impl FnOnce(&mut Child)) {
     let marker = marker();
-    let mut supervisor = supervisor(&marker, how);
+    ends(supervisor(&marker, how), &marker, then);
+}
+
+fn ends(mut supervisor: Child, marker: &str, then: impl FnOnce(&mut Child)) {
     let begin = Instant::now();
     then(&mut supervisor);
     // Told by a line, or by the end of all lines when it is dead already.
     drop(supervisor.stdin.take().unwrap().write_all(b"now\n"));
     let status = supervisor.wait().unwrap();
     assert!(!status.success(), "{status:?}");
-    eventually("the end of the tree", || marked(&marker) == 0);
+    eventually("the end of the tree", || marked(marker) == 0);
     let took = begin.elapsed();
     // A busy machine takes its time to end the supervisor; the tree has no more than its lease from there.
     assert!(took < LEASE + Duration::from_secs(5), "{took:?}");
@@ -140,26 +152,26 @@ fn a_supervisor_without_memory() {
     fails("abort", |_| {});
 }
 
-/// A memory group of version 1 or 2 that holds little; `None` where there is none to be had.
+/// A memory group of version 1 or 2 that holds little.
 struct Group(PathBuf);
 
 impl Group {
-    fn make() -> Option<Self> {
+    /// Only root makes one. Where there is no controller nothing is shown, and that is a failure.
+    fn make() -> Self {
         let name = format!("placet-test-{}", std::process::id());
-        for (top, limit) in [
+        let made = [
             ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
             ("/sys/fs/cgroup", "memory.max"),
-        ] {
-            let dir = Path::new(top).join(&name);
-            if fs::create_dir(&dir).is_err() {
-                continue;
-            }
-            let group = Self(dir);
-            if fs::write(group.0.join(limit), "67108864").is_ok() {
-                return Some(group);
-            }
-        }
-        None
+        ]
+        .into_iter()
+        .find_map(|(top, limit)| {
+            let group = Self(Path::new(top).join(&name));
+            fs::create_dir(&group.0).ok()?;
+            fs::write(group.0.join(limit), "67108864").ok()?;
+            Some(group)
+        });
+        let advice = "mount the memory controller of cgroup v1, or enable it below the root of v2";
+        made.unwrap_or_else(|| panic!("root has no memory controller here: {advice}"))
     }
 
     fn take(&self, process: &Child) {
@@ -175,13 +187,23 @@ impl Drop for Group {
     }
 }
 
-/// The cell was born outside of the group: it is the supervisor that the kernel ends.
+/// The cell was born outside of the group: it is the supervisor that the kernel ends, root's and another user's.
 fn a_supervisor_that_is_killed_for_memory() {
-    let Some(group) = Group::make() else {
-        assert!(!is_root(), "root has no memory controller here");
+    if !is_root() {
+        println!("root's run ends this user's supervisor: only root makes the group");
         return;
-    };
-    fails("eat", |supervisor| group.take(supervisor));
+    }
+    let group = Group::make();
+    let killed = |supervisor: &mut Child| group.take(supervisor);
+    fails("eat", killed);
+    let dir = scratch();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = dir.path().join("suite");
+    fs::copy(own_executable(), &copy).unwrap();
+    let mut users = command(&copy);
+    users.uid(USER).gid(USER).current_dir("/");
+    let marker = marker();
+    ends(started(users, &marker, "eat"), &marker, killed);
 }
 
 fn a_stopped_supervisor() {
