@@ -39,4 +39,5 @@ mod secrets;
 mod sockets;
 mod through;
 mod verify;
+mod watched;
 mod weaker;

@@ -10,16 +10,21 @@
 )]
 
 mod agent;
+mod agents;
 #[path = "../cli/apart.rs"]
 #[expect(dead_code, reason = "the other suite uses the rest of it")]
 mod apart;
 #[path = "../cli/domain.rs"]
 #[expect(dead_code, reason = "the other suite uses the rest of it")]
 mod domain;
+#[path = "../support/installed.rs"]
+#[expect(dead_code, reason = "other suites use the rest of it")]
+mod installed;
 #[path = "../cli/job.rs"]
 #[expect(dead_code, reason = "the other suite uses the rest of it")]
 mod job;
 mod jobs;
+mod nested;
 mod profiles;
 mod programs;
 mod screen;
