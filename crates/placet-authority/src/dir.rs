@@ -197,6 +197,12 @@ impl DomainDir {
         self.root.join("definitions")
     }
 
+    /// Locks of tokens: who renews one is alone with it.
+    #[must_use]
+    pub fn logins(&self) -> PathBuf {
+        self.root.join("logins")
+    }
+
     /// Digests of large programs, by the state of the file that they were computed for.
     #[must_use]
     pub fn digests(&self) -> PathBuf {

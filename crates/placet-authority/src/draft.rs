@@ -431,7 +431,7 @@ impl Drafter {
         }
         match act {
             ReadyAct::Activate(activation) => self.revision_rises(activation),
-            ReadyAct::Secret(_, version) => self.secrets_follow(*version),
+            ReadyAct::Secret(_, version) => self.secrets_follow(*version, record),
             ReadyAct::Approve(approval) => approvals::still_waits(&self.state, approval, now),
             ReadyAct::Principal(record) => self.has_room_for(&record.id),
             ReadyAct::Revoke(..)
@@ -470,7 +470,13 @@ impl Drafter {
     }
 
     /// The store's next state was made from the one that this log speaks of.
-    fn secrets_follow(&self, version: u64) -> Result<(), ActError> {
+    fn secrets_follow(&self, version: u64, record: &Record) -> Result<(), ActError> {
+        if let Record::Secret(record) = record
+            && !self.state.may_renew(record)
+        {
+            let reason = "the execution that it was handed to does not run any more";
+            return Err(ActError::new(DenialCode::CredentialUnavailable, reason));
+        }
         if Some(version) == self.state.secrets().version().checked_add(1) {
             return Ok(());
         }

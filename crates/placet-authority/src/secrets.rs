@@ -170,6 +170,60 @@ impl Authority {
         Ok(values)
     }
 
+    /// A secret that a running execution was handed, as it is now.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not to be had.
+    pub fn hand_again(&self, exec: ExecutionId, name: &SecretName) -> Result<Secret, Denial> {
+        let _turn = self.turns.read().unwrap_or_else(PoisonError::into_inner);
+        self.handed_to(exec, name)?;
+        let values = self.values_for(exec)?;
+        let value = values.into_iter().find(|(held, _)| held == name);
+        value
+            .map(|(_, value)| value)
+            .ok_or_else(|| not_handed(name))
+    }
+
+    /// A running execution gives the successor of a secret that it was handed. Nobody else may, and no other
+    /// secret: it is the permit of that execution that allows it.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when nothing could be recorded; [`ActError`] when it was refused.
+    pub fn renew_secret(
+        &self,
+        exec: ExecutionId,
+        name: SecretName,
+        value: Secret,
+    ) -> Result<Result<Index, ActError>, Unavailable> {
+        let _alone = self.administering();
+        let by = match self.handed_to(exec, &name) {
+            Ok(by) => by,
+            Err(denial) => return Ok(Err(ActError::new(denial.code, denial.reason))),
+        };
+        let recorded = SecretChange::Renewed {
+            exec,
+            name: name.clone(),
+        };
+        self.changed_secrets(Change::Set(name, value), recorded, by, None)
+    }
+
+    /// Whom a live execution acts for, if its scope has that secret.
+    fn handed_to(&self, exec: ExecutionId, name: &SecretName) -> Result<PrincipalId, Denial> {
+        let found = |state: &State| {
+            let execution = state.execution(&exec).filter(|it| it.is_live())?;
+            Some((execution.grant.scope, execution.principal().clone()))
+        };
+        let (scope, by) = self.with_state(found).ok_or_else(|| not_handed(name))?;
+        let scope = scopes::read(self.blobs(), scope).ok_or_else(|| not_handed(name))?;
+        if scope.credentials.secrets().contains(name) {
+            Ok(by)
+        } else {
+            Err(not_handed(name))
+        }
+    }
+
     /// What is wrong with the store of secrets, if anything is.
     #[must_use]
     pub fn secrets_trouble(&self) -> Option<String> {
@@ -217,6 +271,11 @@ fn fit(scope: &FixedScope, values: &[(SecretName, Secret)]) -> Result<(), String
             one.name
         )),
     }
+}
+
+fn not_handed(name: &SecretName) -> Denial {
+    let reason = format!("no execution that runs was handed the secret `{name}` here");
+    Denial::new(DenialCode::CredentialUnavailable, reason)
 }
 
 fn refused(error: &StoreError) -> ActError {

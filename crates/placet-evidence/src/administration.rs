@@ -7,7 +7,7 @@
 use placet_types::{Digest, ExecutionId, Millis, PrincipalId, canonical};
 
 use crate::record::{PolicyActivated, Record};
-use crate::{DefinitionApproved, Erased, PrincipalRecord, Resumed, SecretRecord};
+use crate::{DefinitionApproved, Erased, PrincipalRecord, Resumed, SecretChange, SecretRecord};
 
 /// What the names of these actions begin with. Nobody else may ask for one, or declare one.
 pub const PREFIX: &str = "admin:";
@@ -61,6 +61,11 @@ fn named(record: &Record) -> Option<(&'static str, &PrincipalId, Option<Executio
         Record::Resumed(it) => ("admin:resume", &it.by, it.decided_by),
         Record::Erased(it) => ("admin:erase", &it.by, it.decided_by),
         Record::Definition(it) => ("admin:definition", &it.by, it.decided_by),
+        // Its own permit allowed that, not an administrator's.
+        Record::Secret(SecretRecord {
+            change: SecretChange::Renewed { .. },
+            ..
+        }) => return None,
         Record::Secret(it) => ("admin:secret", &it.by, it.decided_by),
         Record::Genesis(_)
         | Record::Decided(_)

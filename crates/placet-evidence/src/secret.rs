@@ -27,6 +27,13 @@ pub struct SecretRecord {
 pub enum SecretChange {
     /// Everything was encrypted anew, with a new key.
     Rekeyed,
+    /// A running execution that was handed a secret gave its successor: a token that renews itself.
+    Renewed {
+        /// Which execution.
+        exec: ExecutionId,
+        /// Which secret.
+        name: SecretName,
+    },
     /// A secret was taken away.
     Removed(SecretName),
     /// A secret got a value, its first or another.

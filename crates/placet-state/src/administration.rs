@@ -4,7 +4,9 @@
 //! Checked by the fold, so that a log in which an act stands without its permit is no log of this
 //! system: whoever wrote it, however it came about.
 
-use placet_evidence::{AdministrativeAct, PrincipalRecord, PrincipalStatus, Record};
+use placet_evidence::{
+    AdministrativeAct, PrincipalRecord, PrincipalStatus, Record, SecretChange, SecretRecord,
+};
 use placet_types::{ExecutionId, Millis};
 
 use crate::{FoldError, Phase, State};
@@ -20,6 +22,18 @@ impl State {
             return None;
         }
         AdministrativeAct::of(record)
+    }
+
+    /// Whether a secret that is said to be renewed is so by an execution that runs, as whom it acts for. Any
+    /// other change is an operator's.
+    #[must_use]
+    pub fn may_renew(&self, record: &SecretRecord) -> bool {
+        let SecretChange::Renewed { exec, .. } = &record.change else {
+            return true;
+        };
+        self.executions.get(exec).is_some_and(|execution| {
+            matches!(execution.phase, Phase::Running(_)) && execution.intent.principal == record.by
+        })
     }
 
     /// Taking trust away is never governed.

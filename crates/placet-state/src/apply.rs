@@ -181,7 +181,12 @@ impl State {
                 }
                 Ok(Changes::default())
             }
-            Record::Secret(record) => self.secrets.apply(record).map(|()| Changes::default()),
+            Record::Secret(record) => {
+                if !self.may_renew(record) {
+                    return Err(FoldError::Ungoverned("renewed"));
+                }
+                self.secrets.apply(record).map(|()| Changes::default())
+            }
             Record::Signal(record) => Ok(self.apply_signal(record)),
             Record::Definition(record) => {
                 self.definitions.approved(record, index);

@@ -59,7 +59,11 @@ impl Secrets {
             return Err(error);
         }
         match &record.change {
-            SecretChange::Set(name) => {
+            SecretChange::Set(name) | SecretChange::Renewed { name, .. } => {
+                let is_held = self.held.contains_key(name);
+                if matches!(record.change, SecretChange::Renewed { .. }) && !is_held {
+                    return Err(error);
+                }
                 let used = self.held.get(name).and_then(|held| held.used);
                 let set = record.time;
                 self.held.insert(name.clone(), HeldSecret { set, used });

@@ -250,6 +250,7 @@ pub(crate) fn words(record: &Record) -> Words {
         Record::Secret(it) => {
             let what = match &it.change {
                 SecretChange::Rekeyed => "all encrypted anew".to_owned(),
+                SecretChange::Renewed { exec, name } => format!("{name} renewed by {exec}"),
                 SecretChange::Removed(name) => format!("{name} removed"),
                 SecretChange::Set(name) => format!("{name} set"),
             };

@@ -141,6 +141,7 @@ type Facts = Vec<(&'static str, Json)>;
 fn of_secret(change: &SecretChange) -> Facts {
     let (how, name) = match change {
         SecretChange::Set(name) => ("set", name.to_string()),
+        SecretChange::Renewed { name, .. } => ("renewed", name.to_string()),
         SecretChange::Removed(name) => ("removed", name.to_string()),
         SecretChange::Rekeyed => ("rekeyed", String::new()),
     };

@@ -152,7 +152,7 @@ impl Connection {
         self.answer()
     }
 
-    /// As [`Connection::ask`], for a start that takes secrets: gives those that follow the answer.
+    /// As [`Connection::ask`], for what is answered with secrets: gives those that follow the answer.
     ///
     /// # Errors
     ///
@@ -160,21 +160,23 @@ impl Connection {
     pub fn ask_for_secrets(&mut self, request: &Request) -> Result<Asked, LinkError> {
         let response = self.ask(request)?;
         let mut secrets = Vec::new();
-        if let Response::Started {
-            secrets: following, ..
-        } = &response
-        {
-            for one in following {
-                let early = self.partial.len().min(one.bytes as usize);
-                let mut from = self
-                    .partial
-                    .get(..early)
-                    .unwrap_or_default()
-                    .chain(&self.stream);
-                let value = wire::read_secret(&mut from, one.bytes)?;
-                self.forget(early);
-                secrets.push((one.name.clone(), value));
-            }
+        let following = if let Response::Started { secrets, .. } = &response {
+            secrets.as_slice()
+        } else if let Response::Handed(one) = &response {
+            std::slice::from_ref(one)
+        } else {
+            &[]
+        };
+        for one in following {
+            let early = self.partial.len().min(one.bytes as usize);
+            let mut from = self
+                .partial
+                .get(..early)
+                .unwrap_or_default()
+                .chain(&self.stream);
+            let value = wire::read_secret(&mut from, one.bytes)?;
+            self.forget(early);
+            secrets.push((one.name.clone(), value));
         }
         Ok((response, secrets))
     }
@@ -278,6 +280,7 @@ fn push_of(response: &Response) -> Option<Pushed> {
         }),
         Response::Welcome(_)
         | Response::Started { .. }
+        | Response::Handed(_)
         | Response::Secrets(_)
         | Response::Permitted(_)
         | Response::Denied { .. }

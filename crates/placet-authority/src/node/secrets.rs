@@ -44,6 +44,26 @@ impl Node {
                     Vec::new(),
                 )
             }
+            Request::RenewSecret { bytes, exec, name } => {
+                let value = wire::read_secret(stream, bytes)?;
+                let holds = self.registry.carries(outlet, exec);
+                (
+                    self.renew_secret(holds, exec, name, value, peer),
+                    Vec::new(),
+                )
+            }
+            Request::HandAgain { exec, name } if self.registry.carries(outlet, exec) => {
+                match self.authority.hand_again(exec, &name) {
+                    Ok(secret) => {
+                        // A secret has 64 KiB at most.
+                        let bytes = u32::try_from(secret.len()).unwrap_or_default();
+                        let following = FollowingBody { bytes, name };
+                        (Response::Handed(following), vec![secret])
+                    }
+                    Err(denial) => (Response::Error(denial), Vec::new()),
+                }
+            }
+            Request::HandAgain { .. } => (elsewhere(), Vec::new()),
             Request::Start {
                 artifact,
                 exec,
@@ -89,6 +109,29 @@ impl Node {
         }
     }
 
+    /// The successor of a secret, from the connection that carries the execution which was handed it.
+    fn renew_secret(
+        &self,
+        holds: bool,
+        exec: ExecutionId,
+        name: SecretName,
+        value: Secret,
+        peer: &Peer,
+    ) -> Response {
+        if !holds {
+            return elsewhere();
+        }
+        let presented = format!("renew the secret {name} of {exec}");
+        match self.authority.renew_secret(exec, name, value) {
+            Ok(Ok(index)) => Response::Recorded { index },
+            Ok(Err(error)) => {
+                let identity = Identity::Unix(peer.uid);
+                Response::Error(self.refuse_act(presented.into_bytes(), error, &identity))
+            }
+            Err(unavailable) => unavailable_response(unavailable),
+        }
+    }
+
     /// A start that takes the values of its credentials: on the connection that was answered with
     /// the permit, and on no other.
     pub(super) fn start_with_secrets(
@@ -100,8 +143,7 @@ impl Node {
         outlet: &Arc<Outlet>,
     ) -> (Response, Vec<Secret>) {
         if !self.registry.carries(outlet, exec) {
-            let reason = "secrets go to the connection that the permit was answered on";
-            return (refuse(DenialCode::HolderMismatch, reason), Vec::new());
+            return (elsewhere(), Vec::new());
         }
         let started = self
             .authority
@@ -132,6 +174,11 @@ impl Node {
             }
         }
     }
+}
+
+fn elsewhere() -> Response {
+    let reason = "secrets go to the connection that the permit was answered on";
+    refuse(DenialCode::HolderMismatch, reason)
 }
 
 impl Authority {

@@ -347,7 +347,7 @@ impl Node {
                 }
                 recorded(started)
             }
-            Request::SetSecret { .. } => {
+            Request::SetSecret { .. } | Request::RenewSecret { .. } | Request::HandAgain { .. } => {
                 refuse(DenialCode::Malformed, "a secret without its bytes")
             }
             Request::RemoveSecret { name } => self.change_secrets(Change::Remove(name), peer),

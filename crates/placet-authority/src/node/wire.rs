@@ -79,6 +79,22 @@ pub enum Request {
         /// Which one.
         name: SecretName,
     },
+    /// Asks again for a secret that a running execution was handed on this connection: it may have a successor.
+    HandAgain {
+        /// Which execution.
+        exec: ExecutionId,
+        /// Which secret.
+        name: SecretName,
+    },
+    /// Gives a secret that a running execution was handed its successor: that many bytes follow the frame.
+    RenewSecret {
+        /// How many bytes follow.
+        bytes: u32,
+        /// Which execution.
+        exec: ExecutionId,
+        /// Which secret.
+        name: SecretName,
+    },
     /// Encrypts all secrets anew, with a new key.
     RotateSecretsKey,
     /// What secrets there are.
@@ -311,6 +327,8 @@ pub enum Response {
         /// Which, and how many bytes of each.
         secrets: Vec<FollowingBody>,
     },
+    /// To `HandAgain`: its value follows the frame.
+    Handed(FollowingBody),
     /// To `Secrets`.
     Secrets(Box<SecretsBody>),
     /// To `Attach`.
