@@ -75,7 +75,7 @@ impl Oidc {
     /// Whether it can stand.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let bad = |what: &str| Err(ConfigError::Oidc(self.issuer.clone(), what.to_owned()));
-        if let Err(error) = fetch::Address::parse(&self.issuer) {
+        if let Err(error) = fetch::address(&self.issuer) {
             return bad(&error.to_string());
         }
         if self.issuer.contains(['?', '#']) {

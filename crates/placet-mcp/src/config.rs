@@ -3,11 +3,11 @@
 //! Members that are not known belong to some client and are passed over. What decides which server is
 //! spoken to is read strictly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use placet_types::ProfileName;
 use placet_types::canonical::{Bounds, Json};
+use placet_types::{PeerRule, ProfileName};
 
 /// Longest configuration, in bytes.
 const BYTES_MAX: usize = 4 << 20;
@@ -87,7 +87,24 @@ pub enum Reach {
         headers: BTreeMap<String, String>,
         /// Authorities that it is checked against, in PEM; absent for the system's.
         ca: Option<PathBuf>,
+        /// How to log in to it.
+        oauth: Login,
     },
+}
+
+/// How to log in to a server elsewhere. All of it may be absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Login {
+    /// A client that the authorization server knows already.
+    pub client_id: Option<String>,
+    /// What it proves itself with, with `${NAME}` where a variable stands.
+    pub client_secret: Option<String>,
+    /// The port that the browser answers at; a free one where it is absent.
+    pub port: Option<u16>,
+    /// What to ask for.
+    pub scope: Option<String>,
+    /// Addresses that are not of the public internet, which may be asked all the same.
+    pub reach: BTreeSet<PeerRule>,
 }
 
 /// Reads a configuration, or one server of it. `variable` gives the gateway's own variables.
@@ -253,7 +270,57 @@ fn elsewhere(
         None => None,
         Some(own) => text(own, "ca")?.map(PathBuf::from),
     };
-    Ok(Reach::Elsewhere { url, headers, ca })
+    let oauth = match own.and_then(|own| own.get("oauth")) {
+        None => Login::default(),
+        Some(oauth) => login(oauth)?,
+    };
+    Ok(Reach::Elsewhere {
+        url,
+        headers,
+        ca,
+        oauth,
+    })
+}
+
+fn login(oauth: &Json) -> Result<Login, String> {
+    let Json::Object(members) = oauth else {
+        return Err("`placet.oauth` must be an object".into());
+    };
+    const KNOWN: [&str; 5] = ["client_id", "client_secret", "port", "scope", "reach"];
+    if let Some(name) = members.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+        return Err(format!("`placet.oauth.{name}` is not known"));
+    }
+    let port = match oauth.get("port") {
+        None => None,
+        Some(Json::Number(port)) => Some(
+            format!("{port}")
+                .parse::<u16>()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or("`placet.oauth.port` is 1 to 65535")?,
+        ),
+        Some(_) => return Err("`placet.oauth.port` must be a number".into()),
+    };
+    let reach = match oauth.get("reach") {
+        None => BTreeSet::new(),
+        Some(Json::Array(rules)) => {
+            let rule = |rule: &Json| {
+                let text = rule
+                    .as_str()
+                    .ok_or("`placet.oauth.reach` is a list of texts")?;
+                text.parse::<PeerRule>().map_err(|error| error.to_string())
+            };
+            rules.iter().map(rule).collect::<Result<_, String>>()?
+        }
+        Some(_) => return Err("`placet.oauth.reach` is a list of texts".into()),
+    };
+    Ok(Login {
+        client_id: text(oauth, "client_id")?,
+        client_secret: text(oauth, "client_secret")?,
+        port,
+        scope: text(oauth, "scope")?,
+        reach,
+    })
 }
 
 /// The text with `${NAME}` and `${NAME:-default}` put in, as clients do it.
@@ -316,7 +383,8 @@ mod tests {
             Reach::Elsewhere {
                 url,
                 headers,
-                ca: None
+                ca: None,
+                oauth: Login::default()
             }
         );
         assert_eq!(all[1].profile, ProfileName::parse("hub").ok());

@@ -8,7 +8,7 @@ use placet_types::{
 };
 
 use crate::subject::{GATEWAY, Sealed, SubjectError};
-use crate::target::Target;
+use placet_fetch::Target;
 
 /// The action.
 pub const CONNECT: &str = "mcp:connect";

@@ -7,6 +7,7 @@
 //!
 //! Out of scope: frames. A call is an intent with its parameters here, and what became of it.
 
+mod secrets;
 mod worker;
 
 use std::collections::VecDeque;
@@ -122,10 +123,24 @@ pub type Then = Box<dyn FnOnce(Ruling) + Send>;
 /// What is done with answers to questions: whether each may be, and the code if not.
 pub type Answered = Box<dyn FnOnce(Vec<Result<(), DenialCode>>) + Send>;
 
+/// What is done with a secret that was asked for again.
+pub type Handed = Box<dyn FnOnce(Result<Secret, Denial>) + Send>;
+/// What is done once the successor of a secret is kept, or is not.
+pub type Renewed = Box<dyn FnOnce(Result<(), Denial>) + Send>;
+
+/// A running execution that was handed secrets, and where it is watched.
+#[derive(Clone, Copy, Debug)]
+pub struct Holding {
+    exec: ExecutionId,
+    worker: usize,
+}
+
 enum Job {
     Submit(Box<Sealed>, Then),
     Again(Box<Held>, Then),
     Connect(Box<Sealed>, Then),
+    HandAgain(Holding, SecretName, Handed),
+    Renew(Holding, SecretName, Secret, Renewed),
     Preview(Vec<Sealed>, Answered),
     End(Box<(Ticket, Ended, Duration)>),
     Signal(Box<SignalBody>),
@@ -161,6 +176,15 @@ impl Ticket {
     /// What a connection was granted; once.
     pub fn take_granted(&mut self) -> Option<Granted> {
         self.granted.take().map(|granted| *granted)
+    }
+
+    /// What asks for its secrets again.
+    #[must_use]
+    pub fn holding(&self) -> Holding {
+        Holding {
+            exec: self.exec,
+            worker: self.worker,
+        }
     }
 
     /// How long ago it was started, at this time.
@@ -231,6 +255,24 @@ impl Governor {
         if let Some(lane) = self.0.lanes.get(ticket.worker) {
             // An end is never turned away: there are no more of them than there were starts.
             lane.put(Job::End(Box::new((ticket, ended, wall))));
+        }
+    }
+
+    /// A secret that an execution was handed, as it is now.
+    pub fn hand_again(&self, holding: Holding, name: SecretName, then: Handed) {
+        self.on(holding, Job::HandAgain(holding, name, then));
+    }
+
+    /// The successor of a secret that an execution was handed.
+    pub fn renew(&self, holding: Holding, name: SecretName, value: Secret, then: Renewed) {
+        self.on(holding, Job::Renew(holding, name, value, then));
+    }
+
+    /// A job for the connection that an execution was started on.
+    fn on(&self, holding: Holding, job: Job) {
+        // Whoever waits for it hears that it was dropped.
+        if let Some(lane) = self.0.lanes.get(holding.worker) {
+            lane.put(job);
         }
     }
 

@@ -22,12 +22,12 @@ pub mod governor;
 pub mod headers;
 pub mod hub;
 pub mod method;
+pub mod oauth;
 pub mod pipe;
 pub mod remote;
 mod scan;
 pub mod session;
 pub mod sse;
 pub mod subject;
-pub mod target;
 
 pub use scan::Member;

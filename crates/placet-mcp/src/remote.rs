@@ -28,9 +28,12 @@ use tokio::time::timeout;
 use crate::emit;
 use crate::frame::{Bounds, Frame, Kind, OwnedId, items, member, members, text_of};
 use crate::headers::{self, Mirrored};
+use crate::oauth::bearer::Bearer;
 use crate::session::{Control, Upstream};
-use crate::target::{Target, Trust};
 use exchange::{Peer, RemoteError};
+use placet_fetch::{Leads, Target, Trust};
+
+pub(crate) use exchange::Whole;
 
 /// Frames that wait to be sent, and lines that wait to be read.
 const WAITING_MAX: usize = 256;
@@ -48,8 +51,14 @@ const NO_ANSWER: i64 = -32_000;
 pub struct Remote {
     /// The endpoint.
     pub target: Target,
+    /// What policies and records call it.
+    pub name: String,
     /// Who may vouch for it.
     pub trust: Trust,
+    /// Where its name may lead.
+    pub leads: Leads,
+    /// The token that a login gave, where there is one.
+    pub bearer: Option<Bearer>,
     /// What each request carries beside what the protocol wants; credentials among it.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }

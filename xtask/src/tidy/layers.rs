@@ -22,6 +22,7 @@ const EDGES: &[&str] = &[
     "placet-enforce",
     "placet-sandbox",
     "placet-egress",
+    "placet-fetch",
     "placet-process",
     "placet-mcp",
     "placet-http",

@@ -13,7 +13,7 @@ use placet_types::canonical::{Bounds, Json};
 use tokio::sync::Mutex;
 
 use super::Oidc;
-use super::fetch::{Address, Client, FetchError};
+use super::fetch::{Client, FetchError, address};
 use super::keys::{Key, Keys, SET_BYTES_MAX};
 use super::token::{Signed, TokenError};
 
@@ -140,8 +140,8 @@ impl Provider {
     /// Discovery, then the keys (OpenID Connect Discovery 1.0, section 4).
     async fn fetch(&self) -> Result<Keys, FetchError> {
         let issuer = self.settings.issuer.trim_end_matches('/');
-        let address = Address::parse(&format!("{issuer}/.well-known/openid-configuration"))?;
-        let document = self.client.get(&address, DISCOVERY_BYTES_MAX).await?;
+        let at = address(&format!("{issuer}/.well-known/openid-configuration"))?;
+        let document = self.client.get(&at, DISCOVERY_BYTES_MAX).await?;
         let bounds = Bounds {
             bytes_max: DISCOVERY_BYTES_MAX,
             depth_max: 16,
@@ -151,8 +151,8 @@ impl Provider {
         if text("issuer") != Some(self.settings.issuer.as_str()) {
             return Err(FetchError::OtherIssuer);
         }
-        let address = Address::parse(text("jwks_uri").ok_or(FetchError::Discovery)?)?;
-        let set = self.client.get(&address, SET_BYTES_MAX).await?;
+        let at = address(text("jwks_uri").ok_or(FetchError::Discovery)?)?;
+        let set = self.client.get(&at, SET_BYTES_MAX).await?;
         let keys = Keys::read(&set).filter(|keys| !keys.is_empty());
         keys.ok_or(FetchError::Keys)
     }

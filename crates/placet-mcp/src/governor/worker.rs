@@ -38,14 +38,14 @@ pub(super) struct Worker<'a> {
 }
 
 /// A connection, and what acts on it are checked with.
-struct Linked {
-    node: Connection,
+pub(super) struct Linked {
+    pub(super) node: Connection,
     pep: Pep,
     environment: Fixed<Environment>,
 }
 
 /// Why something was not done.
-enum Failed {
+pub(super) enum Failed {
     /// The node was not reached: it may be tried again.
     Link(String),
     /// It will not do, however often it is tried.
@@ -117,6 +117,10 @@ impl<'a> Worker<'a> {
             Job::Submit(call, then) => self.submit(*call, false, then),
             Job::Again(held, then) => self.decide(*held, then),
             Job::Connect(call, then) => self.submit(*call, true, then),
+            Job::HandAgain(holding, name, then) => then(self.hand_again(holding, name)),
+            Job::Renew(holding, name, value, then) => {
+                then(self.renew(holding, name, &value));
+            }
             Job::Preview(calls, then) => self.preview(&calls, then),
             Job::End(end) => {
                 let (ticket, ended, wall) = *end;
@@ -383,7 +387,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn lose_link(&mut self) {
+    pub(super) fn lose_link(&mut self) {
         self.link = None;
         let now = self.now();
         for watch in self.watched.values_mut() {
@@ -392,7 +396,7 @@ impl<'a> Worker<'a> {
     }
 
     /// The connection; a new one takes up what runs.
-    fn link(&mut self) -> Result<&mut Linked, Failed> {
+    pub(super) fn link(&mut self) -> Result<&mut Linked, Failed> {
         if self.link.is_none() {
             let mut linked = self.connect()?;
             let now = self.now();
@@ -487,13 +491,17 @@ impl<'a> Worker<'a> {
 }
 
 fn unavailable(failed: Failed) -> Ruling {
-    Ruling::Unavailable(match failed {
-        Failed::Denied(denial) => denial,
-        Failed::Link(reason) => Denial::new(DenialCode::EvidenceUnavailable, reason),
-    })
+    Ruling::Unavailable(denial_of(failed))
 }
 
-fn unexpected(response: Response) -> Failed {
+pub(super) fn denial_of(failed: Failed) -> Denial {
+    match failed {
+        Failed::Denied(denial) => denial,
+        Failed::Link(reason) => Denial::new(DenialCode::EvidenceUnavailable, reason),
+    }
+}
+
+pub(super) fn unexpected(response: Response) -> Failed {
     match response {
         Response::Error(denial) => Failed::Denied(denial),
         _ => Failed::Link(LinkError::Unexpected.to_string()),

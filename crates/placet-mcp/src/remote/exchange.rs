@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
-use hyper::{Method, Request, Response};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT,
+};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::Remote;
-use crate::target::{Stream, TargetError};
+use crate::oauth::{Challenge, OAuthError};
+use placet_fetch::{Stream, TargetError};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -46,6 +49,14 @@ pub(crate) enum RemoteError {
     Ended,
     #[error("the session is not known there any more")]
     Forgotten,
+    #[error("it wants a token: `placet mcp login {0}` gets one")]
+    Login(String),
+    #[error(
+        "it wants more than the token allows: `placet mcp login {0} --scope '{1}'` asks for it"
+    )]
+    Scope(String, String),
+    #[error("{0}; `placet mcp login {1}` gets another token")]
+    Token(OAuthError, String),
 }
 
 /// The server, and the connections to it.
@@ -62,14 +73,44 @@ impl Peer {
         }
     }
 
-    /// Sends a request and gives the head of what comes back.
+    /// Sends a request and gives the head of what comes back. A token that is not taken is renewed, once.
     pub(crate) async fn send(
         &self,
         method: Method,
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<Response<Incoming>, RemoteError> {
-        let mut request = self.request(method, headers, body);
+        let request = self.request(method, headers, body);
+        let Some(bearer) = &self.remote.bearer else {
+            return self.wanting(self.sent(request).await?);
+        };
+        let bad = |error| RemoteError::Token(error, self.remote.name.clone());
+        let shown = bearer.header().await.map_err(bad)?;
+        let response = self.sent(showing(&request, &shown)).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return self.wanting(response);
+        }
+        let other = bearer.other(&shown).await.map_err(bad)?;
+        self.wanting(self.sent(showing(&request, &other)).await?)
+    }
+
+    /// A refusal for want of a token says how to get one.
+    fn wanting(&self, response: Response<Incoming>) -> Result<Response<Incoming>, RemoteError> {
+        let name = || self.remote.name.clone();
+        let challenge = || Challenge::of(response.headers()).unwrap_or_default();
+        match response.status() {
+            StatusCode::UNAUTHORIZED => Err(RemoteError::Login(name())),
+            StatusCode::FORBIDDEN if challenge().error.as_deref() == Some("insufficient_scope") => {
+                let plain = |c: &char| c.is_ascii_graphic() && !"'\"\\`".contains(*c) || *c == ' ';
+                let scope = challenge().scope.unwrap_or_default();
+                let scope = scope.chars().filter(plain).take(500).collect();
+                Err(RemoteError::Scope(name(), scope))
+            }
+            _ => Ok(response),
+        }
+    }
+
+    async fn sent(&self, mut request: Request<Whole>) -> Result<Response<Incoming>, RemoteError> {
         loop {
             let (mut sender, is_new) = match self.kept() {
                 Some(sender) => (sender, false),
@@ -145,12 +186,22 @@ impl Peer {
 
     async fn connect(&self) -> Result<SendRequest<Whole>, RemoteError> {
         let remote = &self.remote;
-        let connecting = timeout(CONNECT, remote.target.connect(&remote.trust));
+        let connecting = timeout(CONNECT, remote.target.connect(&remote.trust, &remote.leads));
         match connecting.await.map_err(|_| RemoteError::Late)?? {
             Stream::Plain(stream) => begin(stream).await,
             Stream::Tls(stream) => begin(*stream).await,
         }
     }
+}
+
+/// The same request, with a token.
+fn showing(request: &Request<Whole>, token: &HeaderValue) -> Request<Whole> {
+    let mut shown = Request::new(Whole(request.body().0.clone()));
+    *shown.method_mut() = request.method().clone();
+    *shown.uri_mut() = request.uri().clone();
+    *shown.headers_mut() = request.headers().clone();
+    shown.headers_mut().insert(AUTHORIZATION, token.clone());
+    shown
 }
 
 async fn begin<S>(stream: S) -> Result<SendRequest<Whole>, RemoteError>

@@ -13,6 +13,7 @@ Examples:
   placet mcp --as agent:coder --name files -- npx -y @modelcontextprotocol/server-filesystem /data
   placet mcp --as agent:coder --config mcp.json   # several servers as one, programs and URLs
   placet mcp install claude-code          # every server of that client, with a backup
+  placet mcp login hub --config mcp.json  # tokens of a server elsewhere, by OAuth in a browser
   placet mcp diff files/read_file         # what a tool says it is, against what was approved
   placet mcp approve files/read_file --reason 'looked at it'";
 
@@ -53,8 +54,31 @@ pub(crate) struct Serve {
     pub(crate) argv: Vec<String>,
 }
 
+/// Getting tokens for a server elsewhere.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct McpLogin {
+    /// The server, by its name in the configuration
+    pub(crate) server: String,
+    /// The configuration of a client (`mcpServers`) that it stands in
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// What to ask for (default: what the server says that it needs)
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Option<String>,
+    /// Seconds to wait for the browser
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) wait: u64,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum McpAct {
+    /// Log in to a server elsewhere (OAuth): prints where to go, and keeps the tokens as a secret
+    Login(McpLogin),
+    /// Forget the tokens of a server elsewhere
+    Logout {
+        /// The server, by its name
+        server: String,
+    },
     /// List the definitions of tools that count
     Pins,
     /// Show how what a tool says it is differs from what counts

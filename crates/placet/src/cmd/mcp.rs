@@ -4,8 +4,10 @@ mod definitions;
 mod elsewhere;
 mod install;
 mod kept;
+mod login;
 mod name;
 mod program;
+mod renew;
 mod serve;
 
 use crate::cli::{Global, Mcp, McpAct};
@@ -15,6 +17,8 @@ use crate::out::Out;
 pub(crate) fn mcp(global: &Global, args: &Mcp, out: Out) -> Result<Status, Failure> {
     match &args.act {
         None => serve::serve(global, &args.serve, out),
+        Some(McpAct::Login(args)) => login::login(global, args, out),
+        Some(McpAct::Logout { server }) => login::logout(global, server, out),
         Some(McpAct::Pins) => definitions::list(global, out),
         Some(McpAct::Diff { tool }) => definitions::diff(global, tool, out),
         Some(McpAct::Approve {

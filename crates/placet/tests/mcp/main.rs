@@ -24,4 +24,5 @@ mod definitions;
 mod elsewhere;
 mod install;
 mod lives;
+mod oauth;
 mod peers;

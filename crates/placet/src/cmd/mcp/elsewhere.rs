@@ -7,21 +7,29 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use placet_evidence::RunEnd;
+use placet_fetch::{Client, Leads, Target, Trust};
 use placet_mcp::config::expanded;
 use placet_mcp::connect::intent;
 use placet_mcp::governor::{Ended, Governor, Granted, Ruling, Ticket};
+use placet_mcp::oauth::bearer::{Bearer, Given};
+use placet_mcp::oauth::tokens::{PREFIX, Tokens, secret_of};
 use placet_mcp::remote::{Hold, Remote, open};
 use placet_mcp::session::{Control as _, Over};
-use placet_mcp::target::{Target, Trust};
 use placet_types::{CredentialForm, DenialCode, ProfileName};
 use zeroize::Zeroizing;
 
+use super::renew::Kept;
 use super::serve::{Down, Front, Server, Up, governing};
 use crate::cmd::secret::keep_unreadable;
+use crate::context::clock;
 use crate::exit::{Failure, Status};
+
+/// How long a question about tokens may take.
+const QUESTION: Duration = Duration::from_secs(15);
 
 type Reached<'a> = (&'a str, &'a BTreeMap<String, String>, Option<&'a Path>);
 
@@ -49,11 +57,23 @@ pub(super) fn start(
             return Ok(Server::Down(refused(name, other.ok())));
         }
     };
-    let opened = ready(&mut ticket, &target, headers).and_then(|headers| {
+    let granted = ticket.take_granted();
+    let opened = granted.ok_or_else(|| "nothing was granted".to_owned());
+    let opened = opened.and_then(|granted| {
         let out = front.out;
+        let headers = ready(&granted, &target, headers)?;
+        let leads = Leads::within(&granted.scope.network);
+        let kept = Kept::new(&governor, ticket.holding(), front.domain.dir.logins());
+        let bearer = bearer(name, &granted, &target, (&trust, &leads), kept)?;
+        if bearer.is_some() && headers.iter().any(|(name, _)| *name == AUTHORIZATION) {
+            return Err("it has both a login and an `Authorization` header".to_owned());
+        }
         let remote = Remote {
             target,
+            name: name.to_owned(),
             trust,
+            leads,
+            bearer,
             headers,
         };
         let tell = Arc::new(move |text: &str| out.note(format!("placet: {text}")));
@@ -102,19 +122,17 @@ fn governor(front: &Front, closing: &Closing) -> Result<Governor, Failure> {
 
 /// The headers, if what was granted covers the endpoint.
 fn ready(
-    ticket: &mut Ticket,
+    granted: &Granted,
     target: &Target,
     headers: &BTreeMap<String, String>,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-    let granted = ticket.take_granted().ok_or("nothing was granted")?;
     target
         .within(&granted.scope)
         .map_err(|error| error.to_string())?;
     let header = |(name, value): (&String, &String)| {
         let bad = || format!("the header `{name}` cannot be one");
-        let of = |variable: &str| {
-            credential(&granted, variable).or_else(|| std::env::var(variable).ok())
-        };
+        let of =
+            |variable: &str| credential(granted, variable).or_else(|| std::env::var(variable).ok());
         let value = Zeroizing::new(expanded(value, of)?);
         let mut value = HeaderValue::from_str(&value).map_err(|_| bad())?;
         value.set_sensitive(true);
@@ -128,15 +146,55 @@ fn ready(
 fn credential(granted: &Granted, variable: &str) -> Option<String> {
     let mut credentials = granted.scope.credentials.iter();
     let one = credentials.find(|one| match &one.form {
-        CredentialForm::Env(name) => name.as_str() == variable,
+        // What a login gave goes to its server alone, and never as a whole.
+        CredentialForm::Env(name) => {
+            name.as_str() == variable && !one.name.as_str().starts_with(PREFIX)
+        }
         CredentialForm::File { .. } => false,
     })?;
     let (_, value) = granted.secrets.iter().find(|(name, _)| *name == one.name)?;
     std::str::from_utf8(value.expose()).ok().map(str::to_owned)
 }
 
+/// The token of a login, where the scope has it.
+fn bearer(
+    name: &str,
+    granted: &Granted,
+    target: &Target,
+    (trust, leads): (&Trust, &Leads),
+    kept: Kept,
+) -> Result<Option<Bearer>, String> {
+    let secret = secret_of(name);
+    let held = granted
+        .secrets
+        .iter()
+        .find(|(held, _)| Some(held) == secret.as_ref());
+    let Some((secret, value)) = held else {
+        return Ok(None);
+    };
+    let tokens = Tokens::open(value).map_err(|error| error.to_string())?;
+    let given = Given {
+        tokens,
+        keeper: Arc::new(kept.of(secret.clone())),
+        client: Client::new(trust.clone(), leads.clone(), QUESTION),
+        scope: granted.scope.clone(),
+        clock: clock(),
+    };
+    let bearer = Bearer::new(target.clone(), given).map_err(|error| error.to_string())?;
+    Ok(Some(bearer))
+}
+
 fn refused(name: &str, ruling: Option<Ruling>) -> Down {
     let (reason, remedy, code) = match ruling {
+        Some(Ruling::Denied { denial, index, .. })
+            if denial.code == DenialCode::CredentialMissing =>
+        {
+            (
+                format!("{}: {} (record {index})", denial.code, denial.reason),
+                "`placet mcp login` gets the tokens of a server, `placet secret set` takes any other credential",
+                10,
+            )
+        }
         Some(Ruling::Denied { denial, index, .. }) => (
             format!("{}: {} (record {index})", denial.code, denial.reason),
             "a policy has to permit `mcp:connect` to the server; `placet explain` says more",

@@ -111,7 +111,7 @@ fn entries(args: &Serve) -> Result<Vec<Entry>, Failure> {
     }])
 }
 
-fn configured(path: &Path, only: Option<&str>) -> Result<Vec<Entry>, Failure> {
+pub(super) fn configured(path: &Path, only: Option<&str>) -> Result<Vec<Entry>, Failure> {
     let bad = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
     let bytes = fs::read(path).map_err(|error| bad(&error))?;
     let variable = |name: &str| std::env::var(name).ok();
@@ -197,9 +197,9 @@ impl Front {
                 };
                 program::start(&self.domain, &wanted, self.out)?
             }
-            Reach::Elsewhere { url, headers, ca } => {
-                elsewhere::start(self, &entry.name, profile, (url, headers, ca.as_deref()))?
-            }
+            Reach::Elsewhere {
+                url, headers, ca, ..
+            } => elsewhere::start(self, &entry.name, profile, (url, headers, ca.as_deref()))?,
         };
         if let Server::Up(up) = &server {
             let note = format!(
