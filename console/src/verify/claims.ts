@@ -43,6 +43,7 @@ const CLAIMS = [
 ];
 const SCOPE = [
 	"credentials?",
+	"egress?",
 	"env",
 	"exec",
 	"exec_check?",
@@ -165,6 +166,7 @@ function checkScope(value: Json | undefined): void {
 	for (const name of ["pinned", "sockets"]) {
 		if (scope[name] !== undefined) set(scope[name], `scope.${name}`, (item) => path(item, `scope.${name}`));
 	}
+	word(scope, "egress", ["decide"]);
 	word(scope, "exec_check", ["decide"]);
 	word(scope, "tier", ["U0", "P"]);
 	word(scope, "writes", ["kept", "discarded"]);

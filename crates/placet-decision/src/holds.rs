@@ -4,14 +4,16 @@
 use placet_evidence::CheckedDenial as Denied;
 use placet_policy::{Policy, Profile, Vars};
 use placet_state::Standing;
-use placet_types::{DenialCode, ExecCheck, FixedScope, ProcessParams, Scope, tier};
+use placet_types::{
+    CallParams, DenialCode, ExecCheck, FixedScope, PeerRule, ProcessParams, Scope, tier,
+};
 
 use crate::Input;
 use crate::checks::deny;
 use crate::params::Read;
 
 /// The action whose gateway speaks to a server elsewhere, and takes the credentials for it.
-const CONNECT: &str = "mcp:connect";
+const MCP_CONNECT: &str = "mcp:connect";
 
 /// What the profiles allow together, within the parent's scope. A process gets the files and programs
 /// in it; any other action touches nothing by itself: its gateway carries it out.
@@ -34,11 +36,34 @@ pub(crate) fn scope(
             holds(input, &scope, params)?;
             Ok(scope)
         }
-        Read::Call(_) if input.intent.action.as_str() == CONNECT => {
-            policy.remote_scope(profiles, within).map_err(denied)
-        }
-        Read::Call(_) => policy.bare_scope(profiles, within).map_err(denied),
+        Read::Call(_) => match input.intent.action.as_str() {
+            MCP_CONNECT => policy.remote_scope(profiles, within).map_err(denied),
+            CallParams::CONNECT => {
+                let scope = policy.bare_scope(profiles, within).map_err(denied)?;
+                reaches(input, &scope)?;
+                Ok(scope)
+            }
+            _ => policy.bare_scope(profiles, within).map_err(denied),
+        },
     }
+}
+
+/// A connection is only ever to a peer of the scope that it is made in: policy narrows that, and no more.
+fn reaches(input: &Input<'_>, scope: &Scope) -> Result<(), Denied> {
+    let peer: PeerRule =
+        input
+            .intent
+            .resource
+            .id
+            .parse()
+            .map_err(|error: placet_types::peer::PeerSyntax| {
+                deny(1, DenialCode::Malformed, error.to_string())
+            })?;
+    if scope.network.rules().any(|rule| rule.covers(&peer)) {
+        return Ok(());
+    }
+    let reason = "the peer is not in the network of the permit's profile, or not in that of the execution that wants it";
+    Err(deny(9, DenialCode::ScopeExceeded, reason))
 }
 
 /// Who asks for a stricter check of what is started gets it.

@@ -32,7 +32,7 @@ fn main() {
     };
     let rules = [to.to_string().parse().unwrap()].into();
     let reach = Reach::new(&Network::peers(&rules));
-    let proxy = Proxy::start(sockets, reach, Resolved::default()).unwrap();
+    let proxy = Proxy::start(sockets, reach, Resolved::default(), None).unwrap();
     let (mut direct, mut proxied) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         direct.push(timed(|| drop(TcpStream::connect(to).unwrap())));

@@ -1,10 +1,11 @@
 //! The supervisor's hold on what serves one cell, and the thread that accepts.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -58,22 +59,34 @@ pub(crate) struct Shared {
     active: Mutex<usize>,
     changed: Condvar,
     names: Mutex<VecDeque<(IpAddr, HostName)>>,
+    /// How long each request waits for somebody to decide about it; `None`: the scope has.
+    patience: Option<Duration>,
+    asked: Mutex<BTreeMap<u64, SyncSender<bool>>>,
+    /// The peers that connections are open to, by their numbers.
+    open: Mutex<BTreeMap<u64, Arc<TcpStream>>>,
 }
 
 impl Proxy {
     /// Starts to serve. Addresses that the stub hands out are pinned in `resolved`, for the connect broker.
+    /// With `patience`, each request that is in scope is asked about by [`Event::Asked`], and refused when
+    /// no answer comes in that time.
     ///
     /// # Errors
     ///
     /// When the system gives no descriptors or threads for it.
-    pub fn start(sockets: Sockets, reach: Reach, resolved: Resolved) -> io::Result<Self> {
+    pub fn start(
+        sockets: Sockets,
+        reach: Reach,
+        resolved: Resolved,
+        patience: Option<Duration>,
+    ) -> io::Result<Self> {
         let lookup: Arc<Lookup> = Arc::new(system);
-        Self::start_with(sockets, reach, resolved, &lookup)
+        Self::start_with(sockets, (reach, patience), resolved, &lookup)
     }
 
     pub(crate) fn start_with(
         sockets: Sockets,
-        reach: Reach,
+        (reach, patience): (Reach, Option<Duration>),
         resolved: Resolved,
         lookup: &Arc<Lookup>,
     ) -> io::Result<Self> {
@@ -89,6 +102,9 @@ impl Proxy {
             active: Mutex::new(0),
             changed: Condvar::new(),
             names: Mutex::default(),
+            patience,
+            asked: Mutex::default(),
+            open: Mutex::default(),
         });
         let proxy = Self { shared };
         let listener = TcpListener::from(sockets.proxy);
@@ -106,6 +122,22 @@ impl Proxy {
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.shared.events.take()
+    }
+
+    /// Answers one [`Event::Asked`]; one that does not wait any more has been refused.
+    pub fn answer(&self, id: u64, allow: bool) {
+        if let Some(asked) = self.shared.asked().remove(&id) {
+            // It has room for one answer, and gets one.
+            asked.send(allow).unwrap_or(());
+        }
+    }
+
+    /// Ends one connection, by the number that it was opened with. Does not wait.
+    pub fn cut_one(&self, id: u64) {
+        if let Some(peer) = self.shared.open().get(&id) {
+            // One that is over already needs no end.
+            peer.shutdown(Shutdown::Both).unwrap_or(());
+        }
     }
 
     /// Bytes that have gone over all connections by now, open ones too, both ways.
@@ -184,6 +216,48 @@ impl Shared {
         names.push_back((address, name.clone()));
     }
 
+    /// Whether whoever decides allows this; it is not asked where the scope has decided.
+    pub(crate) fn decide(&self, host: String, port: u16) -> Decided {
+        let Some(patience) = self.patience else {
+            return Decided::Allowed;
+        };
+        let id = self.next_id();
+        let (answer, answered) = sync_channel(1);
+        self.asked().insert(id, answer);
+        self.events.put(Event::Asked { id, host, port });
+        let mut left = patience;
+        let decided = loop {
+            if self.is_closing() {
+                break Decided::Over;
+            }
+            let part = left.min(Duration::from_millis(100));
+            match answered.recv_timeout(part) {
+                Ok(true) => break Decided::Allowed,
+                Ok(false) => break Decided::Denied,
+                Err(RecvTimeoutError::Timeout) if left > part => left = left.saturating_sub(part),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    break Decided::Unanswered;
+                }
+            }
+        };
+        self.asked().remove(&id);
+        decided
+    }
+
+    /// The connection is open until this is dropped, and can be ended by its number.
+    pub(crate) fn opened(&self, id: u64, peer: &Arc<TcpStream>) -> Open<'_> {
+        self.open().insert(id, Arc::clone(peer));
+        Open { shared: self, id }
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<TcpStream>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asked(&self) -> MutexGuard<'_, BTreeMap<u64, SyncSender<bool>>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The addresses of a name that it may lead to at this port.
     pub(crate) fn judged(&self, found: &[IpAddr], port: u16) -> Vec<SocketAddr> {
         let all = found.iter().map(|address| SocketAddr::new(*address, port));
@@ -205,6 +279,28 @@ impl Shared {
         drop(active);
         !self.is_closing()
     }
+}
+
+/// A connection that can be ended by its number.
+pub(crate) struct Open<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.shared.open().remove(&self.id);
+    }
+}
+
+/// What has become of a request that was asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decided {
+    Allowed,
+    Denied,
+    Unanswered,
+    /// Everything ends.
+    Over,
 }
 
 /// Counts a connection for as long as it lives.

@@ -28,6 +28,10 @@ pub enum Refused {
     Malformed,
     /// Another way out than TCP.
     NotTcp,
+    /// Whoever decides has said no.
+    Denied,
+    /// Whoever decides has said nothing in time.
+    Unanswered,
 }
 
 impl Refused {
@@ -40,6 +44,8 @@ impl Refused {
             Self::LeadsInside => "leads_inside",
             Self::Malformed => "malformed",
             Self::NotTcp => "not_tcp",
+            Self::Denied => "denied",
+            Self::Unanswered => "unanswered",
         }
     }
 
@@ -54,6 +60,8 @@ impl Refused {
             }
             Self::Malformed => "the request is not well-formed",
             Self::NotTcp => "only TCP leads out of the cell",
+            Self::Denied => "policy denies this connection",
+            Self::Unanswered => "no decision about this connection came in time",
         }
     }
 }

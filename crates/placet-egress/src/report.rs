@@ -57,6 +57,15 @@ pub struct Ended {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// It waits for [`crate::Proxy::answer`].
+    Asked {
+        /// Which request.
+        id: u64,
+        /// The host, as it was asked for.
+        host: String,
+        /// The port.
+        port: u16,
+    },
     /// A connection was made.
     Opened(Box<Opened>),
     /// It is over.

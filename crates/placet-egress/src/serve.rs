@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::chunked::Chunked;
 use crate::head::{self, Ask, Body, Forward, HEAD_BYTES_MAX, Problem};
 use crate::host::{Authority, Host};
-use crate::proxy::Shared;
+use crate::proxy::{Decided, Shared};
 use crate::reach::Refused;
 use crate::relay::{Relay, Upward};
 use crate::report::{Ended, Event, Opened, Way, host_text};
@@ -43,7 +44,7 @@ enum Unserved {
 
 /// A peer that was reached.
 struct Reached {
-    peer: TcpStream,
+    peer: Arc<TcpStream>,
     address: SocketAddr,
     rule: PeerRule,
 }
@@ -191,6 +192,7 @@ impl Client<'_> {
             address: reached.address,
             rule: reached.rule.clone(),
         };
+        let open = self.shared.opened(id, &reached.peer);
         self.shared.events.put(Event::Opened(Box::new(opened)));
         let relay = Relay::new(
             self.stream,
@@ -199,6 +201,7 @@ impl Client<'_> {
             (upward, self.shared.carried()),
         );
         let carried = relay.run(before, pending);
+        drop(open);
         self.shared.events.put(Event::Ended(Ended {
             id,
             sent: carried.sent,
@@ -227,6 +230,13 @@ impl Client<'_> {
 
     fn try_reach(&self, to: &Authority) -> Result<Reached, Unserved> {
         let rule = self.shared.reach.rule(to).map_err(Unserved::Refused)?;
+        // Before anybody is asked about the name.
+        match self.shared.decide(host_text(&to.host.to_string()), to.port) {
+            Decided::Allowed => {}
+            Decided::Denied => return Err(Unserved::Refused(Refused::Denied)),
+            Decided::Unanswered => return Err(Unserved::Refused(Refused::Unanswered)),
+            Decided::Over => return Err(Unserved::Over),
+        }
         let addresses = match &to.host {
             Host::Address(address) => vec![SocketAddr::new(*address, to.port)],
             Host::Name(name) => {
@@ -243,7 +253,7 @@ impl Client<'_> {
             match self.connect(address) {
                 Ok(peer) => {
                     return Ok(Reached {
-                        peer,
+                        peer: Arc::new(peer),
                         address,
                         rule,
                     });

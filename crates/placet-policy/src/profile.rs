@@ -8,8 +8,8 @@ mod read;
 use std::collections::BTreeSet;
 
 use placet_types::{
-    AbsPath, Credentials, Denial, DenialCode, ExecCheck, Limits, Network, PathSet, PeerRule,
-    ProfileName, Scope, Seconds, Tier, Trips, Writes,
+    AbsPath, Credentials, Denial, DenialCode, Egress, ExecCheck, Limits, Network, PathSet,
+    PeerRule, ProfileName, Scope, Seconds, Tier, Trips, Writes,
 };
 
 pub(crate) use read::read;
@@ -25,6 +25,7 @@ pub struct Profile {
     write: Vec<Template>,
     exec: Vec<Template>,
     env: BTreeSet<String>,
+    egress: Egress,
     exec_check: ExecCheck,
     exec_in_writable: bool,
     limits: Limits,
@@ -159,6 +160,7 @@ impl Profile {
             .collect();
         Ok(Scope {
             credentials: self.credentials.clone(),
+            egress: self.egress,
             env: self.env.clone(),
             exec: trees(&self.exec, vars)?,
             exec_check: self.exec_check,
@@ -176,11 +178,18 @@ impl Profile {
         .normalized())
     }
 
+    /// What stands before each connection that leaves it.
+    #[must_use]
+    pub fn egress(&self) -> Egress {
+        self.egress
+    }
+
     /// What it grants an action that is no process: limits and network.
     #[must_use]
     pub(crate) fn bare_scope(&self) -> Scope {
         Scope {
             credentials: Credentials::default(),
+            egress: self.egress,
             env: BTreeSet::new(),
             exec: PathSet::default(),
             exec_check: self.exec_check,

@@ -159,6 +159,24 @@ impl Call {
     }
 }
 
+/// What is asked, with what opens its commitment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking<'a> {
+    pub(crate) intent: &'a Intent,
+    pub(crate) params: &'a [u8],
+    pub(crate) salt: &'a Salt,
+}
+
+impl Call {
+    pub(crate) fn asking(&self) -> Asking<'_> {
+        Asking {
+            intent: &self.intent,
+            params: &self.params_bytes,
+            salt: &self.salt,
+        }
+    }
+}
+
 /// What a governed tree is about to start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Started<'a> {
@@ -213,6 +231,10 @@ impl Call {
     }
 }
 
+pub(crate) fn shape(error: &placet_types::id::NameSyntax) -> CallError {
+    CallError::Malformed(canonical::Malformed::Shape(error.to_string()))
+}
+
 fn intent(
     asked: Asked,
     params: Commitment,
@@ -220,13 +242,10 @@ fn intent(
     principal: PrincipalId,
     program: &Program,
 ) -> Result<Intent, CallError> {
-    let shape = |error: placet_types::id::NameSyntax| {
-        CallError::Malformed(canonical::Malformed::Shape(error.to_string()))
-    };
     Ok(Intent {
-        action: ActionName::parse(ProcessParams::ACTION).map_err(shape)?,
+        action: ActionName::parse(ProcessParams::ACTION).map_err(|error| shape(&error))?,
         asked,
-        gateway: GatewayName::parse(GATEWAY).map_err(shape)?,
+        gateway: GatewayName::parse(GATEWAY).map_err(|error| shape(&error))?,
         params,
         parent,
         principal,
@@ -266,7 +285,7 @@ fn abs(path: &Path) -> Result<AbsPath, CallError> {
         .ok_or_else(|| CallError::Path(path.to_owned()))
 }
 
-fn salt() -> Result<Salt, CallError> {
+pub(crate) fn salt() -> Result<Salt, CallError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|_| CallError::Random)?;
     Ok(Salt::new(bytes))

@@ -10,18 +10,18 @@ use placet_egress::{Proxy, Reach, Sockets};
 use placet_enforce::Permit;
 use placet_evidence::Environment;
 use placet_sandbox::{
-    CellSpec, Copied, EgressRules, ExecGate, ExecRule, Limits, Network, OnRefusal, Others, OwnFile,
-    PROXY_PORT, Paths, Peers, Program as CellProgram, Resolved, SandboxError, Session,
+    CellSpec, Copied, EgressRules, ExecGate, ExecRule, Limits, Listed, Network, OnRefusal, Others,
+    OwnFile, PROXY_PORT, Paths, Peers, Program as CellProgram, Resolved, SandboxError, Session,
     TerminalStreams, Tier, WaitingCell,
 };
-use placet_types::{AbsPath, ExecCheck, PathSet, PeerRule, ProcessParams, Scope, Writes};
+use placet_types::{AbsPath, Egress, ExecCheck, PathSet, PeerRule, ProcessParams, Scope, Writes};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use crate::credentials;
 use crate::program::Program;
 
-/// How long a program waits at its first instruction for its decision.
+/// How long a program waits at its first instruction for its decision, and a connection for its own.
 const DECISION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a cell needs beside the permit.
@@ -100,8 +100,9 @@ pub(crate) fn proxy(
 ) -> std::io::Result<Option<Proxy>> {
     let reach = Reach::new(&permit.scope().network);
     let sockets = cell.proxied()?.map(|[proxy, dns]| Sockets { proxy, dns });
+    let patience = (permit.scope().egress == Egress::Decide).then_some(DECISION_PATIENCE);
     sockets
-        .map(|sockets| Proxy::start(sockets, reach, resolved))
+        .map(|sockets| Proxy::start(sockets, reach, resolved, patience))
         .transpose()
 }
 
@@ -170,6 +171,12 @@ fn egress(scope: &Scope, proxied: bool, resolved: Resolved) -> EgressRules {
     EgressRules {
         peers,
         resolved: proxied.then_some(resolved),
+        listed: match scope.egress {
+            Egress::Scope => Listed::Make,
+            Egress::Decide => Listed::Ask {
+                patience: DECISION_PATIENCE,
+            },
+        },
         sockets,
         others: Others::Refuse,
     }

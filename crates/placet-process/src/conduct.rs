@@ -81,6 +81,12 @@ impl Conduct {
         self.meter.add(Trip::RefusedExecs, 1);
     }
 
+    /// Connections that were refused by decisions, which are records of their own.
+    pub(crate) fn denied_connects(&mut self, count: u64) {
+        self.meter.add(Trip::Signals, count);
+        self.meter.add(Trip::RefusedConnects, count);
+    }
+
     /// A program was started.
     pub(crate) fn started(&mut self, now: Duration) {
         self.meter.started(now);

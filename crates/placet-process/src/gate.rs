@@ -8,11 +8,14 @@
 //! It runs in the cell that is there already. So a permit that asks for a narrower scope or an earlier
 //! end than the cell has is no permit for it: that takes a cell of its own, by `placet run`. And an
 //! order to end one of these executions ends the whole tree, which is all that can be ended.
+//!
+//! Under [`placet_types::Egress::Decide`] each distinct peer is an intent of its own as well.
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "every answer but the awaited ones is out of turn, whatever kinds there will be"
 )]
 
+mod connect;
 mod decide;
 
 use std::collections::BTreeMap;
@@ -39,6 +42,7 @@ use crate::outcome::RunError;
 use crate::refusals::{Answered, SAID_CHARS_MAX, visible, words};
 use crate::run::Gateway;
 
+use self::connect::Peers;
 use self::decide::Key;
 
 /// How often connections are recorded, unless there are many.
@@ -64,6 +68,8 @@ pub(crate) struct Keeper<'a> {
     root: Root<'a>,
     link: Option<(Connection, Pep)>,
     known: BTreeMap<Key, Answered>,
+    /// Peers that were decided about.
+    peers: Peers,
     inner: Inner,
     /// Ends of processes that came before the tree was ended, when it was.
     settled: Option<Vec<ExecEnd>>,
@@ -74,6 +80,8 @@ pub(crate) struct Keeper<'a> {
     /// Refusals that nobody was told of yet.
     said: Vec<String>,
     listed: Duration,
+    /// Executions below that must end, as it was told when a lost node was found again.
+    due: Vec<(ExecutionId, DenialCode)>,
     ending: Option<DenialCode>,
 }
 
@@ -92,7 +100,6 @@ impl<'a> Keeper<'a> {
         drift: Drift,
     ) -> Self {
         let permit = root.permit;
-        let rules = permit.scope().network.clone();
         Self {
             gateway,
             conduct: Conduct::new(permit.exec(), &permit.scope().trips, drift),
@@ -100,11 +107,13 @@ impl<'a> Keeper<'a> {
             root,
             link: None,
             known: BTreeMap::new(),
+            peers: Peers::default(),
             inner: Inner::default(),
             settled: None,
-            network: NetworkWatch::new(proxy, rules, gateway.observe),
+            network: NetworkWatch::new(proxy, permit.scope(), gateway.observe),
             said: Vec::new(),
             listed: Duration::ZERO,
+            due: Vec::new(),
             ending: None,
         }
     }
@@ -178,6 +187,10 @@ impl<'a> Keeper<'a> {
             }
         }
         let refused = self.network.take(cell, self.gateway.clock.wall());
+        self.answer_connects(cell, tree, now);
+        let denied = self.network.take_denied();
+        self.conduct.denied_connects(denied);
+        let refused = refused.saturating_sub(denied);
         if refused > 0 {
             // To whom stands in the list of connections, which is private.
             let words = "connections were refused";
@@ -342,24 +355,36 @@ impl<'a> Keeper<'a> {
     fn link(&mut self) -> Result<&mut (Connection, Pep), RunError> {
         if self.link.is_none() {
             let mut link = (self.gateway.connect)()?;
+            let mut due = Vec::new();
             for exec in self.inner.ids() {
                 let attached = link.ask(&Request::Attach { exec })?;
                 if let Response::Attached {
                     ending: Some(cause),
                 } = attached
                 {
-                    self.ending = self.ending.or(Some(cause));
+                    due.push((exec, cause));
                 }
             }
             let pep = self.gateway.pep(&link)?;
             self.link = Some((link, pep));
+            self.due.extend(due);
         }
         self.link
             .as_mut()
             .ok_or(RunError::Link(placet_authority::node::LinkError::Closed))
     }
 
+    /// One of the executions below must end: that of a peer by itself, where it can; else the tree.
+    fn end(&mut self, exec: ExecutionId, cause: DenialCode) {
+        if self.inner.has(exec) && !self.end_peer(exec, cause) {
+            self.ending = self.ending.or(Some(cause));
+        }
+    }
+
     fn hear(&mut self) {
+        for (exec, cause) in std::mem::take(&mut self.due) {
+            self.end(exec, cause);
+        }
         let Some((link, _)) = &mut self.link else {
             return;
         };
@@ -368,10 +393,8 @@ impl<'a> Keeper<'a> {
             return;
         };
         for push in pushes {
-            if let Pushed::Ending { exec, cause } = push
-                && self.inner.has(exec)
-            {
-                self.ending = self.ending.or(Some(cause));
+            if let Pushed::Ending { exec, cause } = push {
+                self.end(exec, cause);
             }
         }
     }

@@ -35,6 +35,8 @@ struct Below {
     ended: u64,
     /// How the last of them ended that did not exit with 0.
     failure: Option<RecordedExit>,
+    /// Whether it is no program but connections to one peer, which last as long as the tree may make some.
+    connects: bool,
 }
 
 impl Inner {
@@ -48,12 +50,27 @@ impl Inner {
 
     /// An execution was started.
     pub(crate) fn begin(&mut self, exec: ExecutionId, parent: ExecutionId, depth: u32) {
+        self.insert(exec, parent, depth, false);
+    }
+
+    /// As [`Self::begin`], of connections to one peer.
+    pub(crate) fn begin_connects(&mut self, exec: ExecutionId, parent: ExecutionId, depth: u32) {
+        self.insert(exec, parent, depth, true);
+    }
+
+    /// It has ended by itself, before its tree.
+    pub(crate) fn remove(&mut self, exec: ExecutionId) {
+        self.below.remove(&exec);
+    }
+
+    fn insert(&mut self, exec: ExecutionId, parent: ExecutionId, depth: u32, connects: bool) {
         let below = Below {
             parent,
             depth,
             running: 0,
             ended: 0,
             failure: None,
+            connects,
         };
         self.below.insert(exec, below);
     }
@@ -149,6 +166,9 @@ impl Inner {
 
 impl Below {
     fn outcome(&self) -> RunEnd {
+        if self.connects {
+            return RunEnd::Completed;
+        }
         match (self.running, self.ended, self.failure) {
             (0, 1.., None) => RunEnd::Completed,
             (0, 1.., Some(_)) => RunEnd::Failed,
@@ -159,6 +179,7 @@ impl Below {
 
     fn exit(&self, outcome: RunEnd) -> Option<RecordedExit> {
         match outcome {
+            RunEnd::Completed if self.connects => None,
             RunEnd::Completed => Some(RecordedExit::Code(0)),
             RunEnd::Failed | RunEnd::Terminated => self.failure,
             RunEnd::Lapsed | RunEnd::Unseen => None,

@@ -28,6 +28,7 @@ mod inner;
 mod network;
 mod notes;
 mod outcome;
+mod peered;
 mod program;
 mod refusals;
 mod run;

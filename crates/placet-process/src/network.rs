@@ -11,8 +11,10 @@ use placet_egress::{Event, Proxy, Way};
 use placet_evidence::{
     CONNECTIONS_MAX, Connection, ConnectionOutcome, ConnectionWay, NetworkUsage,
 };
-use placet_sandbox::{Broker, ConnectId, ConnectRefusal, ConnectReport, Peer, RunningCell};
-use placet_types::{Millis, Network, PeerRule};
+use placet_sandbox::{
+    Broker, ConnectId, ConnectRefusal, ConnectReport, ConnectVerdict, Peer, RunningCell,
+};
+use placet_types::{DenialCode, Egress, Millis, Network, PeerRule, Scope};
 
 use crate::contacts::Contacts;
 
@@ -31,6 +33,14 @@ pub(crate) struct NetworkWatch {
     by_broker: u64,
     /// Of a tree that is observed.
     contacts: Option<Contacts>,
+    /// Whether each peer is decided about.
+    decided: bool,
+    /// Connections that wait for a decision, by whom they are to.
+    asked: Vec<(Source, String)>,
+    /// To whom connections by the broker are that were asked about and are not made yet; as many as wait there at most.
+    under_way: BTreeMap<u64, String>,
+    /// Refusals that are records of their own, of those that were taken last.
+    denied: u64,
 }
 
 /// What is recorded at a time.
@@ -42,7 +52,7 @@ pub(crate) struct Batch {
 
 /// Who counts a connection, and its number there.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
+pub(crate) enum Source {
     Broker(u64),
     Proxy(u64),
 }
@@ -50,12 +60,25 @@ enum Source {
 struct Open {
     entry: Connection,
     listed: bool,
+    /// To whom, where each is decided.
+    peer: Option<String>,
+}
+
+/// What became of open connections to peers that nobody may be connected to any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Withdrawn {
+    /// They are closed, or there were none.
+    Closed,
+    /// A program holds one itself, of which nobody else can close it.
+    Held(DenialCode),
 }
 
 impl NetworkWatch {
-    pub(crate) fn new(proxy: Option<Proxy>, rules: Network, observe: bool) -> Self {
+    pub(crate) fn new(proxy: Option<Proxy>, scope: &Scope, observe: bool) -> Self {
+        let rules = scope.network.clone();
         Self {
             proxy,
+            decided: scope.egress == Egress::Decide,
             rules,
             total: NetworkUsage::default(),
             recent: NetworkUsage::default(),
@@ -65,6 +88,9 @@ impl NetworkWatch {
             opened: 0,
             by_broker: 0,
             contacts: observe.then(Contacts::default),
+            asked: Vec::new(),
+            under_way: BTreeMap::new(),
+            denied: 0,
         }
     }
 
@@ -117,6 +143,59 @@ impl NetworkWatch {
         self.total.refused.saturating_sub(before)
     }
 
+    /// Connections that wait for a decision.
+    pub(crate) fn take_asked(&mut self) -> Vec<(Source, String)> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// How many were refused by decisions that stand in the log, since the last time.
+    pub(crate) fn take_denied(&mut self) -> u64 {
+        std::mem::take(&mut self.denied)
+    }
+
+    /// Answers one of them.
+    pub(crate) fn answer(&self, source: Source, allow: bool, cell: &RunningCell) {
+        match (source, cell.broker(), &self.proxy) {
+            (Source::Broker(id), Some(broker), _) => {
+                let verdict = if allow {
+                    ConnectVerdict::Allow
+                } else {
+                    ConnectVerdict::Refuse
+                };
+                // One that does not wait any more has been refused.
+                broker.answer(ConnectId(id), verdict);
+            }
+            (Source::Proxy(id), _, Some(proxy)) => proxy.answer(id, allow),
+            (Source::Broker(_), None, _) | (Source::Proxy(_), _, None) => {}
+        }
+    }
+
+    /// Ends what is open to peers for which there is a cause to; gives the cause where it cannot.
+    pub(crate) fn withdraw(&self, cause: impl Fn(&str) -> Option<DenialCode>) -> Withdrawn {
+        let mut withdrawn = Withdrawn::Closed;
+        for (source, open) in &self.open {
+            let Some(cause) = open.peer.as_deref().and_then(&cause) else {
+                continue;
+            };
+            match (source, &self.proxy) {
+                (Source::Proxy(id), Some(proxy)) => proxy.cut_one(*id),
+                (Source::Broker(_), _) | (Source::Proxy(_), None) => {
+                    withdrawn = Withdrawn::Held(cause);
+                }
+            }
+        }
+        withdrawn
+    }
+
+    /// Whom a connect is to, by what the scope lists it as: the name that it was looked up for, unless its
+    /// address is listed itself.
+    fn peer_of(&self, to: SocketAddr) -> String {
+        let listed = placet_egress::Reach::new(&self.rules).listed(to).is_some();
+        let name = self.proxy.as_ref().filter(|_| !listed);
+        let name = name.and_then(|proxy| proxy.name_of(to.ip()));
+        name.map_or_else(|| to.to_string(), |name| format!("{name}:{}", to.port()))
+    }
+
     /// What is to be recorded, if there is anything.
     pub(crate) fn batch(&mut self) -> Option<Batch> {
         for open in self.open.values_mut().filter(|open| !open.listed) {
@@ -162,13 +241,21 @@ impl NetworkWatch {
 
     fn take_connect(&mut self, report: ConnectReport, now: Millis) {
         match report {
-            // Nobody is asked: what is not listed is refused.
-            ConnectReport::Asked(_) => {}
+            ConnectReport::Asked(call) => {
+                // Only TCP is asked about.
+                if let Peer::Tcp(to) = call.to {
+                    let peer = self.peer_of(to);
+                    self.under_way.insert(call.id.0, peer.clone());
+                    self.asked.push((Source::Broker(call.id.0), peer));
+                }
+            }
             ConnectReport::Opened(call) => {
                 let entry = self.about(&call.to, ConnectionOutcome::Opened, now);
-                self.open(Source::Broker(call.id.0), entry);
+                let peer = self.under_way.remove(&call.id.0);
+                self.open(Source::Broker(call.id.0), entry, peer);
             }
             ConnectReport::Failed { call, .. } => {
+                self.under_way.remove(&call.id.0);
                 let entry = self.about(&call.to, ConnectionOutcome::Failed, now);
                 self.note(entry);
             }
@@ -180,6 +267,7 @@ impl NetworkWatch {
                 self.close_one(Source::Broker(id), bytes, now);
             }
             ConnectReport::Refused { call, why } => {
+                self.under_way.remove(&call.id.0);
                 let why = match why {
                     ConnectRefusal::NotTcp => "not_tcp",
                     ConnectRefusal::Denied => "denied",
@@ -195,14 +283,19 @@ impl NetworkWatch {
 
     fn take_event(&mut self, event: Event, now: Millis) {
         match event {
+            Event::Asked { id, host, port } => {
+                self.asked
+                    .push((Source::Proxy(id), format!("{host}:{port}")));
+            }
             Event::Opened(opened) => {
+                let peer = format!("{}:{}", opened.host, opened.address.port());
                 let entry = Connection {
                     address: Some(opened.address.to_string()),
                     name: Some(opened.host),
                     rule: Some(opened.rule.to_string()),
                     ..entry(way_of(opened.way), ConnectionOutcome::Opened, now)
                 };
-                self.open(Source::Proxy(opened.id), entry);
+                self.open(Source::Proxy(opened.id), entry, Some(peer));
             }
             Event::Ended(ended) => {
                 let bytes = Some((ended.sent, ended.received));
@@ -269,7 +362,7 @@ impl NetworkWatch {
             .map(|rule| rule.to_string())
     }
 
-    fn open(&mut self, source: Source, entry: Connection) {
+    fn open(&mut self, source: Source, entry: Connection, peer: Option<String>) {
         count(&mut self.total.opened, &mut self.recent.opened, 1);
         if let Some(contacts) = &mut self.contacts {
             contacts.note(&entry);
@@ -279,8 +372,12 @@ impl NetworkWatch {
             id: Some(self.opened),
             ..entry
         };
-        let listed = false;
-        self.open.insert(source, Open { entry, listed });
+        let open = Open {
+            entry,
+            listed: false,
+            peer: peer.filter(|_| self.decided),
+        };
+        self.open.insert(source, open);
     }
 
     fn close_one(&mut self, source: Source, bytes: Option<(u64, u64)>, now: Millis) {
@@ -313,6 +410,9 @@ impl NetworkWatch {
             contacts.note(&entry);
         }
         let (total, recent) = (&mut self.total, &mut self.recent);
+        if entry.why.as_deref() == Some("denied") {
+            self.denied = self.denied.saturating_add(1);
+        }
         if entry.outcome == ConnectionOutcome::Refused {
             count(&mut total.refused, &mut recent.refused, 1);
         } else {

@@ -26,8 +26,13 @@ impl Answered {
 }
 
 pub(crate) fn refused(argv: &[String], code: &str, why: &str, index: Index) -> Answered {
-    let line = visible(&argv.join(" "), LINE_CHARS_MAX);
-    Answered::Refused(format!("{code}: {line}: {why} (placet explain {index})"))
+    Answered::Refused(why_not(&argv.join(" "), code, why, index))
+}
+
+/// Why something was refused, and where more is told.
+pub(crate) fn why_not(what: &str, code: &str, why: &str, index: Index) -> String {
+    let line = visible(what, LINE_CHARS_MAX);
+    format!("{code}: {line}: {why} (placet explain {index})")
 }
 
 /// The text in one line, with everything escaped that could move a cursor or change a colour.

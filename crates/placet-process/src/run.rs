@@ -25,7 +25,7 @@ use placet_sandbox::{Cell, Gate, Resolved, RunningCell, SandboxError, WaitingCel
 use placet_tlog::Policy as LogPolicy;
 use placet_types::{Denial, DenialCode, ExecutionId, Fixed, Salt, Writes};
 
-use crate::call::{Call, CallError, Command, Waits};
+use crate::call::{Asking, Call, CallError, Command, Waits};
 use crate::cell::{self, Setting};
 use crate::changes::Copies;
 use crate::conduct;
@@ -106,12 +106,12 @@ impl Gateway {
         let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
         let environment = environment(&link)?;
         let mut pep = self.pep(&link)?;
-        let body = submit_body(&call, command.door, &environment, &pep);
+        let body = submit_body(&call.asking(), command.door, &environment, &pep);
         let permitted = match self.submit(&mut link, body, (command.waits, front.as_deref_mut()))? {
             Submitted::Permitted(permitted) => permitted,
             Submitted::Otherwise(outcome) => return Ok(outcome),
         };
-        let permit = match self.admit(&mut pep, &call, &environment, &permitted) {
+        let permit = match self.admit(&mut pep, &call.asking(), &environment, &permitted) {
             Ok(permit) => permit,
             Err(refusal) => {
                 report_refusal(&mut link, &permitted, &refusal);
@@ -187,7 +187,7 @@ impl Gateway {
         let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
         let environment = environment(&link)?;
         let pep = self.pep(&link)?;
-        let body = submit_body(&call, command.door, &environment, &pep);
+        let body = submit_body(&call.asking(), command.door, &environment, &pep);
         match link.ask(&Request::Preview(Box::new(body)))? {
             Response::Previewed(preview) => Ok((call, *preview)),
             other => Err(unexpected(other)),
@@ -497,7 +497,7 @@ fn environment(link: &Connection) -> Result<Fixed<Environment>, CallError> {
 }
 
 pub(crate) fn submit_body(
-    call: &Call,
+    call: &Asking<'_>,
     door: Option<ExecutionId>,
     environment: &Fixed<Environment>,
     pep: &Pep,
@@ -508,7 +508,7 @@ pub(crate) fn submit_body(
         environment: environment.clone(),
         holder: pep.holder(),
         intent: text(call.intent.to_canonical().unwrap_or_default()),
-        params: text(call.params_bytes.clone()),
+        params: text(call.params.to_vec()),
         salt: call.salt.clone(),
     }
 }

@@ -60,7 +60,7 @@ mod worker;
 
 pub use broker::{
     Broker, ConnectCall, ConnectId, ConnectRefusal, ConnectReport, ConnectVerdict, EgressRules,
-    Others, Peer, Peers, Resolved, Traffic, is_special,
+    Listed, Others, Peer, Peers, Resolved, Traffic, is_special,
 };
 pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
 pub use credentials::{CREDENTIAL_BYTES_MAX, CREDENTIALS_PATH, CredentialSlots};

@@ -24,6 +24,10 @@ pub struct CallParams {
 }
 
 impl CallParams {
+    /// The action of a connection that leaves an execution, whose peers are decided one by one: to a
+    /// resource of the kind `Peer`, by what a scope would list it as.
+    pub const CONNECT: &'static str = "network:connect";
+
     /// Longest canonical form, in bytes.
     pub const BYTES_MAX: usize = 1 << 20;
 

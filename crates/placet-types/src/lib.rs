@@ -13,6 +13,7 @@ pub mod commitment;
 pub mod credential;
 pub mod denial;
 pub mod digest;
+mod egress;
 pub mod fixed;
 pub mod id;
 pub mod intent;
@@ -33,6 +34,7 @@ pub use commitment::{Commitment, Salt};
 pub use credential::{Credential, CredentialForm, Credentials};
 pub use denial::{Denial, DenialCode};
 pub use digest::Digest;
+pub use egress::Egress;
 pub use fixed::{Fixed, FixedIntent, FixedScope};
 pub use id::{
     ActionName, CredentialPath, DomainName, ExecutionId, GatewayName, Index, PrincipalId,

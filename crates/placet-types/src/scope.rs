@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::credential::Credentials;
+use crate::egress::Egress;
 use crate::id::SecretName;
 use crate::path::{AbsPath, PathSet};
 use crate::peer::{self, PeerRule};
@@ -20,6 +21,9 @@ pub struct Scope {
     /// Secrets that are handed over with the start, and how.
     #[serde(default, skip_serializing_if = "Credentials::is_empty")]
     pub credentials: Credentials,
+    /// What stands before each connection that leaves it, beyond `network`.
+    #[serde(default, skip_serializing_if = "Egress::is_scope")]
+    pub egress: Egress,
     /// Names of environment variables that are passed on when the caller has them.
     pub env: BTreeSet<String>,
     /// Programs that may be started: files, or trees of files.
@@ -213,6 +217,8 @@ pub enum Excess {
     Exec(AbsPath),
     /// Starting programs that nobody decided about.
     ExecCheck,
+    /// Connections that nobody decided about.
+    Egress,
     /// Starting programs from writable trees.
     ExecInWritable,
     /// Changing the real trees, or keeping the differences.
@@ -248,6 +254,7 @@ impl Scope {
     pub fn intersect(&self, other: &Self) -> Self {
         Self {
             credentials: self.credentials.intersect(&other.credentials),
+            egress: self.egress.max(other.egress),
             env: self.env.intersection(&other.env).cloned().collect(),
             exec: self.exec.intersect(&other.exec),
             exec_check: self.exec_check.max(other.exec_check),
@@ -276,6 +283,7 @@ impl Scope {
             .or_else(|| beyond(&self.write, &outer.write).map(Excess::Write))
             .or_else(|| beyond(&self.exec, &outer.exec).map(Excess::Exec))
             .or_else(|| (self.exec_check < outer.exec_check).then_some(Excess::ExecCheck))
+            .or_else(|| (self.egress < outer.egress).then_some(Excess::Egress))
             .or_else(|| {
                 (self.exec_in_writable && !outer.exec_in_writable).then_some(Excess::ExecInWritable)
             })
@@ -453,7 +461,8 @@ mod tests {
             sockets(),
         );
         let check = prop_oneof![Just(ExecCheck::Image), Just(ExecCheck::Decide)];
-        let exec = (paths(), check, any::<bool>());
+        let egress = prop_oneof![Just(Egress::Scope), Just(Egress::Decide)];
+        let exec = (paths(), (check, egress), any::<bool>());
         let tier = prop::sample::select(Tier::ALL.to_vec());
         let writes = prop::sample::select(vec![Writes::Direct, Writes::Kept, Writes::Discarded]);
         let ends = (pinned(), tier, trips());
@@ -461,9 +470,10 @@ mod tests {
         (env, exec, limits(), network(), trees, ends).prop_map(
             |(env, exec, limits, network, (read, write, writes), (pinned, tier, trips))| {
                 let (credentials, env, sockets) = env;
-                let (exec, exec_check, exec_in_writable) = exec;
+                let (exec, (exec_check, egress), exec_in_writable) = exec;
                 Scope {
                     credentials,
+                    egress,
                     env,
                     exec,
                     exec_check,

@@ -166,6 +166,9 @@ fn granted_scope() -> Vec<Alteration> {
         granted("scope.env", |c| {
             scope(c, |s| s.env.extend(["PATH".to_owned()]));
         }),
+        granted("scope.egress", |c| {
+            scope(c, |s| s.egress = placet_types::Egress::Decide)
+        }),
         granted("scope.exec", |c| scope(c, |s| s.exec = paths(&["/"]))),
         granted("scope.exec_check", |c| {
             scope(c, |s| s.exec_check = ExecCheck::Decide)

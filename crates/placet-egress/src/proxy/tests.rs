@@ -39,7 +39,7 @@ fn serve_answers(rules: &[String], answers: Vec<Vec<IpAddr>>) -> Served {
         dns: questions.into(),
     };
     let reach = Reach::new(&network);
-    let proxy = Proxy::start_with(sockets, reach, Resolved::default(), &lookup).unwrap();
+    let proxy = Proxy::start_with(sockets, (reach, None), Resolved::default(), &lookup).unwrap();
     Served {
         proxy,
         at,

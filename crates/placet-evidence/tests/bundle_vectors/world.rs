@@ -276,6 +276,7 @@ fn scope() -> Scope {
         credentials: Credentials::default(),
         env: BTreeSet::from(["LANG".to_owned()]),
         exec: paths(&["/usr/bin"]),
+        egress: placet_types::Egress::default(),
         exec_check: ExecCheck::default(),
         writes: Writes::default(),
         exec_in_writable: false,

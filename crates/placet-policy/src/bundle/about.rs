@@ -39,6 +39,8 @@ pub enum Vocabulary {
     Admin,
     /// The Model Context Protocol.
     Mcp,
+    /// Connections, one by one.
+    Network,
 }
 
 impl About {

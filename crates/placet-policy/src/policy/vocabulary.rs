@@ -20,6 +20,10 @@ const MCP_SCHEMA: &str = include_str!("../mcp.cedarschema");
 
 /// What a bundle with the vocabulary `admin` can say of administration.
 const ADMIN_SCHEMA: &str = include_str!("../admin.cedarschema");
+
+/// What a bundle with the vocabulary `network` can say of connections.
+const NETWORK_SCHEMA: &str = include_str!("../network.cedarschema");
+
 /// No bundle declares an action whose name begins so: the node alone says what these are about.
 const RESERVED: &str = "admin:";
 
@@ -56,6 +60,7 @@ pub(super) fn schema(bundle: &Bundle) -> Result<(Schema, Declared), Vec<Problem>
     };
     let mcp = spoken(Vocabulary::Mcp, MCP_SCHEMA)?;
     let admin = spoken(Vocabulary::Admin, ADMIN_SCHEMA)?;
+    let network = spoken(Vocabulary::Network, NETWORK_SCHEMA)?;
     let own = match bundle.member(SCHEMA_FILE) {
         Some(text) => {
             let own = own(text)?;
@@ -65,16 +70,14 @@ pub(super) fn schema(bundle: &Bundle) -> Result<(Schema, Declared), Vec<Problem>
         None => None,
     };
     let mut declared = Declared::default();
-    for fragment in [Some(&core), mcp.as_ref(), admin.as_ref(), own.as_ref()]
-        .into_iter()
-        .flatten()
-    {
+    let spoken = [mcp, admin, network].into_iter().flatten();
+    let all: Vec<SchemaFragment> = [core].into_iter().chain(spoken).chain(own).collect();
+    for fragment in &all {
         let json = fragment.clone().to_json_value();
         declared.add(&json.map_err(|error| vec![problem(describe(&error))])?);
     }
-    let schema =
-        Schema::from_schema_fragments([core].into_iter().chain(mcp).chain(admin).chain(own))
-            .map_err(|error| vec![problem(format!("{error}, beside the core vocabulary"))])?;
+    let schema = Schema::from_schema_fragments(all)
+        .map_err(|error| vec![problem(format!("{error}, beside the core vocabulary"))])?;
     Ok((schema, declared))
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use placet_types::{
-    AbsPath, Credential, CredentialForm, CredentialPath, Credentials, ExecCheck, Limits, PeerRule,
-    ProfileName, Seconds, SecretName, Tier, Trip, Trips, VariableName, Writes,
+    AbsPath, Credential, CredentialForm, CredentialPath, Credentials, Egress, ExecCheck, Limits,
+    PeerRule, ProfileName, Seconds, SecretName, Tier, Trip, Trips, VariableName, Writes,
 };
 use serde::Deserialize;
 
@@ -32,6 +32,8 @@ struct FileProfile {
     credentials: Vec<FileCredential>,
     #[serde(default)]
     sockets: Vec<String>,
+    #[serde(default)]
+    egress: Egress,
     #[serde(default)]
     exec_check: ExecCheck,
     #[serde(default)]
@@ -143,6 +145,7 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
         write,
         exec,
         env,
+        egress: parsed.egress,
         exec_check: parsed.exec_check,
         exec_in_writable: parsed.exec_in_writable,
         limits: limits(&parsed.limits),

@@ -142,7 +142,7 @@ impl Keeper<'_> {
         let gateway = self.gateway;
         let environment = self.root.environment;
         let (link, pep) = self.link()?;
-        let body = submit_body(&call, Some(parent), environment, pep);
+        let body = submit_body(&call.asking(), Some(parent), environment, pep);
         let permitted = match link.ask(&Request::Begin(Box::new(body)))? {
             Response::Permitted(permitted) => permitted,
             Response::Denied { denial, index, .. } => {
@@ -161,7 +161,7 @@ impl Keeper<'_> {
         if permitted.started.is_none() {
             return Err(RunError::Link(LinkError::Unexpected));
         }
-        let permit = match gateway.admit(pep, &call, environment, &permitted) {
+        let permit = match gateway.admit(pep, &call.asking(), environment, &permitted) {
             Ok(permit) => permit,
             Err(refusal) => {
                 self.give_up(exec, refusal.code)?;
@@ -180,7 +180,7 @@ impl Keeper<'_> {
         Ok(Answered::Runs(exec))
     }
 
-    fn actor(&self) -> PrincipalId {
+    pub(super) fn actor(&self) -> PrincipalId {
         self.root.permit.claims().actor().clone()
     }
 
@@ -192,7 +192,7 @@ impl Keeper<'_> {
     }
 
     /// Records that it was not run.
-    fn give_up(&mut self, exec: ExecutionId, cause: DenialCode) -> Result<(), RunError> {
+    pub(super) fn give_up(&mut self, exec: ExecutionId, cause: DenialCode) -> Result<(), RunError> {
         let end = EndBody {
             cause: Some(cause),
             exec,

@@ -11,7 +11,7 @@ use placet_types::{Fixed, GatewayName, SigningKey};
 use zeroize::Zeroizing;
 
 use super::Gateway;
-use crate::call::{Call, CallError, GATEWAY};
+use crate::call::{Asking, CallError, GATEWAY};
 use crate::outcome::RunError;
 
 impl Gateway {
@@ -26,7 +26,7 @@ impl Gateway {
     pub(crate) fn admit(
         &self,
         pep: &mut Pep,
-        call: &Call,
+        call: &Asking<'_>,
         environment: &Fixed<Environment>,
         permitted: &PermittedBody,
     ) -> Result<Permit, Refusal> {
@@ -38,9 +38,9 @@ impl Gateway {
             &permitted.artifact,
             &receipt,
             &AdmittedCall {
-                intent: &call.intent,
-                params: &call.params_bytes,
-                salt: &call.salt,
+                intent: call.intent,
+                params: call.params,
+                salt: call.salt,
                 environment: &environment.digest(),
                 policy: &permitted.active,
                 now: self.clock.wall(),

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 
@@ -13,7 +14,7 @@ use super::address::{self, ADDRESS_BYTES_MAX, Address};
 use super::attempt::{Attempt, Caller, On};
 use super::own::Own;
 use super::rules::{is_own_host, plain};
-use super::{ConnectRefusal, EgressRules, Others, Peer};
+use super::{ConnectRefusal, EgressRules, Listed, Others, Peer};
 use crate::host::Host;
 use crate::process::{self, Process};
 use crate::spec::DOOR_PATH;
@@ -23,7 +24,7 @@ use crate::sys::{self, Errno, Sys, Trapped};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
     Make,
-    Ask,
+    Ask(Duration),
     Refuse(ConnectRefusal),
 }
 
@@ -258,7 +259,7 @@ fn inet(
     }
     let to = SocketAddr::new(plain(to.ip()), to.port());
     let (peer, judgement) = if is_tcp {
-        (Peer::Tcp(to), by_list(listed, rules.others))
+        (Peer::Tcp(to), by_list(listed, rules))
     } else {
         let refused = Judgement::Refuse(ConnectRefusal::NotTcp);
         (Peer::NotTcp(to), refused)
@@ -272,11 +273,18 @@ fn inet(
 /// A `struct sockaddr_in` with the broadcast address, which TCP does not connect to.
 const NOWHERE: [u8; 16] = [2, 0, 0, 1, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0];
 
-fn by_list(listed: bool, others: Others) -> Judgement {
-    match others {
-        _ if listed => Judgement::Make,
+fn by_list(listed: bool, rules: &EgressRules) -> Judgement {
+    match (listed, rules.listed) {
+        (false, _) => unlisted(rules),
+        (true, Listed::Make) => Judgement::Make,
+        (true, Listed::Ask { patience }) => Judgement::Ask(patience),
+    }
+}
+
+fn unlisted(rules: &EgressRules) -> Judgement {
+    match rules.others {
         Others::Refuse => Judgement::Refuse(ConnectRefusal::Unlisted),
-        Others::Ask { .. } => Judgement::Ask,
+        Others::Ask { patience } => Judgement::Ask(patience),
     }
 }
 
@@ -298,7 +306,11 @@ fn unix(caller: Caller, process: &Process, path: &Path, ground: &Ground) -> Sys<
     let on = On::Own {
         _pinned: Some(found),
     };
-    let judgement = by_list(listed, rules.others);
+    let judgement = if listed {
+        Judgement::Make
+    } else {
+        unlisted(rules)
+    };
     Ok(Judged {
         attempt: Attempt::new(caller, on, address),
         outside: (!is_own).then_some((Peer::Socket(path), judgement)),

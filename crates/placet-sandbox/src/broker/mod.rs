@@ -86,6 +86,8 @@ pub struct EgressRules {
     pub peers: Vec<Peers>,
     /// Over TCP as well: what names have led to since the cell was started, where names are in scope.
     pub resolved: Option<Resolved>,
+    /// What becomes of connects over TCP that these cover.
+    pub listed: Listed,
     /// Over AF_UNIX stream or packet sockets: canonical paths; a directory means all below it.
     pub sockets: Vec<PathBuf>,
     /// Everything else outside.
@@ -99,6 +101,7 @@ impl EgressRules {
         Self {
             peers: Vec::new(),
             resolved: None,
+            listed: Listed::Make,
             sockets: Vec::new(),
             others: Others::Refuse,
         }
@@ -108,6 +111,18 @@ impl EgressRules {
     pub(crate) fn leads_out(&self) -> bool {
         !self.peers.is_empty() || self.resolved.is_some() || self.others != Others::Refuse
     }
+}
+
+/// What becomes of connects over TCP that a list covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// They are made.
+    Make,
+    /// The supervisor is asked about each, as by [`Others::Ask`].
+    Ask {
+        /// As there.
+        patience: Duration,
+    },
 }
 
 /// What becomes of connects that no list covers.

@@ -18,7 +18,6 @@ use super::options::Fresh;
 use super::own::Own;
 use super::{
     Broker, ConnectCall, ConnectId, ConnectRefusal, ConnectReport, ConnectVerdict, EgressRules,
-    Others,
 };
 use crate::error::SandboxError;
 use crate::queue::{Queue, Urgency};
@@ -367,10 +366,7 @@ impl Serving {
                 let told = self.queue.put(refused, Urgency::Now);
                 told.then_some(Stage::Reported(libc::EACCES))
             }
-            Judgement::Ask => {
-                let Others::Ask { patience } = self.ground.rules.others else {
-                    return Some(Stage::Judged(Judgement::Refuse(ConnectRefusal::Unlisted)));
-                };
+            Judgement::Ask(patience) => {
                 let question = Urgency::Answer(call.id.0);
                 let told = self.queue.put(ConnectReport::Asked(call), question);
                 let until_ns = deadline_after(patience);

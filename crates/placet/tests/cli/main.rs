@@ -34,6 +34,7 @@ mod lineage;
 mod log;
 mod many;
 mod odd;
+mod peers;
 mod policy;
 mod secrets;
 mod sockets;

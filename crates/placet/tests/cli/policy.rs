@@ -115,7 +115,7 @@ fn fmt_writes_what_check_says_and_nothing_else() {
     let left: Vec<_> = fs::read_dir(draft.path().join("policies"))
         .unwrap()
         .collect();
-    assert_eq!(left.len(), 5, "{left:?}");
+    assert_eq!(left.len(), 6, "{left:?}");
 }
 
 #[test]
@@ -405,7 +405,7 @@ fn a_rollback_brings_earlier_content_back_under_a_new_revision() {
     assert_eq!(status["active"]["revision"], 4);
     let text = domain.ok(&["policy", "status"]);
     assert!(
-        text.contains("in force: starter revision 4") && text.contains("27 permits"),
+        text.contains("in force: starter revision 4") && text.contains("28 permits"),
         "{text}"
     );
     let explained = {

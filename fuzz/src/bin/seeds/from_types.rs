@@ -39,6 +39,7 @@ pub(crate) fn scope() -> Scope {
         credentials: placet_types::Credentials::default(),
         env: BTreeSet::from(["LANG".to_owned()]),
         exec: paths(&["/usr/bin"]),
+        egress: placet_types::Egress::default(),
         exec_check: placet_types::ExecCheck::Decide,
         exec_in_writable: false,
         limits: Limits {

@@ -1,0 +1,347 @@
+//! Each peer that a tree connects to, decided as an intent of its own.
+//!
+//! It is an execution below the tree's own. Policy narrows what the scope lists and adds nothing to it: a
+//! peer that is not listed is refused before anybody is asked.
+//!
+//! A yes holds while that execution runs: once it is to end, nobody connects to the peer on its account, and
+//! connections to it are closed. Those that a program holds itself cannot be taken from it: then the tree ends.
+//! One that was revoked stays refused to this tree; after any other end it is asked anew.
+//! A no holds for some seconds, and longer each time, so that a tree that tries on and on writes no log full.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every answer but the awaited ones is out of turn, whatever kinds there will be"
+)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use placet_authority::node::LinkError;
+use placet_authority::node::wire::{DeferredBody, EndBody, Request, Response};
+use placet_enforce::Permit;
+use placet_evidence::RunEnd;
+use placet_sandbox::RunningCell;
+use placet_types::{DenialCode, ExecutionId, Index, Millis, PeerRule};
+
+use super::{Keeper, Tree};
+use crate::network::Withdrawn;
+use crate::outcome::RunError;
+use crate::peered::Peered;
+use crate::refusals::why_not;
+use crate::run::submit_body;
+
+/// Distinct peers that are remembered of one tree. Each is a record, and those permitted are executions.
+const PEERS_MAX: usize = 1024;
+/// How long a no holds at first, and at most.
+const NO_HOLDS: Duration = Duration::from_secs(5);
+const NO_HOLDS_MAX: Duration = Duration::from_secs(600);
+/// And one that somebody may turn into a yes.
+const WAIT_HOLDS: Duration = Duration::from_secs(1);
+
+/// What was decided about peers, for as long as it holds.
+#[derive(Default)]
+pub(super) struct Peers {
+    known: BTreeMap<String, Known>,
+}
+
+/// How it stands with a peer.
+enum Known {
+    Permitted(ExecutionId),
+    Denied(No),
+    /// It was permitted, and is not any more.
+    Ended(DenialCode),
+}
+
+struct No {
+    why: String,
+    until: Duration,
+    /// How long the next one holds.
+    next: Duration,
+    /// What waits for approvals, until when: an approval is of that very intent.
+    waits: Option<(Box<Peered>, Millis)>,
+}
+
+/// What came out of a question.
+enum Decided {
+    Permitted(ExecutionId),
+    Denied(String),
+    Waits(String, Box<Peered>, Millis),
+}
+
+impl Peers {
+    fn is_full(&self) -> bool {
+        self.known.len() >= PEERS_MAX
+    }
+
+    /// The peer whose execution this is.
+    fn of(&self, exec: ExecutionId) -> Option<&String> {
+        let one =
+            |(_, known): &(&String, &Known)| matches!(known, Known::Permitted(id) if *id == exec);
+        self.known.iter().find(one).map(|(peer, _)| peer)
+    }
+
+    fn deny(
+        &mut self,
+        peer: &str,
+        why: String,
+        waits: Option<(Box<Peered>, Millis)>,
+        now: Duration,
+    ) {
+        let holds = match self.known.get(peer) {
+            // The same intent again writes nothing: it waits already.
+            _ if waits.is_some() => WAIT_HOLDS,
+            Some(Known::Denied(no)) => no.next,
+            Some(Known::Permitted(_) | Known::Ended(_)) | None => NO_HOLDS,
+        };
+        let no = No {
+            why,
+            until: now.saturating_add(holds),
+            next: holds.saturating_mul(2).clamp(NO_HOLDS, NO_HOLDS_MAX),
+            waits,
+        };
+        self.known.insert(peer.to_owned(), Known::Denied(no));
+    }
+
+    /// Why nobody may be connected to a peer any more, if somebody may have been.
+    fn withdrawn(&self, peer: &str) -> Option<DenialCode> {
+        match self.known.get(peer) {
+            Some(Known::Permitted(_)) => None,
+            Some(Known::Ended(cause)) => Some(*cause),
+            Some(Known::Denied(_)) | None => Some(DenialCode::AuthorizationDiscontinuity),
+        }
+    }
+}
+
+impl Keeper<'_> {
+    /// Decides about the connections that wait, and answers them; takes back what holds no longer.
+    pub(super) fn answer_connects(&mut self, cell: &RunningCell, tree: Tree, now: Duration) {
+        for (source, peer) in self.network.take_asked() {
+            // Nobody waits for the answer any more when the tree is gone.
+            let allow = tree == Tree::Lives && self.may_connect(&peer, now);
+            self.network.answer(source, allow, cell);
+        }
+        if tree == Tree::Lives {
+            self.take_back();
+        }
+    }
+
+    /// A connection that was under way when its peer's execution ended is found here as well.
+    fn take_back(&mut self) {
+        let peers = &self.peers;
+        match self.network.withdraw(|peer| peers.withdrawn(peer)) {
+            Withdrawn::Closed => {}
+            Withdrawn::Held(cause) => self.ending = self.ending.or(Some(cause)),
+        }
+    }
+
+    /// The node says that this execution must end; `false` when it is not one of a peer.
+    pub(super) fn end_peer(&mut self, exec: ExecutionId, cause: DenialCode) -> bool {
+        let Some(peer) = self.peers.of(exec).cloned() else {
+            return false;
+        };
+        self.say(&format!("placet: ended, {cause}: connections to {peer}"));
+        self.peers.known.insert(peer, Known::Ended(cause));
+        self.take_back();
+        if self.ending.is_none() {
+            // What was open to it is closed. Ends of trees are recorded when those are gone.
+            self.inner.remove(exec);
+            // Without a node there is nobody to tell; it ends what was not told of by itself.
+            drop(self.ask(&Request::End(EndBody {
+                cause: Some(cause),
+                exec,
+                exit: None,
+                outcome: RunEnd::Terminated,
+                usage: None,
+            })));
+        }
+        true
+    }
+
+    fn may_connect(&mut self, peer: &str, now: Duration) -> bool {
+        let before = match self.peers.known.get(peer) {
+            Some(Known::Permitted(_)) => return true,
+            Some(Known::Denied(no)) if now < no.until => {
+                let text = format!("placet: denied, {}", no.why);
+                self.say(&text);
+                return false;
+            }
+            Some(Known::Denied(no)) => no.waits.clone(),
+            Some(Known::Ended(DenialCode::Revoked)) => {
+                let code = DenialCode::Revoked;
+                self.say(&format!(
+                    "placet: refused, {code}: connect {peer}: it was revoked for this tree"
+                ));
+                return false;
+            }
+            Some(Known::Ended(_)) => None,
+            None if self.peers.is_full() => {
+                let code = DenialCode::Overloaded;
+                let why = "its tree connects to too many different peers";
+                self.say(&format!("placet: refused, {code}: {peer}: {why}"));
+                return false;
+            }
+            None => None,
+        };
+        let wall = self.gateway.clock.wall();
+        let before = before.filter(|(_, until)| wall < *until);
+        match self.submit_peer(peer, before.map(|(asked, _)| asked)) {
+            Ok(Decided::Permitted(exec)) => {
+                self.peers
+                    .known
+                    .insert(peer.to_owned(), Known::Permitted(exec));
+                true
+            }
+            Ok(Decided::Denied(why)) => self.deny(peer, why, None, now),
+            Ok(Decided::Waits(why, asked, until)) => {
+                self.deny(peer, why, Some((asked, until)), now)
+            }
+            Err(_) => {
+                // Not remembered: the next one asks again.
+                let code = DenialCode::EvidenceUnavailable;
+                self.say(&format!(
+                    "placet: refused, {code}: {peer}: no decision was reached"
+                ));
+                false
+            }
+        }
+    }
+
+    fn deny(
+        &mut self,
+        peer: &str,
+        why: String,
+        waits: Option<(Box<Peered>, Millis)>,
+        now: Duration,
+    ) -> bool {
+        self.say(&format!("placet: denied, {why}"));
+        self.peers.deny(peer, why, waits, now);
+        false
+    }
+
+    /// Has it decided and its start recorded, by one write of the log.
+    fn submit_peer(
+        &mut self,
+        peer: &str,
+        before: Option<Box<Peered>>,
+    ) -> Result<Decided, RunError> {
+        let root = self.root.permit;
+        let parent = root.exec();
+        let (gateway, environment) = (self.gateway, self.root.environment);
+        let call = match before {
+            Some(before) => before,
+            None => Box::new(Peered::new(
+                peer,
+                self.actor(),
+                (parent, self.root.profile),
+            )?),
+        };
+        let (link, pep) = self.link()?;
+        let body = submit_body(&call.asking(), Some(parent), environment, pep);
+        let permitted = match link.ask(&Request::Begin(Box::new(body)))? {
+            Response::Permitted(permitted) => permitted,
+            Response::Denied { denial, index, .. } => {
+                let why = said(peer, denial.code.as_str(), &denial.reason, index);
+                return Ok(Decided::Denied(why));
+            }
+            Response::Deferred(deferred) => return Ok(waits(peer, call, &deferred)),
+            other => return Err(crate::run::unexpected(other)),
+        };
+        let exec = permitted.exec;
+        if permitted.started.is_none() {
+            return Err(RunError::Link(LinkError::Unexpected));
+        }
+        let permit = match gateway.admit(pep, &call.asking(), environment, &permitted) {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                self.give_up(exec, refusal.code)?;
+                return Err(RunError::Refused(refusal));
+            }
+        };
+        if !reaches(&permit, peer) || permit.claims().exp < root.claims().exp {
+            let code = DenialCode::ScopeExceeded;
+            self.give_up(exec, code)?;
+            let why = "it is permitted for less than the execution that wants it";
+            return Ok(Decided::Denied(said(
+                peer,
+                code.as_str(),
+                why,
+                permitted.index,
+            )));
+        }
+        let depth = self.root.depth.saturating_add(1);
+        self.inner.begin_connects(exec, parent, depth);
+        Ok(Decided::Permitted(exec))
+    }
+}
+
+fn said(peer: &str, code: &str, why: &str, index: Index) -> String {
+    why_not(&format!("connect {peer}"), code, why, index)
+}
+
+fn waits(peer: &str, call: Box<Peered>, deferred: &DeferredBody) -> Decided {
+    let why = format!(
+        "it needs approvals, and a connection is not held that long: have `placet approve {}` said, and connect again",
+        deferred.exec
+    );
+    let code = DenialCode::ApprovalRequired.as_str();
+    Decided::Waits(
+        said(peer, code, &why, deferred.index),
+        call,
+        deferred.waiting.until,
+    )
+}
+
+/// Whether a permit's own scope has the peer.
+fn reaches(permit: &Permit, peer: &str) -> bool {
+    peer.parse().is_ok_and(|peer: PeerRule| {
+        let network = &permit.scope().network;
+        network.rules().any(|rule| rule.covers(&peer))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deny(peers: &mut Peers, now: Duration) -> Duration {
+        peers.deny("a.example:1", String::new(), None, now);
+        match peers.known.get("a.example:1") {
+            Some(Known::Denied(no)) => no.until.saturating_sub(now),
+            _ => panic!("not denied"),
+        }
+    }
+
+    #[test]
+    fn a_no_holds_longer_each_time_and_never_for_ever() {
+        let mut peers = Peers::default();
+        let held: Vec<u64> = (0..9)
+            .map(|round| deny(&mut peers, Duration::from_secs(1000 * round)).as_secs())
+            .collect();
+        assert_eq!(held, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+    }
+
+    #[test]
+    fn only_a_running_permit_stands_for_a_connection() {
+        let mut peers = Peers::default();
+        let exec = ExecutionId::new([1; 16]);
+        let peer = "a.example:1".to_owned();
+        assert!(peers.withdrawn(&peer).is_some());
+        peers.known.insert(peer.clone(), Known::Permitted(exec));
+        assert_eq!(peers.withdrawn(&peer), None);
+        assert_eq!(peers.of(exec), Some(&peer));
+        let ended = Known::Ended(DenialCode::PolicyMismatch);
+        peers.known.insert(peer.clone(), ended);
+        assert_eq!(peers.withdrawn(&peer), Some(DenialCode::PolicyMismatch));
+        assert_eq!(peers.of(exec), None);
+    }
+
+    #[test]
+    fn peers_are_bounded() {
+        let mut peers = Peers::default();
+        for number in 0..PEERS_MAX {
+            assert!(!peers.is_full());
+            let peer = format!("a.example:{number}");
+            peers.deny(&peer, String::new(), None, Duration::ZERO);
+        }
+        assert!(peers.is_full());
+    }
+}
