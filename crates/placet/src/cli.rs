@@ -150,8 +150,8 @@ Examples:
     Log(Log),
     /// Run a command in a dry run, and write the profile and policy that would permit exactly that
     #[command(after_help = "\
-The run is permitted by policy like every other, writes go to a copy that is discarded, and nothing that
-is written here authorizes anything: read it, add it to a bundle, test and activate that.")]
+The run is permitted by policy like every other, writes go to a copy that is discarded, and what is
+written here authorizes nothing: read it, add it to a bundle, test and activate that.")]
     Learn(Learn),
     /// Which execution led to which
     #[command(subcommand)]
@@ -255,7 +255,7 @@ pub(crate) struct Run {
 #[derive(Debug, Args)]
 pub(crate) struct Learn {
     /// A new directory for profiles/, policies/ and tests/
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", default_value = "placet-learned")]
     pub(crate) out: PathBuf,
     /// Whom the policy permits (default: whoever runs it)
     #[arg(long, value_name = "PRINCIPAL")]

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use placet_authority::node::wire::{Request, Response};
-use placet_policy::Policy;
+use placet_policy::{Policy, Profile, Vars};
 use placet_process::changes::Kept;
 use placet_process::terminal::{self, Front};
 use placet_process::{Contacts, Notice, Outcome};
 use placet_sandbox::Observed;
-use placet_types::{Digest, ExecutionId, PrincipalId, ProfileName, Writes};
+use placet_types::{Digest, ExecutionId, PathSet, PrincipalId, ProcessParams, ProfileName, Writes};
 use serde_json::json;
 
 use crate::cli::{Global, Learn};
@@ -37,6 +37,8 @@ pub(super) struct Learned {
     pub(super) cwd: PathBuf,
     pub(super) workspace: PathBuf,
     pub(super) home: PathBuf,
+    /// What the dry run could write to.
+    pub(super) writable: PathSet,
     pub(super) observed: Observed,
     /// Whom it wanted to reach.
     pub(super) contacts: Contacts,
@@ -118,6 +120,7 @@ pub(crate) fn learn(
         cwd: PathBuf::from(measured.params.cwd.as_str()),
         workspace: PathBuf::from(measured.params.workspace.as_str()),
         home: PathBuf::from(measured.params.home.as_str()),
+        writable: writable(found, &measured.params)?,
         observed,
         contacts,
         env: found.env().filter(|name| has(name)).cloned().collect(),
@@ -133,6 +136,16 @@ pub(crate) fn learn(
     }
     told(&learned, &args.out, &files, out);
     Ok(status)
+}
+
+/// The write trees of the dry run.
+fn writable(profile: &Profile, params: &ProcessParams) -> Result<PathSet, Failure> {
+    let vars = Vars {
+        workspace: params.workspace.clone(),
+        home: params.home.clone(),
+    };
+    let scope = profile.scope(&vars).map_err(|it| Failure::new(it.reason))?;
+    Ok(scope.write)
 }
 
 /// What the run said of itself.
@@ -194,7 +207,7 @@ fn check_empty(dir: &Path) -> Result<(), Failure> {
     let occupied = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
     if occupied || dir.is_file() {
         return Err(Failure::new(format!("{} is not empty", dir.display()))
-            .hint("name a directory that is not there yet"));
+            .hint("name a directory that is not there yet: `placet learn --out DIR -- …`"));
     }
     Ok(())
 }

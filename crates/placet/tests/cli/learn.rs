@@ -54,7 +54,8 @@ fn a_script_is_learned_and_runs_governed_and_nothing_more_does() {
     fs::create_dir(&ssh).unwrap();
     fs::write(ssh.join("id_ed25519"), "secret\n").unwrap();
     let script = "import os\nos.makedirs('made/here', exist_ok=True)\nopen('made/here/out', 'w').write(open('in').read().upper())\n\
-        try:\n    open(os.path.expanduser('~/.ssh/id_ed25519')).read()\nexcept OSError: pass\n";
+        try:\n    open(os.path.expanduser('~/.ssh/id_ed25519')).read()\nexcept OSError: pass\n\
+        try:\n    open('/etc/not-for-this-one', 'w')\nexcept OSError: pass\n";
     fs::write(work.join("script.py"), script).unwrap();
     let command = ["/usr/bin/python3", "script.py"];
     let profile = learned(&domain, &command);
@@ -64,6 +65,10 @@ fn a_script_is_learned_and_runs_governed_and_nothing_more_does() {
         "{profile}"
     );
     assert!(profile.contains("WARNING"), "{profile}");
+    // What it tried and could not do is nothing that it needs.
+    let refused = "could not in the dry run. To grant one, add its directory to `write`:\n#   \"/etc/not-for-this-one\",\n";
+    assert!(profile.contains(refused), "{profile}");
+    assert!(!profile.contains("\n  \"/etc\","), "{profile}");
     assert!(profile.contains("\"${workspace}\","), "{profile}");
     assert!(profile.contains("exec_in_writable = false"), "{profile}");
     let ran = governed(&domain, &command);
@@ -154,6 +159,8 @@ fn learning_is_a_run_like_any_other_and_takes_a_dry_run() {
     fs::write(dir.join("mine"), "").unwrap();
     let said = domain.fails(1, &["learn", "--out", at, "--", "ls"]);
     assert!(said.contains("is not empty"), "{said}");
+    domain.ok(&["learn", "--", "ls"]);
+    assert!(domain.work().join("placet-learned/policies").is_dir());
 }
 
 /// A service that says the same to everyone.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use placet_sandbox::elf_interpreter;
+use placet_types::AbsPath;
 
 use super::Learned;
 
@@ -17,6 +18,8 @@ pub(super) struct Sorted {
     pub(super) secrets: BTreeSet<String>,
     /// Not visible in the dry run although they are there: commented out.
     pub(super) unseen: BTreeSet<String>,
+    /// Where it wanted to write and could not: commented out.
+    pub(super) unwritten: BTreeSet<String>,
     /// Whether programs that stand in the workspace were started.
     pub(super) own_programs: bool,
 }
@@ -79,7 +82,9 @@ pub(super) fn sort(learned: &Learned) -> Sorted {
             sorted.secrets.extend(text(learned, path));
             continue;
         }
-        if opened.written {
+        if opened.written && !is_own(path) && !could_write(learned, path) {
+            sorted.unwritten.extend(text(learned, path));
+        } else if opened.written {
             writable(learned, path, &mut sorted);
         }
         if opened.read || !opened.written {
@@ -124,6 +129,12 @@ fn is_secret(learned: &Learned, path: &Path) -> bool {
 fn is_own(path: &Path) -> bool {
     OWN.iter()
         .any(|own| path == Path::new(own) || (*own != "/" && path.starts_with(own)))
+}
+
+/// Whether the dry run let it write there.
+fn could_write(learned: &Learned, path: &Path) -> bool {
+    let path = path.to_str().and_then(|path| AbsPath::parse(path).ok());
+    path.is_some_and(|path| learned.writable.contains(&path))
 }
 
 fn unseen(learned: &Learned, path: &Path, sorted: &mut Sorted) {

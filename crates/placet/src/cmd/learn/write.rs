@@ -96,6 +96,12 @@ fn profile(learned: &Learned, sorted: &Sorted, base: &Profile) -> String {
             let _infallible = writeln!(out, "#   {},", quoted(path));
         }
     }
+    if !sorted.unwritten.is_empty() {
+        out.push_str("\n# Wanted to write, and could not in the dry run. To grant one, add its directory to `write`:\n");
+        for path in &sorted.unwritten {
+            let _infallible = writeln!(out, "#   {},", quoted(path));
+        }
+    }
     if !sorted.unseen.is_empty() {
         out.push_str("\n# Looked for, and not visible in the dry run. If the command lacks one, add it to `read`:\n");
         for path in &sorted.unseen {
