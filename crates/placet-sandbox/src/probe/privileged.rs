@@ -29,6 +29,11 @@ fn feature(
     state: Result<(), (String, &str)>,
 ) -> Feature {
     let root = rustix::process::geteuid().is_root();
+    let others = match name {
+        // With a group of their own, others have these too.
+        "control_group" | "tree_bounds" => DELEGATED,
+        _ => "run placet as root",
+    };
     Feature {
         name,
         needed_by,
@@ -37,11 +42,7 @@ fn feature(
             Ok(()) => State::Present,
             Err((why, remedy)) => State::Absent {
                 why,
-                remedy: if root {
-                    remedy.to_owned()
-                } else {
-                    "run placet as root".to_owned()
-                },
+                remedy: if root { remedy } else { others }.to_owned(),
             },
         },
     }
@@ -56,6 +57,8 @@ fn place() -> Result<group::Place, String> {
         None => Err("no group of cgroup v2 can be made below this process's own".to_owned()),
     }
 }
+
+const DELEGATED: &str = "run placet as root, or in a group that is yours: systemd-run --user --scope -p Delegate=yes placet …";
 
 const MOUNT: &str =
     "mount -t cgroup2 cgroup2 /sys/fs/cgroup, or in a container, one that may write there";

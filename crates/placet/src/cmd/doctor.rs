@@ -73,8 +73,8 @@ fn print(found: &Capabilities, out: Out) {
             one.meaning()
         ));
     }
-    out.line(format!("  kernel          {}", found.kernel_release));
-    out.line(format!("  Landlock        ABI {}", found.landlock_abi));
+    out.line(format!("  kernel           {}", found.kernel_release));
+    out.line(format!("  Landlock         ABI {}", found.landlock_abi));
     for feature in &found.features {
         print_feature(feature, out);
     }
@@ -86,9 +86,14 @@ fn print_feature(feature: &Feature, out: Out) {
         (State::Absent { .. }, []) => paint(WARN, "no"),
         (State::Absent { .. }, _) => paint(BAD, "no"),
     };
-    out.line(format!("  {:<15} {mark}  {}", feature.name, feature.gives));
+    out.line(format!("  {:<16} {mark}  {}", feature.name, feature.gives));
     if let State::Absent { why, remedy } = &feature.state {
         out.line(format!("    {} {why}", paint(DIM, "why not:")));
+        if !feature.needed_by.is_empty() {
+            let tiers: Vec<String> = feature.needed_by.iter().map(Tier::to_string).collect();
+            let needed = paint(DIM, "needed by:");
+            out.line(format!("    {needed} tier {}", tiers.join(", ")));
+        }
         out.line(format!("    {} {remedy}", paint(DIM, "to change that:")));
     }
 }

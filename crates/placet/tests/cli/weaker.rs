@@ -279,12 +279,12 @@ fn assert_doctor(said: &Ran, value: &Value) {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     assert_eq!(value["kernel"], kernel.trim());
     assert!(
-        text.contains(&format!("kernel          {}", kernel.trim())),
+        text.contains(&format!("kernel           {}", kernel.trim())),
         "{text}"
     );
     let abi = value["landlock_abi"].as_u64().unwrap();
     assert!(
-        text.contains(&format!("Landlock        ABI {abi}")),
+        text.contains(&format!("Landlock         ABI {abi}")),
         "{text}"
     );
     for word in value["weaker"].as_array().unwrap() {
