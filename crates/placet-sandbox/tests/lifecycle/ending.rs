@@ -3,7 +3,7 @@
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use placet_sandbox::{Cell, EndedBy, SandboxError, Status};
+use placet_sandbox::{Cell, EgressRules, EndedBy, Network, SandboxError, Status};
 
 use crate::running::first_line;
 use crate::support::{ACT, Act, Test, acting_spec, command, own_executable};
@@ -18,6 +18,10 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "terminate_after_the_end_keeps_the_workers_status",
         terminate_after_the_end,
+    ),
+    (
+        "a_cell_that_has_ended_costs_its_supervisor_nothing",
+        an_ended_cell_costs_nothing,
     ),
     (
         "a_daemon_does_not_outlive_the_worker",
@@ -230,6 +234,33 @@ fn a_lease_that_is_not_renewed() {
         "{took:?}"
     );
     assert_eq!(marked(&marker), 0);
+}
+
+/// The processor time of this process.
+fn processor_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: time is live.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    let (secs, nanos) = (time.tv_sec.try_into(), time.tv_nsec.try_into());
+    Duration::new(secs.unwrap(), nanos.unwrap())
+}
+
+/// The filter's listener hangs up when nobody stands behind it any more: who goes on waiting for it spins.
+fn an_ended_cell_costs_nothing() {
+    let mut spec = acting_spec("exit", &["0"]);
+    spec.network = Network::Loopback;
+    spec.egress = EgressRules::nobody();
+    let mut cell = start(spec);
+    // It ends, and nobody asks how.
+    std::thread::sleep(Duration::from_millis(300));
+    let before = processor_time();
+    std::thread::sleep(Duration::from_millis(500));
+    let used = processor_time().saturating_sub(before);
+    assert!(used < Duration::from_millis(100), "{used:?}");
+    assert_eq!(cell.wait().unwrap().status, Status::Exited(0));
 }
 
 fn a_renewed_lease_holds() {
