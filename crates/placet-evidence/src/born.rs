@@ -46,6 +46,9 @@ pub struct BornProgram {
     pub made_by: Option<Maker>,
     /// Where it lay when it was started.
     pub path: String,
+    /// Of a script: the program that ran it, by its path, or the end of a long one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_by: Option<String>,
     /// When it was started.
     pub time: Millis,
 }
@@ -100,6 +103,7 @@ mod tests {
                 path: "/usr/bin/ld".into(),
             }),
             path: "/w/target/debug/a".into(),
+            run_by: None,
             time: Millis::new(7),
         }
     }

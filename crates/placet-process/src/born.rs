@@ -20,6 +20,8 @@ const PROGRAMS_MAX: usize = 4096;
 const EXECS_MAX: usize = 16_384;
 /// How much of a path is recorded.
 const PATH_BYTES_MAX: usize = 1024;
+/// How much of the path of what runs a script.
+const RUN_BY_BYTES_MAX: usize = 64;
 /// How often they are recorded, unless there are many.
 const EVERY: Duration = Duration::from_secs(5);
 /// And when there are.
@@ -59,25 +61,41 @@ impl Births {
         if self.ran.len() > EXECS_MAX {
             self.ran.pop_first();
         }
-        if !image.writable || self.known.contains(&(digest, path.clone())) {
+        let by = |maker: Option<ExecId>| {
+            let (digest, path) = self.ran.get(&maker?)?.clone();
+            let exec = execution_of(maker?);
+            Some(Maker { digest, exec, path })
+        };
+        let program = image.writable.then(|| BornProgram {
+            digest,
+            made_by: by(call.maker),
+            path: path.clone(),
+            run_by: None,
+            time: now,
+        });
+        let script = call.own_script.as_ref().map(|script| BornProgram {
+            digest: Digest::new(script.digest.0),
+            made_by: by(script.maker),
+            path: spelled_within(&script.path),
+            run_by: Some(last_of(&path)),
+            time: now,
+        });
+        for born in program.into_iter().chain(script) {
+            self.note(born);
+        }
+    }
+
+    fn note(&mut self, born: BornProgram) {
+        let key = (born.digest, born.path.clone());
+        if self.known.contains(&key) {
             return;
         }
         if self.known.len() >= PROGRAMS_MAX {
             self.omitted = self.omitted.saturating_add(1);
             return;
         }
-        self.known.insert((digest, path.clone()));
-        let made_by = call.maker.and_then(|maker| {
-            let (digest, path) = self.ran.get(&maker)?.clone();
-            let exec = execution_of(maker);
-            Some(Maker { digest, exec, path })
-        });
-        self.waiting.push(BornProgram {
-            digest,
-            made_by,
-            path,
-            time: now,
-        });
+        self.known.insert(key);
+        self.waiting.push(born);
     }
 
     /// What is to be recorded now.
@@ -115,6 +133,13 @@ fn digest_of(call: &ExecCall) -> Option<Digest> {
     Some(Digest::new(digest.0))
 }
 
+/// The end of a spelled path, which names the program.
+fn last_of(path: &str) -> String {
+    let from = path.len().saturating_sub(RUN_BY_BYTES_MAX);
+    let whole = (from..=path.len()).find_map(|at| path.get(at..));
+    whole.unwrap_or_default().to_owned()
+}
+
 fn spelled_within(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt as _;
     let bytes = path.as_os_str().as_bytes();
@@ -150,6 +175,7 @@ mod tests {
                 writable: path.starts_with("/w"),
             }),
             script: None,
+            own_script: None,
             argv: Vec::new(),
             argv_truncated: false,
         }
@@ -188,6 +214,30 @@ mod tests {
     }
 
     #[test]
+    fn a_script_is_listed_with_what_runs_it_and_what_made_it() {
+        let mut births = Births::default();
+        start(&mut births, &call(1, "/usr/bin/chmod", None));
+        let mut run = call(2, "/usr/bin/dash", None);
+        run.own_script = Some(placet_sandbox::OwnScript {
+            path: "/w/made.sh".into(),
+            digest: ImageDigest([7; 32]),
+            maker: Some(ExecId(1)),
+        });
+        start(&mut births, &run);
+        start(&mut births, &run);
+        let batch = births.batch().unwrap();
+        let [script] = &batch.list[..] else {
+            panic!("{batch:?}")
+        };
+        assert_eq!(
+            (&*script.path, script.digest),
+            ("/w/made.sh", Digest::new([7; 32]))
+        );
+        assert_eq!(script.run_by.as_deref(), Some("/usr/bin/dash"));
+        assert_eq!(script.made_by.as_ref().unwrap().path, "/usr/bin/chmod");
+    }
+
+    #[test]
     fn a_tree_that_makes_programs_without_end_is_listed_in_bounds_and_counted() {
         let mut births = Births::default();
         let many = 2 * PROGRAMS_MAX as u64;
@@ -211,7 +261,13 @@ mod tests {
         let long = format!("/w/{}", "\u{1}".repeat(4000));
         start(&mut births, &call(0, &long, None));
         for id in 1..=BORN_MAX as u64 {
-            start(&mut births, &call(id, &format!("{long}{id}"), Some(0)));
+            let mut call = call(id, &format!("{long}{id}"), Some(0));
+            call.own_script = Some(placet_sandbox::OwnScript {
+                path: format!("{long}{id}.sh").into(),
+                digest: ImageDigest([7; 32]),
+                maker: Some(ExecId(0)),
+            });
+            start(&mut births, &call);
         }
         let batch = births.batch().unwrap();
         let bytes = placet_types::canonical::to_bytes(&batch.list).unwrap();

@@ -68,7 +68,7 @@ pub use denials::{Denial, Denials, DeniedAccess};
 pub use elf::elf_interpreter;
 pub use error::{NoControlGroup, NotCopyable, SandboxError, Step, Unobservable};
 pub use gate::{ExecCall, ExecEnd, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
-pub use gate::{ImageDigest, ImageFile, Observed, OnRefusal, Opened, Refusal, Script};
+pub use gate::{ImageDigest, ImageFile, Observed, OnRefusal, Opened, OwnScript, Refusal, Script};
 pub use probe::{Capabilities, Feature, State, examine, probe, probe_lately};
 pub use spec::{
     CLIENT_PATH, CellSpec, Copied, DNS_PORT, DOOR_PATH, FileIdentity, Limits, Network, OwnFile,

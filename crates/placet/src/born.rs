@@ -107,5 +107,7 @@ fn line(program: &BornProgram) -> String {
         None => "was there before, or nobody was seen to make it".to_owned(),
     };
     let (path, digest) = (show::shown(&program.path), show::short(&program.digest));
-    format!("{path} ({digest}), {}: {by}", program.time)
+    let run = program.run_by.as_deref();
+    let run = run.map_or_else(String::new, |run| format!("run by {}, ", show::shown(run)));
+    format!("{path} ({digest}), {}: {run}{by}", program.time)
 }

@@ -97,6 +97,11 @@ impl Judge {
         Judged { image, judgement }
     }
 
+    /// Where a cell can write, if it stands on mounts that are all writable.
+    pub(super) fn writable(&self) -> Option<&[PathBuf]> {
+        self.writable.as_deref()
+    }
+
     /// What no rule lets through.
     fn identify(
         &mut self,

@@ -52,6 +52,7 @@
 mod call;
 mod ends;
 mod facts;
+mod given;
 mod judge;
 mod makers;
 mod observe;
@@ -174,6 +175,9 @@ pub struct ExecCall {
     pub maker: Option<ExecId>,
     /// The script that the image was started for by `#!`.
     pub script: Option<Script>,
+    /// The script that it was given, by `#!` or as the first word of an interpreter's arguments, from a place that is writable
+    /// in the cell; looked for where [`crate::Paths::exec_in_writable`] is set.
+    pub own_script: Option<OwnScript>,
     /// The arguments as the image has them, so with what `#!` put in front.
     pub argv: Vec<OsString>,
     /// Whether there are more arguments than were read. The last one in `argv` may be cut off.
@@ -202,6 +206,17 @@ pub struct Script {
     pub path: PathBuf,
     /// Which state of which file.
     pub identity: FileIdentity,
+}
+
+/// A script that may have been born inside. Evidence as [`Script`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnScript {
+    /// Its path in the cell, resolved.
+    pub path: PathBuf,
+    /// Its contents.
+    pub digest: ImageDigest,
+    /// As [`ExecCall::maker`].
+    pub maker: Option<ExecId>,
 }
 
 /// Why an image may not run.

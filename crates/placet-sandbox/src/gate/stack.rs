@@ -4,7 +4,8 @@
 //! The layout is that of the System V ABI supplements and of `create_elf_tables` in Linux. The
 //! process cannot have touched it; still nothing here relies on more than bounds.
 //!
-//! The environment lies between what is read: its strings hold credentials, so every buffer is wiped.
+//! The environment lies between what is read: its strings hold credentials, so no more of it is read than must be, and every
+//! buffer is wiped.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -73,7 +74,7 @@ impl Stack {
         if self.count == 0 {
             return Some(Arguments::default());
         }
-        let mut bytes = Zeroizing::new(vec![0u8; ARGV_BYTES_MAX]);
+        let mut bytes = Zeroizing::new(vec![0u8; self.arguments_bytes()]);
         let read = sys::read_memory(self.pid, self.word(1)?, &mut bytes).ok()?;
         let mut rest = bytes.get(..read)?;
         let mut words = Vec::new();
@@ -91,6 +92,23 @@ impl Stack {
         }
         let truncated = words.len() as u64 != self.count || rest.is_empty();
         Some(Arguments { words, truncated })
+    }
+
+    /// How much to read for them: what follows their strings begins behind their last byte, and one byte of that shows that they
+    /// are whole. It is the first variable, to which the pointer behind the null that ends theirs leads, or, without any, the name.
+    fn arguments_bytes(&self) -> usize {
+        let bytes = || {
+            let variable = usize::try_from(self.count).ok()?.checked_add(2)?;
+            let behind = match self.word(variable)? {
+                0 => self.auxiliary(AT_EXECFN)?,
+                at => at,
+            };
+            let bytes = behind.checked_sub(self.word(1)?)?.checked_add(1)?;
+            usize::try_from(bytes).ok()
+        };
+        bytes()
+            .filter(|bytes| (2..ARGV_BYTES_MAX).contains(bytes))
+            .unwrap_or(ARGV_BYTES_MAX)
     }
 
     /// The name that execve was called with, from the auxiliary vector: see getauxval(3).

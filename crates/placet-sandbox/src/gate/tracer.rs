@@ -21,7 +21,7 @@ use super::makers::Makers;
 use super::observe::{Observer, Shown};
 use super::stack::{Arguments, Stack};
 use super::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
-use super::{OnRefusal, Refusal};
+use super::{OnRefusal, Refusal, given};
 use crate::error::SandboxError;
 use crate::host::Host;
 use crate::opens::Traced as TracedTasks;
@@ -431,6 +431,11 @@ impl Trace {
             .as_mut()
             .zip(identity)
             .and_then(|(stack, identity)| call::script(process, stack, &words, identity));
+        let own_script = given::of(
+            (pid, process),
+            (judged.image.as_ref(), &words, script.as_ref()),
+            (self.makers.as_ref(), self.judge.writable()),
+        );
         ExecCall {
             id: ExecId(self.execs),
             by,
@@ -438,6 +443,7 @@ impl Trace {
             made_by,
             maker,
             script,
+            own_script,
             image: judged.image,
             argv: words,
             argv_truncated: truncated,

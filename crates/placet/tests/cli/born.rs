@@ -134,6 +134,38 @@ fn where_programs_are_decided_the_maker_is_an_execution_of_its_own() {
 }
 
 #[test]
+fn scripts_that_a_tree_made_are_recorded_however_they_are_run() {
+    let domain = Domain::new();
+    let script = "printf '#!/bin/sh\\ntrue\\n' > lined; chmod +x lined; ./lined; \
+        echo true > plain.sh; sh -e ./plain.sh; sh ./plain.sh; sh -c true; cat plain.sh > /dev/null";
+    domain.ok(&["run", "--", "sh", "-c", script]);
+    let last = domain.executions().pop().unwrap();
+    let exec = last["exec"].as_str().unwrap();
+    let shown = domain.json(&["lineage", "show", exec]);
+    let [mode, mode_digest] = maker_by_mode(&domain);
+    let digest = |name: &str| digest_of(domain.work().join(name).to_str().unwrap());
+    let expected = [
+        ["lined".to_owned(), mode, digest("lined"), mode_digest],
+        // Nobody made it executable, and nobody else is watched.
+        [
+            "plain.sh".to_owned(),
+            String::new(),
+            digest("plain.sh"),
+            String::new(),
+        ],
+    ];
+    assert_eq!(listed(&shown), expected, "{shown}");
+    for entry in shown["programs"]["list"].as_array().unwrap() {
+        assert!(
+            entry["run_by"].as_str().unwrap().ends_with("/dash"),
+            "{entry}"
+        );
+    }
+    let text = domain.ok(&["explain", exec]);
+    assert!(text.contains("run by /usr/bin/dash, made by"), "{text}");
+}
+
+#[test]
 fn a_profile_that_starts_nothing_from_its_writable_places_has_no_such_record() {
     let domain = with_program();
     let script = "cp /usr/bin/true made; ./made; true";

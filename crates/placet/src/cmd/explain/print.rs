@@ -1,7 +1,7 @@
 //! An explanation, for people.
 
 use placet_evidence::{Caller, Ended, Grant, Record};
-use placet_types::{DenialCode, ExecCheck};
+use placet_types::{DenialCode, ExecCheck, ProcessParams};
 
 use super::{Known, Params, check_name};
 use crate::cmd::decide::{print_scope, rerouted_to};
@@ -84,6 +84,10 @@ fn what(known: &Known, out: Out) {
             if let Some(purpose) = &params.purpose {
                 row("purpose", show::shown(purpose), out);
             }
+        }
+        // A call or a connection: what it is to says the most already.
+        (None, Params::Present(given)) if intent.action.as_str() != ProcessParams::ACTION => {
+            row("given", show::cut(&given.params, 400), out);
         }
         (None, Params::Erased) => row("command", paint(WARN, "erased on purpose"), out),
         (None, _) => row(
