@@ -2,7 +2,8 @@
 //! variants take turns in each round of one run.
 //!
 //! The resident variant is a gateway in this process, as an agent's host would have one: intent, decision,
-//! artifact, cell, durable start, command, durable end, and nothing of a process start of its own. Other
+//! artifact, cell, durable start, command, durable end, and nothing of a process start of its own; with the cell built
+//! ahead for the scope of the command before, and with each cell built for its command. Other
 //! people's tools are measured where they are installed; `PLACET_PEERS` names directories, apart by colons,
 //! in which they are looked for before the usual ones. A variant that fails is left out and said.
 
@@ -17,7 +18,7 @@ use placet_authority::clock::SystemClock;
 use placet_authority::dir::DomainDir;
 use placet_authority::init::public_policy;
 use placet_authority::node::connect;
-use placet_process::{Command as Governed, Gateway, Outcome, Waits};
+use placet_process::{Command as Governed, Gateway, Outcome, Spares, Waits};
 use placet_types::PrincipalId;
 use serde_json::json;
 
@@ -27,6 +28,10 @@ use crate::stats::Samples;
 const ROUNDS: usize = 100;
 const SLOW_EVERY: usize = 5;
 const PROGRAM: &str = "/usr/bin/true";
+/// A gateway that stays, with a cell that waits for the next command.
+const RESIDENT: &str = "placet, resident gateway";
+/// How long the next cell may take to be there.
+const SPARE_PATIENCE: Duration = Duration::from_secs(2);
 /// What the others are compared with.
 const BASELINE: &str = "bwrap --unshare-all";
 
@@ -87,9 +92,14 @@ pub(crate) fn table() {
     let mut variants = vec![
         Variant::of("bare fork and exec", false, Command::new(PROGRAM)),
         Variant::by(
-            "placet, resident gateway",
+            RESIDENT,
             false,
-            Box::new(resident(&domain, &work, &program)),
+            Box::new(resident(&domain, &work, &program, true)),
+        ),
+        Variant::by(
+            "placet, resident, every cell built for it",
+            false,
+            Box::new(resident(&domain, &work, &program, false)),
         ),
         Variant::of("placet run, from cold", false, placet(&cold)),
     ];
@@ -142,11 +152,13 @@ fn print(variants: Vec<Variant>) {
     }
 }
 
-/// Runs through a gateway of this process.
+/// Runs through a gateway of this process. One that keeps spares is asked again once the next cell waits, which is
+/// outside of the time taken, so that it is in nobody else's either.
 fn resident(
     domain: &Path,
     work: &Path,
     program: &Path,
+    spares: bool,
 ) -> impl FnMut() -> Result<Duration, String> + use<> {
     let dir = DomainDir::open(domain).expect("it was made");
     let policy = public_policy(&dir).expect("its public policy");
@@ -158,6 +170,11 @@ fn resident(
         clock: Arc::new(SystemClock::new()),
         program: program.to_owned(),
         observe: false,
+        spares: if spares {
+            Spares::kept().expect("a thread")
+        } else {
+            Spares::none()
+        },
         tell: Box::new(|_| {}),
     };
     let command = Governed {
@@ -180,6 +197,13 @@ fn resident(
             .run(&command, None)
             .map_err(|error| error.to_string())?;
         let took = began.elapsed();
+        let ended = Instant::now();
+        while spares && gateway.spares.waiting() == 0 {
+            if ended.elapsed() > SPARE_PATIENCE {
+                return Err("no cell waits for the next command".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
         match &outcome {
             Outcome::Ended { .. } => Ok(took),
             Outcome::Denied { .. } | Outcome::Deferred(_) | Outcome::Terminated { .. } => {

@@ -41,6 +41,7 @@ pub use contacts::Contacts;
 pub use drift::UnwatchableError;
 pub use elsewhere::Notice;
 pub use outcome::{Outcome, RunError};
+pub use placet_sandbox::Spares;
 pub use program::{Program, ProgramError};
 pub use run::{Gateway, pins};
 pub use signals::end_by;

@@ -4,6 +4,7 @@
     reason = "every answer but the awaited ones is out of turn, whatever kinds there will be"
 )]
 
+mod permitted;
 mod trust;
 
 use std::collections::BTreeSet;
@@ -11,21 +12,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use placet_artifact::verify::Refusal;
 use placet_authority::clock::Clock;
 use placet_authority::dir::DomainDir;
-use placet_authority::node::wire::{
-    EndBody, PermittedBody, PinnedBody, Request, Response, SubmitBody,
-};
+use placet_authority::node::wire::{EndBody, Request, Response, SubmitBody};
 use placet_authority::node::{Connection, LinkError, StartError};
 use placet_egress::Proxy;
 use placet_enforce::{Pep, Permit, Watch};
-use placet_evidence::{Environment, RunEnd, Stage};
-use placet_sandbox::{Cell, Gate, Resolved, RunningCell, SandboxError, WaitingCell};
+use placet_evidence::{Environment, RunEnd};
+use placet_sandbox::{Cell, Gate, Resolved, RunningCell, SandboxError, Spares, WaitingCell};
 use placet_tlog::Policy as LogPolicy;
-use placet_types::{Denial, DenialCode, ExecutionId, Fixed, Salt, Writes};
+use placet_types::{DenialCode, ExecutionId, Fixed, Writes};
 
-use crate::call::{Asking, Call, CallError, Command, Waits};
+use crate::call::{Asking, Call, CallError, Command};
 use crate::cell::{self, Setting};
 use crate::changes::Copies;
 use crate::conduct;
@@ -40,10 +38,8 @@ use crate::signals::Signals;
 use crate::supervise::{Supervised, Supervisor};
 use crate::terminal::{Front, ToFront};
 
+use permitted::{Inquiry, may_begin, start};
 pub use trust::pins;
-
-/// How often it is asked whether an intent that waits was approved.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long the node may be gone before the record of an end is given up.
 const REPORT_PATIENCE: Duration = Duration::from_secs(15);
@@ -62,14 +58,11 @@ pub struct Gateway {
     pub program: PathBuf,
     /// Whether what the command opens, starts and connects to is noted, for [`Notice::Observed`].
     pub observe: bool,
+    /// Cells that wait for the next command: [`Spares::none`] for a process that runs one. They are built ahead of time and give
+    /// nothing: one is used only where it is what the permit would have built now.
+    pub spares: Spares,
     /// Tells whoever started the command what they would otherwise not see.
     pub tell: Box<dyn Fn(&Notice<'_>)>,
-}
-
-/// What became of an intent.
-enum Submitted {
-    Permitted(Box<PermittedBody>),
-    Otherwise(Outcome),
 }
 
 /// A permitted call on its way to a cell.
@@ -77,6 +70,8 @@ struct Admitted {
     permit: Permit,
     depth: u32,
     environment: Fixed<Environment>,
+    /// Whether its start is recorded already.
+    begun: bool,
 }
 
 /// What stands before anything runs: the cell, its proxy, the pinned files as they are, and copies.
@@ -106,71 +101,25 @@ impl Gateway {
         let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
         let environment = environment(&link)?;
         let mut pep = self.pep(&link)?;
-        let body = submit_body(&call.asking(), command.door, &environment, &pep);
-        let permitted = match self.submit(&mut link, body, (command.waits, front.as_deref_mut()))? {
-            Submitted::Permitted(permitted) => permitted,
-            Submitted::Otherwise(outcome) => return Ok(outcome),
+        let mut inquiry = Inquiry {
+            body: submit_body(&call.asking(), command.door, &environment, &pep),
+            begins: self.spares.waiting() > 0,
+            waits: command.waits,
         };
-        let permit = match self.admit(&mut pep, &call.asking(), &environment, &permitted) {
-            Ok(permit) => permit,
-            Err(refusal) => {
-                report_refusal(&mut link, &permitted, &refusal);
-                return Err(RunError::Refused(refusal));
-            }
+        let admitted = match self.permitted(
+            &mut link,
+            (&call, &mut inquiry),
+            (&mut pep, &environment),
+            &mut front,
+        )? {
+            Ok(admitted) => admitted,
+            Err(outcome) => return Ok(outcome),
         };
-        let admitted = Admitted {
-            permit,
-            depth: permitted.grant.depth,
-            environment,
-        };
-        self.carry_out(link, &call, &admitted, front)
-    }
-
-    /// Submits an intent, and again while it waits for approvals and the command is willing to.
-    fn submit(
-        &self,
-        link: &mut Connection,
-        body: SubmitBody,
-        (waits, mut front): (Waits, Option<&mut Front>),
-    ) -> Result<Submitted, RunError> {
-        let request = Request::Submit(Box::new(body));
-        let mut told = false;
-        loop {
-            match link.ask(&request)? {
-                Response::Permitted(permitted) => return Ok(Submitted::Permitted(permitted)),
-                Response::Denied {
-                    denial,
-                    exec,
-                    index,
-                } => {
-                    return Ok(Submitted::Otherwise(Outcome::Denied {
-                        denial,
-                        exec,
-                        index,
-                    }));
-                }
-                Response::Deferred(deferred) => {
-                    if waits == Waits::No || self.clock.wall() >= deferred.waiting.until {
-                        return Ok(Submitted::Otherwise(Outcome::Deferred(*deferred)));
-                    }
-                    if !std::mem::replace(&mut told, true) {
-                        (self.tell)(&Notice::Deferred(&deferred));
-                    }
-                    let gives_up = match front.as_deref_mut() {
-                        Some(front) => front.gives_up_within(ASK_AGAIN),
-                        None => {
-                            std::thread::sleep(ASK_AGAIN);
-                            false
-                        }
-                    };
-                    if gives_up {
-                        // It goes on to wait, only nobody at the terminal does.
-                        return Ok(Submitted::Otherwise(Outcome::Deferred(*deferred)));
-                    }
-                }
-                other => return Err(unexpected(other)),
-            }
-        }
+        let outcome = self.carry_out(link, &call, &admitted, front);
+        // Without the key of this run: what waits has a copy of this memory.
+        drop(pep);
+        self.spares.restock();
+        outcome
     }
 
     /// Says what would be decided about a command.
@@ -215,7 +164,12 @@ impl Gateway {
             Ok(prepared) => prepared,
             Err(error) => {
                 // Authorized and never started: it lapses now rather than when its window ends.
-                let end = end_body(exec, RunEnd::Lapsed, Some(DenialCode::Unenforceable), None);
+                let how = if admitted.begun {
+                    RunEnd::Failed
+                } else {
+                    RunEnd::Lapsed
+                };
+                let end = end_body(exec, how, Some(DenialCode::Unenforceable), None);
                 self.report(Some(link), end)?;
                 return Err(error);
             }
@@ -223,29 +177,14 @@ impl Gateway {
         let wanted = &permit.scope().credentials;
         // From here until they are in the cell, nobody is to read this process's memory.
         let unreadable = (!wanted.is_empty()).then(Unreadable::begin);
-        let start = Request::Start {
-            artifact: permit.artifact(),
-            exec,
-            gateway: permit.claims().aud.clone(),
-            pinned: committed(&pinned)?,
-            takes_secrets: !wanted.is_empty(),
-        };
-        let (started, secrets) = link.ask_for_secrets(&start)?;
-        match started {
-            Response::Recorded { .. } | Response::Started { .. } => {}
-            Response::Denied {
-                denial,
-                exec,
-                index,
-            } => {
-                return Ok(Outcome::Denied {
-                    denial,
-                    exec,
-                    index,
-                });
+        let secrets = if admitted.begun {
+            Vec::new()
+        } else {
+            match start(&mut link, permit, &pinned)? {
+                Ok(secrets) => secrets,
+                Err(outcome) => return Ok(outcome),
             }
-            other => return Err(unexpected(other)),
-        }
+        };
         let claims = permit.claims();
         let writes = permit.scope().writes;
         if !claims.rerouted.is_empty() || writes != Writes::Direct {
@@ -328,7 +267,10 @@ impl Gateway {
                 terminal: front.and_then(Front::streams),
             },
         );
-        let waiting = Cell::prepare(spec)?.spawn()?;
+        if may_begin(permit) {
+            self.spares.note(&spec);
+        }
+        let waiting = Cell::prepare(spec)?.spawn_from(&self.spares)?;
         let proxy =
             cell::proxy(&waiting, permit, resolved).map_err(|source| SandboxError::Supervisor {
                 what: "serve the network of a cell",
@@ -464,17 +406,6 @@ impl Gateway {
     }
 }
 
-/// The measurements of pinned files as they go into the record of the start.
-fn committed(pinned: &Pinned) -> Result<Option<PinnedBody>, CallError> {
-    let Some(measured) = pinned.to_canonical() else {
-        return Ok(None);
-    };
-    let mut salt = [0; 32];
-    getrandom::fill(&mut salt).map_err(|_| CallError::Random)?;
-    let salt = Salt::new(salt);
-    Ok(Some(PinnedBody { measured, salt }))
-}
-
 /// Gives the front the cell's terminal, and begins as it says.
 fn set_up_terminal(waiting: &mut WaitingCell, front: Option<&mut Front>) -> Result<(), RunError> {
     let (Some(front), Some(terminal)) = (front, waiting.take_terminal()) else {
@@ -511,17 +442,6 @@ pub(crate) fn submit_body(
         params: text(call.params.to_vec()),
         salt: call.salt.clone(),
     }
-}
-
-fn report_refusal(link: &mut Connection, permitted: &PermittedBody, refusal: &Refusal) {
-    let request = Request::Refused {
-        denial: Denial::new(refusal.code, refusal.reason.clone()),
-        exec: Some(permitted.exec),
-        presented: permitted.artifact.clone(),
-        stage: Stage::Artifact,
-    };
-    // Nothing runs whether or not this is recorded.
-    drop(link.ask(&request));
 }
 
 pub(crate) fn unexpected(response: Response) -> RunError {

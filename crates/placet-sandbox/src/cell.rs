@@ -22,6 +22,7 @@ use crate::hear::{SETUP_SECS_MAX, pair, receive_with_fds};
 use crate::opens::{self, Allowed, Opens, Traced};
 use crate::plan::Plan;
 use crate::process::{self, Process};
+use crate::spares::Spares;
 use crate::spec::CellSpec;
 use crate::sys::Errno;
 use crate::tier::Tier;
@@ -49,6 +50,21 @@ pub struct WaitingCell {
     plan: Arc<Plan>,
     program: PathBuf,
     given: Given,
+    /// Of a cell that waited before there was a program for it: by what it was built, and the standard streams that the
+    /// program gets with its release.
+    later: Option<Arc<Plan>>,
+    streams: Option<Vec<OwnedFd>>,
+}
+
+/// What the kernel has of a cell that nobody serves yet.
+pub(crate) struct Built {
+    pub(crate) tree: Tree,
+    gate: OwnedFd,
+    listener: OwnedFd,
+    own: Option<Own>,
+    own_devices: Vec<u64>,
+    door_file: Option<OwnedFd>,
+    opens: Option<Opens>,
 }
 
 /// A cell whose program was executed.
@@ -63,9 +79,14 @@ impl Cell {
     /// # Errors
     /// Every way in which the spec cannot be enforced exactly as it stands.
     pub fn prepare(spec: CellSpec) -> Result<Prepared, SandboxError> {
+        Self::prepare_for(spec, false)
+    }
+
+    /// `later`: its worker is told its program with its release.
+    pub(crate) fn prepare_for(spec: CellSpec, later: bool) -> Result<Prepared, SandboxError> {
         // Without it the cell is no weaker, only quieter.
         let audit = Audit::open().ok();
-        let plan = Arc::new(prepare::plan(&spec, audit.is_some())?);
+        let plan = Arc::new(prepare::plan(&spec, audit.is_some(), later)?);
         Ok(Prepared {
             plan,
             program: spec.program.path,
@@ -82,7 +103,34 @@ impl Prepared {
     ///
     /// # Errors
     /// [`SandboxError::Setup`] names the step. Nothing is left running.
-    pub fn spawn(mut self) -> Result<WaitingCell, SandboxError> {
+    pub fn spawn(self) -> Result<WaitingCell, SandboxError> {
+        let built = self.build()?;
+        self.serve(built)
+    }
+
+    /// As [`Prepared::spawn`], with a cell that was built before, where one waits that is exactly what would be built now.
+    /// Its worker has the standard streams as they are now as well.
+    ///
+    /// # Errors
+    /// As [`Prepared::spawn`].
+    pub fn spawn_from(self, spares: &Spares) -> Result<WaitingCell, SandboxError> {
+        match spares.take(&self.plan, self.lease) {
+            None => self.spawn(),
+            Some(spare) => {
+                let mut waiting = self.serve(spare.built)?;
+                waiting.later = Some(spare.plan);
+                waiting.streams = Some(spare.streams);
+                Ok(waiting)
+            }
+        }
+    }
+
+    pub(crate) fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// All that the kernel has of a cell.
+    pub(crate) fn build(&self) -> Result<Built, SandboxError> {
         let (control, control_inside) = pair()?;
         let (gate, gate_inside) = pair()?;
         let lease = deadline_after(self.lease);
@@ -117,6 +165,32 @@ impl Prepared {
         tree.hand(handed);
         let (listener, own) = self.await_ready(gate.as_fd(), deadline)?;
         let own_devices = own_devices(&tree, &self.plan)?;
+        // The layers of a copy are looked at as soon as the tree is gone: nothing is to be mounted of them by then.
+        if own_mounts && !self.plan.has_copies() {
+            tree.hold_mounts();
+        }
+        Ok(Built {
+            tree,
+            gate,
+            listener,
+            own,
+            own_devices,
+            door_file,
+            opens,
+        })
+    }
+
+    /// What the supervisor does beside a cell: answers its connects, stands between it and its programs, hears of refusals.
+    fn serve(mut self, built: Built) -> Result<WaitingCell, SandboxError> {
+        let Built {
+            mut tree,
+            gate,
+            listener,
+            own,
+            own_devices,
+            door_file,
+            opens,
+        } = built;
         tree.serve(broker::start(Setting {
             listener,
             rules: self.plan.egress.clone(),
@@ -140,6 +214,8 @@ impl Prepared {
             plan: self.plan,
             program: self.program,
             given: Given::default(),
+            later: None,
+            streams: None,
         })
     }
 

@@ -31,13 +31,13 @@ use crate::error::NoControlGroup;
 use crate::pid1::Entries;
 
 /// Where cells get their groups, and with which bounds: one branch for each hierarchy.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     branches: Vec<Branch>,
 }
 
 /// A directory of groups, and what is written into each new one.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Branch {
     dir: PathBuf,
     version: Version,

@@ -53,7 +53,7 @@ pub(crate) enum Right {
 }
 
 /// One right, on a path inside the cell.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
     pub(crate) path: CString,
     /// What the path was when the cell was prepared; `None` for the cell's own directories.

@@ -21,7 +21,14 @@ pub(crate) struct Launched {
     pub(crate) pidfd: OwnedFd,
 }
 
-struct Job {
+/// What the thread is asked for.
+enum Job {
+    Cell(NewCell),
+    /// To be closed when nobody waits for it.
+    Close(OwnedFd),
+}
+
+struct NewCell {
     plan: Arc<Plan>,
     control: OwnedFd,
     gate: OwnedFd,
@@ -75,7 +82,7 @@ pub(crate) fn launch(
         return Err(gone());
     }
     let (answer, answered) = sync_channel(1);
-    let job = Job {
+    let job = Job::Cell(NewCell {
         plan,
         control,
         gate,
@@ -84,7 +91,7 @@ pub(crate) fn launch(
         birthplace: group.birthplace().map(|fd| fd.as_raw_fd()),
         deadline_ns,
         answer,
-    };
+    });
     let jobs = launcher.jobs.lock().map_err(|_| gone())?;
     jobs.send(job).map_err(|_| gone())?;
     drop(jobs);
@@ -92,6 +99,17 @@ pub(crate) fn launch(
         .recv()
         .map_err(|_| gone())?
         .map_err(|errno| failed(errno.into()))
+}
+
+/// Closes what is the last hold on a namespace and takes the kernel a while, beside whatever comes next.
+pub(crate) fn close_beside(fd: OwnedFd) {
+    let Ok(launcher) = launcher() else { return };
+    if launcher.process == std::process::id()
+        && let Ok(jobs) = launcher.jobs.lock()
+    {
+        // A thread that is gone gives it back, and it is closed here.
+        drop(jobs.send(Job::Close(fd)));
+    }
 }
 
 fn launcher() -> io::Result<&'static Launcher> {
@@ -113,6 +131,13 @@ fn launcher() -> io::Result<&'static Launcher> {
 fn serve(queue: &Receiver<Job>) {
     let blocked = sys::block_signals();
     while let Ok(job) = queue.recv() {
+        let job = match job {
+            Job::Cell(job) => job,
+            Job::Close(fd) => {
+                drop(fd);
+                continue;
+            }
+        };
         let launched = blocked.and_then(|()| clone_cell(&job));
         // A caller that no longer listens drops the pidfd and with it nothing: the cell sees the
         // end of its control socket and exits.
@@ -120,7 +145,7 @@ fn serve(queue: &Receiver<Job>) {
     }
 }
 
-fn clone_cell(job: &Job) -> Result<Launched, sys::Errno> {
+fn clone_cell(job: &NewCell) -> Result<Launched, sys::Errno> {
     let sockets = Sockets {
         control: job.control.as_raw_fd(),
         gate: job.gate.as_raw_fd(),

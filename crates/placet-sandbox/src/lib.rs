@@ -24,6 +24,7 @@
     reason = "clone3, mount, Landlock and seccomp have no safe interface"
 )]
 
+mod ambient;
 mod backstop;
 mod bpf;
 mod broker;
@@ -39,6 +40,7 @@ mod group;
 mod hear;
 mod host;
 mod landlock;
+mod later;
 mod launcher;
 mod layout;
 mod opens;
@@ -51,6 +53,7 @@ mod process;
 mod queue;
 mod reaper;
 mod seccomp;
+mod spares;
 mod spec;
 mod sys;
 mod tier;
@@ -70,6 +73,7 @@ pub use error::{NoControlGroup, NotCopyable, SandboxError, Step, Unobservable};
 pub use gate::{ExecCall, ExecEnd, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 pub use gate::{ImageDigest, ImageFile, Observed, OnRefusal, Opened, OwnScript, Refusal, Script};
 pub use probe::{Capabilities, Feature, State, examine, probe, probe_lately};
+pub use spares::Spares;
 pub use spec::{
     CLIENT_PATH, CellSpec, Copied, DNS_PORT, DOOR_PATH, FileIdentity, Limits, Network, OwnFile,
     PROXY_PORT, Paths, Program, Session, TerminalStreams,

@@ -483,7 +483,7 @@ fn obey(control: c_int, built: &Built) {
             signal_group(built, group, signal);
             true
         }
-        Some(Order::Release) | None => false,
+        Some(Order::Release | Order::Become) | None => false,
     };
     if !obeyed {
         end(built, 1);

@@ -16,8 +16,9 @@ use crate::gate::{ExecGate, Known, Shown};
 use crate::group::{Bounds, Place};
 use crate::host::Host;
 use crate::landlock;
-use crate::spec::{FileIdentity, Session};
-use crate::sys::{Inode, StringArray};
+use crate::later::{Later, Program};
+use crate::spec::Session;
+use crate::sys::Inode;
 
 /// What pid 1 does, and what its supervisor does beside it.
 pub(crate) struct Plan {
@@ -61,7 +62,10 @@ pub(crate) struct Plan {
 
 /// What the worker does.
 pub(crate) struct WorkerPlan {
-    pub(crate) cwd: CString,
+    /// What it becomes; where there is memory for it, that says so once it is released.
+    pub(crate) program: Program,
+    /// Of a cell that is built before there is a program for it.
+    pub(crate) later: Option<Later>,
     pub(crate) limits: Vec<Limit>,
     /// Whether the worker leads a process group.
     pub(crate) leads_group: bool,
@@ -75,17 +79,36 @@ pub(crate) struct WorkerPlan {
     pub(crate) on_host: bool,
     /// Whether the supervisor is to trace the worker.
     pub(crate) gated: bool,
-    pub(crate) program: CString,
-    pub(crate) identity: FileIdentity,
-    /// Whether the program stands in a copied tree, where it shows another device.
-    pub(crate) in_copy: bool,
-    /// A script is executed by path, since its interpreter has to find it again.
-    pub(crate) is_script: bool,
-    pub(crate) argv: StringArray,
-    pub(crate) env: StringArray,
+}
+
+impl WorkerPlan {
+    fn restricts_the_same_as(&self, other: &Self) -> bool {
+        let Self {
+            // These come with the release.
+            program: _,
+            later: _,
+            limits,
+            leads_group,
+            terminal,
+            ruleset,
+            rules,
+            landlock_flags,
+            filter,
+            on_host,
+            gated,
+        } = self;
+        *limits == other.limits
+            && (leads_group, terminal) == (&other.leads_group, &other.terminal)
+            && (ruleset, rules) == (&other.ruleset, &other.rules)
+            && *landlock_flags == other.landlock_flags
+            // One program for each set of refusals, made once.
+            && std::ptr::eq(*filter, other.filter)
+            && (on_host, gated) == (&other.on_host, &other.gated)
+    }
 }
 
 /// One resource limit.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Limit {
     pub(crate) resource: u32,
     pub(crate) soft: u64,
@@ -162,12 +185,72 @@ impl Mount {
 }
 
 impl Plan {
+    /// Whether a cell can be built by it before there is a program: one that has nothing of a single execution. The
+    /// layers of a copy, the slots of credentials and what stands on the host are made for one.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.host.is_none()
+            && self.session != Session::Shared
+            && self.variables.is_none()
+            && self.credentials.files.is_empty()
+            && !self.has_copies()
+    }
+
+    pub(crate) fn has_copies(&self) -> bool {
+        let overlay = |mount: &Mount| matches!(mount, Mount::Overlay(_));
+        self.mounts.iter().any(overlay)
+    }
+
+    /// Whether a cell that was built by this plan is the one that `other` would build now, apart from its program:
+    /// every mount with the inodes on both its sides, every rule, filter, limit and group.
+    ///
+    /// Every field is named, so that a new one has to be thought about.
+    pub(crate) fn builds_the_same_as(&self, other: &Self) -> bool {
+        let Self {
+            uid_map,
+            gid_map,
+            mounts,
+            loopback,
+            door,
+            proxied,
+            session,
+            meeting_place,
+            place,
+            bounds,
+            memfd_noexec,
+            // A cell with either does not wait.
+            credentials_view: _,
+            credentials: _,
+            variables: _,
+            exec,
+            // What the supervisor does beside the cell, it does by the new plan.
+            known: _,
+            egress: _,
+            executable: _,
+            _held: _,
+            shown,
+            own_places,
+            host: _,
+            worker,
+        } = self;
+        self.may_wait()
+            && other.may_wait()
+            && (uid_map, gid_map) == (&other.uid_map, &other.gid_map)
+            && *mounts == other.mounts
+            && (loopback, door, proxied) == (&other.loopback, &other.door, &other.proxied)
+            && (session, meeting_place) == (&other.session, &other.meeting_place)
+            && (place, bounds) == (&other.place, &other.bounds)
+            && (memfd_noexec, shown) == (&other.memfd_noexec, &other.shown)
+            && *own_places == other.own_places
+            && exec.rule.asks() == other.exec.rule.asks()
+            && worker.restricts_the_same_as(&other.worker)
+    }
+
     /// The path a failed step was about, as seen inside the cell.
     pub(crate) fn path_of(&self, step: Step, index: usize) -> Option<PathBuf> {
         let path = if step == Step::LandlockRule {
             self.worker.rules.get(index)?.path.as_c_str()
         } else if step == Step::ChangeDir {
-            self.worker.cwd.as_c_str()
+            self.worker.program.cwd.as_c_str()
         } else {
             self.mounts.get(index)?.target()
         };

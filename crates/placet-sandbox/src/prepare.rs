@@ -25,6 +25,7 @@ use crate::gate::{ExecRule, Known};
 use crate::group::{Bounds, Place};
 use crate::host;
 use crate::landlock::{self, Right};
+use crate::later::{Later, Program as Started};
 use crate::layout::{self, Found, Grant, Own, Parts, c_string};
 use crate::plan::{Plan, WorkerPlan};
 use crate::spec::{CLIENT_PATH, CellSpec, FileIdentity, Network, OwnFile, Program, Session};
@@ -42,7 +43,8 @@ use watched::watched;
 const OWN_BYTES_MAX: usize = 4096;
 
 /// Checks the spec and computes the plan. `told_denials`: somebody reads what Landlock refuses.
-pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxError> {
+/// `later`: the worker is to be told its program with its release.
+pub(crate) fn plan(spec: &CellSpec, told_denials: bool, later: bool) -> Result<Plan, SandboxError> {
     let on_host = spec.tier == Tier::U0;
     let abi = landlock_abi(on_host)?;
     let copies = copies::find_all(&spec.paths.copied)?;
@@ -143,7 +145,16 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
             own_places(&parts)
         },
         worker: WorkerPlan {
-            cwd: c_string(spec.cwd.as_os_str().as_bytes(), "the working directory")?,
+            program: Started {
+                path: program.path,
+                identity: spec.program.identity,
+                in_copy,
+                is_script: program.is_script,
+                cwd: c_string(spec.cwd.as_os_str().as_bytes(), "the working directory")?,
+                argv: argv(&spec.program.argv)?,
+                env,
+            },
+            later: later.then(Later::new).transpose()?,
             limits: limits(&limits_of_kernel)?,
             leads_group: spec.session != Session::Shared,
             terminal: spec.session.streams(),
@@ -157,12 +168,6 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool) -> Result<Plan, SandboxE
             on_host,
             filter: watched.filter,
             gated: on_host || !matches!(spec.exec.rule, ExecRule::Ungated),
-            is_script: program.is_script,
-            program: program.path,
-            identity: spec.program.identity,
-            in_copy,
-            argv: argv(&spec.program.argv)?,
-            env,
         },
         host: host.map(Arc::new),
     })

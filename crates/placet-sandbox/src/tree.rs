@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of what runs inside. Whatever happens to the value, the tree does not outlive it.
 
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,9 @@ use crate::error::SandboxError;
 use crate::gate::Tracer;
 use crate::group::Group;
 use crate::host::Host;
-use crate::launcher::Launched;
+use crate::launcher::{Launched, close_beside};
 use crate::opens::Watch;
+use crate::process::pid_of;
 use crate::sys::{self, Errno, Reaped, Words};
 use crate::wire::{Group as ProcessGroup, Order, Report};
 
@@ -90,6 +92,9 @@ pub(crate) struct Tree {
     opens: Option<Watch>,
     /// Removed when the last process is reaped.
     group: Option<Group>,
+    /// The cell's mounts, held until the tree is gone: so that its last process need not take them apart while it is
+    /// waited for.
+    mounts: Option<OwnedFd>,
     /// Where there is no pid 1, but a reaper on the host's tree; its directory goes with the tree.
     host: Option<Arc<Host>>,
 }
@@ -132,12 +137,22 @@ impl Tree {
             reader: None,
             opens: None,
             group: Some(group),
+            mounts: None,
             host: None,
         }
     }
 
     pub(crate) fn stand_on(&mut self, host: Option<Arc<Host>>) {
         self.host = host;
+    }
+
+    /// Nothing can be done with it but to let it go. Without one the last process does it all.
+    pub(crate) fn hold_mounts(&mut self) {
+        // Through the worker: without privileges nobody looks into pid 1.
+        let worker = self.handed.as_ref().map(|handed| handed.worker.as_fd());
+        let worker = worker.and_then(pid_of);
+        let mounts = worker.map(|pid| File::open(format!("/proc/{pid}/ns/mnt")));
+        self.mounts = mounts.and_then(Result::ok).map(OwnedFd::from);
     }
 
     pub(crate) fn hand(&mut self, handed: Handed) {
@@ -363,6 +378,7 @@ impl Tree {
             max_rss_bytes: max_rss_kib.saturating_mul(1024),
         };
         self.ended = Some(exit);
+        self.mounts.take().into_iter().for_each(close_beside);
         self.group = None;
         self.host = None;
         exit

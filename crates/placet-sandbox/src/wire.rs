@@ -42,6 +42,9 @@ pub(crate) enum Report {
 pub(crate) enum Order {
     /// To the worker: execute the program.
     Release,
+    /// To a worker that was built before there was a program: execute what its memory says, with the standard streams that
+    /// come along.
+    Become,
     /// To pid 1: live until this CLOCK_BOOTTIME instant.
     RenewUntil(u64),
     /// To pid 1: the terminal's keys are for the worker's group, which goes on if it is stopped.
@@ -125,6 +128,7 @@ impl Order {
                 };
                 [5, group, signed(signal), 0, 0, 0, 0]
             }
+            Self::Become => [6, 0, 0, 0, 0, 0, 0],
         }
     }
 
@@ -142,6 +146,7 @@ impl Order {
                 },
                 signal: unsigned(signal)?,
             }),
+            [6, ..] => Some(Self::Become),
             _ => None,
         }
     }
@@ -190,6 +195,7 @@ mod tests {
         let signal = |group| Order::SignalGroup { group, signal: 15 };
         let orders = [
             Order::Release,
+            Order::Become,
             Order::RenewUntil(7),
             Order::Foreground,
             Order::Background,

@@ -8,6 +8,7 @@ use std::ffi::c_int;
 
 use crate::error::Step;
 use crate::landlock;
+use crate::later::Start;
 use crate::pid1::{AtStep, Sockets};
 use crate::plan::{Plan, WorkerPlan};
 use crate::spec::FileIdentity;
@@ -42,7 +43,9 @@ fn become_program(
     if let Some(terminal) = terminal {
         take_terminal(plan, terminal).at(Step::Terminal)?;
     }
-    sys::change_dir(&plan.cwd).at_index(Step::ChangeDir, 0)?;
+    if plan.later.is_none() {
+        sys::change_dir(&plan.program.cwd).at_index(Step::ChangeDir, 0)?;
+    }
     restrict_paths(plan)?;
     for limit in &plan.limits {
         sys::set_limit(limit.resource, limit.soft, limit.hard).at(Step::ResourceLimit)?;
@@ -55,18 +58,27 @@ fn become_program(
     // A supervisor without privileges needs it to trace, and to look at /proc. Who can read this memory outside could read the
     // supervisor's; inside there is nobody but pid 1.
     sys::prctl(libc::PR_SET_DUMPABLE, 1, 0).at(Step::Traceable)?;
-    await_release(gate, listener, questions)?;
-    let program = verified_program(plan)?;
+    report_ready(gate, listener, questions)?;
+    let start = match &plan.later {
+        None => await_release(gate).map(|()| plan.program.start())?,
+        Some(later) => {
+            await_program(plan, gate)?;
+            let start = later.start().at(Step::AwaitRelease)?;
+            sys::change_dir(start.cwd).at_index(Step::ChangeDir, 0)?;
+            start
+        }
+    };
+    let program = verified_program(&start)?;
     sys::default_signals();
     sys::unblock_signals().at(Step::Signals)?;
-    let image = if plan.is_script {
-        Image::Path(&plan.program)
+    let image = if start.is_script {
+        Image::Path(start.path)
     } else {
         Image::Inode(program)
     };
     Err(Failure::new(
         Step::Exec,
-        sys::execute(&image, &plan.argv, &plan.env),
+        sys::execute(&image, start.argv, start.env),
     ))
 }
 
@@ -104,7 +116,7 @@ fn add_rule(ruleset: c_int, rule: &landlock::Rule) -> sys::Sys<()> {
 
 /// The listener goes up with the message and is not kept: who has it answers every trapped call. So does
 /// the socket that the cell's own sockets are asked about over.
-fn await_release(gate: c_int, listener: c_int, questions: Option<c_int>) -> Result<(), Failure> {
+fn report_ready(gate: c_int, listener: c_int, questions: Option<c_int>) -> Result<(), Failure> {
     let ready = Report::Ready.encode();
     match questions {
         None => sys::send(gate, &ready, &[listener]).at(Step::AwaitRelease)?,
@@ -114,6 +126,10 @@ fn await_release(gate: c_int, listener: c_int, questions: Option<c_int>) -> Resu
         }
     }
     sys::close(listener);
+    Ok(())
+}
+
+fn await_release(gate: c_int) -> Result<(), Failure> {
     let words = sys::receive(gate, 0).at(Step::AwaitRelease)?;
     match words.and_then(Order::decode) {
         Some(Order::Release) => Ok(()),
@@ -121,13 +137,32 @@ fn await_release(gate: c_int, listener: c_int, questions: Option<c_int>) -> Resu
     }
 }
 
+/// Waits without the supervisor's standard streams, which may end meanwhile, and takes those that come with the program. They
+/// get the free places, the lowest first, and so must be where they belong.
+fn await_program(plan: &WorkerPlan, gate: c_int) -> Result<(), Failure> {
+    // Seen by whoever looks at what runs; the program gives it a name of its own.
+    sys::set_name(c"placet-spare").at(Step::AwaitRelease)?;
+    let outside = (0..).zip(plan.terminal).filter(|(_, own)| !own);
+    outside.clone().for_each(|(stream, _)| sys::close(stream));
+    let message = sys::receive_with_streams(gate).at(Step::AwaitRelease)?;
+    let (words, came) =
+        message.ok_or_else(|| Failure::new(Step::AwaitRelease, Errno(libc::EPIPE)))?;
+    let in_place = outside
+        .map(|(stream, _)| stream)
+        .eq(came.into_iter().flatten());
+    match Order::decode(words) {
+        Some(Order::Become) if in_place => Ok(()),
+        Some(_) | None => Err(Failure::new(Step::AwaitRelease, Errno(libc::EPROTO))),
+    }
+}
+
 /// Opens the program and compares it with what was decided on, after the release: nothing but
 /// execve itself comes later, and execve gets this very inode.
-fn verified_program(plan: &WorkerPlan) -> Result<c_int, Failure> {
-    let program = sys::open_path(libc::AT_FDCWD, &plan.program).at(Step::VerifyProgram)?;
+fn verified_program(start: &Start<'_>) -> Result<c_int, Failure> {
+    let program = sys::open_path(libc::AT_FDCWD, start.path).at(Step::VerifyProgram)?;
     let stat = sys::stat(program).at(Step::VerifyProgram)?;
     let found = FileIdentity::of_stat(&stat);
-    if found == plan.identity || (plan.in_copy && plan.identity.is_shown_as(&found)) {
+    if found == start.identity || (start.in_copy && start.identity.is_shown_as(&found)) {
         Ok(program)
     } else {
         Err(Failure::new(Step::VerifyProgram, Errno(libc::ESTALE)))

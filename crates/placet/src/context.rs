@@ -14,7 +14,7 @@ use placet_authority::node::wire::{Request, Response};
 use placet_authority::node::{Connection, StartError, connect, connect_or_start};
 use placet_evidence::{Entry, EntryError, Record};
 use placet_log::LogReader;
-use placet_process::Gateway;
+use placet_process::{Gateway, Spares};
 use placet_types::{DomainName, Index, PrincipalId};
 
 use crate::cli::Global;
@@ -130,6 +130,7 @@ impl Domain {
             clock: clock(),
             program,
             observe: false,
+            spares: Spares::none(),
             tell: Box::new(|_| {}),
         })
     }

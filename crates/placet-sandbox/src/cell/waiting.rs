@@ -31,13 +31,27 @@ impl WaitingCell {
         // Nobody writes there any more.
         drop(self.tree.take_credentials());
         let gate = self.gate.as_fd();
-        sys::send(gate.as_raw_fd(), &Order::Release.encode(), &[])
-            .map_err(|_| SandboxError::SetupDied)?;
+        match &self.streams {
+            None => sys::send(gate.as_raw_fd(), &Order::Release.encode(), &[]),
+            Some(streams) => {
+                let streams: Vec<i32> = streams.iter().map(|fd| fd.as_raw_fd()).collect();
+                sys::send(gate.as_raw_fd(), &Order::Become.encode(), &streams)
+            }
+        }
+        .map_err(|_| SandboxError::SetupDied)?;
+        self.streams = None;
         let deadline = deadline_after(Duration::from_secs(SETUP_SECS_MAX));
         let report = next_report(gate, deadline);
         // The kernel has copied the environment before it closed the gate, or it never will.
         if let Some(variables) = &self.plan.variables {
             variables.wipe();
+        }
+        if let Some(later) = self
+            .later
+            .as_ref()
+            .and_then(|plan| plan.worker.later.as_ref())
+        {
+            later.wipe();
         }
         match report? {
             // execve closed the gate.

@@ -114,6 +114,13 @@ pub enum ExecRule {
     },
 }
 
+impl ExecRule {
+    /// Whether the supervisor is asked, and so a second gate stands behind this one.
+    pub(crate) fn asks(&self) -> bool {
+        matches!(self, Self::Ask { .. })
+    }
+}
+
 /// What a refused exec ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnRefusal {

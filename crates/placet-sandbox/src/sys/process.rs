@@ -290,8 +290,8 @@ pub(crate) fn signal(pidfd: c_int, signal: c_int) -> Sys<()> {
 
 /// A NULL-terminated array of C strings, as execve takes it, built before clone.
 pub(crate) struct StringArray {
-    // Owns what `pointers` points to; the heap buffers do not move with the Vec.
-    _strings: Vec<std::ffi::CString>,
+    // What `pointers` points to; the heap buffers do not move with the Vec.
+    owned: Vec<std::ffi::CString>,
     pointers: Vec<*const c_char>,
 }
 
@@ -310,8 +310,21 @@ impl StringArray {
             .chain(end)
             .collect();
         Self {
-            _strings: strings,
+            owned: strings,
             pointers,
+        }
+    }
+
+    /// Those that it owns, without what was added.
+    pub(crate) fn strings(&self) -> &[std::ffi::CString] {
+        &self.owned
+    }
+
+    /// As execve takes it.
+    pub(crate) fn as_strings(&self) -> Strings<'_> {
+        Strings {
+            first: self.pointers.as_ptr(),
+            owner: std::marker::PhantomData,
         }
     }
 
@@ -324,6 +337,37 @@ impl StringArray {
     }
 }
 
+/// A NULL-terminated array of strings that lives elsewhere.
+#[derive(Clone, Copy)]
+pub(crate) struct Strings<'a> {
+    first: *const *const c_char,
+    owner: std::marker::PhantomData<&'a ()>,
+}
+
+#[cfg(test)]
+impl Strings<'_> {
+    /// What execve would read.
+    pub(crate) fn read(&self) -> impl Iterator<Item = String> {
+        let first = self.first;
+        // SAFETY: the array is NULL terminated, and each entry before is a string that its owner keeps.
+        (0..).map_while(move |at| unsafe {
+            let string = *first.add(at);
+            (!string.is_null()).then(|| CStr::from_ptr(string).to_string_lossy().into_owned())
+        })
+    }
+}
+
+impl<'a> Strings<'a> {
+    /// The array that the supervisor wrote at `offset`; none outside.
+    pub(crate) fn shared(memory: &'a super::SharedMemory, offset: usize) -> Option<Self> {
+        let first = memory.at(offset);
+        (!first.is_null()).then_some(Self {
+            first: first.cast(),
+            owner: std::marker::PhantomData,
+        })
+    }
+}
+
 /// What execve is to start.
 pub(crate) enum Image<'a> {
     /// Exactly the inode behind this descriptor.
@@ -333,13 +377,14 @@ pub(crate) enum Image<'a> {
 }
 
 /// Replaces this process; returns only on failure.
-pub(crate) fn execute(image: &Image<'_>, argv: &StringArray, env: &StringArray) -> Errno {
-    let (argv, env) = (argv.pointers.as_ptr(), env.pointers.as_ptr());
+pub(crate) fn execute(image: &Image<'_>, argv: Strings<'_>, env: Strings<'_>) -> Errno {
+    let (argv, env) = (argv.first, env.first);
     let (at, path, flags) = match image {
         Image::Inode(fd) => (*fd, c"".as_ptr(), libc::AT_EMPTY_PATH),
         Image::Path(path) => (libc::AT_FDCWD, path.as_ptr(), 0),
     };
-    // SAFETY: the path is NUL terminated; both arrays are NULL terminated and own their strings.
+    // SAFETY: the path is NUL terminated; both arrays are NULL terminated, and their owners live. The kernel checks each
+    // pointer that it follows.
     unsafe { libc::syscall(libc::SYS_execveat, at, path, argv, env, flags) };
     last_errno()
 }

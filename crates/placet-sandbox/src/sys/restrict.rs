@@ -1,15 +1,23 @@
 //! Giving things up: privileges, limits, Landlock, seccomp.
 
-use std::ffi::{c_int, c_uint, c_ulong, c_void};
+use std::ffi::{CStr, c_int, c_uint, c_ulong, c_void};
 use std::mem::size_of;
 
 use super::{Sys, done, number};
+
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
 pub(crate) fn prctl(option: c_int, a: c_ulong, b: c_ulong) -> Sys<()> {
     let none: c_ulong = 0;
     // SAFETY: only options that take integers are used here.
     done(unsafe { libc::prctl(option, a, b, none, none) }.into())
+}
+
+/// What this process is called until it executes something.
+pub(crate) fn set_name(name: &CStr) -> Sys<()> {
+    let none: c_ulong = 0;
+    // SAFETY: the kernel reads up to 16 bytes, or to the end of the text, which is NUL terminated.
+    done(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), none, none, none) }.into())
 }
 
 /// Clears the effective, permitted and inheritable sets.
@@ -58,6 +66,7 @@ pub(crate) fn hard_limit(resource: c_uint) -> Sys<u64> {
 }
 
 /// `struct landlock_ruleset_attr`, as long as the `scoped` field of ABI 6.
+#[derive(PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct LandlockRuleset {
     pub(crate) fs: u64,

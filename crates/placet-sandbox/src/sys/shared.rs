@@ -1,7 +1,7 @@
 //! Memory that supervisor and cell share: written after the clone, read by the worker's execve.
 
-use std::ffi::{c_char, c_void};
-use std::sync::atomic::{Ordering, compiler_fence};
+use std::ffi::{CStr, c_char, c_void};
+use std::sync::atomic::{AtomicUsize, Ordering, compiler_fence};
 
 use super::{Errno, Sys, last_errno};
 
@@ -10,6 +10,8 @@ use super::{Errno, Sys, last_errno};
 pub(crate) struct SharedMemory {
     start: *mut u8,
     length: usize,
+    /// Beyond it nothing was ever written.
+    written: AtomicUsize,
 }
 
 // SAFETY: the mapping belongs to this value, and its address does not change.
@@ -30,6 +32,7 @@ impl SharedMemory {
         let memory = Self {
             start: start.cast(),
             length,
+            written: AtomicUsize::new(0),
         };
         // SAFETY: the range is this mapping.
         let advised = unsafe { libc::madvise(start, length, libc::MADV_DONTDUMP) };
@@ -52,9 +55,10 @@ impl SharedMemory {
     /// Copies `bytes` to `offset`.
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) -> Sys<()> {
         let end = offset.checked_add(bytes.len());
-        if end.is_none_or(|end| end > self.length) {
+        let Some(end) = end.filter(|end| *end <= self.length) else {
             return Err(Errno(libc::EFAULT));
-        }
+        };
+        self.written.fetch_max(end, Ordering::SeqCst);
         let to = self.start.wrapping_add(offset);
         // SAFETY: the range lies in the mapping, as was just checked; it cannot overlap `bytes`,
         // since no reference to the mapping is ever handed out.
@@ -62,9 +66,35 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// Overwrites everything with zeros, for all processes that share it.
+    /// The word at `offset`, a multiple of 8; 0 outside.
+    pub(crate) fn word(&self, offset: usize) -> u64 {
+        let end = offset.checked_add(size_of::<u64>());
+        if !offset.is_multiple_of(size_of::<u64>()) || end.is_none_or(|end| end > self.length) {
+            return 0;
+        }
+        // SAFETY: the word lies in the mapping and, as mappings begin at a page, is aligned.
+        unsafe { std::ptr::read_volatile(self.start.wrapping_add(offset).cast::<u64>()) }
+    }
+
+    /// The text at `offset`; empty outside. For the worker after its release: nobody writes there any more.
+    pub(crate) fn text(&self, offset: usize) -> &CStr {
+        let at = self.at(offset);
+        if at.is_null() {
+            return c"";
+        }
+        // SAFETY: the last byte of the mapping is never written and 0, so the text ends inside; and by then the
+        // supervisor waits for execve.
+        unsafe { CStr::from_ptr(at) }
+    }
+
+    /// How much can be written: all but the last byte.
+    pub(crate) fn room(&self) -> usize {
+        self.length.saturating_sub(1)
+    }
+
+    /// Overwrites everything that was written with zeros, for all processes that share it.
     pub(crate) fn wipe(&self) {
-        for offset in 0..self.length {
+        for offset in 0..self.written.load(Ordering::SeqCst) {
             // SAFETY: the byte lies in the mapping; a volatile write is not left out.
             unsafe { std::ptr::write_volatile(self.start.wrapping_add(offset), 0) };
         }

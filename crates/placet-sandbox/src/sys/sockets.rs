@@ -132,6 +132,64 @@ pub(crate) fn receive(socket: c_int, flags: c_int) -> Sys<Option<Words>> {
     }
 }
 
+/// Descriptors that came with a message.
+pub(crate) type Came = [Option<c_int>; 3];
+
+/// As [`receive`], with up to three descriptors, which stay open beyond execve. More are an error.
+pub(crate) fn receive_with_streams(socket: c_int) -> Sys<Option<(Words, Came)>> {
+    let mut words: Words = [0; 7];
+    let mut control = [0u64; 5];
+    let mut data = libc::iovec {
+        iov_base: words.as_mut_ptr().cast::<c_void>(),
+        iov_len: size_of::<Words>(),
+    };
+    let got = loop {
+        // SAFETY: an all-zero msghdr is a valid value of that plain C struct.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = &raw mut data;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of::<[u64; 5]>() as _;
+        // SAFETY: message points to live buffers of the stated lengths.
+        let got = unsafe { libc::recvmsg(socket, &raw mut message, 0) };
+        match usize::try_from(got) {
+            Ok(0) => return Ok(None),
+            Ok(_) if message.msg_flags & libc::MSG_CTRUNC != 0 => return Err(Errno(libc::E2BIG)),
+            Ok(count) => break count,
+            Err(_) if last_errno() == Errno(libc::EINTR) => {}
+            Err(_) => return Err(last_errno()),
+        }
+    };
+    if got != size_of::<Words>() {
+        return Err(Errno(libc::EPROTO));
+    }
+    descriptors(&control).map(|came| Some((words, came)))
+}
+
+/// The descriptors of an SCM_RIGHTS header, if there is one.
+fn descriptors(control: &[u64; 5]) -> Sys<Came> {
+    let start = control.as_ptr().cast::<u8>();
+    // SAFETY: control is 40 bytes, aligned for cmsghdr, and a header of zeros where the kernel wrote none.
+    let head = unsafe { start.cast::<libc::cmsghdr>().read() };
+    let mut came = Came::default();
+    let header = size_of::<libc::cmsghdr>();
+    let length = head.cmsg_len;
+    if length == 0 {
+        return Ok(came);
+    }
+    let payload = length.saturating_sub(header);
+    if head.cmsg_type != libc::SCM_RIGHTS || payload > size_of::<[c_int; 3]>() {
+        return Err(Errno(libc::EPROTO));
+    }
+    let count = payload / size_of::<c_int>();
+    for (index, slot) in came.iter_mut().take(count).enumerate() {
+        let at = header.wrapping_add(index.wrapping_mul(size_of::<c_int>()));
+        // SAFETY: three descriptors end within control, as was just checked; the header's 16 bytes keep them aligned.
+        *slot = Some(unsafe { start.add(at).cast::<c_int>().read() });
+    }
+    Ok(came)
+}
+
 /// Bytes sent on a socket that the other side has not yet read.
 pub(crate) fn unread_by_peer(socket: c_int) -> c_int {
     let mut count: c_int = c_int::MAX;

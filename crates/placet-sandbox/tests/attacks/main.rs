@@ -39,7 +39,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, Output};
 
 use host::{main_on_both, on_host};
-use placet_sandbox::{Cell, CellSpec, Status};
+use placet_sandbox::{Cell, CellSpec, ExecRule, Session, Spares, Status, WaitingCell};
 use std::os::unix::process::CommandExt;
 use support::{ACT, NotGiven, Suite, Sum, acting_spec, command, own_executable};
 
@@ -113,15 +113,32 @@ fn outcome_of<T>(result: std::io::Result<T>) -> i32 {
     result.map_or_else(|error| error.raw_os_error().unwrap_or(255), |_| 0)
 }
 
-/// How the act ends in a cell of that spec.
+/// How the act ends in a cell of that spec. Where there is an exec gate, in one that had waited for its program.
 fn end_of(spec: CellSpec) -> Status {
-    let mut cell = Cell::prepare(spec)
-        .unwrap()
-        .spawn()
-        .unwrap()
-        .release()
-        .unwrap();
+    let gated = !matches!(spec.exec.rule, ExecRule::Ungated);
+    let waiting = if gated && !on_host() && spec.paths.copied.is_empty() {
+        having_waited(spec)
+    } else {
+        Cell::prepare(spec).unwrap().spawn().unwrap()
+    };
+    let mut cell = waiting.release().unwrap();
     cell.wait().unwrap().status
+}
+
+/// A cell that was built before there was a program for it.
+fn having_waited(mut spec: CellSpec) -> WaitingCell {
+    spec.session = Session::Own;
+    let spares = Spares::kept().unwrap();
+    spares.note(&spec);
+    spares.restock();
+    let begin = std::time::Instant::now();
+    while spares.waiting() == 0 {
+        assert!(begin.elapsed() < std::time::Duration::from_secs(30));
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    let waiting = Cell::prepare(spec).unwrap().spawn_from(&spares).unwrap();
+    assert_eq!(spares.waiting(), 0, "it was used");
+    waiting
 }
 
 /// How the act ends in a cell that grants nothing but what it needs to start.

@@ -30,6 +30,7 @@ mod leaving;
 mod limits;
 mod refusals;
 mod running;
+mod spares;
 mod standing;
 
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         leaving::TESTS,
         limits::TESTS,
         refusals::TESTS,
+        spares::TESTS,
         standing::TESTS,
     ]
     .concat();
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         ending::ACTS,
         groups::ACTS,
         limits::ACTS,
+        spares::ACTS,
         standing::ACTS,
     ]
     .concat();
@@ -94,7 +97,18 @@ const NOT_GIVEN_BY_U0: &[NotGiven] = &[
         "a_working_directory_outside_the_scope",
         "visible_metadata: a directory outside of the scope can be entered, and not read",
     ),
+    ("a_spare_becomes_the_cell_of_the_same_scope", NO_SPARE),
+    ("a_spare_has_the_streams_of_its_release", NO_SPARE),
+    ("a_spare_of_another_scope_is_not_used", NO_SPARE),
+    ("a_spare_with_a_stale_inode_is_not_used", NO_SPARE),
+    ("a_spare_of_a_supervisor_that_changed_is_not_used", NO_SPARE),
+    ("a_spare_does_not_become_a_program_that_changed", NO_SPARE),
+    ("a_spare_that_was_killed_is_not_used", NO_SPARE),
+    ("two_commands_never_get_the_same_spare", NO_SPARE),
+    ("a_killed_supervisor_leaves_no_spare", NO_SPARE),
+    ("no_spare_has_anything_of_one_execution", NO_SPARE),
 ];
+const NO_SPARE: &str = "what stands on the host is made for one execution: nothing waits";
 /// The limit itself is tested by the attack suite's fork bomb, and below.
 const COUNTED_BY_TRACER: &str =
     "one process too many is killed at its birth by the tracer: fork does not answer EAGAIN";

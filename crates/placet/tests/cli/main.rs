@@ -36,6 +36,7 @@ mod many;
 mod odd;
 mod peers;
 mod policy;
+mod resident;
 mod secrets;
 mod sockets;
 mod through;

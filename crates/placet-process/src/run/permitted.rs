@@ -1,0 +1,197 @@
+//! From an intent to a permit that is verified, and the start of it.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every answer but the awaited ones is out of turn, whatever kinds there will be"
+)]
+
+use std::time::Duration;
+
+use placet_artifact::verify::Refusal;
+use placet_authority::node::Connection;
+use placet_authority::node::wire::{PermittedBody, PinnedBody, Request, Response, SubmitBody};
+use placet_enforce::{Pep, Permit};
+use placet_evidence::{Environment, RunEnd, Stage};
+use placet_secrets::Secret;
+use placet_types::{Denial, Fixed, Salt, SecretName};
+
+use super::{Admitted, Gateway, unexpected};
+use crate::call::{Call, CallError, Waits};
+use crate::drift::Pinned;
+use crate::elsewhere::Notice;
+use crate::ends::end_body;
+use crate::outcome::{Outcome, RunError};
+use crate::terminal::Front;
+
+/// How often it is asked whether an intent that waits was approved.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What became of an intent.
+enum Submitted {
+    Permitted(Box<PermittedBody>),
+    Otherwise(Outcome),
+}
+
+/// How a decision is asked for.
+pub(super) struct Inquiry {
+    pub(super) body: SubmitBody,
+    /// Whether the start is to be recorded with the permit: where a cell waits, and so probably nothing has to be built between
+    /// the two.
+    pub(super) begins: bool,
+    pub(super) waits: Waits,
+}
+
+impl Gateway {
+    /// A verified permit, or what there is instead. With [`Inquiry::begins`] its start is recorded as well, unless its record has to
+    /// say more than one can know before: then the execution has ended without having run anything, and another is asked for.
+    pub(super) fn permitted(
+        &self,
+        link: &mut Connection,
+        (call, inquiry): (&Call, &mut Inquiry),
+        (pep, environment): (&mut Pep, &Fixed<Environment>),
+        front: &mut Option<&mut Front>,
+    ) -> Result<Result<Admitted, Outcome>, RunError> {
+        loop {
+            let submitted = self.submit(link, inquiry, front.as_deref_mut())?;
+            let permitted = match submitted {
+                Submitted::Permitted(permitted) => permitted,
+                Submitted::Otherwise(outcome) => return Ok(Err(outcome)),
+            };
+            let begun = permitted.started.is_some();
+            let permit = match self.admit(pep, &call.asking(), environment, &permitted) {
+                Ok(permit) => permit,
+                Err(refusal) => {
+                    report_refusal(link, &permitted, &refusal);
+                    if begun {
+                        let end =
+                            end_body(permitted.exec, RunEnd::Failed, Some(refusal.code), None);
+                        // Where that cannot be said, the node ends what nobody renews.
+                        drop(link.ask(&Request::End(end)));
+                    }
+                    return Err(RunError::Refused(refusal));
+                }
+            };
+            if !begun || may_begin(&permit) {
+                return Ok(Ok(Admitted {
+                    permit,
+                    depth: permitted.grant.depth,
+                    environment: environment.clone(),
+                    begun,
+                }));
+            }
+            // Its start should have said more. It has run nothing.
+            let end = end_body(permitted.exec, RunEnd::Failed, None, None);
+            link.ask(&Request::End(end))?;
+            inquiry.begins = false;
+        }
+    }
+
+    /// Submits an intent, and again while it waits for approvals and the command is willing to.
+    fn submit(
+        &self,
+        link: &mut Connection,
+        inquiry: &Inquiry,
+        mut front: Option<&mut Front>,
+    ) -> Result<Submitted, RunError> {
+        let body = Box::new(inquiry.body.clone());
+        let request = if inquiry.begins {
+            Request::Begin(body)
+        } else {
+            Request::Submit(body)
+        };
+        let mut told = false;
+        loop {
+            match link.ask(&request)? {
+                Response::Permitted(permitted) => return Ok(Submitted::Permitted(permitted)),
+                Response::Denied {
+                    denial,
+                    exec,
+                    index,
+                } => {
+                    return Ok(Submitted::Otherwise(Outcome::Denied {
+                        denial,
+                        exec,
+                        index,
+                    }));
+                }
+                Response::Deferred(deferred) => {
+                    if inquiry.waits == Waits::No || self.clock.wall() >= deferred.waiting.until {
+                        return Ok(Submitted::Otherwise(Outcome::Deferred(*deferred)));
+                    }
+                    if !std::mem::replace(&mut told, true) {
+                        (self.tell)(&Notice::Deferred(&deferred));
+                    }
+                    let gives_up = match front.as_deref_mut() {
+                        Some(front) => front.gives_up_within(ASK_AGAIN),
+                        None => {
+                            std::thread::sleep(ASK_AGAIN);
+                            false
+                        }
+                    };
+                    if gives_up {
+                        // It goes on to wait, only nobody at the terminal does.
+                        return Ok(Submitted::Otherwise(Outcome::Deferred(*deferred)));
+                    }
+                }
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+}
+
+/// Whether its start says nothing but that it starts: it pins no files, and takes no credentials.
+pub(super) fn may_begin(permit: &Permit) -> bool {
+    let scope = permit.scope();
+    scope.pinned.is_empty() && scope.credentials.is_empty()
+}
+
+/// Has the start recorded; gives the values of credentials, or the denial.
+pub(super) fn start(
+    link: &mut Connection,
+    permit: &Permit,
+    pinned: &Pinned,
+) -> Result<Result<Vec<(SecretName, Secret)>, Outcome>, RunError> {
+    let exec = permit.exec();
+    let start = Request::Start {
+        artifact: permit.artifact(),
+        exec,
+        gateway: permit.claims().aud.clone(),
+        pinned: committed(pinned)?,
+        takes_secrets: !permit.scope().credentials.is_empty(),
+    };
+    let (started, secrets) = link.ask_for_secrets(&start)?;
+    match started {
+        Response::Recorded { .. } | Response::Started { .. } => Ok(Ok(secrets)),
+        Response::Denied {
+            denial,
+            exec,
+            index,
+        } => Ok(Err(Outcome::Denied {
+            denial,
+            exec,
+            index,
+        })),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// The measurements of pinned files as they go into the record of the start.
+fn committed(pinned: &Pinned) -> Result<Option<PinnedBody>, CallError> {
+    let Some(measured) = pinned.to_canonical() else {
+        return Ok(None);
+    };
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).map_err(|_| CallError::Random)?;
+    let salt = Salt::new(salt);
+    Ok(Some(PinnedBody { measured, salt }))
+}
+
+fn report_refusal(link: &mut Connection, permitted: &PermittedBody, refusal: &Refusal) {
+    let request = Request::Refused {
+        denial: Denial::new(refusal.code, refusal.reason.clone()),
+        exec: Some(permitted.exec),
+        presented: permitted.artifact.clone(),
+        stage: Stage::Artifact,
+    };
+    // Nothing runs whether or not this is recorded.
+    drop(link.ask(&request));
+}

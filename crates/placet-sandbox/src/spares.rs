@@ -1,0 +1,279 @@
+//! Cells that wait for a program: built ahead of time, for a supervisor that runs one command after the other.
+//!
+//! Building a cell is most of what a short command waits for, and nothing in it needs the command. So a supervisor may
+//! have the next cell built beside its work ([`Spares::restock`]), with the scope of a command that it has just run. That is a
+//! guess and gives nothing: a spare is empty, holds no program and no standard stream of anybody, and is served by nobody. It becomes a cell only by
+//! [`Prepared::spawn_from`](crate::Prepared::spawn_from), with a plan that was made of a spec just now, like for every cell.
+//!
+//! # When it is used
+//!
+//! If the cell that it is and the cell that the new plan says are the same: every mount with the inodes that it stands on, Landlock rules, filter,
+//! limits, groups, session, sockets ([`Plan::builds_the_same_as`]); if the supervisor and its mount table are as they were
+//! before the spare was built ([`Ambient`]); if it is alive and the working directory is there. Else it is not used, and a cell is built. What is about the one
+//! program comes with the release, and is checked then as always: path, identity, arguments, environment, directory and
+//! standard streams. Whom the tree may connect to, which programs may start, and what is asked or told, the supervisor
+//! takes from the new plan alone.
+//!
+//! What is granted stays the same file while a spare waits: its plan holds each open, so that no other file can get the inode.
+//!
+//! # What bounds it
+//!
+//! At most [`SPARES_MAX`] wait, each for [`LIFE`] as the lease that its own pid 1 holds. A spare ends with its supervisor like every
+//! cell, by the parent death signal and the end of the control socket, and is taken out under a lock: no two commands get
+//! the same one. Its worker is called `placet-spare`.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::{fmt, io};
+
+use crate::ambient::Ambient;
+use crate::cell::{Built, Cell};
+use crate::error::SandboxError;
+use crate::later::Program;
+use crate::plan::Plan;
+use crate::process::{Process, pid_of};
+use crate::spec::CellSpec;
+use crate::sys;
+use crate::tree::{Tree, deadline_after};
+
+/// How many wait at a time, each for another scope.
+const SPARES_MAX: usize = 2;
+/// How long one waits.
+const LIFE: Duration = Duration::from_secs(30);
+
+/// Cells that wait for the programs of one supervisor. Dropping it ends them.
+pub struct Spares {
+    waiting: Arc<Mutex<Vec<Spare>>>,
+    /// The spec of the last cell: the guess at the next one.
+    noted: Mutex<Option<CellSpec>>,
+    builder: Option<Builder>,
+}
+
+/// The thread that builds and ends them.
+struct Builder {
+    orders: Sender<Box<CellSpec>>,
+    thread: JoinHandle<()>,
+}
+
+/// One that waits.
+struct Spare {
+    built: Built,
+    plan: Arc<Plan>,
+    ambient: Ambient,
+    until_ns: u64,
+}
+
+/// One that was taken, with its program put.
+pub(crate) struct Taken {
+    pub(crate) built: Built,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) streams: Vec<OwnedFd>,
+}
+
+impl Spares {
+    /// None are ever built: for a supervisor that runs one command.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            waiting: Arc::default(),
+            noted: Mutex::default(),
+            builder: None,
+        }
+    }
+
+    /// For a supervisor that runs one command after the other. Nothing is built before the first.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn kept() -> io::Result<Self> {
+        let waiting: Arc<Mutex<Vec<Spare>>> = Arc::default();
+        let (orders, ordered) = channel();
+        let own = Arc::clone(&waiting);
+        let thread = thread::Builder::new()
+            .name("placet-spares".to_owned())
+            .spawn(move || serve(&own, &ordered))?;
+        Ok(Self {
+            waiting,
+            noted: Mutex::default(),
+            builder: Some(Builder { orders, thread }),
+        })
+    }
+
+    /// How many wait now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        lock(&self.waiting).len()
+    }
+
+    /// Notes what the next cell will probably be like.
+    pub fn note(&self, spec: &CellSpec) {
+        if self.builder.is_some() {
+            *self.noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(spec.clone());
+        }
+    }
+
+    /// Has a cell built for what was noted last, beside whatever this thread does next. Better while no command of this
+    /// supervisor runs: a clone copies its memory.
+    pub fn restock(&self) {
+        let noted = self
+            .noted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let (Some(builder), Some(spec)) = (&self.builder, noted) {
+            // A thread that is gone builds nothing.
+            drop(builder.orders.send(Box::new(spec)));
+        }
+    }
+
+    /// Takes the spare that is what `plan` would build, and puts its program.
+    pub(crate) fn take(&self, plan: &Plan, lease: Duration) -> Option<Taken> {
+        if self.builder.is_none() || !plan.may_wait() {
+            return None;
+        }
+        let spare = {
+            let mut waiting = lock(&self.waiting);
+            let fits = |spare: &Spare| spare.plan.builds_the_same_as(plan);
+            let at = waiting.iter().position(fits)?;
+            waiting.swap_remove(at)
+        };
+        // From here on it is used or ended.
+        let streams = streams(plan).ok()?;
+        let Spare {
+            mut built,
+            plan: own,
+            ambient,
+            until_ns: _,
+        } = spare;
+        let later = own.worker.later.as_ref()?;
+        let usable = ambient.is_still()
+            && is_alive(&mut built.tree)
+            && is_there(&built.tree, &plan.worker.program)
+            && built.tree.renew(lease).is_ok()
+            && later.put(&plan.worker.program);
+        usable.then_some(Taken {
+            built,
+            plan: own,
+            streams,
+        })
+    }
+}
+
+impl Drop for Spares {
+    fn drop(&mut self) {
+        if let Some(Builder { orders, thread }) = self.builder.take() {
+            drop(orders);
+            // What it could panic with has ended it.
+            drop(thread.join());
+        }
+        lock(&self.waiting).clear();
+    }
+}
+
+impl fmt::Debug for Spares {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spares")
+            .field("waiting", &self.waiting())
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock(waiting: &Mutex<Vec<Spare>>) -> MutexGuard<'_, Vec<Spare>> {
+    // Whoever panicked with it has left it whole.
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Builds what is ordered and ends what has waited long enough.
+fn serve(waiting: &Mutex<Vec<Spare>>, orders: &Receiver<Box<CellSpec>>) {
+    loop {
+        let next = lock(waiting).iter().map(|spare| spare.until_ns).min();
+        let now = sys::boot_time_ns();
+        let patience = next.map_or(LIFE, |at| Duration::from_nanos(at.saturating_sub(now)));
+        match orders.recv_timeout(patience) {
+            // What cannot be built is missed by nobody: who wants such a cell is told why then.
+            Ok(spec) => build(waiting, *spec).unwrap_or(()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let now = sys::boot_time_ns();
+        let over: Vec<Spare> = {
+            let mut waiting = lock(waiting);
+            waiting
+                .extract_if(.., |spare| spare.until_ns <= now)
+                .collect()
+        };
+        // Outside of the lock: it takes a moment.
+        drop(over);
+    }
+}
+
+fn build(waiting: &Mutex<Vec<Spare>>, spec: CellSpec) -> Result<(), SandboxError> {
+    // Looked at before anything is copied: what changes meanwhile shows.
+    let ambient = Ambient::now().map_err(|source| SandboxError::Supervisor {
+        what: "read its own state",
+        source,
+    })?;
+    let spec = CellSpec {
+        lease: LIFE,
+        ..spec
+    };
+    let until_ns = deadline_after(LIFE);
+    let prepared = Cell::prepare_for(spec, true)?;
+    let plan = Arc::clone(prepared.plan());
+    if !plan.may_wait() {
+        return Ok(());
+    }
+    let same = |spare: &Spare| spare.plan.builds_the_same_as(&plan) && spare.ambient.is_still();
+    if lock(waiting).iter().any(same) {
+        return Ok(());
+    }
+    let spare = Spare {
+        built: prepared.build()?,
+        plan,
+        ambient,
+        until_ns,
+    };
+    let oldest = {
+        let mut waiting = lock(waiting);
+        let oldest = (waiting.len() >= SPARES_MAX).then(|| waiting.remove(0));
+        waiting.push(spare);
+        oldest
+    };
+    drop(oldest);
+    Ok(())
+}
+
+/// Copies of the standard streams that the program does not get from a terminal of the cell's own.
+fn streams(plan: &Plan) -> io::Result<Vec<OwnedFd>> {
+    let standard = [
+        io::stdin().as_fd().try_clone_to_owned(),
+        io::stdout().as_fd().try_clone_to_owned(),
+        io::stderr().as_fd().try_clone_to_owned(),
+    ];
+    let outside = standard.into_iter().zip(plan.worker.terminal);
+    outside
+        .filter(|(_, own)| !own)
+        .map(|(stream, _)| stream)
+        .collect()
+}
+
+/// Whether pid 1 has not ended. Nothing else can be heard of a cell without a program.
+fn is_alive(tree: &mut Tree) -> bool {
+    matches!(tree.next_change(Some(Duration::ZERO)), Ok(None))
+}
+
+/// Whether the cell has the working directory. One that it has not is refused by the cell that is built instead.
+fn is_there(tree: &Tree, program: &Program) -> bool {
+    let inside = || {
+        let worker = pid_of(tree.handed()?.worker.as_fd())?;
+        let worker = Process::open(worker).ok()?;
+        let cwd = std::ffi::OsStr::from_bytes(program.cwd.to_bytes());
+        worker.inode_of(Path::new(cwd)).ok()
+    };
+    inside().is_some()
+}
