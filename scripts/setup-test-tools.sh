@@ -32,11 +32,12 @@ need procps command -v top
 need make command -v make
 need curl command -v curl
 
-if [ ${#missing[@]} -eq 0 ]; then
+if [ ${#missing[@]} -eq 0 ] && command -v promtool >/dev/null; then
     exit 0
 fi
+command -v promtool >/dev/null || wanted="promtool of the package prometheus"
 
-echo "The tests need these Debian packages: ${missing[*]}"
+echo "The tests need these Debian packages: ${missing[*]} ${wanted:-}"
 if [ "$(id -u)" -ne 0 ]; then
     echo "Install them, then run this again:  sudo apt-get install ${missing[*]}" >&2
     exit 1
@@ -47,4 +48,14 @@ if ! command -v apt-get >/dev/null; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
-apt-get install -q -y --no-install-recommends "${missing[@]}"
+if [ ${#missing[@]} -gt 0 ]; then
+    apt-get install -q -y --no-install-recommends "${missing[@]}"
+fi
+# The program alone: the package would start a server.
+if [ -n "${wanted:-}" ]; then
+    unpacked=$(mktemp -d)
+    trap 'rm -rf "$unpacked"' EXIT
+    chmod 755 "$unpacked"
+    (cd "$unpacked" && apt-get download -q prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool)
+    install -m 755 "$unpacked/usr/bin/promtool" /usr/local/bin/promtool
+fi

@@ -13,6 +13,7 @@ use hyper::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCO
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use placet_authority::access::SignedIn;
 use placet_types::Denial;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
@@ -294,10 +295,19 @@ impl Handler {
             return Ok(());
         }
         match identity {
-            Identity::Spiffe(..) | Identity::Token(..) => {
-                Err(unmapped::denied(&self.shared, identity).await)
-            }
-            Identity::Public | Identity::Key(_) | Identity::Unix(_) | Identity::Session { .. } => {
+            Identity::Spiffe(..)
+            | Identity::Token(..)
+            | Identity::Session {
+                by: SignedIn::Token(_),
+                ..
+            } => Err(unmapped::denied(&self.shared, identity).await),
+            Identity::Public
+            | Identity::Key(_)
+            | Identity::Unix(_)
+            | Identity::Session {
+                by: SignedIn::Unix(_),
+                ..
+            } => {
                 let reason =
                     "no active principal is registered for you; see `placet principal set`";
                 Err(Problem::of(&crate::identity::unverified(reason)))

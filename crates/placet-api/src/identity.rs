@@ -68,6 +68,9 @@ pub struct PeerCredentials;
 /// Where a browser redeems the token of its link, and the header that holds it.
 pub(crate) const SESSION_PATH: &str = "/v1/session";
 const LINK_HEADER: &str = "placet-link";
+/// Where a browser signs in by an identity provider: it begins, and comes back.
+pub(crate) const PROVIDER_PATH: &str = "/v1/session/provider";
+pub(crate) const CODE_PATH: &str = "/v1/session/code";
 
 /// Ed25519 request proofs (DPoP, RFC 9449), without an access token: the key itself is registered, or
 /// a user of this machine let it in by a link.
@@ -147,6 +150,11 @@ impl Authenticator for RequestProofs {
         }
         let proof = Proof::verify(proof.as_bytes()).map_err(|error| error.denial())?;
         proof.check(head, now).map_err(|error| error.denial())?;
+        if head.method == "POST" && [PROVIDER_PATH, CODE_PATH].contains(&head.path) {
+            // Whoever signs in is nobody yet, so nothing is remembered of it. The same proof again does
+            // no more: what it begins is bound to its key, and a provider takes a code once.
+            return Ok(Some(Identity::Key(proof.thumbprint)));
+        }
         let identity = self.identity(head, &proof.thumbprint, now)?;
         self.seen
             .once(&proof, now)
@@ -170,7 +178,7 @@ impl RequestProofs {
         };
         if let Some(granted) = granted {
             return Ok(Identity::Session {
-                uid: granted.uid,
+                by: granted.by,
                 key: key.clone(),
                 until: granted.until,
             });

@@ -7,6 +7,7 @@
 
 mod fetch;
 mod keys;
+mod login;
 mod provider;
 mod token;
 
@@ -20,20 +21,26 @@ use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use placet_authority::node::Service;
 use placet_evidence::TokenIdentity;
-use placet_types::{Denial, DenialCode};
+use placet_types::{Denial, DenialCode, Millis, Thumbprint};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use crate::config::ConfigError;
 use crate::identity::{Identity, unverified};
 
 pub use fetch::FetchError;
+pub use login::Login;
+pub(crate) use login::LoginError;
 pub(crate) use provider::Meters;
 
+use login::Seal;
 use provider::Provider;
-use token::{Signed, TokenError};
+use token::{Claims, Signed, TokenError};
 
 /// Providers that a configuration may name.
 const PROVIDERS_MAX: usize = 16;
+/// Codes that are exchanged at a time.
+const EXCHANGES_MAX: usize = 8;
 
 /// A provider, as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -48,6 +55,8 @@ pub struct Oidc {
     pub ca: Option<PathBuf>,
     /// The provider, as it names itself: compared to the letter.
     pub issuer: String,
+    /// How browsers sign in by it; absent where they do not.
+    pub login: Option<Login>,
     /// How long keys are used before the provider is asked again, in seconds.
     #[serde(default = "five_minutes")]
     pub refresh_secs: u64,
@@ -93,6 +102,9 @@ impl Oidc {
         if self.skew_secs > 300 {
             return bad("skew_secs is at most 300");
         }
+        if let Some(problem) = self.login.as_ref().and_then(Login::problem) {
+            return bad(problem);
+        }
         Ok(())
     }
 }
@@ -114,6 +126,16 @@ pub(crate) fn check(all: &[Oidc]) -> Result<(), ConfigError> {
 pub(crate) struct Tokens {
     providers: BTreeMap<String, Provider>,
     service: Service,
+    /// What makes sign-ins by browsers.
+    seal: Seal,
+    /// Codes that are exchanged at a time.
+    room: Semaphore,
+}
+
+/// Who signed in, whatever that is here, and until when at most.
+pub(crate) struct Arrived {
+    pub(crate) identity: Arc<TokenIdentity>,
+    pub(crate) until: Millis,
 }
 
 impl Tokens {
@@ -126,7 +148,95 @@ impl Tokens {
             .iter()
             .map(provider)
             .collect::<Result<_, FetchError>>()?;
-        Ok(Self { providers, service })
+        for one in all.iter().filter_map(|one| one.login.as_ref()) {
+            one.credential()?;
+        }
+        Ok(Self {
+            providers,
+            service,
+            seal: Seal::new().ok_or(FetchError::Randomness)?,
+            room: Semaphore::new(EXCHANGES_MAX),
+        })
+    }
+
+    /// Providers by which browsers sign in: issuer, and what people know it as.
+    pub(crate) fn logins(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.providers.iter().filter_map(|(issuer, provider)| {
+            let login = provider.settings().login.as_ref()?;
+            Some((issuer.as_str(), login.name.as_deref().unwrap_or(issuer)))
+        })
+    }
+
+    /// Where a browser with this key goes to sign in by a provider. It comes back to `back`.
+    pub(crate) async fn begin(
+        &self,
+        issuer: &str,
+        key: &Thumbprint,
+        back: &str,
+    ) -> Result<String, LoginError> {
+        let at = self.providers.keys().position(|own| own == issuer);
+        let at = at.and_then(|at| u8::try_from(at).ok());
+        let (at, (_, provider, login)) = at
+            .and_then(|at| Some((at, self.login(at)?)))
+            .ok_or(LoginError::Issuer)?;
+        let clock = self.service.clock();
+        let endpoints = provider.endpoints(clock.monotonic()).await?;
+        let begun = self.seal.begin(at, key, back, clock.wall());
+        let begun = begun.ok_or(FetchError::Randomness)?;
+        let address = login::address(&endpoints.authorization, login, back, &begun);
+        Ok(address)
+    }
+
+    /// Who came back with a code. `issuer` is who answered, where the answer says so.
+    pub(crate) async fn finish(
+        &self,
+        (state, code, issuer): (&str, &str, Option<&str>),
+        key: &Thumbprint,
+        back: &str,
+    ) -> Result<Arrived, LoginError> {
+        let clock = self.service.clock();
+        let resumed = self.seal.resume(state, key, back, clock.wall());
+        let (at, begun) = resumed.ok_or(LoginError::State)?;
+        let (own, provider, login) = self.login(at).ok_or(LoginError::State)?;
+        let place = self.room.try_acquire().map_err(|_| LoginError::Busy)?;
+        let endpoints = provider.endpoints(clock.monotonic()).await?;
+        let is_named = issuer.map_or(!endpoints.names_itself, |issuer| issuer == own);
+        if !is_named {
+            return Err(LoginError::OtherIssuer);
+        }
+        let token = provider
+            .exchange(login, &endpoints, back, &begun, code)
+            .await?;
+        let signed = Signed::read(&token)?;
+        let found = provider.key(&signed, clock.monotonic()).await?;
+        let (settings, client, now) = (provider.settings(), &login.client_id, clock.wall());
+        let claims = signed.verify_login(&found, settings, client, &begun.nonce, now)?;
+        drop(place);
+        provider.meters().accepted.fetch_add(1, Ordering::Relaxed);
+        let until = Millis::new(
+            now.get()
+                .saturating_add(login.session_secs.saturating_mul(1000)),
+        );
+        Ok(Arrived {
+            identity: Arc::new(self.narrowed(claims)),
+            until,
+        })
+    }
+
+    /// The provider of this number, if browsers sign in by it.
+    fn login(&self, at: u8) -> Option<(&str, &Provider, &Login)> {
+        let (issuer, provider) = self.providers.iter().nth(usize::from(at))?;
+        let login = provider.settings().login.as_ref()?;
+        Some((issuer.as_str(), provider, login))
+    }
+
+    /// Of what a token says, what the rules in force name.
+    fn narrowed(&self, claims: Claims) -> TokenIdentity {
+        self.service.authority().narrowed(TokenIdentity {
+            claims: claims.texts,
+            issuer: claims.issuer,
+            subject: claims.subject,
+        })
     }
 
     /// What was counted of each provider.
@@ -172,13 +282,7 @@ impl Tokens {
         let claims = signed.verify(&key, provider.settings(), clock.wall())?;
         provider.meters().accepted.fetch_add(1, Ordering::Relaxed);
         let until = claims.until;
-        let identity = TokenIdentity {
-            claims: claims.texts,
-            issuer: claims.issuer,
-            subject: claims.subject,
-        };
-        let narrow = self.service.authority().narrowed(identity);
-        Ok(Identity::Token(Arc::new(narrow), until))
+        Ok(Identity::Token(Arc::new(self.narrowed(claims)), until))
     }
 }
 
@@ -201,6 +305,7 @@ impl TokenError {
             | Self::Algorithm
             | Self::Issuer
             | Self::UnknownKey
+            | Self::Nonce
             | Self::Bound
             | Self::Claims
             | Self::Stale => DenialCode::IdentityUnverified,

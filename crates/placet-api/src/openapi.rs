@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::identity::{CODE_PATH, PROVIDER_PATH};
 use crate::route::{Access, Lane, Route};
 use crate::routes::table;
 use crate::schemas::{PROBLEM, Schema};
@@ -127,7 +128,8 @@ fn parameters(route: &Route) -> Vec<Value> {
         };
         Some(json!({ "name": name, "in": "path", "required": true, "schema": schema }))
     });
-    let query = route.doc.query.iter().map(|(name, description)| {
+    let named = route.doc.query.iter().filter(|(name, _)| *name != "*");
+    let query = named.map(|(name, description)| {
         let schema = match *name {
             "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 500 }),
             "cursor" | "from" | "until" => json!({ "type": "integer", "minimum": 0 }),
@@ -171,6 +173,11 @@ fn responses(route: &Route) -> Value {
     }
     if route.path.contains('{') {
         problem("404", "There is none, or it is somebody else's");
+    }
+    if [PROVIDER_PATH, CODE_PATH].contains(&route.path) {
+        problem("404", "There is no such identity provider");
+        problem("502", "The identity provider does not answer");
+        problem("503", "Too much at once");
     }
     if doc.body.is_some() {
         problem("408", "The body took too long");

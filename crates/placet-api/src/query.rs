@@ -8,6 +8,9 @@ use crate::problem::Problem;
 /// Longest query string, in bytes.
 const BYTES_MAX: usize = 4096;
 
+/// The parameters of a resource that reads none of them and takes whatever there is.
+pub(crate) const ANY: &[(&str, &str)] = &[("*", "whatever there is")];
+
 /// What stands after the question mark.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query(BTreeMap<String, String>);
@@ -20,6 +23,9 @@ impl Query {
             return Err(Problem::malformed("the query is too long"));
         }
         let mut all = BTreeMap::new();
+        if known == ["*"] {
+            return Ok(Self(all));
+        }
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let odd = || Problem::malformed("the query is not percent-encoded UTF-8");

@@ -41,6 +41,10 @@ const FILTERS: &[(&str, &str)] = &[
     ("resource", "only this resource, or what is below it"),
     ("resource_kind", "only resources of this kind"),
     (
+        "risk_min",
+        "only what had at least this risk, 0 to 100, when it was decided",
+    ),
+    (
         "status",
         "denied, deferred, authorized, running, completed, failed, terminated, lapsed or unseen",
     ),
@@ -355,12 +359,12 @@ pub(crate) fn table() -> Vec<Route> {
         ),
         post(
             "/v1/policy/diff",
-            Access::Operator,
+            Access::Member,
             Lane::Bundle,
             policies::compare,
             "diffPolicy",
-            "What a bundle changes of the one in force, policy by policy",
-            schemas::BUNDLE,
+            "What a bundle changes of the one in force, policy by policy; for operators and auditors",
+            schemas::OFFERED,
             (200, schemas::DIFFERENCE),
         ),
         post(

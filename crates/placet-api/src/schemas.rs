@@ -29,7 +29,10 @@ macro_rules! schema {
 mod console;
 pub(crate) mod lifecycle;
 
-pub(crate) use console::{EXPORT, LINK, PLAYED, POLICY_SOURCE, PROOF_BUNDLE, SCENES, SESSION};
+pub(crate) use console::{
+    AWAY, CAME_BACK, EXPORT, LINK, PLAYED, POLICY_SOURCE, PROOF_BUNDLE, PROVIDER, SCENES, SESSION,
+    SHAPE,
+};
 
 schema!(ANY, "Any", || json!({ "type": "object" }));
 schema!(NOTHING, "Nothing", || object(&[], &[]));
@@ -461,14 +464,27 @@ schema!(BUNDLE, "Bundle", || object(
     ],
     &[],
 ));
+schema!(OFFERED, "OfferedBundle", || object(
+    &[(
+        "archive",
+        text("the bundle in its single-file form, spec/policy.md")
+    )],
+    &[(
+        "bundle",
+        digest("of its manifest; it is checked where it is said")
+    )],
+));
 schema!(DIFFERENCE, "Difference", || {
     let named = || json!({ "type": "object", "additionalProperties": { "type": "string" } });
     object(
         &[
             ("added", list(&text("a policy"))),
+            ("bundle", digest("of the bundle that was looked at")),
             ("changed", named()),
             ("members", named()),
+            ("name", text("its name")),
             ("removed", list(&text("a policy"))),
+            ("revision", count()),
             ("same", json!({ "type": "boolean" })),
             ("words", text("all of it, for people")),
         ],

@@ -1,9 +1,10 @@
-//! Browsers that signed in by a link: one-time tokens, and the keys that redeemed them.
+//! Browsers that signed in: one-time tokens, and the keys that stand for somebody.
 //!
 //! A user of this machine asks for a link over the Unix socket, which says who they are. The browser
 //! that opens it makes an Ed25519 key of its own, which it cannot export, and redeems the token with a
 //! request proof by that key. From then on the key stands for that user, until the session is over or
-//! the process is: nothing of this is kept anywhere, and no cookie is involved. So no other page, port
+//! the process is: nothing of this is kept anywhere, and no cookie is involved. Whoever an identity provider
+//! signed in ([`crate::oidc`]) stands here too. So no other page, port
 //! or program gains from a request of that browser, and a token that was seen afterwards is worth nothing.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use placet_authority::access::SignedIn;
 use placet_types::{Digest, Millis, Thumbprint};
 use zeroize::Zeroizing;
 
@@ -30,15 +32,22 @@ pub(crate) struct Sessions(Mutex<Tables>);
 #[derive(Debug, Default)]
 struct Tables {
     /// By the digest of the token: a table lookup then tells nothing about the token itself.
-    links: VecDeque<(Digest, Granted)>,
+    links: VecDeque<(Digest, Link)>,
     sessions: BTreeMap<Thumbprint, Granted>,
 }
 
 /// Who it stands for, and until when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Granted {
-    pub(crate) uid: u32,
+    pub(crate) by: SignedIn,
     pub(crate) until: Millis,
+}
+
+/// What was given out, until it is redeemed.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    uid: u32,
+    until: Millis,
 }
 
 impl Sessions {
@@ -48,14 +57,14 @@ impl Sessions {
         getrandom::fill(bytes.as_mut_slice()).ok()?;
         let token = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
         let until = after(now, LINK_MS);
-        let granted = Granted { uid, until };
+        let link = Link { uid, until };
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tables.links.retain(|(_, link)| link.until > now);
         while tables.links.len() >= LINKS_MAX {
             tables.links.pop_front();
         }
         let digest = Digest::of(token.as_bytes());
-        tables.links.push_back((digest, granted));
+        tables.links.push_back((digest, link));
         Some((token, until))
     }
 
@@ -69,18 +78,23 @@ impl Sessions {
             return None;
         }
         let granted = Granted {
-            uid: link.uid,
+            by: SignedIn::Unix(link.uid),
             until: after(now, SESSION_MS),
         };
-        tables.make_room(now);
-        tables.sessions.insert(key.clone(), granted);
+        tables.grant(key, granted.clone(), now);
         Some(granted)
+    }
+
+    /// From now on this key stands for whoever an identity provider says.
+    pub(crate) fn grant(&self, key: &Thumbprint, granted: Granted, now: Millis) {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.grant(key, granted, now);
     }
 
     /// Whom this key stands for now.
     pub(crate) fn of(&self, key: &Thumbprint, now: Millis) -> Option<Granted> {
         let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let granted = tables.sessions.get(key).copied()?;
+        let granted = tables.sessions.get(key).cloned()?;
         (granted.until > now).then_some(granted)
     }
 
@@ -92,6 +106,11 @@ impl Sessions {
 }
 
 impl Tables {
+    fn grant(&mut self, key: &Thumbprint, granted: Granted, now: Millis) {
+        self.make_room(now);
+        self.sessions.insert(key.clone(), granted);
+    }
+
     fn make_room(&mut self, now: Millis) {
         self.sessions.retain(|_, session| session.until > now);
         while self.sessions.len() >= SESSIONS_MAX {
@@ -104,7 +123,7 @@ impl Tables {
     }
 }
 
-fn after(now: Millis, ms: u64) -> Millis {
+pub(crate) fn after(now: Millis, ms: u64) -> Millis {
     Millis::new(now.get().saturating_add(ms))
 }
 
@@ -126,9 +145,9 @@ mod tests {
         assert_eq!(until.get(), NOW.get() + LINK_MS);
         assert_eq!(sessions.redeem("other", &key(1), NOW), None);
         let granted = sessions.redeem(&token, &key(1), NOW).unwrap();
-        assert_eq!(granted.uid, 7);
+        assert_eq!(granted.by, SignedIn::Unix(7));
         assert_eq!(sessions.redeem(&token, &key(2), NOW), None);
-        assert_eq!(sessions.of(&key(1), NOW), Some(granted));
+        assert_eq!(sessions.of(&key(1), NOW), Some(granted.clone()));
         assert_eq!(sessions.of(&key(2), NOW), None);
         sessions.end(&key(1));
         assert_eq!(sessions.of(&key(1), NOW), None);
@@ -142,7 +161,7 @@ mod tests {
         let (token, _) = sessions.link(7, NOW).unwrap();
         let granted = sessions.redeem(&token, &key(1), NOW).unwrap();
         let last = Millis::new(granted.until.get() - 1);
-        assert_eq!(sessions.of(&key(1), last), Some(granted));
+        assert_eq!(sessions.of(&key(1), last), Some(granted.clone()));
         assert_eq!(sessions.of(&key(1), granted.until), None);
     }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use placet_authority::access::SignedIn;
 use placet_evidence::{Caller, Stage};
 use placet_types::{Denial, DenialCode, Digest, Millis};
 
@@ -50,13 +51,21 @@ pub(crate) async fn denied(shared: &Arc<Shared>, identity: &Identity) -> Problem
         Identity::Spiffe(id, _) => {
             format!("no rule of the bundle in force makes {id} an active principal")
         }
-        Identity::Token(identity, _) => format!(
+        Identity::Token(identity, _)
+        | Identity::Session {
+            by: SignedIn::Token(identity),
+            ..
+        } => format!(
             "no rule of the bundle in force makes this subject of {} an active principal",
             identity.issuer
         ),
-        Identity::Public | Identity::Key(_) | Identity::Unix(_) | Identity::Session { .. } => {
-            "no active principal is registered for you".to_owned()
-        }
+        Identity::Public
+        | Identity::Key(_)
+        | Identity::Unix(_)
+        | Identity::Session {
+            by: SignedIn::Unix(_),
+            ..
+        } => "no active principal is registered for you".to_owned(),
     };
     let denial = Denial::new(DenialCode::IdentityUnmapped, reason);
     let problem = Problem::of(&denial);

@@ -33,15 +33,25 @@ pub enum Identity {
     Token(Arc<TokenIdentity>, Millis),
     /// A process of this Unix user, by the kernel's word.
     Unix(u32),
-    /// A browser whose key this Unix user let in, by a one-time link.
+    /// A browser that signed in, and whose key stands for whoever did.
     Session {
-        /// The user.
-        uid: u32,
+        /// Who.
+        by: SignedIn,
         /// Its key, which proves each of its requests.
         key: Thumbprint,
         /// It counts until then.
         until: Millis,
     },
+}
+
+/// Who signed a browser in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignedIn {
+    /// The subject of an identity provider's token. It is whom the rules say, whatever the key is
+    /// registered for.
+    Token(Arc<TokenIdentity>),
+    /// This user of the machine, by a one-time link.
+    Unix(u32),
 }
 
 /// What says who is who at one index of the log: the records, and the rules then in force.
@@ -107,9 +117,18 @@ impl Identity {
     pub fn caller(&self) -> Option<Caller> {
         match self {
             Self::Public => None,
-            Self::Key(key) | Self::Session { key, .. } => Some(Caller::Key(key.clone())),
+            Self::Key(key)
+            | Self::Session {
+                by: SignedIn::Unix(_),
+                key,
+                ..
+            } => Some(Caller::Key(key.clone())),
             Self::Spiffe(id, _) => Some(Caller::Spiffe(id.clone())),
-            Self::Token(identity, _) => Some(Caller::Token(Box::new(identity.as_ref().clone()))),
+            Self::Token(identity, _)
+            | Self::Session {
+                by: SignedIn::Token(identity),
+                ..
+            } => Some(Caller::Token(Box::new(identity.as_ref().clone()))),
             Self::Unix(uid) => Some(Caller::Unix(*uid)),
         }
     }
@@ -130,10 +149,18 @@ impl Identity {
         match self {
             Self::Key(key) => principal.keys.contains(key),
             Self::Unix(uid) => principal.uids.contains(uid),
-            Self::Session { uid, key, .. } => {
-                principal.uids.contains(uid) || principal.keys.contains(key)
-            }
-            Self::Public | Self::Spiffe(..) | Self::Token(..) => false,
+            Self::Session {
+                by: SignedIn::Unix(uid),
+                key,
+                ..
+            } => principal.uids.contains(uid) || principal.keys.contains(key),
+            Self::Public
+            | Self::Spiffe(..)
+            | Self::Token(..)
+            | Self::Session {
+                by: SignedIn::Token(_),
+                ..
+            } => false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use placet_evidence::{Caller, CheckedDenial, Decided, Ended, Exit, Outcome, RunEnd, Usage};
+use placet_evidence::{Caller, CheckedDenial, Decided, Ended, Exit, Outcome, Risk, RunEnd, Usage};
 use placet_types::{
     ActionName, DenialCode, Digest, ExecutionId, GatewayName, Index, Millis, PrincipalId,
     ProfileName, ResourceRef,
@@ -43,12 +43,19 @@ pub struct Node {
     pub refused: u64,
     /// What it was to be done to.
     pub resource: ResourceRef,
+    /// How unusual it was when it was decided, where it was anything but usual.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub risk: Risk,
     /// The first ancestor, or itself. For a denial, as far as the graph knows its parent.
     pub root: ExecutionId,
     /// Notable events while it ran, as its signals count them.
     pub signals: u64,
     /// The record of its start, if it started.
     pub started: Option<At>,
+}
+
+fn is_usual(risk: &Risk) -> bool {
+    *risk == Risk::default()
 }
 
 /// A place in the log, and its time.
@@ -165,6 +172,7 @@ impl Node {
             principal: intent.principal.clone(),
             refused: 0,
             resource: intent.resource.clone(),
+            risk: record.risk.clone(),
             root,
             signals: 0,
             started: None,

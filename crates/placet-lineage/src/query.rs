@@ -24,6 +24,8 @@ pub struct Query {
     pub resource: Option<String>,
     /// A resource of this kind.
     pub resource_kind: Option<String>,
+    /// With at least this risk, 0 to 100, when it was decided.
+    pub risk_min: Option<u32>,
     /// In this state.
     pub status: Option<Status>,
     /// Decided before this time.
@@ -43,6 +45,7 @@ impl Query {
             && holds(&self.principal, |who| node.principal == *who)
             && holds(&self.resource, |top| is_at_or_below(&node.resource.id, top))
             && holds(&self.resource_kind, |kind| node.resource.kind == *kind)
+            && holds(&self.risk_min, |least| node.risk.score >= *least)
             && holds(&self.status, |status| node.status() == *status)
             && self.overlaps(node)
     }

@@ -123,6 +123,22 @@ fn an_execution_is_found_by_the_beginning_of_its_id() {
 }
 
 #[test]
+fn risk_is_the_one_of_the_decision_and_a_filter_for_it_takes_as_much_or_more() {
+    let log = story();
+    let graph = log.graph();
+    let mut node = graph.select(&Query::default()).next().unwrap().clone();
+    let at_least = |risk_min| Query {
+        risk_min: Some(risk_min),
+        ..Query::default()
+    };
+    assert!(at_least(0).matches(&node) && !at_least(1).matches(&node));
+    assert!(serde_json::to_value(&node).unwrap().get("risk").is_none());
+    node.risk.score = 25;
+    assert!(at_least(25).matches(&node) && !at_least(26).matches(&node));
+    assert_eq!(serde_json::to_value(&node).unwrap()["risk"]["score"], 25);
+}
+
+#[test]
 fn each_filter_selects_what_it_says() {
     let log = story();
     let graph = log.graph();

@@ -1,9 +1,10 @@
-//! Asking a provider: one GET, over TLS but on loopback, within bounds, without redirects.
+//! Asking a provider: one GET or one form, over TLS but on loopback, within bounds, without redirects.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use placet_fetch::{Ask, Client as Fetch, Leads, Target, Trust, TrustError};
+use hyper::header::HeaderValue;
+use placet_fetch::{Answer, Ask, Client as Fetch, Leads, Target, Trust, TrustError};
 
 /// How long a question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,6 +34,15 @@ pub enum FetchError {
     /// No keys.
     #[error("the identity provider has no keys that can be used")]
     Keys,
+    /// A provider by which nobody signs in.
+    #[error("the identity provider has no endpoints to sign in by")]
+    Endpoints,
+    /// The secret of this client cannot be read.
+    #[error("oidc: login.client_secret: {0}: {1}")]
+    Secret(PathBuf, String),
+    /// No randomness.
+    #[error("oidc: no randomness")]
+    Randomness,
 }
 
 /// Where to ask.
@@ -58,5 +68,22 @@ impl Client {
             return Err(FetchError::Answer);
         }
         Ok(std::mem::take(&mut *answer.body))
+    }
+
+    /// What an address answers to a form, with whatever status.
+    pub(super) async fn post(
+        &self,
+        at: &Target,
+        form: &str,
+        credential: Option<&str>,
+        bytes_max: usize,
+    ) -> Result<Answer, FetchError> {
+        let credential = credential.map(HeaderValue::from_str).transpose();
+        let mut credential = credential.map_err(|_| FetchError::Address)?;
+        if let Some(value) = &mut credential {
+            value.set_sensitive(true);
+        }
+        let ask = Ask::Form(form.as_bytes(), credential.as_ref());
+        Ok(self.0.ask(at, ask, bytes_max).await?)
     }
 }

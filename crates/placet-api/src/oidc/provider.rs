@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use placet_fetch::Target;
 use placet_types::canonical::{Bounds, Json};
 use tokio::sync::Mutex;
 
 use super::Oidc;
 use super::fetch::{Client, FetchError, address};
 use super::keys::{Key, Keys, SET_BYTES_MAX};
+use super::login::{self, Begun, Login, LoginError};
 use super::token::{Signed, TokenError};
 
 /// Least time between two questions to a provider.
@@ -39,9 +41,20 @@ pub(crate) struct Meters {
     pub(crate) failed: AtomicU64,
 }
 
+/// Where browsers and this node sign in.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoints {
+    pub(super) authorization: String,
+    token: Target,
+    /// Whether its answers name it (RFC 9207).
+    pub(super) names_itself: bool,
+}
+
 #[derive(Debug, Default)]
 struct Known {
     keys: Keys,
+    /// Absent where it signs nobody in.
+    endpoints: Option<Endpoints>,
     /// When they were fetched; absent before the first time.
     since: Option<Duration>,
 }
@@ -104,6 +117,48 @@ impl Provider {
         }
     }
 
+    /// Where to sign in by it.
+    pub(super) async fn endpoints(&self, now: Duration) -> Result<Endpoints, FetchError> {
+        if self
+            .age(now)
+            .is_none_or(|age| age >= self.settings.refresh_secs)
+        {
+            let asked = self.asking.lock().await;
+            self.ask(asked, now).await;
+        }
+        // Without keys that count, nobody would be let in anyway.
+        self.age(now).ok_or(FetchError::Answer)?;
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.endpoints.clone().ok_or(FetchError::Endpoints)
+    }
+
+    /// How old what is known is, in seconds, where it still counts.
+    fn age(&self, now: Duration) -> Option<u64> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let age = now.saturating_sub(known.since?).as_secs();
+        (age < self.settings.stale_secs).then_some(age)
+    }
+
+    /// The ID token that a code is worth.
+    pub(super) async fn exchange(
+        &self,
+        login: &Login,
+        endpoints: &Endpoints,
+        back: &str,
+        begun: &Begun,
+        code: &str,
+    ) -> Result<String, LoginError> {
+        let credential = login.credential()?;
+        let form = login::question(login, back, begun, code);
+        let credential = credential.as_ref().map(|it| it.as_str());
+        let bytes_max = login::ANSWER_BYTES_MAX;
+        let answer = self
+            .client
+            .post(&endpoints.token, &form, credential, bytes_max)
+            .await?;
+        login::id_token(&answer.body, answer.status == 200)
+    }
+
     fn look(&self, signed: &Signed<'_>, now: Duration) -> Looked {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let age = known.since.map(|since| now.saturating_sub(since));
@@ -123,11 +178,12 @@ impl Provider {
         }
         *asked = Some(now);
         match self.fetch().await {
-            Ok(keys) => {
+            Ok((keys, endpoints)) => {
                 self.meters.fetched.fetch_add(1, Ordering::Relaxed);
                 let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
                 *known = Known {
                     keys,
+                    endpoints,
                     since: Some(now),
                 };
             }
@@ -138,7 +194,7 @@ impl Provider {
     }
 
     /// Discovery, then the keys (OpenID Connect Discovery 1.0, section 4).
-    async fn fetch(&self) -> Result<Keys, FetchError> {
+    async fn fetch(&self) -> Result<(Keys, Option<Endpoints>), FetchError> {
         let issuer = self.settings.issuer.trim_end_matches('/');
         let at = address(&format!("{issuer}/.well-known/openid-configuration"))?;
         let document = self.client.get(&at, DISCOVERY_BYTES_MAX).await?;
@@ -154,6 +210,19 @@ impl Provider {
         let at = address(text("jwks_uri").ok_or(FetchError::Discovery)?)?;
         let set = self.client.get(&at, SET_BYTES_MAX).await?;
         let keys = Keys::read(&set).filter(|keys| !keys.is_empty());
-        keys.ok_or(FetchError::Keys)
+        Ok((keys.ok_or(FetchError::Keys)?, endpoints(&document)))
     }
+}
+
+/// The endpoints of a discovery document, where both can be used.
+fn endpoints(document: &Json) -> Option<Endpoints> {
+    let text = |name: &str| document.get(name).and_then(Json::as_str);
+    let authorization = text("authorization_endpoint")?;
+    address(authorization).ok()?;
+    let named = document.get("authorization_response_iss_parameter_supported");
+    Some(Endpoints {
+        authorization: authorization.to_owned(),
+        token: address(text("token_endpoint")?).ok()?,
+        names_itself: matches!(named, Some(Json::Bool(true))),
+    })
 }

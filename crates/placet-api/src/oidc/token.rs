@@ -60,6 +60,8 @@ pub(super) enum TokenError {
     Audience,
     #[error("the token was issued to a client that is not taken here (azp)")]
     Party,
+    #[error("the ID token answers another sign-in (nonce)")]
+    Nonce,
     #[error("the token is bound to a key (cnf); only plain bearer tokens are taken")]
     Bound,
     #[error(
@@ -125,25 +127,48 @@ impl<'a> Signed<'a> {
         self.algorithm
     }
 
+    /// Verifies an access token for this node.
     pub(super) fn verify(
         self,
         key: &Key,
         settings: &Oidc,
         now: Millis,
     ) -> Result<Claims, TokenError> {
+        let issuer = self.proven(key, settings)?;
+        self.meant(settings)?;
+        self.claims(issuer, settings, now)
+    }
+
+    /// Verifies an ID token for this client, about this sign-in (OpenID Connect Core, 3.1.3.7).
+    pub(super) fn verify_login(
+        self,
+        key: &Key,
+        settings: &Oidc,
+        client: &str,
+        nonce: &str,
+        now: Millis,
+    ) -> Result<Claims, TokenError> {
+        let issuer = self.proven(key, settings)?;
+        self.meant_for(client, settings)?;
+        if self.claims.get("nonce").and_then(Json::as_str) != Some(nonce) {
+            return Err(TokenError::Nonce);
+        }
+        self.claims(issuer, settings, now)
+    }
+
+    /// The issuer, by whose key it is signed.
+    fn proven(&self, key: &Key, settings: &Oidc) -> Result<String, TokenError> {
         if key.algorithm() != self.algorithm {
             return Err(TokenError::Algorithm);
         }
         if !key.verifies(self.signed, &self.signature) {
             return Err(TokenError::Signature);
         }
-        self.claims(settings, now)
+        let issuer = self.issuer().filter(|issuer| *issuer == settings.issuer);
+        Ok(issuer.ok_or(TokenError::Issuer)?.to_owned())
     }
 
-    fn claims(&self, settings: &Oidc, now: Millis) -> Result<Claims, TokenError> {
-        let issuer = self.issuer().filter(|issuer| *issuer == settings.issuer);
-        let issuer = issuer.ok_or(TokenError::Issuer)?.to_owned();
-        self.meant(settings)?;
+    fn claims(&self, issuer: String, settings: &Oidc, now: Millis) -> Result<Claims, TokenError> {
         if self.claims.get("cnf").is_some() {
             return Err(TokenError::Bound);
         }
@@ -159,6 +184,21 @@ impl<'a> Signed<'a> {
             until,
             texts: texts(&self.claims),
         })
+    }
+
+    /// Whether it says to this client who signed in, and to nobody that is not known here.
+    fn meant_for(&self, client: &str, settings: &Oidc) -> Result<(), TokenError> {
+        let audience = values(self.claims.get("aud").ok_or(TokenError::Claims)?);
+        let audience = audience.ok_or(TokenError::Claims)?;
+        let known = |one: &String| one == client || settings.audience.contains(one);
+        if !audience.contains(client) || !audience.iter().all(known) {
+            return Err(TokenError::Audience);
+        }
+        match self.claims.get("azp") {
+            None if audience.len() == 1 => Ok(()),
+            Some(party) if party.as_str() == Some(client) => Ok(()),
+            None | Some(_) => Err(TokenError::Party),
+        }
     }
 
     /// Whether it is meant for this node, and was issued to somebody who may use it here.

@@ -17,6 +17,9 @@ mod files {
 /// Where the console is.
 pub(crate) const PATH: &str = "/console/";
 
+/// Where a browser comes back to from an identity provider: the same page.
+pub(crate) const BACK_PATH: &str = "/console/signed-in";
+
 const HTML: &str = "text/html; charset=utf-8";
 const INDEX: &str = "index.html";
 /// The proof viewer as one file, to be saved and opened without a server.

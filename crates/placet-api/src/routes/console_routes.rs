@@ -1,6 +1,10 @@
 //! The routes of the console, and what a browser needs beside the rest.
 
-use super::{console, console_session, console_sources, demo, filtered, get, lineage, post, text};
+use super::{
+    PAGE, console, console_session, console_sources, demo, filtered, get, lineage, post, text,
+};
+use crate::identity::{CODE_PATH, PROVIDER_PATH};
+use crate::query;
 use crate::route::{Access, Doc, Lane, Route};
 use crate::schemas;
 
@@ -29,6 +33,17 @@ pub(super) fn table() -> Vec<Route> {
             "The console, for people",
             "text/html; charset=utf-8",
         ),
+        filtered(
+            text(
+                console::BACK_PATH,
+                Access::Anyone,
+                console::page,
+                "consoleSignedIn",
+                "The console, for a browser that comes back from an identity provider",
+                "text/html; charset=utf-8",
+            ),
+            query::ANY,
+        ),
         text(
             "/console/{file}",
             Access::Anyone,
@@ -53,6 +68,26 @@ pub(super) fn table() -> Vec<Route> {
             "Redeem the token of a link, sent as Placet-Link, for the key of the DPoP proof",
             (201, schemas::SESSION),
         ),
+        post(
+            PROVIDER_PATH,
+            Access::Anyone,
+            Lane::Read,
+            console_session::provider,
+            "beginProviderSignIn",
+            "Begin a sign-in by an identity provider, for the key of the DPoP proof",
+            schemas::PROVIDER,
+            (200, schemas::AWAY),
+        ),
+        post(
+            CODE_PATH,
+            Access::Anyone,
+            Lane::Read,
+            console_session::code,
+            "endProviderSignIn",
+            "Come back from an identity provider with a code, with a DPoP proof by the same key",
+            schemas::CAME_BACK,
+            (201, schemas::SESSION),
+        ),
         session(
             "/v1/session/end",
             Access::Anyone,
@@ -71,16 +106,27 @@ pub(super) fn table() -> Vec<Route> {
         ),
         filtered(
             get(
+                "/v1/lineage/shape",
+                Access::Public,
+                lineage::shape,
+                "lineageShape",
+                "Which decision led to which, and nothing else of them; the latest first",
+                schemas::SHAPE,
+            ),
+            PAGE,
+        ),
+        filtered(
+            get(
                 "/v1/proofs/{index}",
-                Access::Member,
+                Access::Public,
                 console_sources::proof,
                 "proofBundle",
-                "The proof bundle about a record",
+                "The proof bundle about a record; for the public without artifact and parameters",
                 schemas::PROOF_BUNDLE,
             ),
             &[(
                 "disclose",
-                "true: with the private parameters, as far as they were not erased",
+                "true: with the private parameters, as far as they are the caller's to see and were not erased",
             )],
         ),
         filtered(

@@ -2,6 +2,7 @@
 
 use hyper::StatusCode;
 use placet_evidence::Entry;
+use placet_evidence::proof_bundle::ProofBundle;
 use placet_types::{Denial, DenialCode, Index};
 use serde_json::json;
 
@@ -17,29 +18,37 @@ pub(super) fn proof(call: Call) -> Answer {
         let sees = call.sees();
         let bundle = call
             .read(move |shared| {
-                let related = related(shared, index, &sees)?;
                 let authority = shared.service.authority();
-                let bundle = authority.proof_bundle(&shared.policy, index, &related, disclose);
-                bundle.map_err(|error| unavailable(&error))
+                let bundle = |related: &[Index], disclose| {
+                    let bundle = authority.proof_bundle(&shared.policy, index, related, disclose);
+                    bundle.map_err(|error| unavailable(&error))
+                };
+                match related(shared, index, &sees)? {
+                    Some(related) => bundle(&related, disclose),
+                    // Where anybody may read the log, what stands in it can be proven to anybody.
+                    None if shared.settings.public => Ok(ProofBundle {
+                        artifact: None,
+                        ..bundle(&[], false)?
+                    }),
+                    None => {
+                        let what = format!("no record of yours stands at {index}");
+                        Err(Problem::not_found(what))
+                    }
+                }
             })
             .await?;
         reply::json(StatusCode::OK, &bundle)
     })
 }
 
-/// Further records about the same execution. What is somebody else's is answered as what is not there.
-fn related(shared: &Shared, index: Index, sees: &Sees) -> Result<Vec<Index>, Problem> {
+/// Further records about the same execution; `None` for what is somebody else's.
+fn related(shared: &Shared, index: Index, sees: &Sees) -> Result<Option<Vec<Index>>, Problem> {
     let reader = shared.service.authority().reader();
     let record = Entry::from_bytes(reader.entry(index)?).read();
     let record = record.map_err(|error| unavailable(&error))?;
-    let none = || Problem::not_found(format!("no record of yours stands at {index}"));
+    let alone = || matches!(sees, Sees::Everything).then(Vec::new);
     let Some(exec) = record.exec() else {
-        let everything = matches!(sees, Sees::Everything);
-        return if everything {
-            Ok(Vec::new())
-        } else {
-            Err(none())
-        };
+        return Ok(alone());
     };
     let known = shared.lineage.look(&reader, |graph| {
         let node = graph.get(&exec)?;
@@ -51,14 +60,14 @@ fn related(shared: &Shared, index: Index, sees: &Sees) -> Result<Vec<Index>, Pro
         let places: Vec<Index> = places.into_iter().flatten().map(|at| at.index).collect();
         Some((sees.principal(&node.principal), places))
     })?;
-    match known {
+    Ok(match known {
         Some((true, mut places)) => {
             places.retain(|place| *place != index);
-            Ok(places)
+            Some(places)
         }
-        None if matches!(sees, Sees::Everything) => Ok(Vec::new()),
-        Some((false, _)) | None => Err(none()),
-    }
+        Some((false, _)) => None,
+        None => alone(),
+    })
 }
 
 /// The members of the bundle in force, as text.

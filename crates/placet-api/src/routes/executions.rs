@@ -273,6 +273,7 @@ fn filter(call: &Call) -> Result<Query, Problem> {
         principal: query.get("principal")?,
         resource: query.get("resource")?,
         resource_kind: query.get("resource_kind")?,
+        risk_min: query.get("risk_min")?,
         status,
         until: time("until")?,
         within: query.get("within")?,

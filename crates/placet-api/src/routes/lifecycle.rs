@@ -41,7 +41,8 @@ struct ReasonBody {
 #[serde(deny_unknown_fields)]
 struct ReplayBody {
     archive: String,
-    bundle: Digest,
+    #[serde(default)]
+    bundle: Option<Digest>,
     #[serde(default)]
     from: Index,
     #[serde(default)]
@@ -49,7 +50,7 @@ struct ReplayBody {
 }
 
 /// Only who sees everything sees what is about everybody.
-fn sees_all(call: &Call) -> Result<(), Problem> {
+pub(super) fn sees_all(call: &Call) -> Result<(), Problem> {
     match call.sees() {
         Sees::Everything => Ok(()),
         Sees::Only(_) => {
@@ -121,8 +122,12 @@ pub(super) fn replay(call: Call) -> Answer {
 }
 
 fn replayed(shared: &Shared, body: &ReplayBody, gone: &AtomicBool) -> Result<Supposed, Problem> {
-    let bundle = Bundle::from_archive(body.archive.as_bytes(), &body.bundle)
-        .map_err(|error| Problem::malformed(error.to_string()))?;
+    let archive = body.archive.as_bytes();
+    let bundle = match &body.bundle {
+        Some(digest) => Bundle::from_archive(archive, digest),
+        None => Bundle::of_archive(archive),
+    };
+    let bundle = bundle.map_err(|error| Problem::malformed(error.to_string()))?;
     let policy = Policy::compile(&bundle).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         Problem::malformed(lines.join("; "))

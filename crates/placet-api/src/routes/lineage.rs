@@ -1,8 +1,9 @@
 //! Which execution led to which.
 
 use hyper::StatusCode;
-use placet_lineage::{Export, Query};
-use placet_types::ExecutionId;
+use placet_lineage::{Export, Graph, Node, Query, Status};
+use placet_types::{ExecutionId, Index};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::executions::{NodeReply, PageReply, node, page};
@@ -59,6 +60,62 @@ pub(super) fn descendants(call: Call) -> Answer {
             .await?;
         reply::json(StatusCode::OK, &page)
     })
+}
+
+/// An execution, as far as it is anybody's business where the log is public: where it stands and what it
+/// came from. Not who, not what, not why.
+#[derive(Serialize)]
+struct Shape {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<Index>,
+    index: Index,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<Index>,
+    status: Status,
+}
+
+#[derive(Serialize)]
+struct Shapes {
+    items: Vec<Shape>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Index>,
+}
+
+/// Which decision led to which, the latest first.
+pub(super) fn shape(call: Call) -> Answer {
+    Box::pin(async move {
+        let (limit, cursor) = page(&call)?;
+        let shapes = call
+            .read(move |shared| {
+                let reader = shared.service.authority().reader();
+                shared
+                    .lineage
+                    .look(&reader, |graph| shapes(graph, limit, cursor))
+            })
+            .await?;
+        reply::json(StatusCode::OK, &shapes)
+    })
+}
+
+fn shapes(graph: &Graph, limit: usize, cursor: Option<Index>) -> Shapes {
+    let everything = Query::default();
+    let nodes = graph.select(&everything).rev();
+    let mut nodes = nodes.filter(|node| cursor.is_none_or(|cursor| node.decided.index < cursor));
+    let shape = |node: &Node| {
+        let parent = node.parent.and_then(|parent| graph.get(&parent));
+        Shape {
+            ended: node.ended.map(|end| end.at.index),
+            index: node.decided.index,
+            parent: parent.map(|parent| parent.decided.index),
+            status: node.status(),
+        }
+    };
+    let items: Vec<Shape> = nodes.by_ref().take(limit).map(shape).collect();
+    let last = items.last().map(|item| item.index);
+    Shapes {
+        next: last.filter(|_| nodes.next().is_some()),
+        items,
+    }
 }
 
 /// The graph in another format, for other tools; for those who see everything.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::acts::act;
+use super::lifecycle::sees_all;
 use crate::call::{Answer, Call};
 use crate::problem::Problem;
 use crate::reply;
@@ -22,6 +23,26 @@ use crate::reply;
 struct BundleBody {
     archive: String,
     bundle: Digest,
+}
+
+/// A bundle to be looked at, which gets no authority by it: the digest is checked where it is said.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Offered {
+    archive: String,
+    #[serde(default)]
+    bundle: Option<Digest>,
+}
+
+impl Offered {
+    pub(super) fn read(&self) -> Result<Bundle, Problem> {
+        let bytes = self.archive.as_bytes();
+        let read = match &self.bundle {
+            Some(digest) => Bundle::from_archive(bytes, digest),
+            None => Bundle::of_archive(bytes),
+        };
+        read.map_err(|error| Problem::malformed(error.to_string()))
+    }
 }
 
 /// The policies of the bundle in force, in order of their ids.
@@ -115,16 +136,12 @@ pub(super) fn activate(call: Call) -> Answer {
 /// What would change if this bundle were in force, policy by policy. Nothing is kept of it.
 pub(super) fn compare(call: Call) -> Answer {
     Box::pin(async move {
-        let BundleBody { archive, bundle } = call.body.json()?;
-        if call.operator().is_none() {
-            let reason = "only operators compare bundles";
-            return Err(Problem::of(&crate::identity::unverified(reason)));
-        }
+        sees_all(&call)?;
+        let offered: Offered = call.body.json()?;
         let differs = call
             .read(move |shared| {
                 let odd = |error: String| Problem::malformed(error);
-                let new = Bundle::from_archive(archive.as_bytes(), &bundle)
-                    .map_err(|error| odd(error.to_string()))?;
+                let new = offered.read()?;
                 let authority = shared.service.authority();
                 let active = authority.with_state(|state| state.policy().map(|it| it.bundle));
                 let old = self::bundle(authority, active.ok_or_else(none_in_force)?)?;
@@ -142,6 +159,7 @@ pub(super) fn compare(call: Call) -> Answer {
                 let members = found.members.iter();
                 Ok(json!({
                     "added": found.added, "removed": found.removed, "same": found.is_empty(),
+                    "bundle": new.digest(), "name": new.about().name, "revision": new.about().revision,
                     "changed": said(changed.map(|(id, what)| (id, words(what))).collect()),
                     "members": said(members.map(|(path, how)| (path, words(how))).collect()),
                     "words": found.to_string(),

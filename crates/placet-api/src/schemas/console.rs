@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::Schema;
-use super::parts::{digest, index, list, nullable, object, principal, text, thumbprint, time};
+use super::parts::{
+    digest, index, list, nullable, object, principal, status, text, thumbprint, time,
+};
 
 schema!(SESSION, "Session", || object(
     &[
@@ -14,11 +16,21 @@ schema!(SESSION, "Session", || object(
         ("domain", text("name of the domain")),
         (
             "identity",
-            json!({ "enum": ["public", "unix", "key", "session", "certificate", "token"], "description": "how it was proven" })
+            json!({ "enum": ["public", "unix", "key", "session", "provider", "certificate", "token"], "description": "how it was proven" })
         ),
         (
             "key",
             nullable("string", "thumbprint of the key that proves the requests")
+        ),
+        (
+            "logins",
+            list(&object(
+                &[
+                    ("issuer", text("for the request that begins a sign-in")),
+                    ("name", text("for people")),
+                ],
+                &[]
+            ))
         ),
         ("metrics_public", json!({ "type": "boolean" })),
         ("now", time("the node's clock")),
@@ -39,11 +51,29 @@ schema!(SESSION, "Session", || object(
         ("public", json!({ "type": "boolean" })),
         (
             "role",
-            json!({ "enum": ["operator", "auditor", "member", "public"] })
+            json!({ "enum": ["operator", "auditor", "approver", "member", "public"] })
         ),
         ("until", nullable("integer", "when the session is over")),
     ],
     &[],
+));
+schema!(PROVIDER, "ProviderSignIn", || object(
+    &[(
+        "issuer",
+        text("of an identity provider, as the session names it")
+    )],
+    &[],
+));
+schema!(AWAY, "ProviderAddress", || object(
+    &[("url", text("where the browser goes"))],
+    &[],
+));
+schema!(CAME_BACK, "ProviderCode", || object(
+    &[
+        ("code", text("of the identity provider")),
+        ("state", text("as it went out")),
+    ],
+    &[("iss", text("who answered, where the answer says so"))],
 ));
 schema!(LINK, "SignInLink", || object(
     &[
@@ -127,6 +157,22 @@ schema!(SCENES, "DemoScenes", || object(
         ))
     )],
     &[],
+));
+schema!(SHAPE, "LineageShape", || object(
+    &[(
+        "items",
+        list(&object(
+            &[
+                ("index", index("the record of its decision")),
+                ("status", status()),
+            ],
+            &[
+                ("ended", index("the record of its end")),
+                ("parent", index("the record of its parent's decision")),
+            ],
+        ))
+    )],
+    &[("next", index("the cursor of the next page"))],
 ));
 schema!(EXPORT, "LineageExport", || json!({
     "type": ["object", "array"], "description": "as the format has it",

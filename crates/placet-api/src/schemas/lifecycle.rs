@@ -30,8 +30,12 @@ schema!(SHADOW_BUNDLE, "ShadowBundle", || object(
     &[("reason", reason())],
 ));
 schema!(REPLAY, "Replay", || object(
-    &bundle(),
+    &[("archive", text("the bundle in its single-file form"))],
     &[
+        (
+            "bundle",
+            digest("of its manifest; it is checked where it is said")
+        ),
         ("from", index("only decisions from this record on")),
         ("since", time("only decisions from then on")),
     ],

@@ -250,10 +250,7 @@ pub(super) fn node() -> Value {
     let at = || json!({ "oneOf": [{ "type": "null" }, place()] });
     object(
         &[
-            (
-                "status",
-                json!({ "enum": ["denied", "deferred", "authorized", "running", "completed", "failed", "terminated", "lapsed", "unseen"] }),
-            ),
+            ("status", status()),
             ("action", text("what was to be done")),
             (
                 "answer",
@@ -285,6 +282,25 @@ pub(super) fn node() -> Value {
             ("root", exec()),
             ("signals", count()),
             ("started", at()),
+        ],
+        &[("risk", risk())],
+    )
+}
+
+/// Where an intent is in its life.
+pub(super) fn status() -> Value {
+    json!({ "enum": ["denied", "deferred", "authorized", "running", "completed", "failed", "terminated", "lapsed", "unseen"] })
+}
+
+/// How unusual it was.
+fn risk() -> Value {
+    object(
+        &[
+            ("factors", list(&text("what was unusual; spec/history.md"))),
+            (
+                "score",
+                json!({ "type": "integer", "minimum": 0, "maximum": 100 }),
+            ),
         ],
         &[],
     )

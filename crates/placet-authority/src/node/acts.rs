@@ -6,7 +6,7 @@ use placet_types::{Denial, DenialCode, Index, PrincipalId};
 use super::answer::act;
 use super::server::Node;
 use super::wire::ActBody;
-use crate::access::Identity;
+use crate::access::{Identity, SignedIn};
 use crate::authority::REASON_BYTES_MAX;
 use crate::control::{ActError, NotPermitted};
 use crate::submission::Deferred;
@@ -24,8 +24,15 @@ pub enum Acted {
 /// How whoever acts stands in the record of the decision. A browser acts for the user who let it in.
 pub(super) fn acting(identity: &Identity) -> Option<Caller> {
     match identity {
-        Identity::Session { uid, .. } => Some(Caller::Unix(*uid)),
+        Identity::Session {
+            by: SignedIn::Unix(uid),
+            ..
+        } => Some(Caller::Unix(*uid)),
         Identity::Public
+        | Identity::Session {
+            by: SignedIn::Token(_),
+            ..
+        }
         | Identity::Key(_)
         | Identity::Spiffe(..)
         | Identity::Token(..)

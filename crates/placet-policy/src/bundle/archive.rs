@@ -60,12 +60,12 @@ impl Bundle {
         canonical::to_bytes(&archive).unwrap_or_default()
     }
 
-    /// Reads the archive of the bundle that `expected` names.
+    /// Reads an archive, whichever bundle it is of: to look at, never to put in force.
     ///
     /// # Errors
     ///
-    /// [`ArchiveError`] when a byte of it differs from what was archived.
-    pub fn from_archive(bytes: &[u8], expected: &Digest) -> Result<Self, ArchiveError> {
+    /// [`ArchiveError`] when it holds no sound bundle.
+    pub fn of_archive(bytes: &[u8]) -> Result<Self, ArchiveError> {
         let archive: Archive = canonical::from_bytes(bytes, ARCHIVE_BOUNDS)?;
         let signature = archive
             .signature
@@ -76,7 +76,16 @@ impl Bundle {
             .chain(signature)
             .map(|(path, text)| (path, text.into_bytes()))
             .collect();
-        let bundle = Self::read(&files).map_err(ArchiveError::Bundle)?;
+        Self::read(&files).map_err(ArchiveError::Bundle)
+    }
+
+    /// Reads the archive of the bundle that `expected` names.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError`] when a byte of it differs from what was archived.
+    pub fn from_archive(bytes: &[u8], expected: &Digest) -> Result<Self, ArchiveError> {
+        let bundle = Self::of_archive(bytes)?;
         if bundle.digest() != *expected {
             return Err(ArchiveError::OtherBundle {
                 expected: *expected,

@@ -47,6 +47,14 @@ impl Answer {
         })
     }
 
+    /// Each value of a header that may stand more than once.
+    pub(crate) fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.head.lines().skip(1).filter_map(move |line| {
+            let (own, value) = line.split_once(':')?;
+            own.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
     /// The body of an answer that must have this status.
     pub(crate) fn expect(self, status: u16) -> Value {
         assert_eq!(

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use std::{fs, thread};
 
+mod browsers;
+
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -45,9 +47,15 @@ fn free_port() -> u16 {
 
 impl Provider {
     fn start(port: u16, name: &str) -> Self {
+        Self::for_browsers(port, name, None)
+    }
+
+    /// One that browsers sign in by, and go back to this address from.
+    fn for_browsers(port: u16, name: &str, back: Option<&str>) -> Self {
         let mut child = Command::new("node")
             .arg(program())
             .args([&port.to_string(), name])
+            .args(back)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

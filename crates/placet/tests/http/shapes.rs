@@ -82,7 +82,8 @@ fn fits(value: &Value, schema: &Value) -> Result<(), String> {
     let schema = schema.as_object().ok_or("a schema that is none")?;
     for (keyword, wanted) in schema {
         let holds = match keyword.as_str() {
-            "description" => true,
+            // A format is a hint (JSON Schema 2020-12, 7.2.1).
+            "description" | "format" => true,
             "$ref" => {
                 let name = wanted.as_str().unwrap().rsplit('/').next().unwrap();
                 fits(value, &DOCUMENT["components"]["schemas"][name])?;

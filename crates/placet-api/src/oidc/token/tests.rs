@@ -182,3 +182,47 @@ fn keys_are_found_by_name_and_algorithm_and_twice_is_never() {
     assert!(key.verifies(b"text", signature.as_ref()));
     assert!(!key.verifies(b"other", signature.as_ref()) && !key.verifies(b"text", &[0; 64]));
 }
+
+/// An ID token of a sign-in, with this change.
+fn signed_in(change: (&str, &str)) -> Result<Claims, TokenError> {
+    let text = claims(("\"aud\"", "\"nonce\":\"n\",\"aud\""));
+    let text = text.replacen("\"placet\"", "\"console\"", 1);
+    assert!(text.contains(change.0), "{change:?}");
+    let text = token(HEADER, &text.replacen(change.0, change.1, 1));
+    let now = Millis::new(NOW * 1000);
+    Signed::read(&text)?.verify_login(&key(), &settings(), "console", "n", now)
+}
+
+#[test]
+fn an_id_token_is_for_this_client_and_for_the_sign_in_that_was_begun() {
+    let client = "\"aud\":\"console\"";
+    assert_eq!(signed_in(("", "")).unwrap().subject, "ana");
+    let both = "\"aud\":[\"console\",\"placet\"]";
+    let named = format!("{both},\"azp\":\"console\"");
+    assert!(signed_in((client, &named)).is_ok());
+    for (change, error) in [
+        (("\"nonce\":\"n\"", "\"nonce\":\"m\""), TokenError::Nonce),
+        (("\"nonce\":\"n\",", ""), TokenError::Nonce),
+        ((client, "\"aud\":\"placet\""), TokenError::Audience),
+        (
+            (client, "\"aud\":[\"console\",\"else\"],\"azp\":\"console\""),
+            TokenError::Audience,
+        ),
+        ((client, both), TokenError::Party),
+        (
+            (client, "\"aud\":\"console\",\"azp\":\"else\""),
+            TokenError::Party,
+        ),
+        ((ISSUER, "https://else.example"), TokenError::Issuer),
+        (("\"exp\":1000060", "\"exp\":999000"), TokenError::Expired),
+        (("\"sub\":\"ana\",", ""), TokenError::Claims),
+    ] {
+        assert_eq!(signed_in(change).unwrap_err(), error, "{change:?}");
+    }
+    // An access token for this node signs nobody in, and an ID token is none.
+    let access = token(HEADER, &claims(("", "")));
+    let now = Millis::new(NOW * 1000);
+    let read = Signed::read(&access).unwrap();
+    let refused = read.verify_login(&key(), &settings(), "console", "n", now);
+    assert_eq!(refused.unwrap_err(), TokenError::Audience);
+}
