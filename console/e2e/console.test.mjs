@@ -1,12 +1,10 @@
 /** The console in a real browser, on a real node: each surface, each role. */
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { eventually, browser as launch, page as newPage, Place, signedIn } from "./support.mjs";
+import { accessible, eventually, browser as launch, page as newPage, Place, signedIn } from "./support.mjs";
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SURFACES = [
 	"now",
 	"decisions",
@@ -15,6 +13,7 @@ const SURFACES = [
 	"records",
 	"principals",
 	"policy",
+	"policy/compare",
 	"proof",
 	"health",
 	"you",
@@ -37,16 +36,6 @@ after(async () => {
 
 const heading = (page, name) => page.getByRole("heading", { name, level: 1 }).waitFor();
 const fine = (page) => assert.deepEqual(page.faults, []);
-
-/** Axe is put into the page by the debugger, so that the page's own policy stays as it is. */
-async function accessible(page) {
-	await page.evaluate(axe);
-	const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-	const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-	return serious.map(
-		({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary}`).join("; ")}`,
-	);
-}
 
 test("a link signs in once, and leaves no trace in the address", async () => {
 	const link = place.link();
@@ -73,7 +62,7 @@ test("a link signs in once, and leaves no trace in the address", async () => {
 
 	const second = await newPage(browser, place);
 	await second.goto(link);
-	await second.getByText("That link does not sign in").waitFor();
+	await second.getByText("That did not sign you in").waitFor();
 	await heading(second, "Sign in");
 	await page.getByRole("button", { name: "Sign out" }).click();
 	await heading(page, "Sign in");
@@ -254,48 +243,6 @@ test("by keyboard alone: to a page, through a filter, to an execution, and on th
 	await page.context().close();
 });
 
-test("an auditor sees everything and ends nothing; a member sees what is theirs; the public sees proofs", async () => {
-	const page = await newPage(browser, place);
-	await page.goto(`${place.address}/console/`);
-	await heading(page, "Sign in");
-	const command = await page.getByText("placet principal set user:NAME --key").innerText();
-	const key = command.split(" ").at(-1);
-	for (const surface of ["decisions", "lineage", "principals", "policy"]) {
-		await page.goto(`${place.address}/console/#/${surface}`);
-		await heading(page, "Sign in");
-	}
-	await page.goto(`${place.address}/console/#/proof`);
-	await heading(page, "Proof");
-
-	place.ok("principal", "set", "user:audit", "--group", "auditors", "--key", key);
-	await page.goto(`${place.address}/console/#/now`);
-	await page.reload();
-	await heading(page, "Now");
-	await page.getByText("(auditor)").waitFor();
-	assert.equal(await page.getByRole("button", { name: "Halt the domain" }).count(), 0);
-	await page.goto(`${place.address}/console/#/decisions`);
-	await page.getByRole("row", { name: /policy_forbids/ }).waitFor();
-	const refused = await page.evaluate(
-		async () =>
-			(
-				await fetch("/v1/halt", {
-					method: "POST",
-					headers: { "content-type": "application/json" },
-					body: '{"reason":"x"}',
-				})
-			).status,
-	);
-	assert.equal(refused, 401);
-
-	place.ok("principal", "set", "user:audit", "--key", key);
-	await page.goto(`${place.address}/console/#/decisions`);
-	await page.reload();
-	await page.getByText("(member)").waitFor();
-	await page.getByText("No decision fits").waitFor();
-	fine(page);
-	await page.context().close();
-});
-
 test("an approval is signed by the browser's own key, for exactly what is shown", async () => {
 	const page = await newPage(browser, place);
 	await page.goto(`${place.address}/console/`);
@@ -373,6 +320,17 @@ test("lineage is saved for other tools, and its proofs are verified where it is 
 	assert.ok(prov.prefix && Object.keys(prov.activity).length > 0, Object.keys(prov));
 	const spans = JSON.parse(await saved("OTLP")).resourceSpans[0].scopeSpans[0].spans;
 	assert.ok(spans.every((span) => /^[0-9a-f]{32}$/.test(span.traceId)));
+	// By risk: as the decisions recorded it.
+	const total = await page.getByText(/^\d+ executions$/).innerText();
+	await page.getByLabel("Risk").selectOption("1");
+	await page.getByText(/^\d+ of \d+ executions$/).waitFor();
+	await page.getByRole("button", { name: "Table" }).click();
+	const risks = await page
+		.getByRole("row")
+		.evaluateAll((rows) => rows.slice(1).map((row) => Number(row.cells[4]?.textContent)));
+	assert.ok(risks.length > 0 && risks.every((risk) => risk >= 1), `${risks} of ${total}`);
+	await page.getByLabel("Risk").selectOption("");
+	await page.getByRole("button", { name: "Field" }).click();
 	await page.getByRole("application").press("End");
 	await page.getByRole("button", { name: "Verify here" }).click();
 	await page.getByRole("status").getByText("Verified", { exact: true }).waitFor();
@@ -393,6 +351,48 @@ test("a policy is shown with its tests, its use, its shadow and what was in forc
 	assert.deepEqual(await accessible(page), []);
 	await tab("Shadow");
 	await page.getByText("No bundle is decided in the shadow").waitFor();
+	const strict = join(place.root, "strict");
+	place.ok("policy", "init", strict);
+	const policies = join(strict, "policies/agents.cedar");
+	const texts = readFileSync(policies, "utf8");
+	assert.ok(texts.includes("when { context.in_workspace }"), texts);
+	writeFileSync(policies, texts.replace("when { context.in_workspace }", "when { context.in_workspace && context.risk.score > 99 }"));
+	// Its own tests would say so first.
+	rmSync(join(strict, "tests"), { recursive: true });
+	place.ok("policy", "shadow", "set", strict, "--reason", "to see");
+	place.run("run", "--as", "agent:coder", "--", "true");
+	await page.getByText(/would close: permitted then, denied with it/).waitFor();
+	await page
+		.getByRole("row", { name: /permit, .* deny/ })
+		.first()
+		.waitFor();
+	assert.deepEqual(await accessible(page), []);
+	await page.getByRole("button", { name: "Drop it" }).click();
+	await page.getByRole("dialog").getByLabel("Reason").fill("seen");
+	await page.getByRole("dialog").getByRole("button", { name: "Drop" }).click();
+	await page.getByText("No bundle is decided in the shadow").waitFor();
+	await tab("Compare");
+	await page.getByLabel("A bundle's directory").setInputFiles(strict);
+	await page
+		.getByRole("region", { name: "What differs", exact: true })
+		.getByText(/has other conditions/)
+		.waitFor();
+	await page
+		.getByRole("region", { name: "What it would have changed" })
+		.getByText(/would close/)
+		.waitFor();
+	await page.getByRole("region", { name: "What differs in policies/agents.cedar" }).getByText("- when { context.in_workspace }", { exact: true })
+		.first().waitFor();
+	assert.deepEqual(await accessible(page), []);
+	// One that was in force before, by its digest; and files that are no bundle.
+	const digest = JSON.parse(place.ok("policy", "status", "--json")).active.digest;
+	await page.getByLabel("A bundle that was in force, by its digest").fill(digest);
+	await page.getByRole("button", { name: "Compare", exact: true }).click();
+	await page.getByText("No policy differs").waitFor();
+	await page
+		.getByLabel("A single file")
+		.setInputFiles({ name: "x.json", mimeType: "application/json", buffer: Buffer.from("{}") });
+	await page.getByText("That file is no bundle").waitFor();
 	await tab("Activations");
 	await page
 		.getByRole("row", { name: /starter, revision/ })
@@ -456,6 +456,50 @@ test("the stream is resumed after the node was away: no record is lost, and none
 	});
 	const all = Array.from({ length: size - first }, (_, at) => size - 1 - at);
 	assert.deepEqual(seen, all);
+	fine(page);
+	await page.context().close();
+});
+
+test("each page says that the node is away, and is there again by itself", async () => {
+	// By a key of its own: a session of a link ends with the process.
+	const page = await newPage(browser, place);
+	await page.goto(`${place.address}/console/`);
+	const command = await page.getByText("placet principal set user:NAME --key").innerText();
+	place.ok("principal", "set", "user:away", "--group", "auditors", "--key", command.split(" ").at(-1));
+	await page.goto(`${place.address}/console/#/now`);
+	await page.reload();
+	await heading(page, "Now");
+	const port = new URL(place.address).port;
+	await place.down();
+	await page.getByText("offline", { exact: true }).waitFor();
+	const pages = [
+		"now",
+		"decisions",
+		"approvals",
+		"lineage",
+		"principals",
+		"policy",
+		"policy/tests",
+		"policy/past",
+		"health",
+	];
+	for (const surface of pages) {
+		await page.evaluate((hash) => {
+			location.hash = hash;
+		}, `#/${surface}`);
+		await page
+			.getByText(/The node does not answer/)
+			.first()
+			.waitFor()
+			.catch((error) => assert.fail(`${surface}: ${error.message}`));
+		assert.deepEqual(await accessible(page), [], surface);
+	}
+	await page.evaluate(() => {
+		location.hash = "#/policy";
+	});
+	await place.up(port);
+	await page.getByRole("navigation", { name: "Files of the bundle" }).waitFor();
+	await page.getByText("live", { exact: true }).waitFor();
 	fine(page);
 	await page.context().close();
 });

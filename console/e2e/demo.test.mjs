@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { after, before, test } from "node:test";
-import { browser as launch, page as newPage, Place } from "./support.mjs";
+import { accessible, browser as launch, page as newPage, Place } from "./support.mjs";
 
 let place;
 let browser;
@@ -45,6 +45,24 @@ test("a command is verified, authorized, executed and proven before the visitor'
 		await page.getByRole("button", { name: what, exact: true }).click();
 		await page.getByText(`Failed at \u201c${failed}\u201d`).waitFor();
 	}
+	fine();
+});
+
+test("the demo is readable in light and dark, wide and narrow, and by keyboard", async () => {
+	for (const colorScheme of ["light", "dark"]) {
+		for (const width of [1440, 390]) {
+			await page.emulateMedia({ colorScheme });
+			await page.setViewportSize({ width, height: 900 });
+			assert.deepEqual(await accessible(page), [], `${colorScheme}, ${width}`);
+			const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+			assert.ok(wider <= 0, `wider than the screen by ${wider} px at ${width}`);
+		}
+	}
+	await page.emulateMedia({ colorScheme: "light" });
+	await page.setViewportSize({ width: 1440, height: 900 });
+	await page.locator("#main").focus();
+	await page.keyboard.press("Tab");
+	assert.equal(await page.evaluate(() => document.activeElement?.tagName), "BUTTON");
 	fine();
 });
 

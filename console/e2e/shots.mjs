@@ -11,6 +11,10 @@ const PAGES = [
 	"records",
 	"principals",
 	"policy",
+	"policy/tests",
+	"policy/use",
+	"policy/compare",
+	"policy/past",
 	"proof",
 	"health",
 	"you",
@@ -19,6 +23,17 @@ const out = new URL("../shots/", import.meta.url).pathname;
 mkdirSync(out, { recursive: true });
 
 const place = new Place();
+
+/** Whatever is wider than the screen is said: a page scrolls down, and nowhere else. */
+async function picture(page, hash, name, colorScheme, width) {
+	await page.goto(`${place.address}/console/#/${hash}`);
+	await page.getByRole("heading", { level: 1 }).first().waitFor();
+	await page.waitForTimeout(name === "health" ? 5600 : 500);
+	const file = `${name.replace("/", "-")}-${colorScheme}-${width}.png`;
+	await page.screenshot({ path: `${out}${file}`, fullPage: name !== "policy" });
+	const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+	if (wider > 0) console.log(`${file}: wider than the screen by ${wider} px`);
+}
 
 /** The demo has a node of its own. */
 async function demo() {
@@ -39,6 +54,9 @@ async function demo() {
 }
 const browser = await launch();
 try {
+	place.configure(
+		'public = true\n[[oidc]]\nissuer = "https://idp.example"\naudience = ["placet"]\n[oidc.login]\nclient_id = "placet"\nname = "Example"\n',
+	);
 	await place.up();
 	place.ok("principal", "set", "user:lead", "--group", "leads");
 	for (const argv of [
@@ -65,16 +83,16 @@ try {
 				const hash =
 					{ x: `x/${exec.exec}`, proof: `proof/${exec.decided.index}`, lineage: `lineage?focus=${exec.exec}` }[name] ??
 					name;
-				await page.goto(`${place.address}/console/#/${hash}`);
-				await page.getByRole("heading", { level: 1 }).first().waitFor();
-				await page.waitForTimeout(name === "health" ? 5600 : 500);
-				await page.screenshot({ path: `${out}${name}-${colorScheme}-${width}.png`, fullPage: name !== "policy" });
+				await picture(page, hash, name, colorScheme, width);
 			}
-			const overflow = await page.evaluate(
-				() => document.documentElement.scrollWidth - document.documentElement.clientWidth,
-			);
-			if (overflow > 0) console.log(`wider than the screen by ${overflow} px at ${width}`);
 			await page.context().close();
+			const open = await newPage(browser, place, {
+				colorScheme,
+				viewport: { width, height: width > 400 ? 900 : 844 },
+			});
+			for (const name of ["you", "lineage", "health", "proof"])
+				await picture(open, name, `public-${name}`, colorScheme, width);
+			await open.context().close();
 		}
 	}
 	await demo();

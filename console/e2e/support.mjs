@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { on } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -134,6 +135,19 @@ export class Place {
 		this.ok("policy", "activate", dir);
 	}
 
+	/** Puts what this configuration says in force, with the next start. */
+	configure(text) {
+		writeFileSync(join(this.root, "domain/placet.toml"), text);
+	}
+
+	/** Puts the starter bundle in force, with these rules about who is who. */
+	map(identities) {
+		const dir = join(this.root, "bundle");
+		if (!existsSync(dir)) this.ok("policy", "init", dir);
+		writeFileSync(join(dir, "identities.toml"), identities);
+		this.activate("bundle.toml", "", "");
+	}
+
 	link() {
 		return JSON.parse(this.ok("console", "--json")).url;
 	}
@@ -143,6 +157,18 @@ export class Place {
 		await Promise.all(this.children.map((child) => child.ended));
 		rmSync(this.root, { recursive: true, force: true });
 	}
+}
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** What axe finds that is serious. It is put into the page by the debugger, so that the page's own policy stays. */
+export async function accessible(page) {
+	await page.evaluate(axe);
+	const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+	const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+	return serious.map(
+		({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary}`).join("; ")}`,
+	);
 }
 
 export async function eventually(what, look, why = () => "") {
@@ -173,7 +199,7 @@ export async function page(browser, place, options = {}) {
 	});
 	page.on("request", (request) => {
 		const { protocol, origin } = new URL(request.url());
-		if (["http:", "https:"].includes(protocol) && origin !== place.address)
+		if (["http:", "https:"].includes(protocol) && origin !== place.address && origin !== place.provider)
 			page.faults.push(`asks elsewhere: ${request.url()}`);
 	});
 	page.setDefaultTimeout(15_000);

@@ -1,9 +1,11 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import type { Node } from "../src/lib/api";
+import { diffLines, excerpt } from "../src/lib/diff";
 import { Parser } from "../src/lib/events";
 import { ancestors, descendants, placeAll } from "../src/lib/lanes";
 import { parseMetrics, quantile, RULES, rate, sum } from "../src/lib/metrics";
+import { fromArchive, fromFiles } from "../src/lib/offered";
 import { steps } from "../src/lib/play";
 import { ago, bytes, duration } from "../src/lib/said";
 import { fromBase64, fromBase64Url, utf8 } from "../src/verify/bytes";
@@ -168,5 +170,61 @@ describe("the steps of a scene", () => {
 		expect(states(decided({}), started, end("terminated"))[2]).toBe("stopped");
 		const refused = record(4, "refused", { denial: { code: "replayed", reason: "r" } });
 		expect(states(decided({}), refused)[0]).toBe("fails");
+	});
+});
+
+describe("what differs between two texts", () => {
+	const said = (before: string, after: string) => diffLines(before, after).map(({ sign, text }) => `${sign}${text}`);
+	it("is the fewest lines", () => {
+		expect(said("a\nb\nc\n", "a\nb\nc\n")).toEqual([" a", " b", " c"]);
+		expect(said("a\nb\nc\n", "a\nc\nd\n")).toEqual([" a", "-b", " c", "+d"]);
+		expect(said("", "a\n")).toEqual(["+a"]);
+		expect(said("a\n", "")).toEqual(["-a"]);
+		expect(said("a\nb\na\nb\n", "b\na\nb\na\n")).toEqual(["-a", " b", " a", " b", "+a"]);
+	});
+	it("gives both texts back, whatever they are", () => {
+		let seed = 7;
+		const random = (most: number) => {
+			seed = (seed * 48271) % 2147483647;
+			return seed % most;
+		};
+		for (let round = 0; round < 200; round += 1) {
+			const text = () => Array.from({ length: random(12) }, () => "abc"[random(3)]).join("\n");
+			const [before, after] = [text(), text()];
+			const lines = diffLines(before, after);
+			const side = (sign: string) => lines.filter((line) => line.sign !== sign).map(({ text }) => text);
+			expect(side("+").join("\n")).toBe(before);
+			expect(side("-").join("\n")).toBe(after);
+		}
+	});
+	it("is shown with what stands around it", () => {
+		const many = Array.from({ length: 20 }, (_, at) => `${at}`).join("\n");
+		const lines = excerpt(diffLines(many, many.replace("\n10\n", "\nten\n")), 1);
+		expect(lines.map((line) => (line ? `${line.sign}${line.text}` : null))).toEqual([
+			null,
+			" 9",
+			"-10",
+			"+ten",
+			" 11",
+			null,
+		]);
+	});
+});
+
+describe("a bundle that is offered", () => {
+	const file = (path: string, text: string) =>
+		Object.defineProperty(new File([text], path.split("/").at(-1) ?? ""), "webkitRelativePath", { value: path });
+	it("is its files below the directory, in the single-file form", async () => {
+		const files = [file("b/policies/a.cedar", "permit;"), file("b/bundle.toml", "x"), file("b/.git/config", "y")];
+		const { archive, members } = await fromFiles(files);
+		expect(archive).toBe('{"members":{"bundle.toml":"x","policies/a.cedar":"permit;"}}');
+		expect(Object.keys(members)).toEqual(["policies/a.cedar", "bundle.toml"]);
+		expect(fromArchive(archive).members).toEqual(members);
+		const signed = await fromFiles([...files, file("b/bundle.sig", "s")]);
+		expect(signed.archive).toContain('"signature":"s"');
+	});
+	it("is none without bundle.toml, or of another shape", async () => {
+		await expect(fromFiles([file("b/a.cedar", "x")])).rejects.toThrow("bundle.toml");
+		for (const text of ["", "{}", '{"members":{}}', '{"members":{"a":1}}']) expect(() => fromArchive(text)).toThrow();
 	});
 });

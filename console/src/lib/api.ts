@@ -14,6 +14,8 @@ export type Principals = Schemas["Principals"];
 export type PolicySource = Schemas["PolicySource"];
 export type Page = Schemas["Executions"];
 export type Node = Page["items"][number];
+export type Shapes = Schemas["LineageShape"];
+export type Difference = Schemas["Difference"];
 export type DemoScene = Schemas["DemoScenes"]["items"][number];
 export type DemoPlayed = Schemas["DemoPlayed"];
 export type PolicyTests = Schemas["PolicyTests"];
@@ -144,6 +146,36 @@ export async function signIn(token: string): Promise<Session> {
 	proven = true;
 	try {
 		return settle(await json<Session>("POST", "/v1/session", {}, { "placet-link": token }));
+	} catch (error) {
+		proven = false;
+		throw error;
+	}
+}
+
+/** Where to sign in by an identity provider; the node says so for this browser's key alone. */
+export async function toProvider(issuer: string): Promise<string> {
+	proven = true;
+	try {
+		return (await post<{ url: string }>("/v1/session/provider", { issuer })).url;
+	} finally {
+		proven = false;
+	}
+}
+
+/** What an identity provider sends a browser back with. */
+export interface Came {
+	code: string;
+	state: string;
+	iss?: string;
+}
+
+/** Signs in by what the provider answered, for the key that began it. */
+export async function signInBy(came: Came): Promise<Session> {
+	proven = false;
+	settle(await get<Session>("/v1/session"));
+	proven = true;
+	try {
+		return settle(await post<Session>("/v1/session/code", came));
 	} catch (error) {
 		proven = false;
 		throw error;

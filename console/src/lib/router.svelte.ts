@@ -15,9 +15,12 @@ function read(): Place {
 
 export const place: { at: Place } = $state({ at: read() });
 
-addEventListener("hashchange", () => {
+/** Looks at the address again. */
+export function moved(): void {
 	place.at = read();
-});
+}
+
+addEventListener("hashchange", moved);
 
 export function href(view: string, ...rest: (string | number)[]): string {
 	return `#/${[view, ...rest].map(String).map(encodeURIComponent).join("/")}`;

@@ -37,6 +37,13 @@ export function bytes(size: number): string {
 /** The beginning of an id is enough to tell it from others on a page. */
 export const short = (id: string): string =>
 	/^(exec|art)_/.test(id) ? `${id.slice(0, 13)}…` : id.startsWith("sha256:") ? `${id.slice(0, 15)}…` : id;
+/** Filters for risk: the least that is shown. */
+export const RISKS = [
+	["1", "any factor of risk"],
+	["25", "risk 25 or more"],
+	["50", "risk 50 or more"],
+	["75", "risk 75 or more"],
+] as const;
 export const base = (path: string): string => path.split("/").at(-1) || path;
 
 /** What a record says, in a few words. */

@@ -1,7 +1,19 @@
 /** What every view shares: who is signed in, the domain's state, the live tail of the log. */
 
-import { get, Problem, type Session, type Status, signIn, signOut, whoami } from "./api";
+import {
+	type Came,
+	get,
+	Problem,
+	type Session,
+	type Status,
+	signIn,
+	signInBy,
+	signOut,
+	toProvider,
+	whoami,
+} from "./api";
 import { type Follower, follow, type LogRecord } from "./events";
+import { moved } from "./router.svelte";
 
 /** Records that are kept of the tail: what is older is in the log. */
 export const TAIL_MAX = 500;
@@ -84,6 +96,30 @@ async function listen(): Promise<void> {
 	});
 }
 
+/** Where this browser wanted to be when it left for an identity provider. */
+const WANTED = "placet-wanted";
+
+/** Leaves for an identity provider. */
+export async function signInAt(issuer: string): Promise<void> {
+	const url = await toProvider(issuer);
+	sessionStorage.setItem(WANTED, location.hash);
+	location.assign(url);
+}
+
+/** What an identity provider answered, taken out of the address and the history. */
+function cameBack(): Came | null {
+	if (!location.pathname.endsWith("/signed-in")) return null;
+	const answer = new URLSearchParams(location.search);
+	const wanted = sessionStorage.getItem(WANTED) ?? "";
+	sessionStorage.removeItem(WANTED);
+	history.replaceState(null, "", `./${wanted.startsWith("#/") ? wanted : "#/"}`);
+	moved();
+	const [code, state, iss] = ["code", "state", "iss"].map((name) => answer.get(name));
+	if (code && state) return iss ? { code, state, iss } : { code, state };
+	const words = answer.get("error_description") ?? answer.get("error") ?? "it gave no reason";
+	throw new Problem(401, "identity_unverified", `The identity provider did not sign you in: ${words.slice(0, 200)}`);
+}
+
 /** Finds out who this is, by a link that was opened or by the browser's key. */
 export async function start(): Promise<void> {
 	const token = /^#link=([A-Za-z0-9_-]{43})$/.exec(location.hash)?.[1];
@@ -91,7 +127,9 @@ export async function start(): Promise<void> {
 	if (token) history.replaceState(null, "", `${location.pathname}#/`);
 	app.problem = null;
 	try {
-		app.session = token ? await signIn(token) : await whoami();
+		const came = cameBack();
+		if (came) app.session = await signInBy(came);
+		else app.session = token ? await signIn(token) : await whoami();
 	} catch (error) {
 		if (!(error instanceof Problem)) throw error;
 		app.problem = error;
