@@ -356,7 +356,10 @@ test("a policy is shown with its tests, its use, its shadow and what was in forc
 	const policies = join(strict, "policies/agents.cedar");
 	const texts = readFileSync(policies, "utf8");
 	assert.ok(texts.includes("when { context.in_workspace }"), texts);
-	writeFileSync(policies, texts.replace("when { context.in_workspace }", "when { context.in_workspace && context.risk.score > 99 }"));
+	writeFileSync(
+		policies,
+		texts.replace("when { context.in_workspace }", "when { context.in_workspace && context.risk.score > 99 }"),
+	);
 	// Its own tests would say so first.
 	rmSync(join(strict, "tests"), { recursive: true });
 	place.ok("policy", "shadow", "set", strict, "--reason", "to see");
@@ -381,8 +384,11 @@ test("a policy is shown with its tests, its use, its shadow and what was in forc
 		.getByRole("region", { name: "What it would have changed" })
 		.getByText(/would close/)
 		.waitFor();
-	await page.getByRole("region", { name: "What differs in policies/agents.cedar" }).getByText("- when { context.in_workspace }", { exact: true })
-		.first().waitFor();
+	await page
+		.getByRole("region", { name: "What differs in policies/agents.cedar" })
+		.getByText("- when { context.in_workspace }", { exact: true })
+		.first()
+		.waitFor();
 	assert.deepEqual(await accessible(page), []);
 	// One that was in force before, by its digest; and files that are no bundle.
 	const digest = JSON.parse(place.ok("policy", "status", "--json")).active.digest;
