@@ -30,8 +30,8 @@ pub enum ProgramError {
     #[error("{0:?}: command not found")]
     NotFound(String),
     /// A file that cannot be executed.
-    #[error("{0:?}: not an executable file")]
-    NotExecutable(String),
+    #[error("{0:?}: not an executable file: {1}")]
+    NotExecutable(String, io::Error),
     /// A path that Placet cannot write down.
     #[error("{0:?}: the path is not UTF-8, and records are")]
     NotUtf8(PathBuf),
@@ -66,7 +66,7 @@ impl Program {
                 if error.kind() == io::ErrorKind::NotFound {
                     ProgramError::NotFound(name.into())
                 } else {
-                    ProgramError::NotExecutable(name.into())
+                    ProgramError::NotExecutable(name.into(), error)
                 }
             })?
         } else {
@@ -84,10 +84,14 @@ impl Program {
 fn executable(path: &Path) -> io::Result<PathBuf> {
     let path = fs::canonicalize(path)?;
     let metadata = fs::metadata(&path)?;
-    if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 {
-        Ok(path)
+    if metadata.is_dir() {
+        Err(io::Error::other("it is a directory"))
+    } else if !metadata.is_file() {
+        Err(io::Error::other("it is no regular file"))
+    } else if metadata.permissions().mode() & 0o111 == 0 {
+        Err(io::Error::other("nobody may execute it (chmod +x)"))
     } else {
-        Err(io::ErrorKind::PermissionDenied.into())
+        Ok(path)
     }
 }
 
