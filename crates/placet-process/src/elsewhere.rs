@@ -47,6 +47,13 @@ pub enum Notice<'a> {
         /// Whom it wanted to reach.
         contacts: &'a Contacts,
     },
+    /// After its end: what was refused inside and not said where a person looks.
+    Refused {
+        /// Which execution.
+        exec: ExecutionId,
+        /// How often, at least.
+        count: usize,
+    },
     /// After its end: nothing is left of what it changed.
     ChangesLost {
         /// Why.

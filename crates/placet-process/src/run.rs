@@ -334,6 +334,7 @@ impl Gateway {
                 drift,
             ),
             why: None,
+            unsaid: 0,
         };
         let Supervised {
             exit,
@@ -341,6 +342,7 @@ impl Gateway {
             why,
             network,
             contacts,
+            unsaid,
             link,
         } = supervisor.run(cell)?;
         if let Some(door) = &mut door {
@@ -363,6 +365,12 @@ impl Gateway {
         }
         self.report(link, end)?;
         drop(door);
+        if unsaid > 0 {
+            (self.tell)(&Notice::Refused {
+                exec,
+                count: unsaid,
+            });
+        }
         Ok(match cause {
             Some(cause) => Outcome::Terminated { exec, cause, why },
             None => Outcome::Ended {

@@ -45,6 +45,8 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) copies: Option<&'a Copies>,
     /// What happened, where the cause of the end alone does not say.
     pub(crate) why: Option<Ending>,
+    /// Refusals that were not said, because there is no front and nobody asked for it.
+    pub(crate) unsaid: usize,
 }
 
 /// How a supervised cell ended.
@@ -58,6 +60,8 @@ pub(crate) struct Supervised {
     pub(crate) network: Option<NetworkUsage>,
     /// Whom it wanted to reach, where that was noted.
     pub(crate) contacts: Option<Contacts>,
+    /// Refusals that were not said while it ran.
+    pub(crate) unsaid: usize,
     pub(crate) link: Option<Connection>,
 }
 
@@ -125,6 +129,8 @@ impl Supervisor<'_> {
             } else if self.announce {
                 // Who has closed that stream does not want to know.
                 writeln!(std::io::stderr(), "{text}").unwrap_or(());
+            } else {
+                self.unsaid += 1;
             }
         }
     }
@@ -264,6 +270,7 @@ impl Supervisor<'_> {
             why: why.and_then(|why| why.why),
             network,
             contacts: self.keeper.contacts().cloned(),
+            unsaid: self.unsaid,
             link: self.link,
         }
     }

@@ -122,6 +122,7 @@ pub(crate) fn tell(notice: &Notice<'_>, out: Out) {
             } => json!({ "exec": exec, "rerouted": rerouted, "writes": writes }),
             Notice::Changed { exec, summary } => json!({ "exec": exec, "changes": summary }),
             Notice::Observed { exec, .. } => json!({ "exec": exec, "observed": true }),
+            Notice::Refused { exec, count } => json!({ "exec": exec, "refused_inside": count }),
             Notice::ChangesLost { why } => json!({ "changes_lost": why }),
         });
         return;
@@ -171,6 +172,10 @@ pub(crate) fn tell(notice: &Notice<'_>, out: Out) {
             }
         }
         Notice::Observed { .. } => "what it did was noted".to_owned(),
+        Notice::Refused { exec, count } => format!(
+            "{} inside; which and why: placet lineage tree {exec}, placet explain {exec}",
+            many(u64::try_from(*count).unwrap_or(u64::MAX), "refusal")
+        ),
         Notice::ChangesLost { why } => format!("the changes are discarded: {why}"),
     };
     out.note(format!("{} {line}", paint(WARN, "placet:")));

@@ -66,6 +66,10 @@ fn session(domain: &Domain, name: &str, program: &Path, options: &[&str]) {
     let done = ran(&mut domain.command(&[&run[..], &model, &[own], options].concat()));
     assert_eq!(done.code, 0, "{name}: {done:?}");
     assert!(done.stdout.contains("all done"), "{name}: {done:?}");
+    assert!(
+        done.stderr.contains(" refusals inside; "),
+        "{name}: {done:?}"
+    );
     // What the agent has left running ends with it.
     assert!(living(&mark).is_empty(), "{name}");
     let made = fs::read_to_string(domain.work().join(format!("made-by-{name}")));
