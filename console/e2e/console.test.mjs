@@ -466,6 +466,26 @@ test("the stream is resumed after the node was away: no record is lost, and none
 	await page.context().close();
 });
 
+test("what was revoked and halted is found, however much came after it", async () => {
+	const size = () => JSON.parse(place.ok("node", "status", "--json")).size;
+	for (let at = size(); at < 150; at += 1) place.ok("principal", "set", "user:filler", "--group", `g${at}`);
+	const page = await signedIn(browser, place);
+	await page.getByRole("link", { name: "Principals" }).click();
+	await page.getByRole("link", { name: "What was revoked" }).click();
+	await heading(page, "Records");
+	await page.getByText("None of these").waitFor();
+	await page.getByRole("button", { name: /^Look through the \d+ records before$/ }).click();
+	await page.getByText(/ended from the console/).waitFor();
+	await page.getByText(/by user:op: drill is over/).waitFor();
+	const kinds = await page
+		.getByRole("row")
+		.evaluateAll((rows) => rows.slice(1).map((row) => row.cells[1]?.textContent?.trim()));
+	assert.ok(kinds.length >= 3 && kinds.every((kind) => ["revoked", "halted", "resumed"].includes(kind)), `${kinds}`);
+	assert.deepEqual(await accessible(page), []);
+	fine(page);
+	await page.context().close();
+});
+
 test("each page says that the node is away, and is there again by itself", async () => {
 	// By a key of its own: a session of a link ends with the process.
 	const page = await newPage(browser, place);

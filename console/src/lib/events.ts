@@ -41,6 +41,32 @@ export class Parser {
 	}
 }
 
+/** How far one look goes back, in records; and how long it may take. */
+export const LOOK_BACK = 20_000;
+const LOOK_MS = 20_000;
+
+/** The records from `from` up to `to`, without the latter, that are wanted; fails where nobody tells them. */
+export function past(from: number, to: number, wanted: (record: LogRecord) => boolean): Promise<LogRecord[]> {
+	return new Promise((resolve, reject) => {
+		const found: LogRecord[] = [];
+		const over = (end: () => void) => {
+			clearTimeout(timer);
+			follower.stop();
+			end();
+		};
+		const timer = setTimeout(() => over(() => reject(new Problem(0, "offline", "the node does not answer"))), LOOK_MS);
+		const follower = follow(from, {
+			records: (batch) => {
+				found.push(...batch.filter((record) => record.index < to && wanted(record)));
+				if ((batch.at(-1)?.index ?? 0) >= to - 1) over(() => resolve(found));
+			},
+			state: (_, problem) => {
+				if (problem) over(() => reject(problem));
+			},
+		});
+	});
+}
+
 const WAIT_MIN = 500;
 const WAIT_MAX = 10_000;
 /** Refusals in a row before they are believed. */
