@@ -38,6 +38,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("thumbprint", artifact::thumbprint),
     ("receipt", artifact::receipt),
     ("entry", evidence::entry),
+    ("attestation", evidence::attestation),
     ("connections", evidence::connections),
     ("proof_bundle", evidence::proof_bundle),
     ("verify_bundle", evidence::verify_bundle),

@@ -89,6 +89,7 @@ export const GRAMMAR = {
 	exec: /^exec_[0-9a-f]{32}$/,
 	jti: /^art_[0-9a-f]{32}$/,
 	kind: /^[A-Za-z0-9_:]{1,64}$/,
+	place: /^[a-z0-9][a-z0-9._-]{0,63}$/,
 	principal: /^[a-z]{1,32}:[A-Za-z0-9._@/-]{1,96}$/,
 	secret: /^[a-z0-9][a-z0-9._-]{0,63}$/,
 	word: /^[a-z0-9_-]{1,64}$/,

@@ -1,7 +1,7 @@
 /** What a record says: the shapes of those kinds that a proof rests on, read as strictly as the domain reads them. */
 
-import { codes, weaker } from "../../../spec/vectors/vocabulary.json";
-import { fromBase64, refuse } from "./bytes";
+import { claims, codes, weaker } from "../../../spec/vectors/vocabulary.json";
+import { fromBase64, fromBase64Url, refuse } from "./bytes";
 import { count, list, named, thirtyTwo } from "./claims";
 import { isKey } from "./ed25519";
 import { isObject, type Json, type JsonObject, members, str } from "./json";
@@ -89,11 +89,61 @@ function caller(value: Json | undefined): void {
 	});
 }
 
+const ENVIRONMENT = [
+	"arch",
+	"boot",
+	"container?",
+	"distribution",
+	"gateway",
+	"gateway_digest?",
+	"kernel",
+	"landlock_abi",
+	"machine",
+	"region?",
+	"tier",
+	"weaker?",
+	"zone?",
+];
+
+/** What a gateway signed beside the environment. The signature is for `placet log replay` to check. */
+function attestation(value: Json): void {
+	const attestation = members(value, ["backing", "issued", "key", "nonce", "signature"], "the attestation");
+	if (isObject(attestation.backing)) {
+		const { tpm_quote } = members(attestation.backing, ["tpm_quote"], "backing");
+		const quote = members(tpm_quote, ["key", "quoted", "signature"], "tpm_quote");
+		for (const name of ["key", "quoted", "signature"]) {
+			const length = fromBase64Url(str(quote[name], name))?.length ?? 0;
+			if (length < 1 || length > 1024) refuse(`${name}: 1 to 1024 bytes in base64url`);
+		}
+	} else oneOf(attestation.backing, ["self_reported"], "backing");
+	count(attestation.issued, "issued");
+	key(attestation.key, "the gateway's key");
+	if (fromBase64Url(str(attestation.nonce, "nonce"))?.length !== 40) refuse("nonce: 40 bytes in base64url");
+	if (fromBase64(str(attestation.signature, "signature"))?.length !== 64) refuse("signature: 64 bytes in base64");
+}
+
+const STATUSES = ["none", "contraindicated", "warning", "affirming"];
+
+function appraisal(value: Json): void {
+	const names = ["affirming", "age_secs?", "contraindicated", "status", "warning"];
+	const appraisal = members(value, names, "the appraisal");
+	for (const name of ["affirming", "contraindicated", "warning"]) {
+		const found = list(appraisal[name], name).map((item) => str(item, name));
+		for (const item of found) oneOf(item, claims, name);
+		// A set: in order, none twice.
+		if (found.some((item, at) => at > 0 && item <= (found[at - 1] as string))) refuse(`${name}: out of order`);
+	}
+	optional(appraisal, "age_secs", (value, what) => void count(value, what));
+	oneOf(appraisal.status, STATUSES, "status");
+}
+
 function facts(value: Json | undefined): void {
-	const facts = members(value, ["caller", "environment", "exec", "holder", "time"], "the facts");
+	const facts = members(value, ["attestation?", "caller", "environment", "exec", "holder", "time"], "the facts");
 	caller(facts.caller);
-	const names = ["arch", "boot", "distribution", "gateway", "kernel", "landlock_abi", "machine", "tier", "weaker?"];
-	const environment = members(facts.environment, names, "the environment");
+	optional(facts, "attestation", attestation);
+	const environment = members(facts.environment, ENVIRONMENT, "the environment");
+	for (const name of ["container", "gateway_digest"]) optional(environment, name, digest);
+	for (const name of ["region", "zone"]) optional(environment, name, (value, what) => void named(value, "place", what));
 	for (const name of ["arch", "boot", "distribution", "gateway", "kernel"]) str(environment[name], name);
 	small(environment.landlock_abi, "landlock_abi");
 	digest(environment.machine, "machine");
@@ -147,12 +197,24 @@ function waits(value: Json): void {
 	count(waits.until, "until");
 }
 
-const DECIDED = ["artifact?", "denial?", "facts", "grant?", "intent", "outcome", "policy", "risk", "waits?"];
+const DECIDED = [
+	"appraisal?",
+	"artifact?",
+	"denial?",
+	"facts",
+	"grant?",
+	"intent",
+	"outcome",
+	"policy",
+	"risk",
+	"waits?",
+];
 /** What stands beside each answer, and nothing else of these. */
 const BESIDE: Record<string, string> = { permit: "artifact,grant", deny: "denial", defer: "waits" };
 
 function decided(predicate: JsonObject): void {
 	members(predicate, DECIDED, "the decision");
+	optional(predicate, "appraisal", appraisal);
 	optional(predicate, "artifact", digest);
 	optional(predicate, "denial", denial);
 	facts(predicate.facts);

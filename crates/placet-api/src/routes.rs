@@ -11,6 +11,7 @@ mod console_sources;
 mod decisions;
 mod demo;
 mod docs;
+mod environment;
 mod events;
 mod executions;
 mod health;
@@ -444,6 +445,7 @@ pub(crate) fn table() -> Vec<Route> {
         ),
     ];
     all.extend(console_routes::table());
+    all.extend(environment::lines());
     all.extend(lifecycle_routes::table());
     // Tiles: the level, then the index in groups of three digits, then perhaps a width.
     all.push(text(

@@ -27,6 +27,7 @@ macro_rules! schema {
 }
 
 mod console;
+pub(crate) mod environment;
 pub(crate) mod lifecycle;
 
 pub(crate) use console::{
@@ -127,6 +128,7 @@ schema!(INTENT, "Intent", || object(
                 ]
             )
         ),
+        ("attestation", environment::attestation()),
         ("environment", environment()),
         ("parent", exec()),
         (

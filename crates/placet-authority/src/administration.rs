@@ -94,6 +94,7 @@ impl Authority {
         };
         let (intent, params) = self.intent_of(&governed, params)?;
         let prepared = Prepared {
+            attestation: None,
             intent,
             params,
             holder: self.keys.record.public().thumbprint(),

@@ -51,6 +51,7 @@ impl Again<'_> {
         let granted = scopes::read(self.blobs, execution.grant.scope).ok_or_else(unreadable)?;
         let parent = execution.parent().and_then(|id| self.state.execution(&id));
         let parent_scope = parent.and_then(|it| scopes::read(self.blobs, it.grant.scope));
+        let permitted = decided.facts.time;
         let facts = Facts {
             time: self.now.max(self.state.time()),
             ..decided.facts
@@ -63,7 +64,7 @@ impl Again<'_> {
             parent_scope: parent_scope.as_ref(),
             facts: &facts,
         };
-        decide_again(&input, &granted)
+        decide_again(&input, &granted, permitted)
             .map_err(|denial| format!("{}: {}", denial.code, denial.reason))
     }
 }

@@ -25,7 +25,7 @@ use crate::later::in_bounds;
 use crate::meters::Meters;
 use crate::opening::{OpenError, check_keys, fold};
 use crate::policies::Compiled;
-use crate::prepare::{prepare, principal_record};
+use crate::prepare::principal_record;
 use crate::preview::{self, Preview};
 use crate::queue::Queue;
 use crate::random;
@@ -36,6 +36,7 @@ use crate::snapshot::Saver;
 use crate::submission::{
     Answer, BornReport, ConnectionsReport, Denied, EndReport, SignalReport, Submission, Unavailable,
 };
+use crate::verifier::Verifier;
 use crate::work::{Attempt, ReadyAct, Reply, Work};
 
 /// Longest reason that an operator can give, in bytes.
@@ -54,6 +55,7 @@ pub struct Authority {
     /// The machine of this node, as far as it shows without being tried.
     pub(crate) host: Fixed<Environment>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) verifier: Verifier,
     pub(crate) compiled: Compiled,
     /// For the bundle of this digest.
     env_names: Mutex<(Option<Digest>, Arc<Vec<String>>)>,
@@ -138,14 +140,15 @@ impl Authority {
         let reader = log.reader();
         let state = fold(&reader, snapshots.as_deref())?;
         check_keys(&state, &keys)?;
-        let policy = state
-            .policy()
-            .and_then(|active| bundles.load(active.bundle).ok());
+        let active = state.policy().map(|active| active.bundle);
+        let policy = active.and_then(|bundle| bundles.load(bundle).ok());
+        let policy = policy.map(Arc::new);
+        let compiled = Compiled::of(active, policy.clone());
         let queue = Arc::new(Queue::new());
         let durable = Arc::new(RwLock::new(state.clone()));
         let drafter = Drafter::new(
             state,
-            policy.map(Arc::new),
+            policy,
             Scopes::new(blobs.clone()),
             Arc::clone(&clock),
             keys.artifact.public(),
@@ -163,14 +166,15 @@ impl Authority {
             on_ending,
             saver: Saver::new(snapshots, reader.clone()),
         };
-        let host = Fixed::new(host::said(
+        let host = host::said(
             &durable
                 .read()
                 .unwrap_or_else(PoisonError::into_inner)
                 .genesis()
                 .domain,
-        ));
+        );
         let host = host.map_err(|error| OpenError::Machine(error.to_string()))?;
+        let host = Fixed::new(host).map_err(|error| OpenError::Machine(error.to_string()))?;
         let keys = Arc::new(keys);
         let sequence = Sequence::new(Arc::clone(&queue), Arc::clone(&keys), drafter, writer);
         let sequence = Arc::new(sequence);
@@ -187,7 +191,8 @@ impl Authority {
             bundles,
             blobs,
             clock,
-            compiled: Compiled::default(),
+            verifier: Verifier::draw().map_err(|error| OpenError::Machine(error.to_string()))?,
+            compiled,
             env_names,
             rules: Mutex::default(),
             keys,
@@ -220,7 +225,7 @@ impl Authority {
     ///
     /// A denial when the intent does not parse.
     pub fn preview(&self, submission: &Submission, now: Millis) -> Result<Preview, Denial> {
-        let prepared = prepare(submission)?;
+        let prepared = self.prepared(submission)?;
         let state = self.with_state(State::clone);
         let policy = state
             .policy()

@@ -95,6 +95,7 @@ impl Drafter {
 
     fn decide(&mut self, prepared: Prepared, now: Millis, reply: Reply<Answer>) -> Option<Draft> {
         let Prepared {
+            attestation,
             intent,
             params,
             holder,
@@ -108,6 +109,7 @@ impl Drafter {
         let exec = waits.map_or(exec, |waits| waits.exec);
         let asked_before = waits.map(|waits| waits.decided);
         let facts = Facts {
+            attestation,
             caller,
             environment,
             exec,
@@ -430,7 +432,10 @@ impl Drafter {
             return Err(ActError::new(DenialCode::PolicyMismatch, reason));
         }
         match act {
-            ReadyAct::Activate(activation) => self.revision_rises(activation),
+            ReadyAct::Activate(activation) => {
+                has_not_expired(activation, now)?;
+                self.revision_rises(activation)
+            }
             ReadyAct::Secret(_, version) => self.secrets_follow(*version, record),
             ReadyAct::Approve(approval) => approvals::still_waits(&self.state, approval, now),
             ReadyAct::Principal(record) => self.has_room_for(&record.id),
@@ -496,5 +501,18 @@ impl Drafter {
             }
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+/// What has expired would deny everything from its activation on.
+fn has_not_expired(activation: &Activation, now: Millis) -> Result<(), ActError> {
+    match activation.policy.validity().expires {
+        Some(end) if now >= end => {
+            let reason = format!(
+                "the bundle expired {end}, and would deny everything; set `expires` in bundle.toml, and sign it again"
+            );
+            Err(ActError::new(DenialCode::Expired, reason))
+        }
+        Some(_) | None => Ok(()),
     }
 }

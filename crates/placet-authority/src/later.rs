@@ -11,7 +11,6 @@ use placet_evidence::{Caller, Stage};
 use placet_types::{Digest, ExecutionId, GatewayName, Index, SecretName};
 
 use crate::authority::{Authority, REASON_BYTES_MAX, wait};
-use crate::prepare::prepare;
 use crate::random;
 use crate::submission::{Answer, Denied, EndReport, SignalReport, Submission, Unavailable};
 use crate::work::{Attempt, Beginning, Prepared, Reply, StartRequest, Work, answer};
@@ -57,7 +56,7 @@ impl Authority {
         reply: Reply<Answer>,
         work: impl FnOnce(Box<Prepared>, Reply<Answer>) -> Work,
     ) -> Result<(), Unavailable> {
-        match prepare(&submission) {
+        match self.prepared(&submission) {
             Ok(prepared) => self.sequence.hand_in(work(Box::new(prepared), reply)),
             Err(denial) => {
                 let caller = match submission.caller {

@@ -21,6 +21,7 @@ pub mod clock;
 pub mod control;
 pub mod dir;
 mod draft;
+pub mod environment;
 pub mod host;
 pub mod init;
 pub mod keys;
@@ -47,6 +48,7 @@ mod standing;
 mod starts;
 pub mod submission;
 pub mod suppose;
+mod verifier;
 mod work;
 
 pub use authority::{Authority, REASON_BYTES_MAX, Running};

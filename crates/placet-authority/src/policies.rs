@@ -11,8 +11,15 @@ use placet_types::Digest;
 use crate::authority::Authority;
 
 /// The last bundle that was asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Compiled(Mutex<Option<(Digest, Option<Arc<Policy>>)>>);
+
+impl Compiled {
+    /// What was compiled when the log was opened.
+    pub(crate) fn of(active: Option<Digest>, policy: Option<Arc<Policy>>) -> Self {
+        Self(Mutex::new(active.map(|digest| (digest, policy))))
+    }
+}
 
 impl Authority {
     /// The bundle in force, compiled; `None` where there is none, or it does not compile here.

@@ -1,15 +1,20 @@
 //! Checks that need no state, made before anything waits for the sequencer.
 
 use placet_evidence::{PREFIX, PrincipalRecord, PrincipalStatus};
-use placet_types::{Denial, DenialCode, FixedIntent, Millis, PrincipalId, Thumbprint};
+use placet_types::{Denial, DenialCode, DomainName, FixedIntent, Millis, PrincipalId, Thumbprint};
 
 use crate::control::ActError;
 use crate::random;
 use crate::submission::Submission;
+use crate::verifier::Verifier;
 use crate::work::Prepared;
 
 /// Check 1, as far as it needs no state: what does not parse is refused and recorded as such.
-pub(crate) fn prepare(submission: &Submission) -> Result<Prepared, Denial> {
+pub(crate) fn prepare(
+    submission: &Submission,
+    (verifier, domain): (&Verifier, &DomainName),
+    now: Millis,
+) -> Result<Prepared, Denial> {
     let malformed = |reason: String| Denial::new(DenialCode::Malformed, reason);
     let intent =
         FixedIntent::decode(&submission.intent).map_err(|error| malformed(error.to_string()))?;
@@ -22,10 +27,16 @@ pub(crate) fn prepare(submission: &Submission) -> Result<Prepared, Denial> {
     }
     let exec = random::execution_id()
         .map_err(|error| Denial::new(DenialCode::EvidenceUnavailable, error.to_string()))?;
+    let holder = submission.holder.thumbprint();
+    if let Some(attestation) = &submission.attestation {
+        let environment = &submission.environment;
+        verifier.verify(attestation, domain, environment, &holder, now)?;
+    }
     Ok(Prepared {
+        attestation: submission.attestation.clone(),
         intent,
         params: submission.params.clone(),
-        holder: submission.holder.thumbprint(),
+        holder,
         environment: submission.environment.clone(),
         caller: submission.caller.clone(),
         exec,
@@ -33,7 +44,7 @@ pub(crate) fn prepare(submission: &Submission) -> Result<Prepared, Denial> {
 }
 
 /// Every text of an environment stands in the record, so each is short.
-fn check_environment(environment: &placet_evidence::Environment) -> Result<(), String> {
+pub(crate) fn check_environment(environment: &placet_evidence::Environment) -> Result<(), String> {
     let texts = [
         &environment.arch,
         &environment.boot,

@@ -39,6 +39,7 @@ pub(crate) fn preview(
     now: Millis,
 ) -> Preview {
     let facts = Facts {
+        attestation: prepared.attestation.clone(),
         caller: prepared.caller.clone(),
         environment: prepared.environment.clone(),
         exec: prepared.exec,

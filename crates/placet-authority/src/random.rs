@@ -16,6 +16,10 @@ pub(crate) fn seed() -> Result<Zeroizing<[u8; 32]>, NoRandomness> {
     bytes::<32>()
 }
 
+pub(crate) fn nonce() -> Result<[u8; 16], NoRandomness> {
+    bytes::<16>().map(|bytes| *bytes)
+}
+
 pub(crate) fn salt() -> Result<Salt, NoRandomness> {
     bytes::<32>().map(|bytes| Salt::new(*bytes))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use placet_artifact::Unsigned;
 use placet_artifact::jws::Algorithm;
 use placet_decision::{Asking, Decision, Input, claims, decide};
-use placet_evidence::{Answered, Decided, Entry, PolicyActivated, Record};
+use placet_evidence::{Answered, Attestation, Decided, Entry, PolicyActivated, Record};
 use placet_log::{LogReader, Payload};
 use placet_policy::Policy;
 use placet_state::State;
@@ -156,6 +156,10 @@ impl Run<'_> {
                 .entry(grant.scope)
                 .or_insert_with(|| scope.clone());
         }
+        if !is_attested_as_said(state, decided) {
+            self.report.different.push(index);
+            return Ok(());
+        }
         if comes_out_as(decided, &input, decision) || was_without_bundle(decided, &input) {
             self.report.same += 1;
         } else {
@@ -247,6 +251,16 @@ impl Run<'_> {
         self.scopes.insert(digest, scope.clone());
         Some(scope)
     }
+}
+
+/// Whether the gateway that the artifact is bound to signed what is recorded of its machine, where it did sign.
+fn is_attested_as_said(state: &State, decided: &Decided) -> bool {
+    let (domain, facts) = (&state.genesis().domain, &decided.facts);
+    let verified = |it: &Attestation| it.verify(domain, &facts.environment, &facts.holder);
+    facts
+        .attestation
+        .as_ref()
+        .is_none_or(|it| verified(it).is_ok())
 }
 
 /// Equal records have equal bytes: a record has one encoding.

@@ -4,8 +4,8 @@ use placet_artifact::Artifact;
 use placet_artifact::receipt::Receipt;
 use placet_decision::Params;
 use placet_evidence::{
-    Caller, CheckedDenial, Environment, Exit, Grant, NetworkUsage, RunEnd, SignalKind, Usage,
-    Waiting,
+    Attestation, Caller, CheckedDenial, Environment, Exit, Grant, NetworkUsage, RunEnd, SignalKind,
+    Usage, Waiting,
 };
 use placet_types::{DenialCode, ExecutionId, Fixed, FixedScope, Index, PublicKey, Trip};
 
@@ -18,8 +18,10 @@ pub struct Submission {
     pub params: Params,
     /// The gateway's own key: the artifact will be bound to it.
     pub holder: PublicKey,
-    /// The machine, as the gateway attests it.
+    /// The machine, as the gateway says it is.
     pub environment: Fixed<Environment>,
+    /// What the gateway signed about it.
+    pub attestation: Option<Attestation>,
     /// Who submits, by the server's own knowledge.
     pub caller: Caller,
     /// Unix user of the submitting process, for records of attempts that do not parse.

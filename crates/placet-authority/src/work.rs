@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use placet_artifact::Unsigned;
 use placet_decision::Params;
 use placet_evidence::{
-    Approval, Caller, CheckedDenial, Environment, FoundBySearch, Grant, PrincipalRecord, Record,
-    SecretChange, Selector, Stage, Waiting,
+    Approval, Attestation, Caller, CheckedDenial, Environment, FoundBySearch, Grant,
+    PrincipalRecord, Record, SecretChange, Selector, Stage, Waiting,
 };
 use placet_types::{
     Denial, Digest, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index, PrincipalId,
@@ -63,6 +63,8 @@ pub(crate) enum Work {
 /// An intent that parses, with what belongs to it.
 #[derive(Debug)]
 pub(crate) struct Prepared {
+    /// Verified.
+    pub(crate) attestation: Option<Attestation>,
     pub(crate) intent: FixedIntent,
     pub(crate) params: Params,
     pub(crate) holder: String,

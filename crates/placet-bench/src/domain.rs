@@ -116,6 +116,7 @@ pub(crate) fn submission(number: u64) -> Submission {
         },
     };
     Submission {
+        attestation: None,
         intent: intent.to_canonical().expect("JSON"),
         params: Params::new(bytes, salt),
         holder: *HOLDER,
@@ -128,6 +129,10 @@ pub(crate) fn submission(number: u64) -> Submission {
 /// A machine that the starter bundle trusts.
 pub(crate) fn environment() -> Fixed<Environment> {
     Fixed::new(Environment {
+        container: None,
+        gateway_digest: None,
+        region: None,
+        zone: None,
         arch: "x86_64".into(),
         boot: "4a6b0d6e-0000-0000-0000-000000000000".into(),
         distribution: "debian 12".into(),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use placet_evidence::{History, Risk};
+use placet_evidence::{Appraisal, History, Risk};
 use placet_policy::{Bundle, BundleFiles, Effect, Given, Policy, Request};
 use placet_types::canonical::{Bounds, Json};
 use placet_types::{ActionName, Digest, Millis, PrincipalId, ResourceRef};
@@ -50,7 +50,7 @@ fn measure(count: usize) -> Samples {
         depth: 0,
         profile_asked: None,
         environment: &environment,
-        environment_trusted: true,
+        appraisal: &Appraisal::unattested(),
         history: &history,
         risk: &risk,
         time: Millis::new(1_795_230_300_000),

@@ -5,8 +5,10 @@
 //! it counts only once that record is durable. A view cannot be fresher than that, and a log that
 //! cannot be written yields no record, so no permit.
 
-use placet_evidence::{Caller, CheckedDenial, GATEWAY, Grant, History, PREFIX, PolicyRef, Risk};
-use placet_policy::{Effect, Evaluation, Policy, Profile, Request};
+use placet_evidence::{
+    Appraisal, Caller, CheckedDenial, GATEWAY, Grant, History, PREFIX, PolicyRef, Risk,
+};
+use placet_policy::{Demand, Effect, Evaluation, Policy, Profile, Request};
 use placet_state::{Execution, Principal, resource_digest};
 use placet_types::{
     DenialCode, ExecutionId, FixedScope, Millis, PrincipalId, ProcessParams, ProfileName, Seconds,
@@ -14,7 +16,7 @@ use placet_types::{
 
 use crate::approvals::{self, Consent};
 use crate::callers;
-use crate::environment::{environment, policy_in_force, policy_supposed};
+use crate::environment::{appraise, environment, policy_in_force, policy_supposed};
 use crate::holds::{credentials, definition, enforceable, scope};
 use crate::params::Read;
 use crate::{Answer, Decision, Input};
@@ -48,6 +50,8 @@ pub(crate) fn deny(check: u8, code: DenialCode, reason: impl Into<String>) -> De
 
 /// What later checks use of earlier ones; also what the record says of a denial.
 struct Found {
+    /// How the environment was appraised, where it was attested.
+    appraisal: Option<Appraisal>,
     policy: PolicyRef,
     risk: Risk,
 }
@@ -56,7 +60,8 @@ struct Found {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
     First,
-    Again,
+    /// Permitted at this time, and running since.
+    Again(Millis),
     /// A past one, under a bundle that was not in force.
     Supposed,
 }
@@ -92,6 +97,7 @@ fn run_as(input: &Input<'_>, turn: Turn) -> Decision {
     };
     Decision {
         answer,
+        appraisal: found.appraisal,
         policy: found.policy,
         risk: found.risk,
     }
@@ -104,9 +110,14 @@ pub(crate) fn administers(input: &Input<'_>) -> bool {
 }
 
 /// Runs the checks again for an execution that was permitted with `scope`.
-pub(crate) fn run_again(input: &Input<'_>, scope: &FixedScope) -> Result<(), Denied> {
-    let mut found = Found::new(input, Turn::Again);
-    let now = checks(input, Turn::Again, &mut found)?.scope;
+pub(crate) fn run_again(
+    input: &Input<'_>,
+    scope: &FixedScope,
+    permitted: Millis,
+) -> Result<(), Denied> {
+    let turn = Turn::Again(permitted);
+    let mut found = Found::new(input, turn);
+    let now = checks(input, turn, &mut found)?.scope;
     match scope.excess_over(&now) {
         None => Ok(()),
         Some(_) => Err(deny(
@@ -120,10 +131,11 @@ pub(crate) fn run_again(input: &Input<'_>, scope: &FixedScope) -> Result<(), Den
 impl Found {
     fn new(input: &Input<'_>, turn: Turn) -> Self {
         let bundle = match turn {
-            Turn::First | Turn::Again => input.state.policy().map(|active| active.bundle),
+            Turn::First | Turn::Again(_) => input.state.policy().map(|active| active.bundle),
             Turn::Supposed => input.policy.map(Policy::digest),
         };
         Self {
+            appraisal: None,
             policy: PolicyRef {
                 bundle,
                 determining: Vec::new(),
@@ -146,17 +158,29 @@ fn checks(input: &Input<'_>, turn: Turn, found: &mut Found) -> Result<Reached, D
     let principal = callers::principal(input)?;
     let ancestry = lineage(input)?;
     let policy = match turn {
-        Turn::First | Turn::Again => policy_in_force(input)?,
+        Turn::First | Turn::Again(_) => policy_in_force(input)?,
         Turn::Supposed => policy_supposed(input)?,
     };
-    if !administers(input) {
-        environment(input, policy)?;
+    // Since it was permitted its gateway has watched what it attested.
+    let attested_by = match turn {
+        Turn::First | Turn::Supposed => input.facts.time,
+        Turn::Again(permitted) => permitted,
+    };
+    let appraised = appraise(input, policy, attested_by);
+    let attested = input.facts.attestation.is_some();
+    found.appraisal = attested.then(|| appraised.appraisal.clone());
+    let appraisal = if administers(input) {
+        appraised.appraisal
+    } else {
+        let appraisal = environment(input, appraised)?;
         definition(input)?;
-    }
+        appraisal
+    };
     let history = history_and_risk(input, turn, found);
-    let evaluation = evaluate(input, policy, principal, &ancestry, read, &history, found)?;
+    let seen = (&history, &appraisal);
+    let evaluation = evaluate(input, policy, principal, &ancestry, read, seen, found)?;
     let granted = resolve(input, policy, &evaluation, read)?;
-    if turn != Turn::Again {
+    if !matches!(turn, Turn::Again(_)) {
         // What runs has its secrets already.
         credentials(input, &granted.scope)?;
     }
@@ -165,7 +189,7 @@ fn checks(input: &Input<'_>, turn: Turn, found: &mut Found) -> Result<Reached, D
         Turn::First | Turn::Supposed => {
             approvals::consent(input, policy, obligations, &ancestry.delegation)?
         }
-        Turn::Again => {
+        Turn::Again(_) => {
             approvals::consent_again(input, policy, obligations)?;
             Consent::Given(Vec::new())
         }
@@ -313,7 +337,7 @@ fn history_and_risk(input: &Input<'_>, turn: Turn, found: &mut Found) -> History
         (input.intent.action.as_str(), resource),
         input.facts.time,
     );
-    if turn == Turn::Again {
+    if matches!(turn, Turn::Again(_)) {
         // The past of an execution does not hold the execution itself.
         for count in [
             &mut history.permits_60m,
@@ -339,7 +363,7 @@ fn evaluate(
     principal: &Principal,
     ancestry: &Ancestry,
     read: &Read,
-    history: &History,
+    (history, appraisal): (&History, &Appraisal),
     found: &mut Found,
 ) -> Result<Evaluation, Denied> {
     let groups: Vec<String> = principal.groups.iter().cloned().collect();
@@ -353,11 +377,7 @@ fn evaluate(
         depth: ancestry.depth,
         profile_asked: input.intent.asked.profile.as_ref(),
         environment: &input.facts.environment,
-        environment_trusted: !administers(input)
-            || policy
-                .references()
-                .appraise(&input.facts.environment)
-                .trusted,
+        appraisal,
         history,
         risk: &found.risk,
         time: input.facts.time,
@@ -368,6 +388,15 @@ fn evaluate(
         Effect::Permit => {}
         Effect::Forbid => return denied(DenialCode::PolicyForbids, "a policy forbids it"),
         Effect::NoPermit => return denied(DenialCode::NoPermit, "no policy permits it"),
+        Effect::Unappraised => {
+            let demand = evaluation
+                .obligations
+                .appraisal
+                .unwrap_or(Demand::Affirming);
+            let unmet = policy.references().unmet(demand, appraisal);
+            let reason = format!("a policy that permits it demands {unmet}");
+            return denied(DenialCode::EnvironmentUntrusted, &reason);
+        }
         Effect::Error => {
             return denied(
                 DenialCode::PolicyError,

@@ -1,8 +1,8 @@
 //! Check 6: whether the machine is trusted, by the reference values of the bundle in force.
 
-use placet_evidence::CheckedDenial as Denied;
-use placet_policy::Policy;
-use placet_types::{DenialCode, Millis};
+use placet_evidence::{Appraisal, CheckedDenial as Denied};
+use placet_policy::{Appraised, Policy, Presented};
+use placet_types::{DenialCode, Millis, ProcessParams};
 
 use crate::Input;
 use crate::checks::{administers, deny};
@@ -52,7 +52,19 @@ pub(crate) fn holds_at(policy: &Policy, now: Millis) -> Result<(), Denied> {
     Ok(())
 }
 
-pub(crate) fn environment(input: &Input<'_>, policy: &Policy) -> Result<(), Denied> {
+/// How the machine is appraised by the reference values of a bundle.
+pub(crate) fn appraise(input: &Input<'_>, policy: &Policy, time: Millis) -> Appraised {
+    let of_process = input.intent.action.as_str() == ProcessParams::ACTION;
+    policy.references().appraise(&Presented {
+        attestation: input.facts.attestation.as_ref(),
+        environment: &input.facts.environment,
+        executable: input.intent.resource.digest.as_ref().filter(|_| of_process),
+        time,
+    })
+}
+
+/// Denies what no machine like this may do; else gives what policies see of it.
+pub(crate) fn environment(input: &Input<'_>, appraised: Appraised) -> Result<Appraisal, Denied> {
     if input
         .state
         .is_node_revoked(&input.facts.environment.machine)
@@ -60,13 +72,12 @@ pub(crate) fn environment(input: &Input<'_>, policy: &Policy) -> Result<(), Deni
         let reason = "the node was revoked; an operator lets it ask again: placet resume --node";
         return Err(deny(6, DenialCode::Revoked, reason));
     }
-    let appraisal = policy.references().appraise(&input.facts.environment);
-    if appraisal.trusted {
-        return Ok(());
+    if appraised.trusted {
+        return Ok(appraised.appraisal);
     }
     Err(deny(
         6,
         DenialCode::EnvironmentUntrusted,
-        appraisal.reasons.join("; "),
+        appraised.reasons.join("; "),
     ))
 }

@@ -20,10 +20,12 @@ mod holds;
 mod params;
 mod questions;
 
-use placet_evidence::{CheckedDenial, Decided, Facts, Grant, Outcome, PolicyRef, Risk, Waiting};
+use placet_evidence::{
+    Appraisal, CheckedDenial, Decided, Facts, Grant, Outcome, PolicyRef, Risk, Waiting,
+};
 use placet_policy::Policy;
 use placet_state::State;
-use placet_types::{Digest, FixedIntent, FixedScope};
+use placet_types::{Digest, FixedIntent, FixedScope, Millis};
 
 pub use approvals::WAITING_MAX;
 pub use checks::{CHECKS, DEPTH_MAX};
@@ -58,6 +60,7 @@ pub struct Input<'a> {
 #[must_use = "a decision that is not committed never happened"]
 pub struct Decision {
     answer: Answer,
+    appraisal: Option<Appraisal>,
     policy: PolicyRef,
     risk: Risk,
 }
@@ -80,15 +83,19 @@ pub fn suppose(input: &Input<'_>) -> Decision {
     checks::run_supposed(input)
 }
 
-/// Whether what was permitted with this scope is permitted still, under the state, policy and facts
-/// of `input`.
+/// Whether what was permitted with this scope at that time is permitted still, under the state, policy and facts
+/// of `input`. How old an attestation was then is what counts: its gateway has watched the claims since.
 ///
 /// # Errors
 ///
 /// The first check that fails now; [`placet_types::DenialCode::ScopeExceeded`] when less would be
 /// granted.
-pub fn decide_again(input: &Input<'_>, scope: &FixedScope) -> Result<(), CheckedDenial> {
-    checks::run_again(input, scope)
+pub fn decide_again(
+    input: &Input<'_>,
+    scope: &FixedScope,
+    permitted: Millis,
+) -> Result<(), CheckedDenial> {
+    checks::run_again(input, scope, permitted)
 }
 
 impl Decision {
@@ -154,6 +161,7 @@ impl Decision {
         };
         let artifact = artifact.filter(|_| grant.is_some());
         Decided {
+            appraisal: self.appraisal,
             artifact,
             denial,
             facts,

@@ -8,7 +8,7 @@ use placet_evidence::{
     Answered, Caller, CheckedDenial, Environment, FoundBySearch, History, PolicyRef,
     PrincipalStatus, QuestionOutcome, Risk,
 };
-use placet_policy::{Asked, Circumstances, Effect, Evaluation, Policy, Who};
+use placet_policy::{Asked, Circumstances, Effect, Evaluation, Policy, Presented, Who};
 use placet_state::{Principal, State, resource_digest};
 use placet_types::call::Members;
 use placet_types::canonical::Json;
@@ -387,6 +387,13 @@ fn evaluate(
 ) -> Evaluation {
     let (history, risk) = past(asking, principal, action, resource);
     let environment: &Environment = asking.environment;
+    // A question is of the node's own machine, and nobody attests to itself.
+    let appraised = policy.references().appraise(&Presented {
+        attestation: None,
+        environment,
+        executable: None,
+        time: asking.time,
+    });
     policy.ask(&Asked {
         subject,
         action,
@@ -395,7 +402,7 @@ fn evaluate(
         context,
         facts: Circumstances {
             environment,
-            environment_trusted: policy.references().appraise(environment).trusted,
+            appraisal: &appraised.appraisal,
             history: &history,
             risk: &risk,
             time: asking.time,
@@ -430,6 +437,7 @@ fn verdict(asking: &Asking<'_>, evaluation: &Evaluation) -> Result<(), CheckedDe
         Effect::Permit => return standing(asking, evaluation),
         Effect::Forbid => "a policy forbids it",
         Effect::NoPermit => "no policy permits it",
+        Effect::Unappraised => "a policy that permits it demands an attested environment",
         Effect::Error => "a policy failed while it was evaluated",
     };
     // What the question lacks is the asker's to know; what failed inside a policy is not.

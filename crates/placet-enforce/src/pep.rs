@@ -6,8 +6,11 @@ use placet_artifact::verify::{
     ActualParams, Expected, PinError, Pins, Presented, Refusal, Skew, Standing, Verified, Verifier,
 };
 use placet_artifact::{Claims, MemoryGuard};
+use placet_evidence::{Attestation, AttestationStatement, Backing, Environment, Nonce};
+use placet_types::canonical::Malformed;
 use placet_types::{
-    Digest, ExecutionId, GatewayName, Intent, Millis, PublicKey, Salt, Scope, SigningKey,
+    Digest, DomainName, ExecutionId, Fixed, GatewayName, Intent, Millis, PublicKey, Salt, Scope,
+    SigningKey,
 };
 
 /// Artifacts that one gateway remembers as used.
@@ -20,6 +23,7 @@ pub struct Pep {
     gateway: GatewayName,
     holder: SigningKey,
     used: MemoryGuard,
+    attested: Option<(Digest, Attestation)>,
 }
 
 /// The call that is about to happen, and the world as the gateway sees it now.
@@ -65,6 +69,7 @@ impl Pep {
             gateway,
             holder,
             used,
+            attested: None,
         })
     }
 
@@ -72,6 +77,37 @@ impl Pep {
     #[must_use]
     pub fn holder(&self) -> PublicKey {
         self.holder.public()
+    }
+
+    /// Attests the environment, with the key that artifacts are bound to, for a node that gave out this nonce. The
+    /// same is signed once.
+    ///
+    /// # Errors
+    ///
+    /// Never in practice: every field is JSON.
+    pub fn attest(
+        &mut self,
+        domain: &DomainName,
+        environment: &Fixed<Environment>,
+        nonce: Nonce,
+        now: Millis,
+    ) -> Result<Attestation, Malformed> {
+        let digest = environment.digest();
+        if let Some((of, attested)) = &self.attested
+            && (*of, attested.nonce) == (digest, nonce)
+        {
+            return Ok(attested.clone());
+        }
+        let statement = AttestationStatement {
+            backing: Backing::SelfReported,
+            domain: domain.clone(),
+            environment: environment.clone(),
+            issued: now,
+            nonce,
+        };
+        let attested = statement.sign(&self.holder)?;
+        self.attested = Some((digest, attested.clone()));
+        Ok(attested)
     }
 
     /// Name of the gateway.

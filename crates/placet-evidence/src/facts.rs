@@ -6,13 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use placet_types::{
-    Digest, ExecutionId, Fixed, Millis, SpiffeId, Thumbprint, Tier, Weakness, tier,
+    Digest, ExecutionId, Fixed, Millis, PlaceName, SpiffeId, Thumbprint, Tier, Weakness, tier,
 };
+
+use crate::attestation::Attestation;
 
 /// What the world said, apart from the log and the intent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
+    /// What the gateway signed about the machine; absent where it only said so. The node has verified it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<Attestation>,
     /// Who submitted the intent, and how that is known.
     pub caller: Caller,
     /// The machine that is to carry it out.
@@ -73,10 +78,16 @@ pub struct Environment {
     pub arch: String,
     /// This boot of the machine: `/proc/sys/kernel/random/boot_id`.
     pub boot: String,
+    /// Digest of the image of the container that the gateway runs in, where it is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Digest>,
     /// Distribution and version, as `/etc/os-release` has them: `debian 12`.
     pub distribution: String,
     /// Version of the gateway.
     pub gateway: String,
+    /// Digest of the gateway's own program, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_digest: Option<Digest>,
     /// Kernel release, as `uname -r` has it.
     pub kernel: String,
     /// Landlock ABI that the kernel offers; 0 for none.
@@ -84,12 +95,18 @@ pub struct Environment {
     /// Digest of the domain's name and the machine's id: the same machine shows differently in
     /// another domain.
     pub machine: Digest,
+    /// The region that the machine stands in, where it is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<PlaceName>,
     /// What the sandbox can enforce here; `none` when nothing can run governed.
     #[serde(with = "tier::reached")]
     pub tier: Option<Tier>,
     /// What this tier does not give.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub weaker: BTreeSet<Weakness>,
+    /// The zone of the region, where it is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<PlaceName>,
 }
 
 /// What the log says of a principal's recent past. Computed by the fold; policies see it as

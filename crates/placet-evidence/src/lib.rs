@@ -12,6 +12,7 @@
 mod administration;
 mod answered;
 mod approval;
+mod attestation;
 mod born;
 mod connections;
 mod definition;
@@ -31,6 +32,11 @@ mod usage;
 pub use administration::{AdministrativeAct, DOMAIN_KIND, GATEWAY, PREFIX};
 pub use answered::{Answered, FoundBySearch, QuestionOutcome};
 pub use approval::{APPROVAL_TYPE, Approval, ApprovalStatement, Needed, Verdict, Waiting};
+pub use attestation::{
+    ATTESTATION_BYTES_MAX, ATTESTATION_TYPE, Appraisal, AppraisalStatus, Attestation,
+    AttestationError, AttestationStatement, Backing, Claim, Nonce, NonceSyntax, QuotePart,
+    TpmQuote,
+};
 pub use born::{BORN_MAX, Born, BornProgram, Maker};
 pub use connections::{CONNECTIONS_MAX, Connection, ConnectionOutcome, ConnectionWay, Connections};
 pub use definition::DefinitionApproved;

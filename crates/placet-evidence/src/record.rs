@@ -11,6 +11,7 @@ use placet_types::{
 
 use crate::answered::Answered;
 use crate::approval::{Approval, Waiting};
+use crate::attestation::Appraisal;
 use crate::born::Born;
 use crate::connections::Connections;
 use crate::definition::DefinitionApproved;
@@ -189,6 +190,9 @@ fn is_false(value: &bool) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decided {
+    /// How the environment was appraised, where it was attested. It follows from facts and bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appraisal: Option<Appraisal>,
     /// Digest of the artifact, for a permit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<Digest>,

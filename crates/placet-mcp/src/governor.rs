@@ -25,8 +25,7 @@ use placet_authority::node::{Connection, StartError};
 use placet_evidence::{CheckedDenial, Environment, OutputUsage, RunEnd};
 use placet_secrets::Secret;
 use placet_types::{
-    Commitment, Denial, DenialCode, DomainName, ExecutionId, Fixed, Index, Intent, Salt, Scope,
-    SecretName,
+    Commitment, Denial, DenialCode, ExecutionId, Fixed, Index, Intent, Salt, Scope, SecretName,
 };
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -55,7 +54,7 @@ pub struct Setting {
 /// What is believed of a node.
 pub type Believed = Box<dyn Fn(&Welcome) -> Result<Pins, String> + Send + Sync>;
 /// The machine as it is, for a domain.
-pub type Measured = Box<dyn Fn(&DomainName) -> Result<Fixed<Environment>, String> + Send + Sync>;
+pub type Measured = Box<dyn Fn(&Welcome) -> Result<Fixed<Environment>, String> + Send + Sync>;
 
 /// What became of a call on its way.
 #[derive(Debug)]

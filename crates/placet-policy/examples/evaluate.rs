@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use placet_evidence::{Environment, History, Risk};
+use placet_evidence::{Appraisal, Environment, History, Risk};
 use placet_policy::{Bundle, BundleFiles, Effect, Given, Policy, Request};
 use placet_types::canonical::{Bounds, Json};
 use placet_types::{ActionName, Digest, Millis, PrincipalId, ResourceRef};
@@ -100,7 +100,7 @@ fn measure(policy: &Policy, size: usize, compile: Duration) -> f64 {
         depth: 0,
         profile_asked: None,
         environment: &environment,
-        environment_trusted: true,
+        appraisal: &Appraisal::unattested(),
         history: &History::default(),
         risk: &Risk {
             factors: vec!["new_program".into()],
@@ -157,6 +157,10 @@ fn micros(time: Duration) -> f64 {
 fn environment() -> Environment {
     let texts = BTreeMap::from([("arch", "x86_64"), ("kernel", "6.18.5-amd64")]);
     Environment {
+        container: None,
+        gateway_digest: None,
+        region: None,
+        zone: None,
         arch: texts["arch"].into(),
         boot: "5a1c".into(),
         distribution: "debian 12".into(),

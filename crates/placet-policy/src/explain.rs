@@ -161,6 +161,9 @@ impl fmt::Display for Explanation {
                 "no_permit: no policy permits it, and none comes near."
             }
             Effect::NoPermit => "no_permit: no policy permits it. The permits that come nearest:",
+            Effect::Unappraised => {
+                "environment_untrusted: permitted, but one of these demands more trust in the environment:"
+            }
             Effect::Error => "policy_error: a policy that might have forbidden it failed:",
         };
         writeln!(f, "{}.\n{answer}", self.question)?;

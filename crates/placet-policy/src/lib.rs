@@ -20,6 +20,7 @@ mod glob;
 mod identities;
 mod links;
 mod lint;
+mod pattern;
 mod policy;
 mod problem;
 mod profile;
@@ -40,12 +41,13 @@ pub use explain::{Account, Condition, Explanation, Holds, explain};
 pub use fmt::fmt;
 pub use identities::Mapping;
 pub use lint::lint;
+pub use pattern::Pattern;
 pub use policy::{
     Approvals, Asked, Effect, Evaluation, Fault, Obligations, Policy, Rule, ShadowMismatch, Who,
     source,
 };
 pub use problem::{Problem, Severity};
 pub use profile::{Profile, Vars};
-pub use reference::{Appraisal, References};
+pub use reference::{Appraised, Demand, Demands, Presented, References, Warned};
 pub use request::{Circumstances, Given, NEVER_SECS, Request};
 pub use suite::{TestReport, TestResult, run_tests};

@@ -131,6 +131,15 @@ impl Policy {
         &self.references
     }
 
+    /// Whether a reference value or a policy looks at the digests of gateways' own programs.
+    #[must_use]
+    pub fn looks_at_gateways(&self) -> bool {
+        let warned = &self.references.warning.gateway_digests;
+        self.references.gateway_digests.is_some()
+            || !warned.is_empty()
+            || self.full.mentions.has_part("environment", "gateway_digest")
+    }
+
     /// Which identities act as which principals.
     #[must_use]
     pub fn mapping(&self) -> &Mapping {

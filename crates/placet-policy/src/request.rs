@@ -10,13 +10,16 @@ mod asked;
 mod call;
 mod process;
 
+use std::collections::BTreeSet;
+
 use cedar_policy::{
     Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema,
 };
-use placet_evidence::{Environment, History, Risk};
+use placet_evidence::{Appraisal, Claim, Environment, History, Risk};
 use placet_types::canonical::Json;
 use placet_types::{
-    ActionName, CallParams, Millis, PrincipalId, ProcessParams, ProfileName, ResourceRef, tier,
+    ActionName, CallParams, Digest, Millis, PlaceName, PrincipalId, ProcessParams, ProfileName,
+    ResourceRef, tier,
 };
 
 use crate::entities::Entities as BundleEntities;
@@ -63,8 +66,8 @@ pub struct Request<'a> {
     pub profile_asked: Option<&'a ProfileName>,
     /// The machine.
     pub environment: &'a Environment,
-    /// Whether the machine was appraised as trusted.
-    pub environment_trusted: bool,
+    /// How the machine was appraised.
+    pub appraisal: &'a Appraisal,
     /// The principal's recent past.
     pub history: &'a History,
     /// The risk and what it is made of.
@@ -78,8 +81,8 @@ pub struct Request<'a> {
 pub struct Circumstances<'a> {
     /// The machine.
     pub environment: &'a Environment,
-    /// Whether the machine was appraised as trusted.
-    pub environment_trusted: bool,
+    /// How the machine was appraised.
+    pub appraisal: &'a Appraisal,
     /// The principal's recent past.
     pub history: &'a History,
     /// The risk and what it is made of.
@@ -92,7 +95,7 @@ impl<'a> Request<'a> {
     fn circumstances(&self) -> Circumstances<'a> {
         Circumstances {
             environment: self.environment,
-            environment_trusted: self.environment_trusted,
+            appraisal: self.appraisal,
             history: self.history,
             risk: self.risk,
             time: self.time,
@@ -164,11 +167,11 @@ impl<'a> Builder<'a> {
     fn record<const N: usize>(
         &mut self,
         name: &str,
-        make: impl FnOnce() -> [Part; N],
+        make: impl FnOnce() -> Result<[Part; N], Unusable>,
     ) -> Result<(), Unusable> {
         let wanted = self.wanted;
         self.add(name, || {
-            let parts = make()
+            let parts = make()?
                 .into_iter()
                 .filter(|(part, _)| wanted.has_part(name, part));
             let parts = parts.map(|(part, value)| (part.to_owned(), value));
@@ -329,17 +332,16 @@ fn common(
     to: &mut Builder<'_>,
 ) -> Result<(), Unusable> {
     let (hour, weekday) = clock(request.time);
-    let trusted = request.environment_trusted;
     let acting =
         |id: &PrincipalId| uid("Principal", id.as_str()).map(RestrictedExpression::new_entity_uid);
     to.bool("delegated", !delegation.is_empty())?;
     to.set("delegation", delegation.iter().map(acting))?;
     to.long("depth", u64::from(depth))?;
-    to.record("environment", || environment(request.environment, trusted))?;
-    to.record("history", || history(request.history))?;
+    to.record("environment", || environment(request))?;
+    to.record("history", || Ok(history(request.history)))?;
     to.long("hour", hour)?;
     to.text("profile", profile.map_or("", ProfileName::as_str))?;
-    to.record("risk", || risk(request.risk))?;
+    to.record("risk", || Ok(risk(request.risk)))?;
     to.add("time", || {
         Ok(RestrictedExpression::new_datetime(request.time.to_string()))
     })?;
@@ -348,18 +350,48 @@ fn common(
 
 type Part = (&'static str, RestrictedExpression);
 
-fn environment(environment: &Environment, trusted: bool) -> [Part; 8] {
+fn environment(seen: &Circumstances<'_>) -> Result<[Part; 15], Unusable> {
+    let environment = seen.environment;
     let weaker = environment.weaker.iter().map(|one| text(one.word()));
-    [
+    let digest =
+        |digest: &Option<Digest>| text(&digest.map_or_else(String::new, |it| it.to_string()));
+    let place = |place: &Option<PlaceName>| text(place.as_ref().map_or("", PlaceName::as_str));
+    let trusted = seen.appraisal.contraindicated.is_empty();
+    Ok([
+        ("appraisal", appraisal(seen.appraisal)?),
         ("arch", text(&environment.arch)),
+        ("boot", text(&environment.boot)),
+        ("container", digest(&environment.container)),
         ("distribution", text(&environment.distribution)),
+        ("gateway", text(&environment.gateway)),
+        ("gateway_digest", digest(&environment.gateway_digest)),
         ("kernel", text(&environment.kernel)),
         ("landlock_abi", long(u64::from(environment.landlock_abi))),
         ("machine", text(&environment.machine.to_string())),
+        ("region", place(&environment.region)),
         ("tier", text(tier::name(environment.tier))),
         ("trusted", RestrictedExpression::new_bool(trusted)),
         ("weaker", RestrictedExpression::new_set(weaker)),
-    ]
+        ("zone", place(&environment.zone)),
+    ])
+}
+
+fn appraisal(appraisal: &Appraisal) -> Result<RestrictedExpression, Unusable> {
+    let claims = |claims: &BTreeSet<Claim>| {
+        RestrictedExpression::new_set(claims.iter().map(|claim| text(claim.as_str())))
+    };
+    let parts = [
+        ("affirming", claims(&appraisal.affirming)),
+        (
+            "age_secs",
+            long(appraisal.age_secs.unwrap_or(NEVER_SECS).min(NEVER_SECS)),
+        ),
+        ("contraindicated", claims(&appraisal.contraindicated)),
+        ("status", text(appraisal.status.as_str())),
+        ("warning", claims(&appraisal.warning)),
+    ];
+    RestrictedExpression::new_record(parts.map(|(part, value)| (part.to_owned(), value)))
+        .map_err(|error| Unusable::Value(error.to_string()))
 }
 
 fn history(history: &History) -> [Part; 23] {

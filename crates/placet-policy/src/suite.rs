@@ -8,7 +8,7 @@ mod read;
 
 use std::collections::BTreeSet;
 
-use placet_evidence::{Caller, Environment, History, Risk};
+use placet_evidence::{Appraisal, Caller, Environment, History, Risk};
 use placet_types::canonical::Json;
 use placet_types::{
     ActionName, CallParams, Millis, PrincipalId, ProfileName, ResourceRef, Seconds,
@@ -54,7 +54,7 @@ pub(crate) enum Put {
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     environment: Environment,
-    trusted: bool,
+    appraisal: Appraisal,
     history: History,
     risk: Risk,
     time: Millis,
@@ -212,7 +212,7 @@ impl Asked {
             depth: self.depth,
             profile_asked: self.profile.as_ref(),
             environment: &self.world.environment,
-            environment_trusted: self.world.trusted,
+            appraisal: &self.world.appraisal,
             history: &self.world.history,
             risk: &self.world.risk,
             time: self.world.time,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use placet_evidence::{Environment, History, Risk};
+use placet_evidence::{Appraisal, AppraisalStatus, Environment, History, Risk};
 use placet_types::canonical::Json;
 use placet_types::{ActionName, Digest, Millis, PrincipalId, ProfileName, ResourceRef};
 
@@ -96,6 +96,7 @@ pub(crate) struct Asked {
     pub(crate) history: History,
     pub(crate) risk: Risk,
     pub(crate) environment: Environment,
+    pub(crate) appraisal: Appraisal,
     pub(crate) time: Millis,
 }
 
@@ -117,6 +118,10 @@ impl Asked {
             history: History::default(),
             risk: Risk::default(),
             environment: Environment {
+                container: None,
+                gateway_digest: None,
+                region: None,
+                zone: None,
                 arch: "x86_64".into(),
                 boot: "b".into(),
                 distribution: "debian 12".into(),
@@ -126,6 +131,11 @@ impl Asked {
                 machine: Digest::of(b"m"),
                 tier: Some(placet_types::Tier::U1),
                 weaker: Default::default(),
+            },
+            appraisal: Appraisal {
+                age_secs: Some(0),
+                status: AppraisalStatus::Affirming,
+                ..Appraisal::unattested()
             },
             time: Millis::new(1_795_262_400_000),
         }
@@ -142,7 +152,7 @@ impl Asked {
             depth: self.depth,
             profile_asked: self.profile.as_ref(),
             environment: &self.environment,
-            environment_trusted: true,
+            appraisal: &self.appraisal,
             history: &self.history,
             risk: &self.risk,
             time: self.time,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use placet_evidence::{Environment, History, Risk};
+use placet_evidence::{Appraisal, Environment, History, Risk};
 use placet_policy::{
     Bundle, BundleFiles, Effect, Given, Policy, Request, Vars, fmt, lint, run_tests,
 };
@@ -218,6 +218,10 @@ fn params(random: &mut Random) -> Json {
 
 fn environment() -> Environment {
     Environment {
+        container: None,
+        gateway_digest: None,
+        region: None,
+        zone: None,
         arch: "x86_64".into(),
         boot: "b".into(),
         distribution: "debian 12".into(),
@@ -260,7 +264,7 @@ fn the_index_agrees_with_the_full_set_on_random_requests() {
             depth: u32::try_from(random.below(7)).unwrap(),
             profile_asked: None,
             environment: &environment(),
-            environment_trusted: true,
+            appraisal: &Appraisal::unattested(),
             history: &history,
             risk: &Risk {
                 factors: vec![],

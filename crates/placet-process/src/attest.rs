@@ -1,33 +1,90 @@
 //! What this machine says of itself.
 
 use std::collections::BTreeSet;
-use std::sync::Once;
+use std::path::Path;
+use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
-use placet_authority::host::said;
+use placet_authority::host::{MachineError, said};
+use placet_authority::node::wire::Welcome;
 use placet_evidence::Environment;
 use placet_sandbox::Capabilities;
 use placet_types::canonical::Malformed;
-use placet_types::{DomainName, Fixed, Tier, Weakness};
+use placet_types::{Digest, DomainName, Fixed, Tier, Weakness};
+
+use crate::program;
 
 /// How long what was tried counts for another start.
 const TRIED_FOR: Duration = Duration::from_secs(5);
+
+/// Whether the gateway's own program is measured, which takes a while where nobody remembers it.
+#[derive(Clone, Copy, Debug)]
+pub enum OwnProgram<'a> {
+    /// It is not attested.
+    Unmeasured,
+    /// Its digest is attested; it is remembered in this directory.
+    Measured(&'a Path),
+}
+
+impl<'a> OwnProgram<'a> {
+    /// As the node asks for it, remembered in this directory.
+    #[must_use]
+    pub fn as_asked(welcome: &Welcome, memory: &'a Path) -> Self {
+        if welcome.measures_gateways {
+            Self::Measured(memory)
+        } else {
+            Self::Unmeasured
+        }
+    }
+
+    /// Of this very process: that does not change while it runs.
+    fn digest(self) -> Option<Digest> {
+        static DIGEST: OnceLock<Option<Digest>> = OnceLock::new();
+        match self {
+            Self::Unmeasured => None,
+            Self::Measured(memory) => *DIGEST.get_or_init(|| {
+                let measured = program::measure(Path::new("/proc/self/exe"), Some(memory));
+                measured.ok().map(|program| program.digest)
+            }),
+        }
+    }
+}
 
 /// The machine as it is now. Costs one short-lived process, which tries what a cell needs.
 ///
 /// # Errors
 ///
-/// Never in practice: every field is JSON.
-pub fn environment(domain: &DomainName) -> Result<Fixed<Environment>, Malformed> {
-    let environment = probed(said(domain));
-    Fixed::new(environment).map_err(|error| Malformed::Shape(error.to_string()))
+/// [`MachineError`]
+pub fn environment(
+    domain: &DomainName,
+    own: OwnProgram<'_>,
+) -> Result<Fixed<Environment>, MachineError> {
+    fixed(Environment {
+        gateway_digest: own.digest(),
+        ..probed(said(domain)?)
+    })
 }
 
-/// The machine as it is now, but what it can enforce as it was found at most [`TRIED_FOR`] ago by this process: for whoever
+/// The machine as it is now, but what it can enforce as it was found at most five seconds ago by this process: for whoever
 /// starts one command after the other. Whatever is not there any more is refused when the cell is built.
-pub(crate) fn for_start(domain: &DomainName) -> Result<Fixed<Environment>, Malformed> {
-    let environment = with(said(domain), &placet_sandbox::probe_lately(TRIED_FOR));
-    Fixed::new(environment).map_err(|error| Malformed::Shape(error.to_string()))
+///
+/// # Errors
+///
+/// [`MachineError`]
+pub fn lately(
+    domain: &DomainName,
+    own: OwnProgram<'_>,
+) -> Result<Fixed<Environment>, MachineError> {
+    let environment = with(said(domain)?, &placet_sandbox::probe_lately(TRIED_FOR));
+    fixed(Environment {
+        gateway_digest: own.digest(),
+        ..environment
+    })
+}
+
+fn fixed(environment: Environment) -> Result<Fixed<Environment>, MachineError> {
+    let malformed = |error: serde_json::Error| Malformed::Shape(error.to_string()).into();
+    Fixed::new(environment).map_err(malformed)
 }
 
 /// Has what the machine can enforce tried while this process waits for something else; once, since a process that starts many
@@ -48,7 +105,15 @@ pub(crate) fn drifted(
     domain: &DomainName,
     probe: bool,
 ) -> Option<&'static str> {
-    let now = said(domain);
+    // Where it stands cannot be read any more.
+    let Ok(now) = said(domain) else {
+        return Some("configured place");
+    };
+    // A process runs the program that it runs; whether that was replaced is looked at with the files.
+    let now = Environment {
+        gateway_digest: attested.gateway_digest,
+        ..now
+    };
     let now = if probe {
         probed(now)
     } else {
@@ -67,6 +132,9 @@ pub(crate) fn drifted(
         ("distribution", attested.distribution == now.distribution),
         ("gateway version", attested.gateway == now.gateway),
         ("enforcement tier", attested.tier == now.tier),
+        ("region", attested.region == now.region),
+        ("zone", attested.zone == now.zone),
+        ("container image", attested.container == now.container),
         ("Landlock ABI", attested.landlock_abi == now.landlock_abi),
         // Whatever else there will be.
         ("environment", *attested == now),

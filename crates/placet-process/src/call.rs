@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use placet_authority::host::MachineError;
 use placet_types::canonical;
 use placet_types::{
     AbsPath, ActionName, Asked, Commitment, ExecCheck, ExecutionId, GatewayName, Intent,
@@ -85,6 +86,9 @@ pub enum CallError {
     /// The parameters break a rule of their format.
     #[error("the command cannot be submitted: {0}")]
     Malformed(#[from] canonical::Malformed),
+    /// The machine cannot say what it is.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     /// The operating system gave no randomness.
     #[error("the operating system gave no randomness")]
     Random,

@@ -95,7 +95,7 @@ fn executable(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-fn measure(path: &Path, memory: Option<&Path>) -> Result<Program, ProgramError> {
+pub(crate) fn measure(path: &Path, memory: Option<&Path>) -> Result<Program, ProgramError> {
     let io = |error| ProgramError::Io {
         path: path.to_owned(),
         error,

@@ -4,6 +4,7 @@
     reason = "every answer but the awaited ones is out of turn, whatever kinds there will be"
 )]
 
+mod attesting;
 mod permitted;
 mod trust;
 
@@ -14,16 +15,16 @@ use std::time::Duration;
 
 use placet_authority::clock::Clock;
 use placet_authority::dir::DomainDir;
-use placet_authority::node::wire::{EndBody, Request, Response, SubmitBody};
+use placet_authority::node::wire::{EndBody, Request, Response};
 use placet_authority::node::{Connection, LinkError, StartError};
 use placet_egress::Proxy;
-use placet_enforce::{Pep, Permit, Watch};
+use placet_enforce::{Permit, Watch};
 use placet_evidence::{Environment, RunEnd};
 use placet_sandbox::{Cell, Gate, Resolved, RunningCell, SandboxError, Spares, WaitingCell};
 use placet_tlog::Policy as LogPolicy;
 use placet_types::{DenialCode, ExecutionId, Fixed, Writes};
 
-use crate::call::{Asking, Call, CallError, Command};
+use crate::call::{Call, Command};
 use crate::cell::{self, Setting};
 use crate::changes::Copies;
 use crate::conduct;
@@ -99,10 +100,12 @@ impl Gateway {
         let mut link = (self.connect)()?;
         let offered: BTreeSet<String> = link.welcome().env.iter().cloned().collect();
         let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
-        let environment = environment(&link)?;
+        let environment = self.environment(&link)?;
         let mut pep = self.pep(&link)?;
+        let asking = call.asking();
+        let body = self.body(&asking, command.door, &environment, (&mut link, &mut pep))?;
         let mut inquiry = Inquiry {
-            body: submit_body(&call.asking(), command.door, &environment, &pep),
+            body,
             begins: self.spares.waiting() > 0,
             waits: command.waits,
         };
@@ -134,9 +137,14 @@ impl Gateway {
         let mut link = (self.connect)()?;
         let offered: BTreeSet<String> = link.welcome().env.iter().cloned().collect();
         let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
-        let environment = environment(&link)?;
-        let pep = self.pep(&link)?;
-        let body = submit_body(&call.asking(), command.door, &environment, &pep);
+        let environment = self.environment(&link)?;
+        let mut pep = self.pep(&link)?;
+        let body = self.body(
+            &call.asking(),
+            command.door,
+            &environment,
+            (&mut link, &mut pep),
+        )?;
         match link.ask(&Request::Preview(Box::new(body)))? {
             Response::Previewed(preview) => Ok((call, *preview)),
             other => Err(unexpected(other)),
@@ -429,27 +437,6 @@ fn release(waiting: WaitingCell, permit: &Permit) -> Result<RunningCell, Sandbox
     // The start is durable: the lease begins now, whatever the set-up took.
     waiting.renew(Duration::from_millis(permit.claims().lease.interval_ms))?;
     waiting.release()
-}
-
-fn environment(link: &Connection) -> Result<Fixed<Environment>, CallError> {
-    Ok(crate::attest::for_start(&link.welcome().domain)?)
-}
-
-pub(crate) fn submit_body(
-    call: &Asking<'_>,
-    door: Option<ExecutionId>,
-    environment: &Fixed<Environment>,
-    pep: &Pep,
-) -> SubmitBody {
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    SubmitBody {
-        door,
-        environment: environment.clone(),
-        holder: pep.holder(),
-        intent: text(call.intent.to_canonical().unwrap_or_default()),
-        params: text(call.params.to_vec()),
-        salt: call.salt.clone(),
-    }
 }
 
 pub(crate) fn unexpected(response: Response) -> RunError {

@@ -211,6 +211,16 @@ name!(
 );
 
 name!(
+    /// A region or a zone that a machine stands in.
+    PlaceName,
+    "place",
+    "lower-case letters, digits, . _ and -, beginning with a letter or digit (at most 64 bytes)",
+    |text| {
+        within(text, 1, 64, |b| is_word_byte(b) || b == b'.')
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+    }
+);
+name!(
     /// A secret of the domain's store.
     SecretName,
     "secret",

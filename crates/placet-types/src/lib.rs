@@ -37,8 +37,8 @@ pub use digest::Digest;
 pub use egress::Egress;
 pub use fixed::{Fixed, FixedIntent, FixedScope};
 pub use id::{
-    ActionName, CredentialPath, DomainName, ExecutionId, GatewayName, Index, PrincipalId,
-    ProfileName, SecretName, VariableName,
+    ActionName, CredentialPath, DomainName, ExecutionId, GatewayName, Index, PlaceName,
+    PrincipalId, ProfileName, SecretName, VariableName,
 };
 pub use intent::{Asked, Intent, ProcessParams, ResourceRef};
 pub use key::{KeyId, PublicKey, Signature, SigningKey};

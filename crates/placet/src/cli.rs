@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell as CompletedShell;
-use placet_types::{ExecutionId, Index, PrincipalId, ProfileName};
+use placet_types::{Digest, ExecutionId, Index, PrincipalId, ProfileName};
 
 pub(crate) use acts::{Approve, Changes, Key, Principal, Reason, Resume, Revoke, Secret, Shadow};
 pub(crate) use mcp::{Client, Mcp, McpAct, McpLogin, Serve};
@@ -192,6 +192,9 @@ Example:
     Config(Config),
     /// What this machine can enforce, and what stands in the way
     Doctor,
+    /// What this machine attests, and how the bundle in force appraises it
+    /// (region, zone and image stand in /etc/placet/environment.toml, or where PLACET_ENVIRONMENT says)
+    Environment,
     /// Write a completion script for a shell
     Completions {
         /// Which shell
@@ -374,7 +377,10 @@ recorded with it. Nothing is changed. What would have followed from a difference
     },
     /// Put an earlier bundle in force again, under a new and higher revision
     Rollback {
-        /// Revision to go back to (default: the one before)
+        /// Digest of the bundle to go back to (default: the one before)
+        #[arg(conflicts_with = "to")]
+        bundle: Option<Digest>,
+        /// Or its revision
         #[arg(long, value_name = "N")]
         to: Option<u64>,
     },

@@ -7,6 +7,7 @@ mod console;
 mod decide;
 mod demo;
 mod doctor;
+mod environment;
 mod executions;
 mod explain;
 mod halt;
@@ -65,6 +66,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &Out) -> Result<Status, Failure> {
         Command::Lineage(command) => lineage::lineage(global, command, out),
         Command::Verify(args) => verify::verify(global, args, out),
         Command::Demo(args) => demo::demo(args, out),
+        Command::Environment => environment::environment(global, out),
         Command::Node(command) => node::node(global, command, out),
         Command::Up(args) => up::up(global, args, out),
         Command::Console(args) => console::console(global, args, out),

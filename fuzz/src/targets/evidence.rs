@@ -1,11 +1,12 @@
 //! `placet-evidence`: records and proof bundles.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use placet_artifact::Envelope;
 use placet_evidence::proof_bundle::{self, ProofBundle};
-use placet_evidence::{Connections, Entry};
-use placet_types::{SigningKey, canonical};
+use placet_evidence::{Attestation, Backing, Connections, Entry, Environment};
+use placet_types::{Digest, DomainName, Fixed, SigningKey, canonical};
 use zeroize::Zeroizing;
 
 /// The log that signed the seeds of [`verify_bundle`], and those seeds.
@@ -32,6 +33,38 @@ pub(crate) fn entry(data: &[u8]) -> bool {
             .to_vec()
     };
     assert_eq!(payload(sealed.as_bytes()), payload(data));
+    true
+}
+
+/// An attestation has one spelling, and one with a quote verifies under no key.
+pub(crate) fn attestation(data: &[u8]) -> bool {
+    let Ok(attestation) = Attestation::decode(data) else {
+        return false;
+    };
+    assert_eq!(canonical::to_bytes(&attestation).ok().as_deref(), Some(data));
+    let nonce = attestation.nonce;
+    assert_eq!(nonce.to_string().parse(), Ok(nonce));
+    // Whoever makes up a key can sign with it; what cannot be appraised verifies with none.
+    let domain = DomainName::parse("placet.example/fuzz").unwrap();
+    let environment = Fixed::new(Environment {
+        arch: "x86_64".into(),
+        boot: "b".into(),
+        container: None,
+        distribution: "debian 13".into(),
+        gateway: "0.1.0".into(),
+        gateway_digest: None,
+        kernel: "6.18".into(),
+        landlock_abi: 7,
+        machine: Digest::of(b"m"),
+        region: None,
+        tier: None,
+        weaker: BTreeSet::new(),
+        zone: None,
+    })
+    .unwrap();
+    let holder = attestation.key.thumbprint();
+    let verified = attestation.verify(&domain, &environment, &holder).is_ok();
+    assert!(!verified || matches!(attestation.backing, Backing::SelfReported));
     true
 }
 

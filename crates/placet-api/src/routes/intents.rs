@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use placet_authority::submission::Deferred;
 use placet_authority::{Answer as Decided, Permitted, Submission};
 use placet_decision::Params;
-use placet_evidence::{Caller, Environment, Grant, NETWORK_UID, Waiting};
+use placet_evidence::{Attestation, Caller, Environment, Grant, NETWORK_UID, Waiting};
 use placet_types::{
     ActionName, Asked, Commitment, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index,
     Intent, PrincipalId, PublicKey, ResourceRef, Salt,
@@ -26,6 +26,9 @@ struct IntentBody {
     action: ActionName,
     #[serde(default)]
     asked: Asked,
+    /// What the gateway signed about the machine.
+    #[serde(default)]
+    attestation: Option<Attestation>,
     /// The machine that is to carry it out; absent for the one that the node runs on.
     #[serde(default)]
     environment: Option<Fixed<Environment>>,
@@ -137,6 +140,7 @@ fn submission(call: &Call) -> Result<(Submission, FixedIntent, Salt), Problem> {
         params: Params::new(params, salt.clone()),
         holder: body.holder,
         environment,
+        attestation: body.attestation,
         caller,
         caller_uid,
     };

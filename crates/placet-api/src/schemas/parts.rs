@@ -91,11 +91,30 @@ pub(super) fn environment() -> Value {
             ),
             ("tier", short()),
         ],
-        &[(
-            "weaker",
-            json!({ "type": "array", "items": { "type": "string" }, "description": "what this tier does not give" }),
-        )],
+        &[
+            (
+                "container",
+                digest("of the image of the gateway's container, where it is configured"),
+            ),
+            (
+                "gateway_digest",
+                digest("of the gateway's own program, where it was measured"),
+            ),
+            (
+                "region",
+                place_name("the region that the machine stands in"),
+            ),
+            (
+                "weaker",
+                json!({ "type": "array", "items": { "type": "string" }, "description": "what this tier does not give" }),
+            ),
+            ("zone", place_name("the zone of the region")),
+        ],
     )
+}
+
+fn place_name(description: &str) -> Value {
+    pattern("^[a-z0-9][a-z0-9._-]{0,63}$", description)
 }
 
 pub(super) fn grant() -> Value {

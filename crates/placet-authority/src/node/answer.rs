@@ -16,6 +16,7 @@ pub(super) fn submission(body: SubmitBody, uid: u32) -> Submission {
         params: Params::new(body.params.into_bytes(), body.salt),
         holder: body.holder,
         environment: body.environment,
+        attestation: body.attestation,
         caller: body.door.map_or(Caller::Unix(uid), Caller::Execution),
         caller_uid: uid,
     }

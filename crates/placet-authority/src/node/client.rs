@@ -5,12 +5,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use placet_evidence::Nonce;
 use placet_secrets::Secret;
-use placet_types::{DenialCode, ExecutionId, SecretName};
+use placet_types::{DenialCode, ExecutionId, Millis, SecretName};
 use zeroize::Zeroize as _;
 
 use super::wire::{self, FRAME_MAX, Request, Response, VERSION, Welcome};
 
+/// Age from which on another nonce is asked for, in milliseconds.
+const NONCE_AGE_MS: u64 = 60_000;
 /// How long a request may take before the node counts as gone.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -22,6 +25,7 @@ pub struct Connection {
     partial: Vec<u8>,
     pushed: Vec<Pushed>,
     welcome: Welcome,
+    nonce: Nonce,
 }
 
 /// An answer, and the secrets that followed it.
@@ -95,6 +99,7 @@ impl Connection {
             stream,
             partial: Vec::new(),
             pushed: Vec::new(),
+            nonce: welcome.nonce,
             welcome,
         })
     }
@@ -103,6 +108,31 @@ impl Connection {
     #[must_use]
     pub fn welcome(&self) -> &Welcome {
         &self.welcome
+    }
+
+    /// Something to sign with an environment, which the node gave out not long before `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; the connection is of no use afterwards.
+    pub fn nonce(&mut self, now: Millis) -> Result<Nonce, LinkError> {
+        if now.since(self.nonce.time()) > NONCE_AGE_MS {
+            let response = self.ask(&Request::Nonce)?;
+            if let Response::Error(denial) = response {
+                return Err(LinkError::Refused(denial.reason));
+            }
+            let Response::Nonce(nonce) = response else {
+                return Err(LinkError::Unexpected);
+            };
+            self.nonce = nonce;
+        }
+        Ok(self.nonce)
+    }
+
+    /// The nonce that the node gave out last.
+    #[must_use]
+    pub fn nonce_at_hand(&self) -> Nonce {
+        self.nonce
     }
 
     /// Asks, and waits for the answer. Pushes that come before it are kept.
@@ -284,6 +314,8 @@ fn push_of(response: &Response) -> Option<Pushed> {
         | Response::Secrets(_)
         | Response::Permitted(_)
         | Response::Denied { .. }
+        | Response::Nonce(_)
+        | Response::Appraised(_)
         | Response::Previewed(_)
         | Response::Recorded { .. }
         | Response::Attached { .. }

@@ -8,7 +8,7 @@ use super::answer::{denied_response, recorded, refuse, submission, unavailable_r
 use super::leave::leaving;
 use super::registry::Outlet;
 use super::server::{Node, Peer};
-use super::wire::{EndBody, PermittedBody, Response, SubmitBody};
+use super::wire::{AppraiseBody, EndBody, PermittedBody, Response, SubmitBody};
 use crate::authority::Authority;
 use crate::submission::{Answer, Denied, EndReport, Unavailable};
 
@@ -103,6 +103,15 @@ impl Node {
             self.registry.forget(exec);
         }
         recorded(ended)
+    }
+
+    pub(super) fn appraise(&self, body: &AppraiseBody) -> Response {
+        let attestation = body.attestation.as_ref();
+        let attestation = attestation.map(|it| (it, &it.key));
+        match self.authority.appraise(&body.environment, attestation) {
+            Ok(appraised) => Response::Appraised(Box::new(appraised)),
+            Err(denial) => Response::Error(denial),
+        }
     }
 
     pub(super) fn preview(&self, body: &SubmitBody, peer: &Peer) -> Response {

@@ -327,6 +327,11 @@ impl Node {
             Request::Hello { .. } => refuse(DenialCode::Malformed, "greeted twice"),
             Request::Submit(body) => self.submit(*body, peer, outlet),
             Request::Begin(body) => self.begin(*body, peer, outlet),
+            Request::Nonce => match self.authority.nonce() {
+                Ok(nonce) => Response::Nonce(nonce),
+                Err(denial) => Response::Error(denial),
+            },
+            Request::Appraise(body) => self.appraise(&body),
             Request::Preview(body) => self.preview(&body, peer),
             Request::Start {
                 artifact,
@@ -431,7 +436,13 @@ impl Node {
         if peer.greeted.set(()).is_err() {
             return refuse(DenialCode::Malformed, "greeted twice");
         }
+        let nonce = match self.authority.nonce() {
+            Ok(nonce) => nonce,
+            Err(denial) => return Response::Error(denial),
+        };
         Response::Welcome(Box::new(Welcome {
+            measures_gateways: self.authority.measures_gateways(),
+            nonce,
             domain: self
                 .authority
                 .with_state(|state| state.genesis().domain.clone()),

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use placet_evidence::{
-    CheckedDenial, Environment, Exit, Grant, PrincipalStatus, RunEnd, Selector, SignalKind, Stage,
-    Usage, Verdict,
+    Attestation, CheckedDenial, Environment, Exit, Grant, Nonce, PrincipalStatus, RunEnd, Selector,
+    SignalKind, Stage, Usage, Verdict,
 };
 use placet_types::canonical::{self, Bounds};
 use placet_types::{
@@ -25,16 +25,17 @@ use placet_secrets::Secret;
 use zeroize::Zeroizing;
 
 use crate::control::{ChangesReview, DefinitionReview};
+use crate::environment::Appraised;
 use crate::preview::Preview;
 
 pub use bodies::{
-    BornBody, BundleBody, ConnectionsBody, DeferredBody, DefinitionBody, FollowingBody,
-    GatewayBundleBody, LifecycleBody, NodeBundleBody, PermittedBody, PinnedBody, SecretBody,
-    SecretsBody, WaitingBody,
+    AppraiseBody, BornBody, BundleBody, ConnectionsBody, DeferredBody, DefinitionBody,
+    FollowingBody, GatewayBundleBody, LifecycleBody, NodeBundleBody, PermittedBody, PinnedBody,
+    SecretBody, SecretsBody, WaitingBody,
 };
 
 /// Version of this protocol. A client and a node of different versions do not talk.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// Longest frame, in bytes.
 pub const FRAME_MAX: usize = 8 << 20;
 
@@ -51,6 +52,10 @@ pub enum Request {
     Submit(Box<SubmitBody>),
     /// As well, and records the start with the permit: for what begins as soon as it may.
     Begin(Box<SubmitBody>),
+    /// Gives something to sign with an environment.
+    Nonce,
+    /// Appraises an environment. Nothing is recorded.
+    Appraise(Box<AppraiseBody>),
     /// Says what would be decided. Nothing is recorded and nothing is released.
     Preview(Box<SubmitBody>),
     /// Records that an execution starts; the connection becomes its gateway's.
@@ -148,6 +153,9 @@ pub enum Request {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitBody {
+    /// What the gateway signed about the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<Attestation>,
     /// The execution that asks, for intents that came through the door of its cell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub door: Option<ExecutionId>,
@@ -312,6 +320,10 @@ pub enum Response {
     },
     /// To `Submit`: it waits for approvals. The same `Submit` again says what became of it.
     Deferred(Box<DeferredBody>),
+    /// To `Nonce`.
+    Nonce(Nonce),
+    /// To `Appraise`.
+    Appraised(Box<Appraised>),
     /// To `Preview`.
     Previewed(Box<Preview>),
     /// To whatever was recorded without a further answer.
@@ -379,6 +391,10 @@ pub struct Welcome {
     pub env: Vec<String>,
     /// Entry of the genesis record.
     pub genesis: String,
+    /// Whether gateways are to measure their own programs.
+    pub measures_gateways: bool,
+    /// Something to sign with an environment.
+    pub nonce: Nonce,
     /// Process id of the node.
     pub pid: u32,
 }

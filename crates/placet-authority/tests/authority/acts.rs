@@ -319,6 +319,16 @@ fn a_bundle_that_fails_anything_leaves_the_last_good_one_in_force() {
             DenialCode::PolicyError,
         ),
         (
+            "it has expired",
+            activate(archive(
+                &changed(1000, "bundle.toml", |text| {
+                    format!("{text}\nexpires = 2026-11-21T03:04:00Z\n")
+                }),
+                Some(&key),
+            )),
+            DenialCode::Expired,
+        ),
+        (
             "an old revision",
             activate(archive(&starter(), Some(&key))),
             DenialCode::PolicyMismatch,

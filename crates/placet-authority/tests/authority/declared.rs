@@ -54,6 +54,7 @@ fn pay(amount: f64, salt: u8) -> Submission {
         },
     };
     Submission {
+        attestation: None,
         intent: intent.to_canonical().unwrap(),
         params: Params::new(bytes, salt),
         holder: another_key().public(),

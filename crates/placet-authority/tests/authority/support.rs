@@ -205,6 +205,7 @@ pub(crate) fn submission(argv: &[&str], parent: Option<ExecutionId>) -> Submissi
         },
     };
     Submission {
+        attestation: None,
         intent: intent.to_canonical().unwrap(),
         params: Params::new(bytes, salt),
         holder: another_key().public(),
@@ -216,6 +217,10 @@ pub(crate) fn submission(argv: &[&str], parent: Option<ExecutionId>) -> Submissi
 
 pub(crate) fn environment(tier: Option<placet_types::Tier>) -> Fixed<Environment> {
     Fixed::new(Environment {
+        container: None,
+        gateway_digest: None,
+        region: None,
+        zone: None,
         arch: "x86_64".into(),
         boot: "boot".into(),
         distribution: "debian 12".into(),

@@ -34,6 +34,10 @@ fn intent() -> Intent {
 fn decided() -> Decided {
     let exec = ExecutionId::new([5; 16]);
     let environment = Environment {
+        container: None,
+        gateway_digest: None,
+        region: None,
+        zone: None,
         arch: "x86_64".into(),
         boot: "b".into(),
         distribution: "debian 12".into(),
@@ -58,6 +62,7 @@ fn decided() -> Decided {
         staleness_ms: 5000,
     };
     let facts = Facts {
+        attestation: None,
         caller: Caller::Unix(1000),
         environment: Fixed::new(environment).unwrap(),
         exec,
@@ -65,6 +70,7 @@ fn decided() -> Decided {
         time: Millis::new(1000),
     };
     Decided {
+        appraisal: None,
         artifact: Some(Digest::of(b"artifact")),
         denial: None,
         facts,

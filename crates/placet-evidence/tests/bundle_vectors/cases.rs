@@ -6,8 +6,8 @@ use placet_types::{Digest, ExecutionId};
 use serde_json::{Value, json};
 
 use crate::world::{
-    self, ARTIFACT, DEFERRAL, DENIAL, END, LOG, PERMIT, RECORD, STRANGER, World, artifact_digest,
-    entry, issue, log, log_by, sealed,
+    self, ARTIFACT, ATTESTED, DEFERRAL, DENIAL, END, LOG, PERMIT, RECORD, STRANGER, World,
+    artifact_digest, entry, issue, log, log_by, sealed,
 };
 
 /// A bundle, what is altered in it, and the policy file that is trusted.
@@ -20,9 +20,16 @@ pub(crate) struct Case {
 
 pub(crate) fn all(world: &World, bundles: &[Value]) -> Vec<Case> {
     let mut cases = Cases(Vec::new());
-    for (at, name) in ["permit", "bare permit", "denial", "deferral", "end"]
-        .iter()
-        .enumerate()
+    for (at, name) in [
+        "permit",
+        "bare permit",
+        "denial",
+        "deferral",
+        "end",
+        "attested denial",
+    ]
+    .iter()
+    .enumerate()
     {
         for policy in 0..world.policies().len() {
             cases.0.push(Case {
@@ -41,6 +48,7 @@ pub(crate) fn all(world: &World, bundles: &[Value]) -> Vec<Case> {
         (PERMIT, &world.permit),
         (DENIAL, &world.denial),
         (DEFERRAL, &world.deferral),
+        (ATTESTED, &world.attested),
     ] {
         cases.signed(world, bundle, predicate);
     }

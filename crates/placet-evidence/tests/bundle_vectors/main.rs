@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use placet_evidence::KindName;
 use placet_evidence::proof_bundle::{StepOutcome, verify};
+use placet_evidence::{Claim, KindName};
 use placet_types::DenialCode;
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ fn vocabulary() -> Value {
         .iter()
         .map(|weakness| weakness.word())
         .collect();
-    json!({ "codes": DenialCode::ALL, "kinds": kinds, "weaker": weaker })
+    json!({ "claims": Claim::ALL, "codes": DenialCode::ALL, "kinds": kinds, "weaker": weaker })
 }
 
 fn written() -> Value {

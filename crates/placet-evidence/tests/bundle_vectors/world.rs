@@ -58,6 +58,7 @@ pub(crate) struct World {
     pub(crate) deferral: Value,
     pub(crate) started: Value,
     pub(crate) ended: Value,
+    pub(crate) attested: Value,
 }
 
 /// A permit with everything, the same without what need not be disclosed, a denial, a deferral, an end.
@@ -65,6 +66,8 @@ pub(crate) const PERMIT: usize = 0;
 pub(crate) const DENIAL: usize = 2;
 pub(crate) const DEFERRAL: usize = 3;
 pub(crate) const END: usize = 4;
+/// A denial to a gateway that attested.
+pub(crate) const ATTESTED: usize = 5;
 
 impl World {
     pub(crate) fn new() -> Self {
@@ -100,6 +103,7 @@ impl World {
             artifact,
             ..decided.clone()
         };
+        let attested = attested(&denial);
         let deferral = Decided {
             outcome: Outcome::Defer,
             waits: Some(Waiting {
@@ -125,6 +129,7 @@ impl World {
             permit: value(&permit),
             denial: value(&denial),
             deferral: value(&deferral),
+            attested: value(&attested),
             started,
             ended,
         }
@@ -185,6 +190,7 @@ impl World {
             bundle("decided", &self.denial).0,
             bundle("decided", &self.deferral).0,
             bundle("ended", &self.ended).0,
+            bundle("decided", &self.attested).0,
         ]
     }
 }
@@ -301,10 +307,48 @@ fn scope() -> Scope {
     }
 }
 
+/// The same denial, with everything that an attesting gateway says.
+fn attested(denial: &Decided) -> Decided {
+    let environment = denial.facts.environment.changed(|it| {
+        it.container = Some(Digest::of(b"image"));
+        it.gateway_digest = Some(Digest::of(b"gateway"));
+        it.region = Some(PlaceName::parse("eu-central-1").unwrap());
+        it.zone = Some(PlaceName::parse("eu-central-1b").unwrap());
+    });
+    let environment = environment.unwrap();
+    let time = denial.facts.time;
+    let statement = AttestationStatement {
+        backing: Backing::SelfReported,
+        domain: DomainName::parse(DOMAIN).unwrap(),
+        environment: environment.clone(),
+        issued: time,
+        nonce: Nonce::new(time, [1; 16], [2; 16]),
+    };
+    Decided {
+        appraisal: Some(Appraisal {
+            affirming: [Claim::Tier, Claim::Landlock].into(),
+            age_secs: Some(0),
+            contraindicated: BTreeSet::new(),
+            status: AppraisalStatus::Warning,
+            warning: [Claim::Kernel].into(),
+        }),
+        facts: Facts {
+            attestation: Some(statement.sign(&key(HOLDER)).unwrap()),
+            environment,
+            ..denial.facts.clone()
+        },
+        ..denial.clone()
+    }
+}
+
 /// A permit, but for its artifact.
 fn decided() -> Decided {
     let time = Millis::new(NBF * 1000);
     let environment = Environment {
+        container: None,
+        gateway_digest: None,
+        region: None,
+        zone: None,
         arch: "x86_64".into(),
         boot: "b".into(),
         distribution: "debian 13".into(),
@@ -329,9 +373,11 @@ fn decided() -> Decided {
         },
     };
     Decided {
+        appraisal: None,
         artifact: None,
         denial: None,
         facts: Facts {
+            attestation: None,
             caller: Caller::Unix(1000),
             environment: Fixed::new(environment).unwrap(),
             exec: EXEC,

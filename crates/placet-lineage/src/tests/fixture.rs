@@ -118,11 +118,17 @@ impl Log {
     fn decided(&self, number: u8, name: &str, tool: &str, below: Option<u8>) -> Decided {
         let path = format!("/usr/bin/{tool}");
         Decided {
+            appraisal: None,
             artifact: None,
             denial: None,
             facts: Facts {
+                attestation: None,
                 caller: below.map_or(Caller::Unix(1000), |n| Caller::Execution(exec(n))),
                 environment: Fixed::new(Environment {
+                    container: None,
+                    gateway_digest: None,
+                    region: None,
+                    zone: None,
                     arch: "x86_64".into(),
                     boot: "b".into(),
                     distribution: "debian 12".into(),

@@ -12,7 +12,7 @@ use placet_artifact::receipt::Receipt;
 use placet_authority::node::wire::{EndBody, PermittedBody, Request, Response, SubmitBody};
 use placet_authority::node::{Connection, LinkError, Pushed};
 use placet_enforce::{Call, Event, Pep, Permit, Verdict, Watch};
-use placet_evidence::{Environment, RunEnd, Stage, Usage};
+use placet_evidence::{Attestation, Environment, RunEnd, Stage, Usage};
 use placet_types::{Denial, DenialCode, ExecutionId, Fixed, GatewayName, Intent, SigningKey};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zeroize::Zeroizing;
@@ -160,10 +160,12 @@ impl<'a> Worker<'a> {
             |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|error| malformed(error.to_string()));
         let intent = call.intent.to_canonical();
         let intent = intent.map_err(|error| malformed(error.to_string()))?;
+        let (attestation, environment) = self.attested()?;
         let link = self.link()?;
         Ok(SubmitBody {
+            attestation: Some(attestation),
             door: None,
-            environment: link.environment.clone(),
+            environment,
             holder: link.pep.holder(),
             intent: text(intent)?,
             params: text(call.params.clone())?,
@@ -180,8 +182,11 @@ impl<'a> Worker<'a> {
     }
 
     fn decided(&mut self, held: &mut Held) -> Result<Ruling, Failed> {
-        // The key that an artifact is bound to is this connection's own.
+        // The key that an artifact is bound to is this connection's own, and so is what was attested.
+        let (attestation, environment) = self.attested()?;
         held.body.holder = self.link()?.pep.holder();
+        held.body.attestation = Some(attestation);
+        held.body.environment = environment;
         // Its start is recorded with the permit, by one write. It is forwarded once that is verified too.
         // A connection takes its credentials with the start, so that is asked for by itself.
         let body = Box::new(held.body.clone());
@@ -428,6 +433,24 @@ impl<'a> Worker<'a> {
         Ok(SigningKey::from_seed(self.seed.insert(seed)))
     }
 
+    /// What is said of the machine, attested not long ago: measured again whenever the node has to be asked for a nonce.
+    fn attested(&mut self) -> Result<(Attestation, Fixed<Environment>), Failed> {
+        let setting = &self.shared.setting;
+        let now = setting.clock.wall();
+        let untrusted =
+            |reason: String| Failed::Denied(Denial::new(DenialCode::EvidenceUnavailable, reason));
+        let link = self.link()?;
+        let before = link.node.nonce_at_hand();
+        let nonce = link.node.nonce(now)?;
+        if nonce != before {
+            link.environment = (setting.environment)(link.node.welcome()).map_err(untrusted)?;
+        }
+        let domain = &link.node.welcome().domain;
+        let attested = link.pep.attest(domain, &link.environment, nonce, now);
+        let attested = attested.map_err(|error| untrusted(error.to_string()))?;
+        Ok((attested, link.environment.clone()))
+    }
+
     fn connect(&mut self) -> Result<Linked, Failed> {
         let holder = self.holder();
         let setting = &self.shared.setting;
@@ -435,7 +458,7 @@ impl<'a> Worker<'a> {
         let untrusted =
             |reason: String| Failed::Denied(Denial::new(DenialCode::EvidenceUnavailable, reason));
         let pins = (setting.pins)(node.welcome()).map_err(untrusted)?;
-        let environment = (setting.environment)(&node.welcome().domain).map_err(untrusted)?;
+        let environment = (setting.environment)(node.welcome()).map_err(untrusted)?;
         let holder = holder.map_err(|error| untrusted(error.to_string()))?;
         let gateway = GatewayName::parse(GATEWAY).map_err(|error| untrusted(error.to_string()))?;
         let pep = Pep::new(pins, gateway, holder);

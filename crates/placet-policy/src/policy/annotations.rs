@@ -7,6 +7,7 @@ use cedar_policy::Effect as CedarEffect;
 use placet_evidence::Needed;
 use placet_types::{ProfileName, Seconds};
 
+use crate::reference::Demand;
 use crate::strict::parse_duration;
 
 /// How long an intent waits for approvals where its policy does not say.
@@ -33,6 +34,8 @@ pub struct Rule {
     pub lifetime: Option<Seconds>,
     /// `@approvals`: who must approve before its permits count, and how long it is waited for.
     pub approvals: Option<Approvals>,
+    /// `@appraisal`: how far the environment must be trusted for its permits to count.
+    pub appraisal: Option<Demand>,
     /// `@severity`: how grave a denial by it is: `low`, `medium`, `high` or `critical`.
     pub severity: Option<String>,
     /// The member of the bundle where it stands.
@@ -59,6 +62,8 @@ pub struct Obligations {
     pub profiles: Vec<ProfileName>,
     /// Those of them that a determining permit reroutes to: the caller is told.
     pub rerouted: Vec<ProfileName>,
+    /// The most trust in the environment that one of them demands.
+    pub appraisal: Option<Demand>,
     /// The shortest lifetime that a determining permit names.
     pub lifetime: Option<Seconds>,
     /// What the determining permits need approved, each once, in order.
@@ -83,6 +88,7 @@ impl Rule {
             reroute: None,
             lifetime: None,
             approvals: None,
+            appraisal: None,
             severity: None,
             file: file.to_owned(),
             line,
@@ -133,13 +139,20 @@ impl Rule {
                 }
                 self.severity = Some(value.to_owned());
             }
+            "appraisal" => {
+                self.only_on_permits(key)?;
+                let demand = Demand::parse(value).ok_or_else(|| {
+                    format!("@appraisal(\"{value}\"): write affirming or warning")
+                })?;
+                self.appraisal = Some(demand);
+            }
             "approvals" => {
                 self.only_on_permits(key)?;
                 self.approvals = Some(approvals(value)?);
             }
             _ => {
                 return Err(format!(
-                    "@{key} is unknown: @id, @description, @profile, @reroute, @lifetime, @approvals and @severity are known"
+                    "@{key} is unknown: @id, @description, @profile, @reroute, @lifetime, @approvals, @appraisal and @severity are known"
                 ));
             }
         }

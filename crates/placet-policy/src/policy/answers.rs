@@ -191,7 +191,7 @@ when { context.hour > 11 };
                 context: NOTHING,
                 facts: Circumstances {
                     environment: request.environment,
-                    environment_trusted: request.environment_trusted,
+                    appraisal: request.appraisal,
                     history: request.history,
                     risk: request.risk,
                     time: request.time,

@@ -44,6 +44,11 @@ impl Policy {
     /// What the schema does not declare is left out: no policy can look at it.
     #[must_use]
     pub fn ask(&self, asked: &Asked<'_>) -> Evaluation {
+        // What is found again knows nothing of the environment; what it demands of one, it does.
+        self.answer_to(asked).held_to(asked.facts.appraisal)
+    }
+
+    fn answer_to(&self, asked: &Asked<'_>) -> Evaluation {
         let afresh = || {
             self.answer_question(asked)
                 .unwrap_or_else(|error| unusable(&error))

@@ -9,6 +9,7 @@ use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid,
     Request as CedarRequest, Response,
 };
+use placet_evidence::Appraisal;
 use placet_types::canonical::Json;
 use placet_types::{CallParams, DenialCode};
 
@@ -26,6 +27,8 @@ pub enum Effect {
     Forbid,
     /// No permit applies: denied by default.
     NoPermit,
+    /// A permit applies, and demands more trust in the environment than there is.
+    Unappraised,
     /// A forbid failed to evaluate, or the request could not be put to policies at all.
     Error,
 }
@@ -80,8 +83,22 @@ impl Effect {
             Self::Permit => None,
             Self::Forbid => Some(DenialCode::PolicyForbids),
             Self::NoPermit => Some(DenialCode::NoPermit),
+            Self::Unappraised => Some(DenialCode::EnvironmentUntrusted),
             Self::Error => Some(DenialCode::PolicyError),
         }
+    }
+}
+
+impl Evaluation {
+    /// A permit that demands more than this appraisal is none.
+    pub(super) fn held_to(mut self, appraisal: &Appraisal) -> Self {
+        let demand = self.obligations.appraisal;
+        if self.effect == Effect::Permit
+            && demand.is_some_and(|demand| !demand.is_met_by(appraisal.status))
+        {
+            self.effect = Effect::Unappraised;
+        }
+        self
     }
 }
 
@@ -93,7 +110,8 @@ impl Policy {
             let slice = prepared.slice.as_ref().filter(|_| self.index_is_trusted());
             self.answer(request, &prepared, slice.unwrap_or(&self.full))
         });
-        answer.unwrap_or_else(|error| unusable(&error))
+        let answer = answer.unwrap_or_else(|error| unusable(&error));
+        answer.held_to(request.appraisal)
     }
 
     /// Evaluates a request against the full set, with nothing from any cache.
@@ -102,7 +120,8 @@ impl Policy {
         let answer = self
             .prepare_afresh(request)
             .and_then(|prepared| self.answer(request, &prepared, &self.full));
-        answer.unwrap_or_else(|error| unusable(&error))
+        let answer = answer.unwrap_or_else(|error| unusable(&error));
+        answer.held_to(request.appraisal)
     }
 
     /// Compares the indexed answer with that of the full set. Costs time in proportion to the
@@ -256,7 +275,7 @@ impl Policy {
         match effect {
             Effect::Permit => obligations = self.obligations(&determining),
             Effect::Error => determining = failed_forbids,
-            Effect::Forbid | Effect::NoPermit => {}
+            Effect::Forbid | Effect::NoPermit | Effect::Unappraised => {}
         }
         Evaluation {
             effect,
@@ -286,6 +305,7 @@ impl Policy {
         Obligations {
             profiles: profiles.into_iter().cloned().collect(),
             rerouted: rerouted.into_iter().collect(),
+            appraisal: rules().filter_map(|rule| rule.appraisal).max(),
             lifetime: rules().filter_map(|rule| rule.lifetime).min(),
             approvals: needed.into_iter().cloned().collect(),
             within: approvals().map(|approvals| approvals.within).min(),

@@ -103,7 +103,7 @@ impl PutQuestion {
             context: &question.context,
             facts: Circumstances {
                 environment: &self.world.environment,
-                environment_trusted: self.world.trusted,
+                appraisal: &self.world.appraisal,
                 history: &self.world.history,
                 risk: &self.world.risk,
                 time: self.world.time,

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_evidence::{Environment, History, Risk};
+use placet_evidence::{Appraisal, AppraisalStatus, Claim, Environment, History, Risk};
 use placet_types::canonical::Json;
 use placet_types::{
-    ActionName, CallParams, Digest, Millis, PrincipalId, ProcessParams, ProfileName, ResourceRef,
-    Seconds, Tier, Weakness, tier,
+    ActionName, CallParams, Digest, Millis, PlaceName, PrincipalId, ProcessParams, ProfileName,
+    ResourceRef, Seconds, Tier, Weakness, tier,
 };
 use serde::Deserialize;
 
@@ -70,6 +70,7 @@ struct FileCase {
     depth: Option<u32>,
     profile: Option<ProfileName>,
     trusted: Option<bool>,
+    appraisal: Option<FileAppraisal>,
     time: Option<Instant>,
     environment: Option<FileEnvironment>,
     history: Option<FileHistory>,
@@ -130,23 +131,58 @@ struct FileRisk {
 #[serde(deny_unknown_fields, default)]
 struct FileEnvironment {
     arch: String,
+    boot: String,
+    container: Option<Digest>,
     distribution: String,
+    gateway: String,
+    gateway_digest: Option<Digest>,
     kernel: String,
     landlock_abi: u32,
     #[serde(with = "tier::reached")]
     tier: Option<Tier>,
+    region: Option<PlaceName>,
     weaker: BTreeSet<Weakness>,
+    zone: Option<PlaceName>,
+}
+
+/// How the environment was appraised: attested just now and affirmed, where a test does not say.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileAppraisal {
+    status: AppraisalStatus,
+    age_secs: Option<u64>,
+    affirming: BTreeSet<Claim>,
+    warning: BTreeSet<Claim>,
+    contraindicated: BTreeSet<Claim>,
+}
+
+impl Default for FileAppraisal {
+    fn default() -> Self {
+        Self {
+            status: AppraisalStatus::Affirming,
+            age_secs: None,
+            affirming: BTreeSet::new(),
+            warning: BTreeSet::new(),
+            contraindicated: BTreeSet::new(),
+        }
+    }
 }
 
 impl Default for FileEnvironment {
     fn default() -> Self {
         Self {
             arch: "x86_64".to_owned(),
+            boot: String::new(),
+            container: None,
             distribution: "debian 12".to_owned(),
+            gateway: String::new(),
+            gateway_digest: None,
             kernel: "6.12.0".to_owned(),
             landlock_abi: 6,
+            region: None,
             tier: Some(Tier::U1),
             weaker: BTreeSet::new(),
+            zone: None,
         }
     }
 }
@@ -214,6 +250,7 @@ impl FileCase {
             depth: self.depth.or(d.depth),
             profile: self.profile.or(d.profile),
             trusted: self.trusted.or(d.trusted),
+            appraisal: self.appraisal.or(d.appraisal),
             time: self.time.or(d.time),
             environment: self.environment.or(d.environment),
             history: self.history.or(d.history),
@@ -293,11 +330,12 @@ impl FileCase {
             Some("permit") => ExpectedEffect::Exactly(Effect::Permit),
             Some("policy_forbids") => ExpectedEffect::Exactly(Effect::Forbid),
             Some("no_permit") => ExpectedEffect::Exactly(Effect::NoPermit),
+            Some("environment_untrusted") => ExpectedEffect::Exactly(Effect::Unappraised),
             Some("policy_error") => ExpectedEffect::Exactly(Effect::Error),
             Some("deny") => ExpectedEffect::Deny,
             Some(_) | None => {
                 return Err(
-                    "`expect` is permit, deny, policy_forbids, no_permit or policy_error".into(),
+                    "`expect` is permit, deny, policy_forbids, no_permit, environment_untrusted or policy_error".into(),
                 );
             }
         };
@@ -358,7 +396,7 @@ impl FileCase {
         let risk = self.risk.clone().unwrap_or_default();
         World {
             environment: environment(self.environment.clone().unwrap_or_default()),
-            trusted: self.trusted.unwrap_or(true),
+            appraisal: appraisal(self.appraisal.clone(), self.trusted.unwrap_or(true)),
             history: History {
                 denial_streak: history.denial_streak,
                 denials_60m: history.denials_60m,
@@ -414,14 +452,38 @@ impl FileCase {
 fn environment(file: FileEnvironment) -> Environment {
     Environment {
         arch: file.arch,
-        boot: String::new(),
+        boot: file.boot,
+        container: file.container,
         distribution: file.distribution,
-        gateway: String::new(),
+        gateway: file.gateway,
+        gateway_digest: file.gateway_digest,
         kernel: file.kernel,
         landlock_abi: file.landlock_abi,
         machine: Digest::of(b"a machine in a test"),
+        region: file.region,
         tier: file.tier,
         weaker: file.weaker,
+        zone: file.zone,
+    }
+}
+
+/// `trusted = false` alone is a machine whose tier is ruled out.
+fn appraisal(file: Option<FileAppraisal>, trusted: bool) -> Appraisal {
+    let mut file = file.unwrap_or_default();
+    if !trusted {
+        file.status = AppraisalStatus::Contraindicated;
+        if file.contraindicated.is_empty() {
+            file.contraindicated.insert(Claim::Tier);
+        }
+    }
+    // Nothing is said of what nobody attested; what was attested was so at some time.
+    let attested = file.status != AppraisalStatus::None;
+    Appraisal {
+        affirming: file.affirming,
+        age_secs: file.age_secs.or(attested.then_some(0)),
+        contraindicated: file.contraindicated,
+        status: file.status,
+        warning: file.warning,
     }
 }
 

@@ -33,7 +33,7 @@ impl Ground {
             identity: FileIdentity::of_path(&program).unwrap(),
             digest: Digest::of(b"code"),
         };
-        let environment = attest::environment(&domain()).unwrap();
+        let environment = attest::environment(&domain(), attest::OwnProgram::Unmeasured).unwrap();
         let environment = (*environment).clone();
         let mut drift = Drift::watch(&program, measured, environment, domain());
         assert_eq!(drift.look(secs(1).saturating_sub(LISTEN_AFTER)), None);

@@ -27,7 +27,6 @@ use crate::network::Withdrawn;
 use crate::outcome::RunError;
 use crate::peered::Peered;
 use crate::refusals::why_not;
-use crate::run::submit_body;
 
 /// Distinct peers that are remembered of one tree. Each is a record, and those permitted are executions.
 const PEERS_MAX: usize = 1024;
@@ -235,7 +234,8 @@ impl Keeper<'_> {
             )?),
         };
         let (link, pep) = self.link()?;
-        let body = submit_body(&call.asking(), Some(parent), environment, pep);
+        let asking = call.asking();
+        let body = gateway.body(&asking, Some(parent), environment, (&mut *link, &mut *pep))?;
         let permitted = match link.ask(&Request::Begin(Box::new(body)))? {
             Response::Permitted(permitted) => permitted,
             Response::Denied { denial, index, .. } => {

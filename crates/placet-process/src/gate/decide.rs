@@ -19,7 +19,6 @@ use crate::call::{Call, Started};
 use crate::outcome::RunError;
 use crate::program::Program;
 use crate::refusals::{Answered, refused};
-use crate::run::submit_body;
 
 /// Distinct programs that one tree may have decided. Each is a record, and an execution until the end.
 const DECIDED_MAX: usize = 4096;
@@ -142,7 +141,12 @@ impl Keeper<'_> {
         let gateway = self.gateway;
         let environment = self.root.environment;
         let (link, pep) = self.link()?;
-        let body = submit_body(&call.asking(), Some(parent), environment, pep);
+        let body = gateway.body(
+            &call.asking(),
+            Some(parent),
+            environment,
+            (&mut *link, &mut *pep),
+        )?;
         let permitted = match link.ask(&Request::Begin(Box::new(body)))? {
             Response::Permitted(permitted) => permitted,
             Response::Denied { denial, index, .. } => {

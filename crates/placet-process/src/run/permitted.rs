@@ -51,7 +51,7 @@ impl Gateway {
         front: &mut Option<&mut Front>,
     ) -> Result<Result<Admitted, Outcome>, RunError> {
         loop {
-            let submitted = self.submit(link, inquiry, front.as_deref_mut())?;
+            let submitted = self.submit((link, pep), inquiry, front.as_deref_mut())?;
             let permitted = match submitted {
                 Submitted::Permitted(permitted) => permitted,
                 Submitted::Otherwise(outcome) => return Ok(Err(outcome)),
@@ -88,18 +88,20 @@ impl Gateway {
     /// Submits an intent, and again while it waits for approvals and the command is willing to.
     fn submit(
         &self,
-        link: &mut Connection,
+        (link, pep): (&mut Connection, &mut Pep),
         inquiry: &Inquiry,
         mut front: Option<&mut Front>,
     ) -> Result<Submitted, RunError> {
-        let body = Box::new(inquiry.body.clone());
-        let request = if inquiry.begins {
-            Request::Begin(body)
-        } else {
-            Request::Submit(body)
-        };
         let mut told = false;
         loop {
+            let mut body = Box::new(inquiry.body.clone());
+            // What waits for long attests again.
+            body.attestation = Some(self.attestation(&body.environment, link, pep)?);
+            let request = if inquiry.begins {
+                Request::Begin(body)
+            } else {
+                Request::Submit(body)
+            };
             match link.ask(&request)? {
                 Response::Permitted(permitted) => return Ok(Submitted::Permitted(permitted)),
                 Response::Denied {

@@ -95,6 +95,7 @@ pub(super) fn policy(revision: u64, time: Millis) -> Record {
 /// A permit of a root execution, determined by the policy `p`.
 pub(super) fn permit(number: u64, name: &str, time: Millis) -> Decided {
     Decided {
+        appraisal: None,
         artifact: Some(Digest::of(&number.to_be_bytes())),
         denial: None,
         facts: facts(number, time),
@@ -139,8 +140,13 @@ fn intent(name: &str) -> FixedIntent {
 
 fn facts(number: u64, time: Millis) -> Facts {
     Facts {
+        attestation: None,
         caller: Caller::Unix(1000),
         environment: Fixed::new(Environment {
+            container: None,
+            gateway_digest: None,
+            region: None,
+            zone: None,
             arch: "x86_64".into(),
             boot: "b".into(),
             distribution: "debian 12".into(),

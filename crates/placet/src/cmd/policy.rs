@@ -23,7 +23,10 @@ pub(crate) fn policy(global: &Global, command: &Policy, out: Out) -> Result<Stat
             replay::replay(&Domain::open(global)?, bundle, since.as_deref(), out)
         }
         Policy::Activate { dir } => force::activate(&Domain::open(global)?, dir, out),
-        Policy::Rollback { to } => force::rollback(&Domain::open(global)?, *to, out),
+        Policy::Rollback { bundle, to } => {
+            let to = force::Back::to(*bundle, *to);
+            force::rollback(&Domain::open(global)?, to, out)
+        }
         Policy::Shadow(act) => shadow::shadow(&Domain::open(global)?, act, out),
         Policy::Status => status::status(&Domain::open(global)?, out),
     }

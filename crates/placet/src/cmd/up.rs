@@ -12,6 +12,7 @@ use placet_api::log::{Level, Logger, Value};
 use placet_api::{Server, Stage};
 use placet_authority::node::wire::{Request, Response};
 use placet_authority::node::{Host, ServeOptions, Service};
+use placet_process::attest::{self, OwnProgram};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -77,7 +78,8 @@ fn serve(
 ) -> Result<Status, Failure> {
     has_room(&domain.dir.log())?;
     raise_descriptors();
-    let environment = placet_process::attest::environment(&domain.name).map_err(Failure::new)?;
+    let environment =
+        attest::environment(&domain.name, OwnProgram::Unmeasured).map_err(Failure::new)?;
     let policy = std::fs::read_to_string(domain.dir.policy_file())?;
     let host = Host::open(&domain.dir, clock()).map_err(Failure::unverified)?;
     let service = host.service();

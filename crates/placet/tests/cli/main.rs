@@ -24,6 +24,7 @@ mod conduct;
 mod disk;
 mod drift;
 mod egress;
+mod environment;
 mod executions;
 mod explain;
 mod gateway;

@@ -51,6 +51,7 @@ pub(crate) fn submission(place: &Place, argv: &[&str], number: u64) -> Request {
     };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Request::Submit(Box::new(SubmitBody {
+        attestation: None,
         door: None,
         environment: environment(),
         holder: SigningKey::from_seed(&Zeroizing::new([9; 32])).public(),
@@ -62,6 +63,10 @@ pub(crate) fn submission(place: &Place, argv: &[&str], number: u64) -> Request {
 
 fn environment() -> Fixed<Environment> {
     Fixed::new(Environment {
+        container: None,
+        gateway_digest: None,
+        region: None,
+        zone: None,
         arch: "x86_64".into(),
         boot: "boot".into(),
         distribution: "debian 12".into(),

@@ -20,6 +20,7 @@ mod authzen;
 mod budgets;
 mod certificates;
 mod console;
+mod environment;
 mod events;
 mod faults;
 mod frames;

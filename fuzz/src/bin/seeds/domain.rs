@@ -9,8 +9,8 @@ use placet_artifact::jws::Algorithm;
 use placet_artifact::{Artifact, Claims};
 use placet_evidence::proof_bundle::{Disclosed, FORMAT, ProofBundle, Proven};
 use placet_evidence::{
-    Answered, Born, Caller, CheckedDenial, Decided, DefinitionApproved, Ended, Entry, Environment,
-    Erased, Exit, Facts, FoundBySearch, Genesis, Grant, Halt, Keys, Operators, Outcome,
+    Answered, Attestation, AttestationStatement, Backing, Born, Caller, CheckedDenial, Decided, DefinitionApproved, Ended, Entry, Environment,
+    Erased, Exit, Facts, FoundBySearch, Genesis, Grant, Halt, Keys, Nonce, Operators, Outcome,
     PolicyActivated, PrincipalRecord, PrincipalStatus, QuestionOutcome, Record, Refused, Resumed,
     Revoked, Risk, RunEnd, Selector, Signal, Stage, Started, Usage,
 };
@@ -66,6 +66,10 @@ pub(crate) fn write(corpus: &Corpus) {
         "padded",
         format!("{}=", Thumbprint::of(&key(6).public()).as_str()),
     );
+    for (name, attestation) in attestations() {
+        let bytes = canonical::to_bytes(&attestation).expect("an attestation is JSON");
+        corpus.put("attestation", name, bytes);
+    }
     corpus.put("receipt", "good", receipt(&entries, PERMIT));
     corpus.put("receipt", "of-another", receipt(&entries, PERMIT + 1));
     let permit = bundle(&entries, PERMIT, Some(&artifact));
@@ -74,6 +78,24 @@ pub(crate) fn write(corpus: &Corpus) {
     let denial = bundle(&entries, PERMIT + 1, None);
     corpus.put("verify_bundle", "denial", &denial);
     corpus.put("proof_bundle", "denial", &denial);
+}
+
+/// One of each kind.
+fn attestations() -> [(&'static str, Attestation); 2] {
+    let own = AttestationStatement {
+        backing: Backing::SelfReported,
+        domain: DomainName::parse(DOMAIN).expect("a name"),
+        environment: environment(),
+        issued: TIME,
+        nonce: Nonce::new(TIME, [1; 16], [2; 16]),
+    };
+    let quote = r#"{"tpm_quote":{"key":"AQ","quoted":"Ag","signature":"Aw"}}"#;
+    let quoted = AttestationStatement {
+        backing: serde_json::from_str(quote).expect("a quote"),
+        ..own.clone()
+    };
+    let sign = |it: AttestationStatement| it.sign(&key(5)).expect("a statement is JSON");
+    [("own", sign(own)), ("quoted", sign(quoted))]
 }
 
 fn key(seed: u8) -> SigningKey {
@@ -165,6 +187,10 @@ fn bundle(entries: &[Entry], index: usize, artifact: Option<&Artifact>) -> Vec<u
 
 fn environment() -> Fixed<Environment> {
     Fixed::new(Environment {
+        container: None,
+        gateway_digest: None,
+        region: None,
+        zone: None,
         arch: "x86_64".into(),
         boot: "b1".into(),
         distribution: "debian 12".into(),
@@ -180,6 +206,7 @@ fn environment() -> Fixed<Environment> {
 
 fn facts(exec: ExecutionId) -> Facts {
     Facts {
+        attestation: None,
         caller: Caller::Unix(1000),
         environment: environment(),
         exec,
@@ -236,6 +263,7 @@ fn claims() -> Claims {
 fn permit(artifact: &Artifact) -> Decided {
     let scope = canonical::to_bytes(&scope()).expect("a scope is JSON");
     Decided {
+        appraisal: None,
         artifact: Some(artifact.digest()),
         denial: None,
         facts: facts(exec()),
@@ -409,6 +437,7 @@ fn others() -> Vec<Record> {
             time,
         })),
         Record::Definition(DefinitionApproved {
+            decided_by: None,
             by,
             digest: Digest::of(b"definition"),
             id: "files/read_file".into(),

@@ -201,6 +201,7 @@ pub(crate) fn frames(corpus: &Corpus) {
         reason: "halted".into(),
     };
     let status = StatusBody {
+        stays: false,
         domain: DomainName::parse("placet.example/fuzz").expect("a domain's name"),
         authorized: 1,
         halted: false,

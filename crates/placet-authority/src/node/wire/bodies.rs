@@ -2,14 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use placet_evidence::{Grant, NetworkUsage, Verdict, Waiting};
+use placet_evidence::{Attestation, Environment, Grant, NetworkUsage, Verdict, Waiting};
 use placet_types::{
-    Digest, ExecutionId, FixedIntent, FixedScope, GatewayName, Index, KeyId, Millis, PrincipalId,
-    ProfileName, Salt, SecretName,
+    Digest, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index, KeyId, Millis,
+    PrincipalId, ProfileName, Salt, SecretName,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::shadow::ShadowReport;
+
+/// An environment to be appraised.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppraiseBody {
+    /// What the gateway signed about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<Attestation>,
+    /// The claims.
+    pub environment: Fixed<Environment>,
+}
 
 /// A value that follows a frame.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ use placet_authority::node::Connection;
 use placet_authority::node::wire::{EndBody, Request, Response, SubmitBody};
 use placet_enforce::Permit;
 use placet_evidence::{Record, RunEnd, Stage as FailedAt};
+use placet_process::attest::{self, OwnProgram};
 use placet_tlog::Policy as LogPolicy;
 use placet_tlog::note::{KeyName, SignatureKind, VerifierKey};
 use placet_types::{
@@ -401,8 +402,9 @@ fn start(bench: &mut Bench, exec: ExecutionId, artifact: Digest) -> Result<Respo
 
 fn submit_nonsense(bench: &mut Bench) -> Result<Response, Failure> {
     let body = SubmitBody {
+        attestation: None,
         door: None,
-        environment: placet_process::attest::environment(&bench.link.welcome().domain)
+        environment: attest::environment(&bench.link.welcome().domain, OwnProgram::Unmeasured)
             .map_err(Failure::new)?,
         holder: bench.one.holder.public(),
         intent: "{\"action\":\"process:run\",\"action\":\"process:run\"}".to_owned(),

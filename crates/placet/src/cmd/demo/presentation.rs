@@ -12,6 +12,7 @@ use placet_authority::init::public_policy;
 use placet_authority::node::Connection;
 use placet_authority::node::wire::{PermittedBody, Request, Response, SubmitBody};
 use placet_enforce::{Call as Admitted, Pep, Permit};
+use placet_process::attest::{self, OwnProgram};
 use placet_process::{Call, Command, Waits};
 use placet_types::{
     Digest, ExecutionId, GatewayName, Intent, Millis, PrincipalId, Salt, SigningKey,
@@ -48,12 +49,13 @@ impl Presentation {
         let pins = pins.map_err(Failure::unverified)?;
         let offered = link.welcome().env.iter().cloned().collect();
         let call = Call::new(&command(ground, argv)?, &offered, None).map_err(Failure::new)?;
-        let environment =
-            placet_process::attest::environment(&link.welcome().domain).map_err(Failure::new)?;
+        let environment = attest::environment(&link.welcome().domain, OwnProgram::Unmeasured)
+            .map_err(Failure::new)?;
         let digest = environment.digest();
         let holder = key()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let body = SubmitBody {
+            attestation: None,
             door: None,
             environment,
             holder: holder.public(),

@@ -3,9 +3,9 @@
 use placet_decision::Params;
 use placet_evidence::proof_bundle::Disclosed;
 use placet_evidence::{Decided, Facts};
-use placet_policy::{Account, Explanation, Holds, Policy, Request, explain};
+use placet_policy::{Account, Explanation, Holds, Policy, Presented, Request, explain};
 use placet_state::{State, resource_digest};
-use placet_types::{DenialCode, ExecutionId, PrincipalId};
+use placet_types::{DenialCode, ExecutionId, PrincipalId, ProcessParams};
 use serde_json::{Value, json};
 
 /// Whether the answer came from the policies: only then is there something to look at in them.
@@ -30,7 +30,10 @@ pub(super) fn explanation(
     disclosed: &Disclosed,
 ) -> Option<Explanation> {
     let Facts {
-        environment, time, ..
+        attestation,
+        environment,
+        time,
+        ..
     } = &decided.facts;
     let intent = &decided.intent;
     let params = Params::new(
@@ -40,6 +43,13 @@ pub(super) fn explanation(
     let principal = state.principal(&intent.principal)?;
     let groups: Vec<String> = principal.groups.iter().cloned().collect();
     let (delegation, depth) = ancestry(state, intent.parent, &intent.principal);
+    let of_process = intent.action.as_str() == ProcessParams::ACTION;
+    let appraised = policy.references().appraise(&Presented {
+        attestation: attestation.as_ref(),
+        environment,
+        executable: intent.resource.digest.as_ref().filter(|_| of_process),
+        time: *time,
+    });
     let history = state.history(
         &intent.principal,
         (intent.action.as_str(), resource_digest(&intent.resource)),
@@ -57,8 +67,7 @@ pub(super) fn explanation(
             depth,
             profile_asked: intent.asked.profile.as_ref(),
             environment,
-            // Check 6 came before and passed.
-            environment_trusted: true,
+            appraisal: &appraised.appraisal,
             history: &history,
             risk: &decided.risk,
             time: *time,

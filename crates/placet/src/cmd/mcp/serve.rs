@@ -5,13 +5,13 @@ use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
 use std::path::Path;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use placet_authority::init::public_policy;
 use placet_authority::node::connect_or_start;
-use placet_evidence::Environment;
+use placet_authority::node::wire::Welcome;
 use placet_mcp::config::{Entry, Reach};
 use placet_mcp::denial::Said;
 use placet_mcp::frame::{Bounds, Frame, Kind, OwnedId};
@@ -20,8 +20,9 @@ use placet_mcp::hub::{Hub, Part};
 use placet_mcp::pipe::{Line, Lines};
 use placet_mcp::session::{Config, Over, Session, Upstream};
 use placet_mcp::subject::Who;
+use placet_process::attest::{self, OwnProgram};
 use placet_process::door;
-use placet_types::{DenialCode, DomainName, ExecutionId, Fixed, PrincipalId};
+use placet_types::{DenialCode, ExecutionId, PrincipalId};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -334,13 +335,10 @@ pub(super) fn governing(
 ) -> Result<impl FnOnce(Ending) -> Setting + use<>, Failure> {
     let (dir, own) = (domain.dir.clone(), own_program()?);
     let policy = public_policy(&domain.dir)?;
-    let measured: OnceLock<Fixed<Environment>> = OnceLock::new();
-    let environment = move |domain: &DomainName| {
-        if let Some(measured) = measured.get() {
-            return Ok(measured.clone());
-        }
-        let now = placet_process::attest::environment(domain).map_err(|error| error.to_string())?;
-        Ok(measured.get_or_init(|| now).clone())
+    let memory = domain.dir.digests();
+    let environment = move |welcome: &Welcome| {
+        let own = OwnProgram::as_asked(welcome, &memory);
+        attest::lately(&welcome.domain, own).map_err(|error| error.to_string())
     };
     Ok(move |ending| Setting {
         connect: Box::new(move || connect_or_start(&dir, &own)),

@@ -6,7 +6,7 @@ use placet_authority::keys::{self, Role};
 use placet_authority::node::wire::{ActBody, BundleBody, Request, Response};
 use placet_evidence::PolicyActivated;
 use placet_policy::{Bundle, BundleFiles, Policy, SIGNATURE_FILE, run_tests};
-use placet_types::Index;
+use placet_types::{Digest, Index};
 use serde_json::json;
 
 use super::draft::problem_line;
@@ -118,7 +118,46 @@ fn report(bundle: &Bundle, index: Index, back_to: Option<u64>, out: Out) {
     out.line(format!("  {}", paint(DIM, bundle.digest())));
 }
 
-pub(super) fn rollback(domain: &Domain, to: Option<u64>, out: Out) -> Result<Status, Failure> {
+/// Which bundle to go back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Back {
+    /// The one that was in force before.
+    Before,
+    /// The one with this digest.
+    Bundle(Digest),
+    /// The one that had this revision.
+    Revision(u64),
+}
+
+impl Back {
+    pub(super) fn to(bundle: Option<Digest>, revision: Option<u64>) -> Self {
+        match (bundle, revision) {
+            (Some(bundle), _) => Self::Bundle(bundle),
+            (None, Some(revision)) => Self::Revision(revision),
+            (None, None) => Self::Before,
+        }
+    }
+
+    fn is(self, one: &PolicyActivated) -> bool {
+        match self {
+            Self::Before => false,
+            Self::Bundle(digest) => one.bundle == digest,
+            Self::Revision(revision) => one.revision == revision,
+        }
+    }
+}
+
+impl std::fmt::Display for Back {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Before => f.write_str("the bundle before"),
+            Self::Bundle(digest) => write!(f, "the bundle {digest}"),
+            Self::Revision(revision) => write!(f, "revision {revision}"),
+        }
+    }
+}
+
+pub(super) fn rollback(domain: &Domain, to: Back, out: Out) -> Result<Status, Failure> {
     let history = activations(&domain.log()?, out)?;
     let (active, target) = choose(&history, to)?;
     let archive = domain.bundles().archive(target.bundle).map_err(|error| {
@@ -150,26 +189,24 @@ pub(super) fn rollback(domain: &Domain, to: Option<u64>, out: Out) -> Result<Sta
 /// The activation in force, and the one to go back to.
 fn choose(
     history: &[(Index, PolicyActivated)],
-    to: Option<u64>,
+    to: Back,
 ) -> Result<(&PolicyActivated, &PolicyActivated), Failure> {
     let [earlier @ .., (_, active)] = history else {
         return Err(Failure::new("no bundle was ever in force"));
     };
     let target = match to {
-        None => earlier.last(),
-        Some(revision) => earlier.iter().find(|(_, one)| one.revision == revision),
+        Back::Before => earlier.last(),
+        // The same content may have been in force more than once: the last time is the one that is meant.
+        Back::Bundle(_) | Back::Revision(_) => earlier.iter().rfind(|(_, one)| to.is(one)),
     };
-    if to == Some(active.revision) {
-        return Err(Failure::new(format!(
-            "revision {} is in force already",
-            active.revision
-        )));
+    if to.is(active) {
+        return Err(Failure::new(format!("{to} is in force already")));
     }
     target.map(|(_, target)| (active, target)).ok_or_else(|| {
-        let message = to.map_or_else(
-            || "there was no other bundle in force before".to_owned(),
-            |revision| format!("revision {revision} was never in force"),
-        );
+        let message = match to {
+            Back::Before => "there was no other bundle in force before".to_owned(),
+            Back::Bundle(_) | Back::Revision(_) => format!("{to} was never in force"),
+        };
         Failure::new(message).hint("`placet policy status` lists what was")
     })
 }
@@ -267,7 +304,7 @@ mod tests {
 
     fn activation(revision: u64) -> (Index, PolicyActivated) {
         let record = PolicyActivated {
-            bundle: placet_types::Digest::of(&revision.to_be_bytes()),
+            bundle: Digest::of(&revision.to_be_bytes()),
             by: placet_types::PrincipalId::parse("user:root").unwrap(),
             decided_by: None,
             governs: false,
@@ -283,26 +320,37 @@ mod tests {
     fn a_rollback_goes_to_the_one_before_or_to_the_one_that_is_named() {
         let history = [activation(1), activation(4), activation(6)];
         let target = |to| choose(&history, to).map(|(_, target)| target.revision);
-        assert_eq!(target(None).unwrap(), 4);
-        assert_eq!(target(Some(1)).unwrap(), 1);
+        assert_eq!(target(Back::Before).unwrap(), 4);
+        assert_eq!(target(Back::Revision(1)).unwrap(), 1);
+        let digest = |revision: u64| Back::Bundle(Digest::of(&revision.to_be_bytes()));
+        assert_eq!(target(digest(1)).unwrap(), 1);
+        for to in [digest(6), Back::Revision(6)] {
+            assert!(target(to).unwrap_err().message.contains("in force already"));
+        }
         assert!(
-            target(Some(6))
-                .unwrap_err()
-                .message
-                .contains("in force already")
-        );
-        assert!(
-            target(Some(2))
+            target(digest(2))
                 .unwrap_err()
                 .message
                 .contains("never in force")
         );
         assert!(
-            choose(&history[..1], None)
+            target(Back::Revision(6))
+                .unwrap_err()
+                .message
+                .contains("in force already")
+        );
+        assert!(
+            target(Back::Revision(2))
+                .unwrap_err()
+                .message
+                .contains("never in force")
+        );
+        assert!(
+            choose(&history[..1], Back::Before)
                 .unwrap_err()
                 .message
                 .contains("no other bundle")
         );
-        assert!(choose(&[], None).is_err());
+        assert!(choose(&[], Back::Before).is_err());
     }
 }
