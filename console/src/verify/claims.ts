@@ -52,6 +52,7 @@ const SCOPE = [
 	"network",
 	"pinned?",
 	"read",
+	"redact?",
 	"sockets?",
 	"tier?",
 	"trips?",
@@ -163,10 +164,11 @@ function checkScope(value: Json | undefined): void {
 	for (const name of Object.keys(limits)) count(limits[name], `scope.limits.${name}`);
 	const [read, write] = [paths(scope.read, "scope.read"), paths(scope.write, "scope.write")];
 	if (!write.every((tree) => read.some((root) => within(tree, root)))) refuse("a write tree may not be read");
-	for (const name of ["credentials", "pinned", "sockets", "trips"]) present(scope, name, isEmpty, "scope");
+	for (const name of ["credentials", "pinned", "redact", "sockets", "trips"]) present(scope, name, isEmpty, "scope");
 	for (const name of ["pinned", "sockets"]) {
 		if (scope[name] !== undefined) set(scope[name], `scope.${name}`, (item) => path(item, `scope.${name}`));
 	}
+	if (scope.redact !== undefined) set(scope.redact, "scope.redact", redaction);
 	word(scope, "egress", ["decide"]);
 	word(scope, "exec_check", ["decide"]);
 	word(scope, "tier", ["U0", "P"]);
@@ -192,6 +194,14 @@ function checkScope(value: Json | undefined): void {
 			if (Object.keys(form).length !== 1) refuse("scope.credentials.form: one of `env` and `file`");
 		}
 	}
+}
+
+function redaction(value: Json): string {
+	const text = str(value, "scope.redact");
+	const rest = text.slice(text.indexOf(":") + 1);
+	const known = /^(pattern:[^]|pointer:\/(~[01]|[^~])*$)/.test(text);
+	if (!known || new TextEncoder().encode(rest).length > 512) refuse("scope.redact: the spelling is not known");
+	return text;
 }
 
 function word(scope: JsonObject, name: string, words: string[]): void {

@@ -42,8 +42,11 @@ pub struct ChangeSummary {
 pub struct OutputUsage {
     /// Bytes of the answer.
     pub bytes: u64,
-    /// What they were, for whoever has them and the salt.
+    /// What they were, for whoever has them and the salt: as the answer came, before anything was taken out of it.
     pub commitment: Commitment,
+    /// How many parts were taken out before whoever asked saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redacted: Option<u32>,
 }
 
 /// Resources that an execution used.

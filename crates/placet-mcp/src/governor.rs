@@ -29,6 +29,7 @@ use placet_types::{
 };
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::redact::Redactor;
 use crate::subject::Sealed;
 use worker::Worker;
 
@@ -103,6 +104,7 @@ pub struct Ticket {
     began: Duration,
     salt: Salt,
     worker: usize,
+    redactor: Option<Arc<Redactor>>,
     granted: Option<Box<Granted>>,
 }
 
@@ -177,6 +179,12 @@ impl Ticket {
         self.granted.take().map(|granted| *granted)
     }
 
+    /// What its answer must not show.
+    #[must_use]
+    pub fn redactor(&self) -> Option<&Redactor> {
+        self.redactor.as_deref()
+    }
+
     /// What asks for its secrets again.
     #[must_use]
     pub fn holding(&self) -> Holding {
@@ -198,6 +206,7 @@ impl Ticket {
         OutputUsage {
             bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
             commitment: Commitment::to("output", bytes, &self.salt),
+            redacted: None,
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod hub;
 pub mod method;
 pub mod oauth;
 pub mod pipe;
+pub mod redact;
 pub mod remote;
 mod scan;
 pub mod session;

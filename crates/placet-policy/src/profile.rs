@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use placet_types::{
     AbsPath, Credentials, Denial, DenialCode, Egress, ExecCheck, Limits, Network, PathSet,
-    PeerRule, ProfileName, Scope, Seconds, Tier, Trips, Writes,
+    PeerRule, ProfileName, Redaction, Scope, Seconds, Tier, Trips, Writes,
 };
 
 pub(crate) use read::read;
@@ -31,6 +31,7 @@ pub struct Profile {
     limits: Limits,
     network: BTreeSet<PeerRule>,
     pinned: Vec<Template>,
+    redact: BTreeSet<Redaction>,
     trips: Trips,
     lifetime: Seconds,
     lease_secs: Seconds,
@@ -169,6 +170,8 @@ impl Profile {
             network: Network::peers(&self.network),
             pinned: fill(&self.pinned, vars)?.into_iter().collect(),
             read: trees(&self.read, vars)?,
+            // What a process prints goes to whoever started it, as it is: only gateways of calls hold answers back.
+            redact: BTreeSet::new(),
             sockets: sockets?,
             tier: self.tier,
             trips: self.trips.clone(),
@@ -184,7 +187,7 @@ impl Profile {
         self.egress
     }
 
-    /// What it grants an action that is no process: limits and network.
+    /// What it grants an action that is no process: limits, network, and what answers must not show.
     #[must_use]
     pub(crate) fn bare_scope(&self) -> Scope {
         Scope {
@@ -198,6 +201,7 @@ impl Profile {
             network: Network::peers(&self.network),
             pinned: BTreeSet::new(),
             read: PathSet::default(),
+            redact: self.redact.clone(),
             sockets: BTreeSet::new(),
             // Nothing is confined, so no machine is too weak for it.
             tier: Tier::U0,

@@ -9,6 +9,7 @@ use crate::egress::Egress;
 use crate::id::SecretName;
 use crate::path::{AbsPath, PathSet};
 use crate::peer::{self, PeerRule};
+use crate::redaction::Redaction;
 use crate::tier::Tier;
 use crate::trips::{Trip, Trips};
 
@@ -42,6 +43,9 @@ pub struct Scope {
     pub pinned: BTreeSet<AbsPath>,
     /// Trees that may be read.
     pub read: PathSet,
+    /// What answers must not show: taken out before whoever asked sees them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub redact: BTreeSet<Redaction>,
     /// Services of the host that may be connected to, by the paths of their sockets.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub sockets: BTreeSet<AbsPath>,
@@ -237,6 +241,8 @@ pub enum Excess {
     Tier(Tier),
     /// A file that nobody would watch.
     Pinned(AbsPath),
+    /// Something that answers would show.
+    Redact(Redaction),
     /// A trip limit that is too high, or missing.
     Trip(Trip),
 }
@@ -264,6 +270,8 @@ impl Scope {
             // Each file that is watched is one thing more that ends the work.
             pinned: self.pinned.union(&other.pinned).cloned().collect(),
             read: self.read.intersect(&other.read),
+            // Each rule takes more away.
+            redact: self.redact.union(&other.redact).cloned().collect(),
             sockets: self.sockets.intersection(&other.sockets).cloned().collect(),
             tier: self.tier.max(other.tier),
             trips: self.trips.intersect(&other.trips),
@@ -314,6 +322,10 @@ impl Scope {
             .or_else(|| {
                 let unwatched = outer.pinned.difference(&self.pinned).next();
                 unwatched.cloned().map(Excess::Pinned)
+            })
+            .or_else(|| {
+                let shown = outer.redact.difference(&self.redact).next();
+                shown.cloned().map(Excess::Redact)
             })
             .or_else(|| self.trips.excess_over(&outer.trips).map(Excess::Trip))
     }
@@ -465,10 +477,20 @@ mod tests {
         let exec = (paths(), (check, egress), any::<bool>());
         let tier = prop::sample::select(Tier::ALL.to_vec());
         let writes = prop::sample::select(vec![Writes::Direct, Writes::Kept, Writes::Discarded]);
-        let ends = (pinned(), tier, trips());
+        let rule = prop_oneof![Just("pattern:a"), Just("pointer:/a"), Just("pointer:/b")];
+        let rule = rule.prop_map(|text| text.parse::<Redaction>().unwrap());
+        let redact = prop::collection::btree_set(rule, 0..3);
+        let ends = ((pinned(), redact), tier, trips());
         let trees = (paths(), paths(), writes);
         (env, exec, limits(), network(), trees, ends).prop_map(
-            |(env, exec, limits, network, (read, write, writes), (pinned, tier, trips))| {
+            |(
+                env,
+                exec,
+                limits,
+                network,
+                (read, write, writes),
+                ((pinned, redact), tier, trips),
+            )| {
                 let (credentials, env, sockets) = env;
                 let (exec, (exec_check, egress), exec_in_writable) = exec;
                 Scope {
@@ -482,6 +504,7 @@ mod tests {
                     network,
                     pinned,
                     read,
+                    redact,
                     sockets,
                     tier,
                     trips,

@@ -94,6 +94,7 @@ pub(crate) fn scope() -> Scope {
         credentials: placet_types::Credentials::default(),
         env: BTreeSet::from(["LANG".to_owned()]),
         exec: paths(&["/usr/bin"]),
+        redact: std::collections::BTreeSet::new(),
         egress: placet_types::Egress::default(),
         exec_check: ExecCheck::default(),
         writes: Writes::default(),

@@ -50,6 +50,7 @@ impl Place {
         fs::write(&manifest, text.replace("revision = 1", "revision = 2")).expect("it is written");
         fs::write(bundle.join("policies/mcp.cedar"), POLICY).expect("it is written");
         fs::remove_file(bundle.join("tests/mcp.toml")).expect("it was there");
+        fs::remove_file(bundle.join("tests/network.toml")).expect("it was there");
         place.done(&["policy", "activate", at]);
         Some(place)
     }

@@ -282,6 +282,7 @@ fn scope() -> Scope {
         credentials: Credentials::default(),
         env: BTreeSet::from(["LANG".to_owned()]),
         exec: paths(&["/usr/bin"]),
+        redact: std::collections::BTreeSet::new(),
         egress: placet_types::Egress::default(),
         exec_check: ExecCheck::default(),
         writes: Writes::default(),

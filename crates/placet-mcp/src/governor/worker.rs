@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zeroize::Zeroizing;
 
 use super::{Answered, Ended, Granted, Held, Job, Lane, Ruling, Shared, Then, Ticket};
+use crate::redact::Redactors;
 use crate::subject::{GATEWAY, Sealed};
 
 /// How often a lost node is looked for while something runs.
@@ -35,6 +36,7 @@ pub(super) struct Worker<'a> {
     /// What artifacts for this worker are bound to, whichever connection they come on.
     seed: Option<Zeroizing<[u8; 32]>>,
     watched: BTreeMap<ExecutionId, Watch>,
+    redactors: Redactors,
 }
 
 /// A connection, and what acts on it are checked with.
@@ -70,6 +72,7 @@ impl<'a> Worker<'a> {
             link: None,
             seed: None,
             watched: BTreeMap::new(),
+            redactors: Redactors::default(),
         }
     }
 
@@ -216,8 +219,19 @@ impl<'a> Worker<'a> {
         if permitted.started.is_none() {
             return Err(Failed::Link(LinkError::Unexpected.to_string()));
         }
-        match self.admit(&held.intent, &held.body, permitted)? {
-            Ok(permit) => Ok(Ruling::Started(self.started(&permit, held, permitted))),
+        let admitted = self.admit(&held.intent, &held.body, permitted)?;
+        // An obligation that cannot be met is a permit that does not count.
+        let admitted = admitted.and_then(|permit| {
+            let redactor = self.redactors.of(&permit.scope().redact);
+            let unmet = |reason| Denial::new(DenialCode::Unenforceable, reason);
+            Ok((redactor.map_err(unmet)?, permit))
+        });
+        match admitted {
+            Ok((redactor, permit)) => {
+                let mut ticket = self.started(&permit, held, permitted);
+                ticket.redactor = redactor;
+                Ok(Ruling::Started(ticket))
+            }
             Err(denial) => {
                 let request = Request::Refused {
                     denial: denial.clone(),
@@ -294,6 +308,7 @@ impl<'a> Worker<'a> {
             began,
             salt: held.body.salt.clone(),
             worker: self.at,
+            redactor: None,
             granted: None,
         }
     }

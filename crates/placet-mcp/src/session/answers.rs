@@ -9,7 +9,7 @@ use super::{Key, Open, Own, Session};
 use crate::catalog::Catalog;
 use crate::denial::Said;
 use crate::emit;
-use crate::frame::{Answer, Frame, FrameError, Id, OwnedId, items, member, members, text_of};
+use crate::frame::{Answer, Frame, FrameError, Id, Kind, OwnedId, items, member, members, text_of};
 use crate::governor::{Ended, Ticket};
 use crate::method::{Class, Direction};
 
@@ -76,8 +76,16 @@ impl Session {
             Answer::Result(result) => (RunEnd::Completed, result),
             Answer::Error(error) => (RunEnd::Failed, error),
         };
-        let output = ticket.output(bytes.as_bytes());
-        self.outbox(direction).push(emit::frame(frame));
+        let mut output = ticket.output(bytes.as_bytes());
+        let frame = match ticket.redactor() {
+            None => emit::frame(frame),
+            Some(redactor) => {
+                let (shown, parts) = redactor.redact(bytes);
+                output.redacted = (parts > 0).then_some(parts);
+                without(frame, answer, &shown)
+            }
+        };
+        self.outbox(direction).push(frame);
         self.end(
             ticket,
             Ended {
@@ -271,6 +279,22 @@ impl Session {
             governor.end(ticket, ended);
         }
     }
+}
+
+/// The answer with this instead of what came; members of the envelope that nobody knows are not looked into, so they
+/// go.
+fn without(frame: &Frame<'_>, answer: Answer<'_>, shown: &str) -> String {
+    let Kind::Answer { id, .. } = frame.kind else {
+        return emit::frame(frame);
+    };
+    let answer = match answer {
+        Answer::Result(_) => Answer::Result(shown),
+        Answer::Error(_) => Answer::Error(shown),
+    };
+    emit::frame(&Frame {
+        kind: Kind::Answer { id, answer },
+        extra: Vec::new(),
+    })
 }
 
 fn malformed(error: &FrameError) -> Said {

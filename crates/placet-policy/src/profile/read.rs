@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use placet_types::{
     AbsPath, Credential, CredentialForm, CredentialPath, Credentials, Egress, ExecCheck, Limits,
-    PeerRule, ProfileName, Seconds, SecretName, Tier, Trip, Trips, VariableName, Writes,
+    PeerRule, ProfileName, Redaction, Seconds, SecretName, Tier, Trip, Trips, VariableName, Writes,
 };
 use serde::Deserialize;
 
@@ -44,6 +44,8 @@ struct FileProfile {
     network: BTreeSet<PeerRule>,
     #[serde(default)]
     pinned: Vec<String>,
+    #[serde(default)]
+    redact: BTreeSet<Redaction>,
     lease: FileLease,
     #[serde(default)]
     tier: Tier,
@@ -133,6 +135,7 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
         }
     }
     check_tree(&parsed.limits, &mut bad);
+    check_redact(&parsed.redact, &mut bad);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -151,6 +154,7 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
         limits: limits(&parsed.limits),
         network: parsed.network,
         pinned,
+        redact: parsed.redact,
         trips: trips(&parsed.trips),
         lifetime: Seconds::new(parsed.lifetime.0),
         lease_secs: Seconds::new(parsed.lease.interval.0),
@@ -158,6 +162,33 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
         tier: parsed.tier,
         writes: parsed.writes,
     })
+}
+
+/// Rules that nobody could apply would deny every answer.
+fn check_redact(rules: &BTreeSet<Redaction>, bad: &mut impl FnMut(String)) {
+    if rules.len() > Redaction::COUNT_MAX {
+        bad(format!(
+            "`redact` has more than {} rules",
+            Redaction::COUNT_MAX
+        ));
+    }
+    for rule in rules {
+        if let Redaction::Pattern(pattern) = rule {
+            // The bounds of whoever applies it.
+            let built = regex::RegexBuilder::new(pattern)
+                .size_limit(1 << 20)
+                .build();
+            match built {
+                Ok(regex) if regex.is_match("") => {
+                    bad(format!(
+                        "`redact`: `{rule}` matches an empty text, which is everywhere"
+                    ));
+                }
+                Ok(_) => {}
+                Err(error) => bad(format!("`redact`: `{rule}`: {error}")),
+            }
+        }
+    }
 }
 
 fn check_tree(limits: &FileLimits, bad: &mut impl FnMut(String)) {

@@ -26,3 +26,4 @@ mod install;
 mod lives;
 mod oauth;
 mod peers;
+mod redaction;

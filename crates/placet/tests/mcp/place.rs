@@ -36,7 +36,9 @@ pub(crate) fn domain(policy: &str, read: &[&Path]) -> Domain {
     );
     // In the place of the starter's examples.
     fs::write(dir.join("policies/mcp.cedar"), policy).unwrap();
-    fs::remove_file(dir.join("tests/mcp.toml")).unwrap();
+    for expected in ["tests/mcp.toml", "tests/network.toml"] {
+        fs::remove_file(dir.join(expected)).unwrap();
+    }
     domain.ok(&["policy", "activate", dir.to_str().unwrap()]);
     fs::write(domain.work().join("server.py"), include_str!("server.py")).unwrap();
     domain
