@@ -199,7 +199,7 @@ function checkScope(value: Json | undefined): void {
 function redaction(value: Json): string {
 	const text = str(value, "scope.redact");
 	const rest = text.slice(text.indexOf(":") + 1);
-	const known = /^(pattern:[^]|pointer:\/(~[01]|[^~])*$)/.test(text);
+	const known = /^(pattern:[\s\S]|pointer:\/(~[01]|[^~])*$)/.test(text);
 	if (!known || new TextEncoder().encode(rest).length > 512) refuse("scope.redact: the spelling is not known");
 	return text;
 }
