@@ -4,6 +4,7 @@
 //! last one. Two times are taken to it: from asking for the revocation, so with the write that makes
 //! it durable, and from the answer, which comes once it is durable.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,9 @@ use placet_authority::dir::DomainDir;
 use placet_authority::node::wire::{ActBody, Request, Response};
 use placet_authority::node::{Connection, connect};
 use placet_evidence::Selector;
+use placet_types::ExecutionId;
 
+use crate::serve::roomy;
 use crate::stats::Samples;
 
 /// Processes of a tree, and how often such a tree is ended.
@@ -30,6 +33,12 @@ const TREE: &str = "exec 9>pipe; i=1; \
         i=$((i+1)); done; \
     echo ready >&9; while :; do sleep 600; done";
 
+/// Executions that run beside the one that is revoked, and how often one is.
+const CROWD: usize = 1_000;
+const ROUNDS: usize = 200;
+/// Executions that are on their way to running at a time.
+const STARTING: usize = 8;
+
 struct Ground {
     program: PathBuf,
     domain: PathBuf,
@@ -37,38 +46,109 @@ struct Ground {
 }
 
 pub(crate) fn revocation() {
-    let program = std::env::var_os("PLACET_PROGRAM")
-        .map_or_else(|| PathBuf::from("target/release/placet"), PathBuf::from);
-    if !program.is_file() {
-        println!(
-            "no {}: build it with `cargo build --release -p placet`",
-            program.display()
-        );
+    let Some((_dir, ground)) = Ground::new() else {
         return;
-    }
-    let dir = tempfile::tempdir_in(".").expect("a directory on a real disk");
-    let root = dir.path().canonicalize().expect("it is there");
-    let ground = Ground {
-        program: program.canonicalize().expect("it is there"),
-        domain: root.join("domain"),
-        work: root.join("work"),
     };
-    std::fs::create_dir(&ground.work).expect("a directory");
-    ground.finish(&["init", "--name", "placet.example/bench"]);
     for (processes, rounds) in TREES {
-        let (mut asked, mut answered) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            let (from_asking, from_answer) = ground.end_one(processes);
-            asked.push(from_asking);
-            answered.push(from_answer);
-        }
-        Samples::new(asked).print(&format!("{processes} processes gone, from asking"));
-        Samples::new(answered).print(&format!("{processes} processes gone, from the answer"));
+        ground.end_many(processes, rounds, "");
     }
     ground.finish(&["node", "stop"]);
 }
 
+/// The same, while a thousand others run: each with a gateway and a cell of its own.
+pub(crate) fn crowd() {
+    let Some((_dir, ground)) = Ground::new() else {
+        return;
+    };
+    let bundle = roomy();
+    let path = bundle.path().to_str().expect("text");
+    ground.finish(&["policy", "activate", path]);
+    let crowd = Crowd::start(&ground);
+    ground.end_many(1, ROUNDS, &format!(", {CROWD} others run"));
+    drop(crowd);
+    ground.finish(&["node", "stop"]);
+}
+
+/// Executions that run until this value goes.
+struct Crowd(Vec<Child>);
+
+impl Crowd {
+    fn start(ground: &Ground) -> Self {
+        let (mut crowd, began) = (Self(Vec::with_capacity(CROWD)), Instant::now());
+        let run = ["run", "--", "sleep", "3600"];
+        crowd
+            .0
+            .push(ground.command(&run).spawn().expect("it starts"));
+        // The first one starts the node.
+        std::thread::sleep(Duration::from_secs(1));
+        let mut link = ground.link();
+        let mut running = 0;
+        while running < CROWD {
+            if crowd.0.len() < CROWD.min(running + STARTING) {
+                crowd
+                    .0
+                    .push(ground.command(&run).spawn().expect("it starts"));
+                continue;
+            }
+            running = executions(&mut link).len();
+            assert!(began.elapsed() < Duration::from_secs(180), "{running} run");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        println!(
+            "{:<44} {:>12.1} s",
+            format!("{CROWD} cells started"),
+            began.elapsed().as_secs_f64()
+        );
+        crowd
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        // A tree ends with its supervisor.
+        for child in &mut self.0 {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
 impl Ground {
+    fn new() -> Option<(tempfile::TempDir, Self)> {
+        let program = std::env::var_os("PLACET_PROGRAM")
+            .map_or_else(|| PathBuf::from("target/release/placet"), PathBuf::from);
+        if !program.is_file() {
+            println!(
+                "no {}: build it with `cargo build --release -p placet`",
+                program.display()
+            );
+            return None;
+        }
+        let dir = tempfile::tempdir_in(".").expect("a directory on a real disk");
+        let root = dir.path().canonicalize().expect("it is there");
+        let ground = Ground {
+            program: program.canonicalize().expect("it is there"),
+            domain: root.join("domain"),
+            work: root.join("work"),
+        };
+        std::fs::create_dir(&ground.work).expect("a directory");
+        ground.finish(&["init", "--name", "placet.example/bench"]);
+        Some((dir, ground))
+    }
+
+    fn end_many(&self, processes: usize, rounds: usize, beside: &str) {
+        let (mut asked, mut answered) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let (from_asking, from_answer) = self.end_one(processes);
+            asked.push(from_asking);
+            answered.push(from_answer);
+        }
+        Samples::new(asked).print(&format!("{processes} processes gone, from asking{beside}"));
+        Samples::new(answered).print(&format!(
+            "{processes} processes gone, from the answer{beside}"
+        ));
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--domain").arg(&self.domain).args(args);
@@ -88,6 +168,8 @@ impl Ground {
     /// Starts a tree, revokes it, and tells how long it lived on.
     fn end_one(&self, processes: usize) -> (Duration, Duration) {
         let pipe = self.pipe();
+        // The first one of all starts the node.
+        let before = self.running();
         let script = [
             "run",
             "--",
@@ -103,9 +185,11 @@ impl Ground {
         let mut ready = [0; 6];
         pipe.read_exact(&mut ready).expect("the tree is there");
         let mut link = self.link();
+        let new = executions(&mut link);
+        let new = new.difference(&before).next().expect("it runs");
         let revoke = Request::Act(ActBody::Revoke {
             reason: "bench".into(),
-            selector: Selector::Execution(running(&mut link)),
+            selector: Selector::Execution(*new),
         });
         let began = Instant::now();
         let gone = std::thread::spawn(move || {
@@ -129,18 +213,23 @@ impl Ground {
         path
     }
 
+    fn running(&self) -> BTreeSet<ExecutionId> {
+        let dir = DomainDir::open(Path::new(&self.domain)).expect("it was made");
+        connect(&dir).map_or_else(|_| BTreeSet::new(), |mut link| executions(&mut link))
+    }
+
     fn link(&self) -> Connection {
         let dir = DomainDir::open(Path::new(&self.domain)).expect("it was made");
         connect(&dir).expect("the node runs")
     }
 }
 
-fn running(link: &mut Connection) -> placet_types::ExecutionId {
+fn executions(link: &mut Connection) -> BTreeSet<ExecutionId> {
     let Response::Executions(all) = link.ask(&Request::Executions).expect("the node answers")
     else {
         std::process::abort()
     };
-    all.first().expect("it runs").exec
+    all.iter().map(|one| one.exec).collect()
 }
 
 fn reap(supervisor: &mut Child) {

@@ -71,4 +71,7 @@ fn main() {
     if wanted("ends") {
         ends::revocation();
     }
+    if wanted("crowd") {
+        ends::crowd();
+    }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-pub(crate) use holders::holders;
+pub(crate) use holders::{holders, roomy};
 pub(crate) use questions::{flat, flood, questions};
 
 /// How long a program may take to serve.

@@ -75,7 +75,7 @@ pub(crate) fn holders() {
 }
 
 /// The starter bundle for an agent that may have as many executions at once.
-fn roomy() -> tempfile::TempDir {
+pub(crate) fn roomy() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     let files = starter().0.into_iter();
     // Its tests speak of the limit.
