@@ -32,6 +32,7 @@ mod lives;
 mod log;
 mod monitoring;
 mod oidc;
+mod overload;
 mod policies;
 mod public;
 mod readme;
