@@ -24,6 +24,7 @@ use crate::oidc::Tokens;
 use crate::pages::Pages;
 use crate::problem::Problem;
 use crate::query::Query;
+use crate::recent::Recent;
 use crate::reply::Reply;
 use crate::sessions::Sessions;
 use crate::stage::Stage;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     /// Turns true once the server stops.
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) room: Room,
+    /// Records as event streams tell them.
+    pub(crate) recent: Recent,
     /// Identities that are nobody here, as far as there is a record of them.
     pub(crate) unmapped: Unmapped,
     /// Tokens of searches.

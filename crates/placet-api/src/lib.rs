@@ -32,6 +32,7 @@ pub mod openapi;
 mod pages;
 mod problem;
 mod query;
+mod recent;
 mod reply;
 mod route;
 mod routes;

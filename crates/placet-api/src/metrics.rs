@@ -21,6 +21,7 @@ pub(crate) struct Requests {
     by_route: Mutex<BTreeMap<(&'static str, u16), u64>>,
     pub(crate) connections: AtomicU64,
     pub(crate) streams: AtomicU64,
+    events: AtomicU64,
     pub(crate) refused_connections: AtomicU64,
     pub(crate) webhooks_delivered: AtomicU64,
     pub(crate) webhooks_failed: AtomicU64,
@@ -34,6 +35,11 @@ impl Requests {
         }
         let mut by_route = self.by_route.lock().unwrap_or_else(PoisonError::into_inner);
         *by_route.entry((route, status)).or_default() += 1;
+    }
+
+    /// So many events were made, for however many streams.
+    pub(crate) fn events(&self, count: usize) {
+        self.events.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     /// Everything that is counted, as text.
@@ -75,6 +81,12 @@ impl Requests {
             "Open event streams.",
             load(&self.streams),
         );
+        text.head(
+            "placet_http_events_total",
+            "counter",
+            "Events that were made of records, each for all streams that keep up.",
+        );
+        text.put("placet_http_events_total", "", load(&self.events));
         text.head(
             "placet_http_connections_refused_total",
             "counter",

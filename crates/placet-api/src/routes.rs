@@ -27,7 +27,9 @@ mod principals;
 use crate::route::{Access, Lane, Route};
 use crate::schemas;
 use crate::schemas::authzen as shapes;
+pub(crate) use approving::Stage;
 pub(crate) use authzen::BATCH_MAX;
+pub(crate) use decisions::predicate;
 use lines::{filtered, get, or, post, text};
 
 /// The filters of executions.

@@ -24,6 +24,7 @@ use crate::log::Logger;
 use crate::metrics::Requests;
 use crate::oidc::{FetchError, Tokens};
 use crate::pages::Pages;
+use crate::recent::Recent;
 use crate::route::Routes;
 use crate::routes;
 use crate::sessions::Sessions;
@@ -242,6 +243,7 @@ fn shared(
             replays: Arc::new(Semaphore::new(REPLAYS_MAX)),
             streams: Arc::new(Semaphore::new(limits.streams)),
         },
+        recent: Recent::default(),
         unmapped: Unmapped::default(),
         pages,
         settings,

@@ -132,7 +132,7 @@ fn words(decided: &Decided) -> Vec<String> {
 }
 
 /// The record of an entry, for programs: its own members, whatever its kind.
-pub(super) fn predicate(entry: &[u8]) -> Option<Value> {
+pub(crate) fn predicate(entry: &[u8]) -> Option<Value> {
     let bounds = Bounds::RECORD;
     let envelope = Json::parse(entry, bounds).ok()?;
     let payload = envelope.get("payload")?.as_str()?;

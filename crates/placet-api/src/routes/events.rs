@@ -1,4 +1,8 @@
 //! The event stream: records as they become durable, in order, from any index on.
+//!
+//! What all streams together do in a second is bounded: the more there are, the longer each waits
+//! between two steps, and the more it sends in one. A reader that does not read is waited for, at most
+//! as long as connections are; it goes on later with the last index that it saw.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,23 +11,26 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use hyper::header::CACHE_CONTROL;
 use hyper::{Response, StatusCode};
-use placet_evidence::{Entry, Record};
-use placet_types::{ExecutionId, Index};
-use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::timeout;
+use placet_evidence::Record;
+use placet_types::ExecutionId;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::{sleep, timeout};
 
-use super::approving::{Approver, Stage};
-use super::decisions::predicate;
+use super::approving::Approver;
 use crate::call::{Answer, Call, Sees, Shared};
 use crate::first::{First, first, unless_stopped};
 use crate::problem::Problem;
+use crate::recent::Told;
 use crate::reply::{self, Body};
 
 /// Records that are read at a time.
 const STEP: u64 = 64;
-/// Pieces that wait for a slow reader; past that, it is waited for.
-const AHEAD: usize = 4;
+/// Events that wait for a slow reader, shared with every other; past that, it is waited for.
+const AHEAD: usize = 16;
+/// Steps that all streams together may take in a second.
+const STEPS_PER_SEC: u64 = 20_000;
+/// A gap between two steps that is shorter than this is none.
+const GAP_MIN: Duration = Duration::from_millis(5);
 /// A stream on which nothing happens says so this often, so that both ends know of each other.
 const QUIET: Duration = Duration::from_secs(15);
 
@@ -101,7 +108,7 @@ impl Follower {
         loop {
             let known = *size.borrow_and_update();
             while self.next < known {
-                if !self.step(known).await {
+                if !self.step(known).await || !self.gap(&stopping).await {
                     return;
                 }
             }
@@ -122,26 +129,73 @@ impl Follower {
         }
     }
 
+    /// Lets the other streams have their steps. Whether it may go on.
+    async fn gap(&self, stopping: &watch::Receiver<bool>) -> bool {
+        let streams = self.shared.requests.streams.load(Ordering::Relaxed);
+        let gap = Duration::from_micros(streams.saturating_mul(1_000_000) / STEPS_PER_SEC);
+        if gap < GAP_MIN {
+            return true;
+        }
+        let waited = first(sleep(gap), self.pieces.closed());
+        matches!(
+            unless_stopped(stopping, waited).await,
+            Some(First::This(()))
+        )
+    }
+
     /// Sends the next records. Whether it may go on.
     async fn step(&mut self, known: u64) -> bool {
         if !self.still_allowed() {
             return false;
         }
         let end = known.min(self.next.saturating_add(STEP));
-        let (from, sees) = (self.next, self.sees.clone());
-        let shared = Arc::clone(&self.shared);
-        let empty = Approver::new(self.identity.clone());
-        let mut approver = std::mem::replace(&mut self.approver, empty);
-        let rendered = tokio::task::spawn_blocking(move || {
-            let text = render(&shared, (from, end), &sees, &mut approver);
-            (text, approver)
-        });
-        let Ok((Ok(text), approver)) = rendered.await else {
+        let Some(told) = self.told(end).await else {
             return false;
         };
-        self.approver = approver;
+        let Ok(seen) = self.seen(told).await else {
+            return false;
+        };
         self.next = end;
-        text.is_empty() || self.send(text.into()).await
+        for event in seen {
+            if !self.send(event).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The records up to `end`, made at most once for all who keep up.
+    async fn told(&self, end: u64) -> Option<Vec<Arc<Told>>> {
+        let (recent, from) = (&self.shared.recent, self.next);
+        if let Some(told) = recent.kept(from, end) {
+            return Some(told);
+        }
+        let _turn = recent.turn(from).await?;
+        // Those who waited for the same turn find them made.
+        if let Some(told) = recent.kept(from, end) {
+            return Some(told);
+        }
+        let shared = Arc::clone(&self.shared);
+        let make = move || shared.recent.make(&shared, from, end);
+        tokio::task::spawn_blocking(make).await.ok()?.ok()
+    }
+
+    /// The events of those that the caller may see.
+    async fn seen(&mut self, told: Vec<Arc<Told>>) -> Result<Vec<Bytes>, Problem> {
+        let (shared, sees) = (Arc::clone(&self.shared), self.sees.clone());
+        if matches!(sees, Sees::Everything) {
+            // Nothing is asked of the disk.
+            return seen(&shared, &told, &sees, &mut self.approver);
+        }
+        let empty = Approver::new(self.identity.clone());
+        let mut approver = std::mem::replace(&mut self.approver, empty);
+        let looked = tokio::task::spawn_blocking(move || {
+            let seen = seen(&shared, &told, &sees, &mut approver);
+            (seen, approver)
+        });
+        let (seen, approver) = looked.await.map_err(|_| Problem::internal())?;
+        self.approver = approver;
+        seen
     }
 
     /// Looks again at who the caller is: a stream may last longer than its principal.
@@ -160,36 +214,21 @@ impl Follower {
     }
 }
 
-fn render(
+fn seen(
     shared: &Shared,
-    (from, end): (u64, u64),
+    told: &[Arc<Told>],
     sees: &Sees,
     approver: &mut Approver,
-) -> Result<String, Problem> {
-    let reader = shared.service.authority().reader();
-    let mut text = String::new();
-    for entry in reader.entries(Index::new(from)..Index::new(end)) {
-        let (index, bytes) = entry?;
-        let entry = Entry::from_bytes(bytes);
-        let Ok(record) = entry.read() else {
-            return Err(Problem::internal());
-        };
+) -> Result<Vec<Bytes>, Problem> {
+    let mut events = Vec::with_capacity(told.len());
+    for one in told {
         // Asked of every record: what it is asked about now, it is told the end of later.
-        let is_asked = approver.is_asked(shared, &record);
-        if !is_seen(shared, &record, sees)? && !is_asked {
-            continue;
+        let is_asked = approver.is_asked(shared, &one.record);
+        if is_seen(shared, &one.record, sees)? || is_asked {
+            events.push(one.event.clone());
         }
-        let kind = record.kind().as_str();
-        let mut value = json!({
-            "exec": record.exec(), "index": index, "kind": kind,
-            "record": predicate(entry.as_bytes()), "time": record.time(),
-        });
-        if let (Some(stage), Value::Object(members)) = (Stage::of(&record), &mut value) {
-            members.insert("approval".to_owned(), stage.as_str().into());
-        }
-        text.push_str(&format!("id: {index}\nevent: {kind}\ndata: {value}\n\n"));
     }
-    Ok(text)
+    Ok(events)
 }
 
 /// Operators and auditors see every record; others those about executions of their own.

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use serde_json::{Value, json};
 
 use crate::client;
-use crate::place::{Node, Place};
+use crate::place::{Node, Place, eventually};
 
 /// Opens a stream and gives its events, as they come.
 fn events(
@@ -84,4 +84,80 @@ fn others_than_operators_see_what_is_about_their_own_executions() {
     let mut data = lines.filter_map(|line| line.strip_prefix("data: ").map(ToOwned::to_owned));
     let first: Value = serde_json::from_str(&data.next().unwrap()).unwrap();
     assert_eq!(first["exec"], own["exec"]);
+}
+
+/// An event stream whose answer has begun.
+fn stream(node: &Node<'_>, query: &str) -> BufReader<std::os::unix::net::UnixStream> {
+    let mut stream = client::unix(&node.place.socket());
+    let request = format!("GET /v1/events{query} HTTP/1.1\r\nhost: placet\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream);
+    let mut line = String::new();
+    while line != ": placet\n" {
+        line.clear();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "it ended");
+    }
+    lines
+}
+
+/// The ids of the next events that are whole.
+fn ids(lines: &mut impl std::io::BufRead, count: usize) -> Vec<u64> {
+    let mut id = None;
+    lines
+        .lines()
+        .map_while(Result::ok)
+        .filter_map(|line| {
+            if let Some(text) = line.strip_prefix("id: ") {
+                id = text.parse().ok();
+            }
+            id.take_if(|_| line.is_empty())
+        })
+        .take(count)
+        .collect()
+}
+
+#[test]
+fn an_event_is_made_once_for_all_streams_and_a_reader_that_does_not_read_is_left_behind() {
+    const STREAMS: usize = 150;
+    let place = Place::new();
+    place.configure("[limits]\nwrite_secs = 1\n");
+    let node = place.up();
+    let meter = |name: &str| -> u64 {
+        let text = node.get("/metrics").body;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{name} ")));
+        line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let size = node.get("/v1/policy").expect(200)["size"].as_u64().unwrap();
+    let mut streams: Vec<_> = (0..STREAMS).map(|_| stream(&node, "")).collect();
+    // Its socket holds less than what it is about to be sent.
+    let mut idle = stream(&node, "");
+    let made = meter("placet_http_events_total");
+    for _ in 0..90 {
+        node.started(&["true"]);
+    }
+    let expected: Vec<u64> = (size..size + 180).collect();
+    for stream in &mut streams {
+        assert_eq!(ids(stream, 180), expected);
+    }
+    // Each stream for itself would make 180 of them. Those that meet at different places make a few twice.
+    let made = meter("placet_http_events_total") - made;
+    assert!(
+        (180..1_800).contains(&made),
+        "{made} events for {STREAMS} streams"
+    );
+    eventually("the idle one is dropped", || {
+        (meter("placet_http_streams") == STREAMS as u64).then_some(())
+    });
+    // What had been sent can be read, and a new stream goes on from there.
+    let seen = ids(&mut idle, usize::MAX);
+    assert!(seen.len() < 180 && expected.starts_with(&seen), "{seen:?}");
+    let from = seen.last().copied();
+    let rest: Vec<u64> = events(&node, "", from)
+        .take(180 - seen.len())
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!([seen, rest].concat(), expected);
 }
