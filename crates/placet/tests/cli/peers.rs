@@ -176,6 +176,18 @@ fn each_peer_is_decided_once_and_recorded_before_anything_is_sent() {
     assert_eq!(domain.json(&["log", "replay"])["holds"], true);
 }
 
+#[test]
+fn a_permit_in_a_profile_that_does_not_list_the_peer_permits_nothing() {
+    let one = service();
+    let peer = one.to_string();
+    let domain = deciding(&[&peer], "", "true");
+    change(&domain, "@profile(\"operator\")", "@profile(\"agent\")");
+    let ran = domain.run(&run(&asking(&[&peer])));
+    assert_eq!(ran.stdout, "13\n", "{ran:?}");
+    assert!(ran.stderr.contains("denied, scope_exceeded"), "{ran:?}");
+    assert_eq!(peers(&domain), [pair(&peer, "denied")]);
+}
+
 const URLLIB: &str = "import sys, urllib.request\nfor url in sys.argv[1:]:\n    try:\n        print(urllib.request.urlopen(url, timeout=20).read().decode().strip())\n    except Exception as e:\n        print(getattr(e, 'code', None) or e)\n";
 
 #[test]
