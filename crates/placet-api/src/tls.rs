@@ -105,7 +105,8 @@ impl Listener {
     }
 
     /// What accepts the next connection.
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+    #[must_use]
+    pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.current().config)
     }
 
@@ -115,7 +116,11 @@ impl Listener {
     }
 
     /// Reads again what changed. `None` when nothing did.
-    pub(crate) fn refresh(&self, now: Millis) -> Option<Result<(), TlsError>> {
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`]: what was in force stays so.
+    pub fn refresh(&self, now: Millis) -> Option<Result<(), TlsError>> {
         let known = self.current();
         let stamp = stamp(&self.settings);
         let old = match &self.settings.certificate {

@@ -17,6 +17,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use placet_types::{Denial, DenialCode};
 use serde_json::json;
 
 use crate::emit;
@@ -27,6 +28,11 @@ use names::Names;
 
 /// Requests that are open at once, both ways together.
 const OPEN_MAX: usize = 1024;
+/// Refusals that are recorded one by one; the rest is only answered.
+const RECORDED_MAX: u32 = 256;
+
+/// Records an attempt that nothing came of: what was wrong, and what was presented.
+pub type Refuse = Box<dyn Fn(Denial, String) + Send + Sync>;
 
 /// The client's end of one session.
 pub struct Part {
@@ -42,6 +48,7 @@ pub struct Part {
 pub struct Hub {
     parts: Vec<(String, Outbox)>,
     client: Outbox,
+    refuse: Refuse,
     state: Mutex<State>,
 }
 
@@ -61,6 +68,7 @@ struct State {
     waiting: Vec<Vec<u8>>,
     tasks: HashMap<String, usize>,
     alive: Vec<bool>,
+    recorded: u32,
 }
 
 /// What has ended.
@@ -70,7 +78,8 @@ enum Over {
 }
 
 impl Hub {
-    /// Carries frames between the client and these servers until one side is gone.
+    /// Carries frames between the client and these servers until one side is gone. What leads nowhere is refused
+    /// here, and recorded.
     ///
     /// # Errors
     ///
@@ -79,6 +88,7 @@ impl Hub {
         parts: Vec<Part>,
         input: impl Read + Send + 'static,
         output: impl Write + Send + 'static,
+        refuse: Refuse,
     ) -> io::Result<()> {
         let mut prefix = [0; 12];
         getrandom::fill(&mut prefix).map_err(io::Error::other)?;
@@ -92,6 +102,7 @@ impl Hub {
         let hub = Arc::new(Self {
             parts: outboxes,
             client: Outbox::new("to-client", output)?,
+            refuse,
             state: Mutex::new(State {
                 prefix: prefix.iter().map(|byte| format!("{byte:02x}")).collect(),
                 next: 0,
@@ -103,6 +114,7 @@ impl Hub {
                 waiting: Vec::new(),
                 tasks: HashMap::new(),
                 alive,
+                recorded: 0,
             }),
         });
         let (sender, over) = channel();
@@ -228,20 +240,21 @@ impl Hub {
 
     /// Sends a request to one server.
     fn pass(&self, part: usize, id: &OwnedId, frame: String) {
-        let is_room = {
+        let (is_alive, is_room) = {
             let mut state = self.state();
+            let is_alive = state.alive.get(part).copied().unwrap_or(false);
             let is_room = state.open.len() < OPEN_MAX && !state.open.contains_key(id);
-            if is_room {
+            if is_alive && is_room {
                 state.open.insert(id.clone(), part);
             }
-            is_room
+            (is_alive, is_room)
         };
+        if !is_alive {
+            return self.error(id, -32_000, "the server has ended");
+        }
         if !is_room {
-            return self.error(
-                id,
-                -32_600,
-                "too many requests are open, or this id is in use",
-            );
+            let why = "too many requests are open, or this id is in use";
+            return self.refused(id, -32_600, DenialCode::Overloaded, why);
         }
         if !self.to(part, frame) {
             self.state().open.remove(id);
@@ -251,6 +264,20 @@ impl Hub {
 
     fn error(&self, id: &OwnedId, code: i64, message: &str) {
         self.client.push(emit::error(Some(id), code, message, None));
+    }
+
+    /// Answers that nothing comes of a request, and records it as long as there are not too many.
+    fn refused(&self, id: &OwnedId, code: i64, denial: DenialCode, why: &str) {
+        let count = {
+            let mut state = self.state();
+            state.recorded = state.recorded.saturating_add(1);
+            state.recorded
+        };
+        if count <= RECORDED_MAX {
+            let denial = Denial::new(denial, why.to_owned());
+            (self.refuse)(denial, format!("request {}", id.as_str()));
+        }
+        self.error(id, code, why);
     }
 
     /// A notification of the client.
@@ -364,15 +391,22 @@ impl Hub {
     }
 
     fn part_is_gone(&self, at: usize) {
-        {
+        let unanswered: Vec<OwnedId> = {
             let mut state = self.state();
             if let Some(alive) = state.alive.get_mut(at) {
                 *alive = false;
             }
             state.names.forget();
-            // Its session has answered whatever was asked of it.
+            // Its session has answered what it has read; the rest came too late for it.
+            let of_part = state.open.iter().filter(|(_, part)| **part == at);
+            let mut unanswered: Vec<OwnedId> = of_part.map(|(id, _)| id.clone()).collect();
+            unanswered.sort();
             state.open.retain(|_, part| *part != at);
             state.asked.retain(|_, (part, _)| *part != at);
+            unanswered
+        };
+        for id in unanswered {
+            self.error(&id, -32_000, "the server has ended");
         }
         self.give_up_pages(at);
     }

@@ -21,6 +21,7 @@ pub mod frame;
 pub mod governor;
 pub mod headers;
 pub mod hub;
+pub mod listen;
 pub mod method;
 pub mod oauth;
 pub mod pipe;

@@ -2,12 +2,15 @@
 //!
 //! Each frame is a POST of its own; what comes back, on its response or on the stream of the session,
 //! becomes lines again. Headers are made of the body. What cannot be delivered is answered with an
-//! error, so that nobody waits for ever; a session that the server has forgotten ends.
+//! error, so that nobody waits for ever; a session that the server has forgotten is begun again, once.
 //!
 //! Out of scope: whether a frame may be sent. That was settled by whoever wrote it.
 
+mod again;
 mod exchange;
 mod stream;
+
+pub(crate) use exchange::whole;
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -21,7 +24,7 @@ use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use placet_types::canonical::{Bounds as JsonBounds, Json};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -73,22 +76,36 @@ struct Wire {
     state: Mutex<State>,
     over: watch::Sender<bool>,
     tell: Tell,
+    /// Held while a session is begun again.
+    again: AsyncMutex<()>,
 }
 
 #[derive(Default)]
 struct State {
+    /// How the client began the session.
+    opening: Option<Opening>,
     session: Option<HeaderValue>,
     version: Option<HeaderValue>,
     running: HashMap<OwnedId, AbortHandle>,
     mirrored: HashMap<String, Vec<Mirrored>>,
 }
 
+/// The request that begins a session.
+#[derive(Clone)]
+struct Opening {
+    id: OwnedId,
+    body: Vec<u8>,
+}
+
 /// A request on its way.
+#[derive(Clone)]
 struct Asked {
     id: OwnedId,
     method: String,
     /// Whether it is of a revision without sessions.
     is_alone: bool,
+    /// Whether it is the gateway's own, and its answer no news to the session.
+    is_own: bool,
     headers: HeaderMap,
     body: Vec<u8>,
 }
@@ -127,6 +144,7 @@ pub fn open(remote: Remote, tell: Tell) -> io::Result<(Upstream, Hold)> {
         state: Mutex::default(),
         over: over.clone(),
         tell,
+        again: AsyncMutex::default(),
     });
     runtime()?.spawn(carry(wire, from_session, ending));
     let upstream = Upstream {
@@ -168,7 +186,7 @@ async fn carry(
 }
 
 /// What `work` gives, unless it is over before; `None` then.
-async fn unless_over<T>(
+pub(crate) async fn unless_over<T>(
     over: &mut watch::Receiver<bool>,
     work: impl Future<Output = T>,
 ) -> Option<T> {
@@ -252,11 +270,14 @@ impl Wire {
             // A new session begins.
             all.remove(headers::SESSION);
             all.remove(headers::VERSION);
+            let (id, body) = (id.clone(), body.clone());
+            self.state().opening = Some(Opening { id, body });
         }
         Asked {
             id: id.clone(),
             method: method.to_owned(),
             is_alone: version.is_some(),
+            is_own: false,
             headers: all,
             body,
         }
@@ -267,7 +288,7 @@ impl Wire {
         let id = asked.id.clone();
         let task = tokio::spawn(async move {
             let id = asked.id.clone();
-            if let Err(error) = wire.request(asked).await {
+            if let Err(error) = wire.request_again(asked).await {
                 wire.fail(&id, &error.to_string()).await;
                 if matches!(error, RemoteError::Forgotten) {
                     wire.over.send_replace(true);

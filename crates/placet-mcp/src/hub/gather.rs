@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use placet_types::DenialCode;
+
 use super::names::Kind;
 use super::{Hub, State, merge};
 use crate::emit;
@@ -44,7 +46,8 @@ impl Hub {
             .and_then(|params| members(params).ok())
             .is_some_and(|all| member(&all, "cursor").is_some());
         if has_cursor && matches!(what, What::List(_)) {
-            return self.error(id, -32_602, "there is one page, without a cursor");
+            let why = "there is one page, without a cursor";
+            return self.refused(id, -32_602, DenialCode::Malformed, why);
         }
         self.begin(id, what, (method, params), false);
     }
@@ -87,7 +90,8 @@ impl Hub {
             let mut state = self.state();
             if state.gathers.contains_key(id) || state.open.contains_key(id) {
                 drop(state);
-                return self.error(id, -32_600, "this id is in use");
+                let why = "this id is in use";
+                return self.refused(id, -32_600, DenialCode::Malformed, why);
             }
             state.gathers.insert(
                 id.clone(),

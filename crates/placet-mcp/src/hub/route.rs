@@ -1,5 +1,6 @@
 //! Which server a request of the client is for.
 
+use placet_types::DenialCode;
 use serde_json::json;
 
 use super::gather::What;
@@ -100,7 +101,7 @@ impl Hub {
                     "several servers have `{given}`; list again, and name one of: {}",
                     shown.join(", ")
                 );
-                self.error(id, INVALID_PARAMS, &message);
+                self.refused(id, INVALID_PARAMS, DenialCode::Malformed, &message);
                 None
             }
             // It is refused there, and that is recorded.
@@ -140,7 +141,7 @@ impl Hub {
             (None, [only]) => self.pass(*only, id, emit::frame(frame)),
             (None, _) => {
                 let message = "there are several servers here, and nothing says which is meant";
-                self.error(id, NO_METHOD, message);
+                self.refused(id, NO_METHOD, DenialCode::Malformed, message);
             }
         }
     }

@@ -48,25 +48,27 @@ fn came(headers: &HeaderMap) -> Came {
 
 impl Wire {
     /// Asks, and hands over everything up to the answer.
-    pub(super) async fn request(&self, asked: Asked) -> Result<(), RemoteError> {
+    pub(super) async fn request(&self, asked: &Asked) -> Result<(), RemoteError> {
         let (headers, body) = (asked.headers.clone(), asked.body.clone());
         let response = self.peer.send(Method::POST, headers, body).await?;
         let session = response.headers().get(headers::SESSION).cloned();
         if response.status() != StatusCode::OK {
-            return self.refused(&asked, response).await;
+            return self.refused(asked, response).await;
         }
         match came(response.headers()) {
             Came::Json => {
                 let body = whole(response.into_body(), Bounds::ANSWER.bytes_max).await?;
-                let is_answer = self.look(&asked, &body, session);
-                self.line(body).await;
+                let is_answer = self.look(asked, &body, session);
+                if !asked.is_own {
+                    self.line(body).await;
+                }
                 if is_answer {
                     Ok(())
                 } else {
                     Err(RemoteError::OtherAnswer)
                 }
             }
-            Came::Events => self.events(&asked, response.into_body(), session).await,
+            Came::Events => self.events(asked, response.into_body(), session).await,
             Came::Other => Err(RemoteError::Kind),
         }
     }
@@ -125,6 +127,9 @@ impl Wire {
             r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#,
             asked.id.as_str()
         );
+        if asked.is_own {
+            return Err(RemoteError::Status(status.as_u16()));
+        }
         self.line(frame.into_bytes()).await;
         Ok(())
     }
@@ -195,7 +200,10 @@ impl Wire {
                 let is_answer = asked.as_ref().is_some_and(|(asked, session)| {
                     self.look(asked, data.as_bytes(), session.clone())
                 });
-                self.line(data.into_bytes()).await;
+                let is_own = asked.as_ref().is_some_and(|(asked, _)| asked.is_own);
+                if !(is_own && is_answer) {
+                    self.line(data.into_bytes()).await;
+                }
                 if is_answer {
                     return Ok(true);
                 }
@@ -213,7 +221,14 @@ impl Wire {
 
     async fn hear(&self) {
         let mut reader = Reader::new(Bounds::ANSWER.bytes_max);
+        let mut session = self.state().session.clone();
         loop {
+            let now = self.state().session.clone();
+            if now != session {
+                // Another session has other events.
+                reader = Reader::new(Bounds::ANSWER.bytes_max);
+                session = now;
+            }
             let last = reader
                 .last_id()
                 .and_then(|id| HeaderValue::from_str(id).ok());
@@ -223,7 +238,10 @@ impl Wire {
                     drop(self.read(&mut reader, body, None).await);
                 }
                 Ok(None) => {}
-                Err(RemoteError::Forgotten) if self.state().session.is_some() => {
+                Err(RemoteError::Forgotten) if session.is_some() => {
+                    if self.begin_again(session.as_ref()).await {
+                        continue;
+                    }
                     (self.tell)("the server elsewhere has ended the session");
                     self.over.send_replace(true);
                     return;

@@ -1,5 +1,6 @@
 //! The MCP gateway, on the command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -12,6 +13,7 @@ the command comes after `mcp --`.
 Examples:
   placet mcp --as agent:coder --name files -- npx -y @modelcontextprotocol/server-filesystem /data
   placet mcp --as agent:coder --config mcp.json   # several servers as one, programs and URLs
+  placet mcp --as agent:coder --config mcp.json --listen 127.0.0.1:8700   # over Streamable HTTP
   placet mcp install claude-code          # every server of that client, with a backup
   placet mcp login hub --config mcp.json  # tokens of a server elsewhere, by OAuth in a browser
   placet mcp diff files/read_file         # what a tool says it is, against what was approved
@@ -49,6 +51,8 @@ pub(crate) struct Serve {
     /// Only this server of the configuration
     #[arg(long, value_name = "NAME", requires = "config")]
     pub(crate) server: Option<String>,
+    #[command(flatten)]
+    pub(crate) http: Http,
     /// The server's command and its arguments
     #[arg(last = true, value_name = "SERVER COMMAND")]
     pub(crate) argv: Vec<String>,
@@ -68,6 +72,45 @@ pub(crate) struct McpLogin {
     /// Seconds to wait for the browser
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) wait: u64,
+}
+
+/// Streamable HTTP towards clients, instead of standard input and output.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Streamable HTTP")]
+pub(crate) struct Http {
+    /// Serve clients over HTTP at this address, under /mcp; beyond loopback only with --tls
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where the token is that clients show (`Authorization: Bearer`); made, readable by you alone, where it is
+    /// missing, and kept (default: a new one each time, in the domain directory)
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Whoever shows the token in this file acts as this principal; may be repeated
+    #[arg(long, value_name = "PRINCIPAL=FILE", requires = "listen", value_parser = caller)]
+    pub(crate) caller: Vec<(PrincipalId, PathBuf)>,
+    /// Speak TLS, with the certificate that `placet.toml` of the domain names (`[tls]`)
+    #[arg(long, requires = "listen")]
+    pub(crate) tls: bool,
+    /// A name that clients call this host by, beside loopback and the `hosts` of `placet.toml`
+    #[arg(long, value_name = "NAME", requires = "listen")]
+    pub(crate) host: Vec<String>,
+    /// Sessions at once; each has servers of its own
+    #[arg(long, value_name = "NUMBER", requires = "listen", default_value_t = 32)]
+    pub(crate) sessions: usize,
+    /// Seconds after which a session ends of which nothing is heard
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        requires = "listen",
+        default_value_t = 1800
+    )]
+    pub(crate) idle: u64,
+}
+
+fn caller(text: &str) -> Result<(PrincipalId, PathBuf), String> {
+    let (principal, file) = text.split_once('=').ok_or("it must be PRINCIPAL=FILE")?;
+    let principal = PrincipalId::parse(principal).map_err(|error| error.to_string())?;
+    Ok((principal, PathBuf::from(file)))
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@ mod definitions;
 mod elsewhere;
 mod install;
 mod kept;
+mod listen;
 mod login;
 mod name;
 mod program;

@@ -113,7 +113,7 @@ fn the_bare_server_follows_paths_anywhere_changes_its_tools_and_goes_on_when_can
 }
 
 /// Payments go once each: the same one again needs more than its bytes.
-const ONCE: &str = r#"
+pub(crate) const ONCE: &str = r#"
 @id("pay") @description("For tests.")
 permit (principal, action in [Action::"mcp:call", Action::"mcp:list"], resource is McpTool)
 when { resource.name == "pay" };

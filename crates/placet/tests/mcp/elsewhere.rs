@@ -60,12 +60,21 @@ impl Far {
     }
 
     /// A server of PyPI's package.
-    fn python() -> Self {
-        let port = free_port();
+    pub(crate) fn python() -> Self {
+        Self::python_with(&[])
+    }
+
+    /// With this certificate and its key.
+    fn python_with(certificate: &[&str]) -> Self {
+        Self::python_at(free_port(), certificate)
+    }
+
+    fn python_at(port: u16, certificate: &[&str]) -> Self {
         let mut command = Command::new(python());
         command
             .args(["-c", include_str!("far.py")])
-            .arg(port.to_string());
+            .arg(port.to_string())
+            .args(certificate);
         Self::start(&mut command, port, "running on")
     }
 }
@@ -201,6 +210,11 @@ fn several_servers_are_one_and_only_names_that_collide_are_changed() {
     assert_eq!(ends(&domain, "notes/echo").len(), 1);
     assert_eq!(ends(&domain, "far/echo").len(), 1);
     client.close();
+    // What led nowhere is recorded as well.
+    let refused = records(&domain).iter().any(|record| {
+        record["kind"] == "refused" && record.to_string().contains("several servers")
+    });
+    assert!(refused);
     assert_eq!(domain.json(&["log", "replay"])["holds"], true);
 }
 
@@ -298,5 +312,102 @@ fn revoking_a_connection_ends_it_and_what_runs_over_it() {
     assert_eq!(
         ends(&domain, "all"),
         [("terminated".to_owned(), json!("revoked"))]
+    );
+}
+
+#[test]
+fn a_server_elsewhere_is_reached_over_tls_if_its_authority_vouches_for_it() {
+    let domain = reaching(OPEN, "");
+    let path = |name: &str| domain.path(name).to_str().unwrap().to_owned();
+    for name in ["own", "other"] {
+        let (key, certificate) = (path(&format!("{name}.key")), path(&format!("{name}.pem")));
+        let subject = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+        let mut openssl = Command::new("openssl");
+        openssl
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+            ])
+            .args([
+                "-days",
+                "2",
+                "-subj",
+                "/CN=localhost",
+                "-addext",
+                subject,
+                "-addext",
+                "basicConstraints=critical,CA:FALSE",
+            ])
+            .args(["-keyout", &key, "-out", &certificate])
+            .stderr(Stdio::null());
+        assert!(openssl.status().unwrap().success());
+    }
+    let far = Far::python_with(&[&path("own.pem"), &path("own.key")]);
+    let url = far.url.replace("http://", "https://");
+    let server = |ca: &str| json!({ "far": { "url": url, "placet": { "ca": path(ca) } } });
+    let mut client = configured(&domain, server("own.pem"));
+    client.open();
+    let sum = client.call("add", json!({ "a": 2, "b": 3 }));
+    assert_eq!(sum["content"][0]["text"], "5", "{sum}");
+    client.close();
+    // Another authority does not vouch for it, and it hears nothing.
+    let mut client = configured(&domain, server("other.pem"));
+    let refused = client.open_or_fail();
+    assert!(
+        refused["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("not reached"),
+        "{refused}"
+    );
+    client.close();
+}
+
+#[test]
+fn a_session_that_the_server_elsewhere_has_forgotten_is_begun_again_once() {
+    let port = free_port();
+    let far = Far::python_at(port, &[]);
+    let domain = reaching(OPEN, "");
+    let mut client = configured(&domain, json!({ "far": { "url": far.url } }));
+    client.open();
+    let mut adds =
+        |a: u64| client.call("add", json!({ "a": a, "b": 1 }))["content"][0]["text"].clone();
+    assert_eq!(adds(1), "2");
+    // Another one at the same place knows nothing of the session.
+    drop(far);
+    let far = Far::python_at(port, &[]);
+    assert_eq!(adds(2), "3");
+    assert_eq!(adds(3), "4");
+    drop(far);
+    // Nobody there: it is said, and the gateway goes on.
+    let refused = client.ask(
+        "tools/call",
+        json!({ "name": "add", "arguments": { "a": 1, "b": 1 } }),
+    );
+    assert!(
+        refused["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("did not answer"),
+        "{refused}"
+    );
+    let _far = Far::python_at(port, &[]);
+    assert_eq!(
+        client.call("add", json!({ "a": 4, "b": 1 }))["content"][0]["text"],
+        "5"
+    );
+    client.close();
+    let outcomes: Vec<String> = ends(&domain, "far/add")
+        .into_iter()
+        .map(|(outcome, _)| outcome)
+        .collect();
+    assert_eq!(
+        outcomes,
+        ["completed", "completed", "completed", "failed", "completed"]
     );
 }

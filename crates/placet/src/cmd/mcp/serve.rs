@@ -15,8 +15,8 @@ use placet_authority::node::wire::Welcome;
 use placet_mcp::config::{Entry, Reach};
 use placet_mcp::denial::Said;
 use placet_mcp::frame::{Bounds, Frame, Kind, OwnedId};
-use placet_mcp::governor::Setting;
-use placet_mcp::hub::{Hub, Part};
+use placet_mcp::governor::{Governor, Setting};
+use placet_mcp::hub::{Hub, Part, Refuse};
 use placet_mcp::pipe::{Line, Lines};
 use placet_mcp::session::{Config, Over, Session, Upstream};
 use placet_mcp::subject::Who;
@@ -27,7 +27,7 @@ use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::program::{self, Wanted};
-use super::{elsewhere, kept::Kept, name};
+use super::{elsewhere, kept::Kept, listen, name};
 use crate::cli::{Global, Serve};
 use crate::cmd::config::settings;
 use crate::cmd::console::approvals;
@@ -60,13 +60,17 @@ pub(super) struct Down {
     pub(super) code: u8,
 }
 
-/// Everything that sessions share.
+/// Sessions that may still be there.
+type Sessions = Arc<Mutex<Vec<Weak<Session>>>>;
+
+/// Everything that sessions of one principal share.
+#[derive(Clone)]
 pub(super) struct Front {
-    pub(super) domain: Domain,
+    pub(super) domain: Arc<Domain>,
     pub(super) principal: PrincipalId,
     pub(super) out: Out,
-    args: Serve,
-    sessions: Mutex<Vec<Weak<Session>>>,
+    pub(super) args: Serve,
+    sessions: Sessions,
 }
 
 pub(super) fn serve(global: &Global, args: &Serve, out: Out) -> Result<Status, Failure> {
@@ -78,13 +82,17 @@ pub(super) fn serve(global: &Global, args: &Serve, out: Out) -> Result<Status, F
     }
     let entries = entries(args)?;
     let front = Arc::new(Front {
-        domain: Domain::open(global)?,
+        domain: Arc::new(Domain::open(global)?),
         principal: principal_or_own(args.principal.as_ref())?,
         out,
         args: args.clone(),
-        sessions: Mutex::default(),
+        sessions: Sessions::default(),
     });
-    leave_on_signal(&front)?;
+    if let Some(address) = args.http.listen {
+        return listen::serve(&front, entries, address);
+    }
+    let sessions = Arc::clone(&front.sessions);
+    on_signal(move || leave(&sessions))?;
     match entries.as_slice() {
         [entry] => front.one(entry),
         _ => front.several(&entries),
@@ -131,12 +139,60 @@ impl Front {
     /// Several servers: a session for each, and the hub between them and the client.
     fn several(self: &Arc<Self>, entries: &[Entry]) -> Result<Status, Failure> {
         let (parts, threads) = self.parts(entries)?;
-        Hub::run(parts, io::stdin(), io::stdout())?;
+        let (governor, refuse) = self.refusing()?;
+        Hub::run(parts, io::stdin(), io::stdout(), refuse)?;
         for thread in threads {
             // A session that panicked has nothing left to record.
             drop(thread.join());
         }
+        governor.close();
         Ok(Status::Ok)
+    }
+
+    /// Records what was refused before any session saw it.
+    pub(super) fn refusing(&self) -> Result<(Governor, Refuse), Failure> {
+        let setting = governing(&self.domain)?;
+        // Nothing is started by this one, so nothing has to end.
+        let governor = Governor::new(setting(Box::new(|_, _| {})))?;
+        let records = governor.clone();
+        let refuse = Box::new(move |denial, presented| records.refused(denial, presented));
+        Ok((governor, refuse))
+    }
+
+    /// The same, for somebody else.
+    pub(super) fn acting_as(&self, principal: &PrincipalId) -> Arc<Self> {
+        Arc::new(Self {
+            principal: principal.clone(),
+            ..self.clone()
+        })
+    }
+
+    /// A client's session with these servers, in a thread of its own.
+    pub(super) fn session(
+        self: &Arc<Self>,
+        entries: &[Entry],
+        reader: PipeReader,
+        writer: PipeWriter,
+    ) -> Result<JoinHandle<()>, Failure> {
+        let front = Arc::clone(self);
+        let work: Box<dyn FnOnce() + Send> = if let [entry] = entries {
+            let entry = entry.clone();
+            Box::new(move || front.part(&entry, reader, writer))
+        } else {
+            let (parts, threads) = self.parts(entries)?;
+            let (governor, refuse) = self.refusing()?;
+            Box::new(move || {
+                if let Err(error) = Hub::run(parts, reader, writer, refuse) {
+                    front.out.note(format!("placet: {error}"));
+                }
+                for thread in threads {
+                    // A session that panicked has nothing left to record.
+                    drop(thread.join());
+                }
+                governor.close();
+            })
+        };
+        Ok(thread::Builder::new().name("client".into()).spawn(work)?)
     }
 
     /// A session for each server, in a thread of its own.
@@ -307,23 +363,21 @@ fn console(domain: &Domain) -> Result<Console, Failure> {
     Ok(Box::new(move || approvals(&socket)))
 }
 
-/// A signal that would end this process ends the sessions in order.
-fn leave_on_signal(front: &Arc<Front>) -> io::Result<()> {
+/// Ends the sessions in order.
+fn leave(sessions: &Sessions) {
+    let living: Vec<Arc<Session>> = {
+        let sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.iter().filter_map(Weak::upgrade).collect()
+    };
+    living.iter().for_each(|session| session.leave());
+}
+
+/// Does this on each signal that would end this process.
+pub(super) fn on_signal(work: impl Fn() + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let front = Arc::downgrade(front);
     thread::Builder::new()
         .name("signals".into())
-        .spawn(move || {
-            for _ in &mut signals {
-                let Some(front) = front.upgrade() else { return };
-                let living: Vec<Arc<Session>> = {
-                    let sessions = front.sessions.lock();
-                    let sessions = sessions.unwrap_or_else(PoisonError::into_inner);
-                    sessions.iter().filter_map(Weak::upgrade).collect()
-                };
-                living.iter().for_each(|session| session.leave());
-            }
-        })
+        .spawn(move || signals.forever().for_each(|_| work()))
         .map(drop)
 }
 
