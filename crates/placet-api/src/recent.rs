@@ -78,17 +78,21 @@ impl Recent {
         from: u64,
         end: u64,
     ) -> Result<Vec<Arc<Told>>, Problem> {
+        // Who had the turn before may have made some of them.
+        let mut all = self.lock().as_far_as(from, end);
+        let begin = from.saturating_add(all.len() as u64);
         let reader = shared.service.authority().reader();
         let told = reader
-            .entries(Index::new(from)..Index::new(end))
+            .entries(Index::new(begin)..Index::new(end))
             .map(|entry| {
                 let (index, bytes) = entry?;
                 Ok(Arc::new(told(index, bytes)?))
             })
             .collect::<Result<Vec<_>, Problem>>()?;
         shared.requests.events(told.len());
-        self.lock().keep(from, &told);
-        Ok(told)
+        self.lock().keep(begin, &told);
+        all.extend(told);
+        Ok(all)
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -113,6 +117,11 @@ impl Kept {
         let (skip, take) = (from - self.first, end.saturating_sub(from));
         let (skip, take) = (usize::try_from(skip).ok()?, usize::try_from(take).ok()?);
         Some(self.told.iter().skip(skip).take(take).cloned().collect())
+    }
+
+    /// Those from `from` on, up to `end`, that are kept.
+    fn as_far_as(&self, from: u64, end: u64) -> Vec<Arc<Told>> {
+        self.between(from, end.min(self.end())).unwrap_or_default()
     }
 
     /// Keeps what follows on what is kept. What lies beyond it takes its place; older records are nobody
@@ -189,6 +198,12 @@ mod tests {
         recent.lock().keep(100, &some(10, 1));
         assert_eq!(recent.kept(102, 110).unwrap().len(), 8);
         assert!(recent.kept(99, 101).is_none() && recent.kept(109, 111).is_none());
+        let as_far_as = |from, end| recent.lock().as_far_as(from, end).len();
+        assert_eq!((as_far_as(105, 120), as_far_as(105, 107)), (5, 2));
+        assert_eq!(
+            (as_far_as(99, 120), as_far_as(110, 120), as_far_as(200, 210)),
+            (0, 0, 0)
+        );
         // It overlaps with what is kept: none of it is kept twice.
         recent.lock().keep(105, &some(10, 1));
         assert_eq!(recent.kept(100, 115).unwrap().len(), 15);
