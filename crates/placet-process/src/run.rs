@@ -183,8 +183,9 @@ impl Gateway {
             }
         };
         let wanted = &permit.scope().credentials;
-        // From here until they are in the cell, nobody is to read this process's memory.
-        let unreadable = (!wanted.is_empty()).then(Unreadable::begin);
+        // From here until they are in the cell, nobody is to read this process's memory, or to have a copy of it.
+        let unreadable =
+            (!wanted.is_empty()).then(|| (self.spares.hold_off(), Unreadable::begin()));
         let secrets = if admitted.begun {
             Vec::new()
         } else {

@@ -5,8 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::copies::{self, Copy};
 use crate::credentials::{CREDENTIAL_BYTES_MAX, CREDENTIALS_PATH};
@@ -38,6 +40,8 @@ pub(crate) struct Found {
     pub(crate) path: PathBuf,
     pub(crate) inode: Inode,
     pub(crate) is_dir: bool,
+    /// As it was opened then: while it is held, no other file can get its inode.
+    pub(crate) file: Arc<OwnedFd>,
 }
 
 /// A path of the scope with what is granted on it.

@@ -73,7 +73,7 @@ pub use error::{NoControlGroup, NotCopyable, SandboxError, Step, Unobservable};
 pub use gate::{ExecCall, ExecEnd, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 pub use gate::{ImageDigest, ImageFile, Observed, OnRefusal, Opened, OwnScript, Refusal, Script};
 pub use probe::{Capabilities, Feature, State, examine, probe, probe_lately};
-pub use spares::Spares;
+pub use spares::{HeldOff, Spares};
 pub use spec::{
     CLIENT_PATH, CellSpec, Copied, DNS_PORT, DOOR_PATH, FileIdentity, Limits, Network, OwnFile,
     PROXY_PORT, Paths, Program, Session, TerminalStreams,

@@ -52,7 +52,7 @@ pub(crate) struct Plan {
     /// Trees and files that may be executed, by their paths in the cell.
     pub(crate) executable: Vec<PathBuf>,
     /// What the scope names, so that their inodes stay theirs until the start.
-    pub(crate) _held: Vec<OwnedFd>,
+    pub(crate) _held: Vec<Arc<OwnedFd>>,
     /// Where the file systems that only the cell has are mounted.
     pub(crate) own_places: Vec<PathBuf>,
     /// What it has of its own where it stands on the host's tree, without namespaces.

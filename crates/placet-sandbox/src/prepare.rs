@@ -138,7 +138,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool, later: bool) -> Result<P
         shown: watched.shown,
         egress: spec.egress.clone(),
         executable: executable(&parts),
-        _held: hold(&parts)?,
+        _held: hold(&parts),
         own_places: if on_host {
             Vec::new()
         } else {
@@ -297,7 +297,7 @@ fn find_client(path: &Path) -> Result<Found, SandboxError> {
 
 /// As [`find`], of any type.
 pub(crate) fn look(path: &Path) -> Result<(Found, FileType), SandboxError> {
-    let stat = stat_canonical(path)?;
+    let (file, stat) = open_canonical(path)?;
     let inode = Inode {
         dev: stat.st_dev,
         ino: stat.st_ino,
@@ -306,11 +306,12 @@ pub(crate) fn look(path: &Path) -> Result<(Found, FileType), SandboxError> {
         path: path.to_path_buf(),
         inode,
         is_dir: false,
+        file: Arc::new(file),
     };
     Ok((found, FileType::from_raw_mode(stat.st_mode)))
 }
 
-fn stat_canonical(path: &Path) -> Result<Stat, SandboxError> {
+fn open_canonical(path: &Path) -> Result<(OwnedFd, Stat), SandboxError> {
     check_absolute(path)?;
     let name = c_string(path.as_os_str().as_bytes(), "a path")?;
     let fd = sys::open_path(libc::AT_FDCWD, &name).map_err(|errno| match errno.0 {
@@ -322,10 +323,11 @@ fn stat_canonical(path: &Path) -> Result<Stat, SandboxError> {
     })?;
     // SAFETY: openat2 has just made this descriptor for us alone.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    rustix::fs::fstat(&fd).map_err(|errno| SandboxError::Open {
+    let stat = rustix::fs::fstat(&fd).map_err(|errno| SandboxError::Open {
         path: path.to_path_buf(),
         source: errno.into(),
-    })
+    })?;
+    Ok((fd, stat))
 }
 
 /// The hidden paths that exist.

@@ -51,6 +51,8 @@ pub struct Spares {
     waiting: Arc<Mutex<Vec<Spare>>>,
     /// The spec of the last cell: the guess at the next one.
     noted: Mutex<Option<CellSpec>>,
+    /// Held while one is cloned, and by whoever has something in memory that no clone is to have.
+    cloning: Arc<Mutex<()>>,
     builder: Option<Builder>,
 }
 
@@ -82,6 +84,7 @@ impl Spares {
         Self {
             waiting: Arc::default(),
             noted: Mutex::default(),
+            cloning: Arc::default(),
             builder: None,
         }
     }
@@ -93,13 +96,15 @@ impl Spares {
     pub fn kept() -> io::Result<Self> {
         let waiting: Arc<Mutex<Vec<Spare>>> = Arc::default();
         let (orders, ordered) = channel();
-        let own = Arc::clone(&waiting);
+        let cloning: Arc<Mutex<()>> = Arc::default();
+        let (own, alone) = (Arc::clone(&waiting), Arc::clone(&cloning));
         let thread = thread::Builder::new()
             .name("placet-spares".to_owned())
-            .spawn(move || serve(&own, &ordered))?;
+            .spawn(move || serve(&own, &alone, &ordered))?;
         Ok(Self {
             waiting,
             noted: Mutex::default(),
+            cloning,
             builder: Some(Builder { orders, thread }),
         })
     }
@@ -128,6 +133,14 @@ impl Spares {
         if let (Some(builder), Some(spec)) = (&self.builder, noted) {
             // A thread that is gone builds nothing.
             drop(builder.orders.send(Box::new(spec)));
+        }
+    }
+
+    /// Until the value is dropped no spare is cloned, and so none has a copy of what comes into this memory meanwhile.
+    #[must_use]
+    pub fn hold_off(&self) -> HeldOff<'_> {
+        HeldOff {
+            _guard: self.cloning.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -164,6 +177,12 @@ impl Spares {
     }
 }
 
+/// No spare is cloned.
+#[derive(Debug)]
+pub struct HeldOff<'a> {
+    _guard: MutexGuard<'a, ()>,
+}
+
 impl Drop for Spares {
     fn drop(&mut self) {
         if let Some(Builder { orders, thread }) = self.builder.take() {
@@ -189,14 +208,14 @@ fn lock(waiting: &Mutex<Vec<Spare>>) -> MutexGuard<'_, Vec<Spare>> {
 }
 
 /// Builds what is ordered and ends what has waited long enough.
-fn serve(waiting: &Mutex<Vec<Spare>>, orders: &Receiver<Box<CellSpec>>) {
+fn serve(waiting: &Mutex<Vec<Spare>>, cloning: &Mutex<()>, orders: &Receiver<Box<CellSpec>>) {
     loop {
         let next = lock(waiting).iter().map(|spare| spare.until_ns).min();
         let now = sys::boot_time_ns();
         let patience = next.map_or(LIFE, |at| Duration::from_nanos(at.saturating_sub(now)));
         match orders.recv_timeout(patience) {
             // What cannot be built is missed by nobody: who wants such a cell is told why then.
-            Ok(spec) => build(waiting, *spec).unwrap_or(()),
+            Ok(spec) => build(waiting, cloning, *spec).unwrap_or(()),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -212,7 +231,11 @@ fn serve(waiting: &Mutex<Vec<Spare>>, orders: &Receiver<Box<CellSpec>>) {
     }
 }
 
-fn build(waiting: &Mutex<Vec<Spare>>, spec: CellSpec) -> Result<(), SandboxError> {
+fn build(
+    waiting: &Mutex<Vec<Spare>>,
+    cloning: &Mutex<()>,
+    spec: CellSpec,
+) -> Result<(), SandboxError> {
     // Looked at before anything is copied: what changes meanwhile shows.
     let ambient = Ambient::now().map_err(|source| SandboxError::Supervisor {
         what: "read its own state",
@@ -232,8 +255,12 @@ fn build(waiting: &Mutex<Vec<Spare>>, spec: CellSpec) -> Result<(), SandboxError
     if lock(waiting).iter().any(same) {
         return Ok(());
     }
+    let built = {
+        let _alone = cloning.lock().unwrap_or_else(PoisonError::into_inner);
+        prepared.build()?
+    };
     let spare = Spare {
-        built: prepared.build()?,
+        built,
         plan,
         ambient,
         until_ns,

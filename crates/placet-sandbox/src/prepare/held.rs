@@ -3,16 +3,13 @@
 //! The child opens each path again in its own mount namespace and compares inodes. An inode whose file is removed
 //! is free for the next file that is made; one that is held is not.
 
-use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use crate::error::SandboxError;
-use crate::layout::{Found, Parts, c_string};
-use crate::sys::{self, Inode};
+use crate::layout::Parts;
 
-/// Opens what was found once more, for as long as the plan lives.
-pub(super) fn hold(parts: &Parts) -> Result<Vec<OwnedFd>, SandboxError> {
+/// What was found, as it was opened to be looked at, for as long as the plan lives.
+pub(super) fn hold(parts: &Parts) -> Vec<Arc<OwnedFd>> {
     let granted = parts.grants.iter().map(|grant| &grant.found);
     let others = parts
         .hidden
@@ -20,27 +17,6 @@ pub(super) fn hold(parts: &Parts) -> Result<Vec<OwnedFd>, SandboxError> {
         .chain(&parts.sockets)
         .chain(&parts.client);
     let copied = parts.copies.iter().map(|copy| &copy.found);
-    granted.chain(others).chain(copied).map(open).collect()
-}
-
-fn open(found: &Found) -> Result<OwnedFd, SandboxError> {
-    let failed = |source| SandboxError::Open {
-        path: found.path.clone(),
-        source,
-    };
-    let name = c_string(found.path.as_os_str().as_bytes(), "a path")?;
-    let fd = sys::open_path(libc::AT_FDCWD, &name).map_err(|errno| failed(errno.into()))?;
-    // SAFETY: openat2 has just made this descriptor for us alone.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let stat = rustix::fs::fstat(&fd).map_err(|errno| failed(errno.into()))?;
-    let is_found = found.inode
-        == Inode {
-            dev: stat.st_dev,
-            ino: stat.st_ino,
-        };
-    if is_found {
-        Ok(fd)
-    } else {
-        Err(failed(io::Error::from_raw_os_error(libc::ESTALE)))
-    }
+    let found = granted.chain(others).chain(copied);
+    found.map(|found| Arc::clone(&found.file)).collect()
 }

@@ -107,6 +107,7 @@ const NOT_GIVEN_BY_U0: &[NotGiven] = &[
     ("two_commands_never_get_the_same_spare", NO_SPARE),
     ("a_killed_supervisor_leaves_no_spare", NO_SPARE),
     ("no_spare_has_anything_of_one_execution", NO_SPARE),
+    ("no_spare_is_cloned_while_it_is_held_off", NO_SPARE),
 ];
 const NO_SPARE: &str = "what stands on the host is made for one execution: nothing waits";
 /// The limit itself is tested by the attack suite's fork bomb, and below.

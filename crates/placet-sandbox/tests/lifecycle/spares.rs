@@ -48,6 +48,7 @@ pub(crate) const TESTS: &[Test] = &[
         a_killed_supervisor_leaves_none,
     ),
     ("no_spare_has_anything_of_one_execution", what_never_waits),
+    ("no_spare_is_cloned_while_it_is_held_off", nobody_clones),
 ];
 
 pub(crate) const ACTS: &[Act] = &[
@@ -313,4 +314,17 @@ fn what_never_waits() {
     spares.restock();
     eventually("the last", || spares.waiting() == 1);
     assert_eq!(end_of(taken(last, &spares)), Status::Exited(0));
+}
+
+fn nobody_clones() {
+    let spares = Spares::kept().unwrap();
+    let spec = spec("exit", &["0"]);
+    let held = spares.hold_off();
+    spares.note(&spec);
+    spares.restock();
+    thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!((spares.waiting(), pid_of_spare()), (0, None));
+    drop(held);
+    eventually("the spare", || spares.waiting() == 1);
+    assert_eq!(end_of(taken(spec, &spares)), Status::Exited(0));
 }
