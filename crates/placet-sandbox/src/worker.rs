@@ -58,6 +58,10 @@ fn become_program(
     // A supervisor without privileges needs it to trace, and to look at /proc. Who can read this memory outside could read the
     // supervisor's; inside there is nobody but pid 1.
     sys::prctl(libc::PR_SET_DUMPABLE, 1, 0).at(Step::Traceable)?;
+    if plan.later.is_some() {
+        // Seen by whoever looks at what runs; the program gives it a name of its own.
+        sys::set_name(c"placet-spare").at(Step::AwaitRelease)?;
+    }
     report_ready(gate, listener, questions)?;
     let start = match &plan.later {
         None => await_release(gate).map(|()| plan.program.start())?,
@@ -140,8 +144,6 @@ fn await_release(gate: c_int) -> Result<(), Failure> {
 /// Waits without the supervisor's standard streams, which may end meanwhile, and takes those that come with the program. They
 /// get the free places, the lowest first, and so must be where they belong.
 fn await_program(plan: &WorkerPlan, gate: c_int) -> Result<(), Failure> {
-    // Seen by whoever looks at what runs; the program gives it a name of its own.
-    sys::set_name(c"placet-spare").at(Step::AwaitRelease)?;
     let outside = (0..).zip(plan.terminal).filter(|(_, own)| !own);
     outside.clone().for_each(|(stream, _)| sys::close(stream));
     let message = sys::receive_with_streams(gate).at(Step::AwaitRelease)?;
