@@ -13,6 +13,7 @@ use placet_types::TrustDomain;
 use serde::Deserialize;
 
 use crate::log::{Format, Level};
+use crate::traces::{Collector, CollectorError, Traces};
 use crate::webhooks::{Receiver, ReceiverError, Webhook};
 
 /// Receivers of webhooks, at most.
@@ -46,6 +47,8 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// Permissions of that socket, in octal (default: 0600).
     pub socket_mode: Option<String>,
+    /// Where spans of what was executed go; absent for nowhere.
+    pub traces: Option<Traces>,
     /// Who is told what waits for approvals.
     #[serde(default)]
     pub webhooks: Vec<Webhook>,
@@ -171,6 +174,8 @@ pub struct Settings {
     pub socket_mode: u32,
     /// Certificate and key, and whose client certificates are taken.
     pub tls: Option<Tls>,
+    /// Where spans of what was executed go.
+    pub traces: Option<Arc<Collector>>,
     /// Who is told what waits for approvals.
     pub webhooks: Vec<Arc<Receiver>>,
 }
@@ -201,6 +206,9 @@ pub enum ConfigError {
     /// A receiver that cannot be told.
     #[error(transparent)]
     Webhook(#[from] ReceiverError),
+    /// A collector that cannot be told.
+    #[error(transparent)]
+    Traces(#[from] CollectorError),
     /// More receivers than there may be.
     #[error("webhooks: at most {WEBHOOKS_MAX}")]
     Webhooks,
@@ -368,6 +376,10 @@ impl Config {
             public: self.public,
             socket: self.socket.unwrap_or_else(|| domain.join("http.sock")),
             socket_mode,
+            traces: match &self.traces {
+                Some(traces) => Some(Arc::new(Collector::open(traces)?)),
+                None => None,
+            },
             webhooks: receivers(&self.webhooks)?,
             tls,
         })

@@ -42,6 +42,7 @@ mod server;
 mod sessions;
 pub mod stage;
 pub mod tls;
+pub mod traces;
 mod unmapped;
 pub mod webhooks;
 

@@ -25,6 +25,9 @@ pub(crate) struct Requests {
     pub(crate) refused_connections: AtomicU64,
     pub(crate) webhooks_delivered: AtomicU64,
     pub(crate) webhooks_failed: AtomicU64,
+    pub(crate) traces_exported: AtomicU64,
+    pub(crate) traces_dropped: AtomicU64,
+    pub(crate) traces_skipped: AtomicU64,
 }
 
 impl Requests {
@@ -106,6 +109,21 @@ impl Requests {
             load(&self.webhooks_delivered),
         );
         text.put(name, "{outcome=\"given_up\"}", load(&self.webhooks_failed));
+        let name = "placet_traces_spans_total";
+        text.head(
+            name,
+            "counter",
+            "Spans for the collector, by what came of them.",
+        );
+        text.put(name, "{outcome=\"exported\"}", load(&self.traces_exported));
+        text.put(name, "{outcome=\"dropped\"}", load(&self.traces_dropped));
+        let name = "placet_traces_records_skipped_total";
+        text.head(
+            name,
+            "counter",
+            "Records of which no span was made because the collector was too far behind.",
+        );
+        text.put(name, "", load(&self.traces_skipped));
         text.0
     }
 

@@ -30,6 +30,7 @@ use crate::routes;
 use crate::sessions::Sessions;
 use crate::stage::Stage;
 use crate::tls::{Listener, TlsError};
+use crate::traces;
 use crate::unmapped::Unmapped;
 use crate::webhooks;
 
@@ -125,6 +126,7 @@ impl Server {
         // Listeners belong to a runtime from the moment that they are made.
         let inside = runtime.enter();
         webhooks::spawn(&handler.shared);
+        traces::spawn(&handler.shared);
         let bound = Socket::bind(&socket, mode);
         let bound = bound.map_err(|error| StartError::Socket(socket.clone(), error))?;
         let mut address = None;

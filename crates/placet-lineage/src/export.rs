@@ -47,6 +47,14 @@ impl<'g> Export<'g> {
         export
     }
 
+    /// These alone.
+    #[must_use]
+    pub fn these(self, execs: &BTreeSet<ExecutionId>) -> Self {
+        let mut export = self;
+        export.nodes.retain(|node| execs.contains(&node.exec));
+        export
+    }
+
     /// Spans in OTLP's JSON encoding, as one `TracesData` message.
     ///
     /// An execution is a span from its decision to its end, a denied intent one without length. What

@@ -40,4 +40,5 @@ mod revoking;
 mod schemathesis;
 mod serving;
 mod shapes;
+mod traces;
 mod webhooks;
