@@ -41,7 +41,10 @@ pub(crate) fn attestation(data: &[u8]) -> bool {
     let Ok(attestation) = Attestation::decode(data) else {
         return false;
     };
-    assert_eq!(canonical::to_bytes(&attestation).ok().as_deref(), Some(data));
+    assert_eq!(
+        canonical::to_bytes(&attestation).ok().as_deref(),
+        Some(data)
+    );
     let nonce = attestation.nonce;
     assert_eq!(nonce.to_string().parse(), Ok(nonce));
     // Whoever makes up a key can sign with it; what cannot be appraised verifies with none.

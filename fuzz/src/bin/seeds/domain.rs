@@ -9,10 +9,11 @@ use placet_artifact::jws::Algorithm;
 use placet_artifact::{Artifact, Claims};
 use placet_evidence::proof_bundle::{Disclosed, FORMAT, ProofBundle, Proven};
 use placet_evidence::{
-    Answered, Attestation, AttestationStatement, Backing, Born, Caller, CheckedDenial, Decided, DefinitionApproved, Ended, Entry, Environment,
-    Erased, Exit, Facts, FoundBySearch, Genesis, Grant, Halt, Keys, Nonce, Operators, Outcome,
-    PolicyActivated, PrincipalRecord, PrincipalStatus, QuestionOutcome, Record, Refused, Resumed,
-    Revoked, Risk, RunEnd, Selector, Signal, Stage, Started, Usage,
+    Answered, Attestation, AttestationStatement, Backing, Born, Caller, CheckedDenial, Decided,
+    DefinitionApproved, Ended, Entry, Environment, Erased, Exit, Facts, FoundBySearch, Genesis,
+    Grant, Halt, Keys, Nonce, Operators, Outcome, PolicyActivated, PrincipalRecord,
+    PrincipalStatus, QuestionOutcome, Record, Refused, Resumed, Revoked, Risk, RunEnd, Selector,
+    Signal, Stage, Started, Usage,
 };
 use placet_tlog::{
     BatchTree, Checkpoint, CosignTime, Cosigner, Frontier, Hash, KeyName, LogProof, NoteSigner,
