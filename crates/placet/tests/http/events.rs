@@ -1,6 +1,7 @@
 //! The event stream.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::thread;
 
 use serde_json::{Value, json};
 
@@ -131,7 +132,11 @@ fn an_event_is_made_once_for_all_streams_and_a_reader_that_does_not_read_is_left
         line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
     };
     let size = node.get("/v1/policy").expect(200)["size"].as_u64().unwrap();
-    let mut streams: Vec<_> = (0..STREAMS).map(|_| stream(&node, "")).collect();
+    // Each reads all the time: on a busy machine a socket would be full before a reader came to it.
+    let streams: Vec<_> = (0..STREAMS)
+        .map(|_| stream(&node, ""))
+        .map(|mut stream| thread::spawn(move || (ids(&mut stream, 180), stream)))
+        .collect();
     // Its socket holds less than what it is about to be sent.
     let mut idle = stream(&node, "");
     let made = meter("placet_http_events_total");
@@ -139,9 +144,14 @@ fn an_event_is_made_once_for_all_streams_and_a_reader_that_does_not_read_is_left
         node.started(&["true"]);
     }
     let expected: Vec<u64> = (size..size + 180).collect();
-    for stream in &mut streams {
-        assert_eq!(ids(stream, 180), expected);
-    }
+    let streams: Vec<_> = streams
+        .into_iter()
+        .map(|reader| reader.join().unwrap())
+        .map(|(seen, stream)| {
+            assert_eq!(seen, expected);
+            stream
+        })
+        .collect();
     let made = meter("placet_http_events_total") - made;
     let grown = node.get("/v1/policy").expect(200)["size"].as_u64().unwrap() - size;
     assert!(
@@ -149,7 +159,7 @@ fn an_event_is_made_once_for_all_streams_and_a_reader_that_does_not_read_is_left
         "{made} events of {grown} records for {STREAMS} streams"
     );
     eventually("the idle one is dropped", || {
-        (meter("placet_http_streams") == STREAMS as u64).then_some(())
+        (meter("placet_http_streams") == streams.len() as u64).then_some(())
     });
     // What had been sent can be read, and a new stream goes on from there.
     let seen = ids(&mut idle, usize::MAX);
