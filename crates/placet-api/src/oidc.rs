@@ -9,6 +9,7 @@ mod fetch;
 mod keys;
 mod login;
 mod provider;
+mod resource;
 mod token;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
+use placet_authority::clock::Clock;
 use placet_authority::node::Service;
 use placet_evidence::TokenIdentity;
 use placet_types::{Denial, DenialCode, Millis, Thumbprint};
@@ -32,6 +34,7 @@ pub use fetch::FetchError;
 pub use login::Login;
 pub(crate) use login::LoginError;
 pub(crate) use provider::Meters;
+pub use resource::{ResourceTokens, Shown};
 
 use login::Seal;
 use provider::Provider;
@@ -122,9 +125,55 @@ pub(crate) fn check(all: &[Oidc]) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Verifies tokens of these providers.
+struct Verifier(BTreeMap<String, Provider>);
+
+impl Verifier {
+    fn new(all: &[Oidc]) -> Result<Self, FetchError> {
+        let provider = |one: &Oidc| Ok((one.issuer.clone(), Provider::new(one.clone())?));
+        all.iter()
+            .map(provider)
+            .collect::<Result<_, FetchError>>()
+            .map(Self)
+    }
+
+    fn issuers(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    async fn verify(&self, token: &str, clock: &dyn Clock) -> Result<Claims, TokenError> {
+        let signed = Signed::read(token)?;
+        let provider = signed.issuer().and_then(|issuer| self.0.get(issuer));
+        let provider = provider.ok_or(TokenError::Issuer)?;
+        let now: Duration = clock.monotonic();
+        let key = provider.key(&signed, now).await?;
+        let claims = signed.verify(&key, provider.settings(), clock.wall())?;
+        provider.meters().accepted.fetch_add(1, Ordering::Relaxed);
+        Ok(claims)
+    }
+}
+
+/// The token that a request shows; `None` without one.
+fn shown(headers: &HeaderMap) -> Result<Option<&str>, Denial> {
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    let Some(credential) = given.next() else {
+        return Ok(None);
+    };
+    if given.next().is_some() {
+        return Err(unverified("more than one Authorization header"));
+    }
+    if headers.contains_key("dpop") {
+        let reason = "a request has a bearer token or a DPoP proof, not both";
+        return Err(unverified(reason));
+    }
+    bearer(credential.as_bytes()).map(Some).ok_or_else(|| {
+        unverified("the Authorization header must be `Bearer` and a token; a DPoP proof needs none")
+    })
+}
+
 /// Proves identities by bearer tokens.
 pub(crate) struct Tokens {
-    providers: BTreeMap<String, Provider>,
+    verifier: Verifier,
     service: Service,
     /// What makes sign-ins by browsers.
     seal: Seal,
@@ -143,16 +192,12 @@ impl Tokens {
     ///
     /// [`FetchError`] names what cannot be used for asking a provider.
     pub(crate) fn new(all: &[Oidc], service: Service) -> Result<Self, FetchError> {
-        let provider = |one: &Oidc| Ok((one.issuer.clone(), Provider::new(one.clone())?));
-        let providers = all
-            .iter()
-            .map(provider)
-            .collect::<Result<_, FetchError>>()?;
+        let verifier = Verifier::new(all)?;
         for one in all.iter().filter_map(|one| one.login.as_ref()) {
             one.credential()?;
         }
         Ok(Self {
-            providers,
+            verifier,
             service,
             seal: Seal::new().ok_or(FetchError::Randomness)?,
             room: Semaphore::new(EXCHANGES_MAX),
@@ -161,7 +206,7 @@ impl Tokens {
 
     /// Providers by which browsers sign in: issuer, and what people know it as.
     pub(crate) fn logins(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.providers.iter().filter_map(|(issuer, provider)| {
+        self.verifier.0.iter().filter_map(|(issuer, provider)| {
             let login = provider.settings().login.as_ref()?;
             Some((issuer.as_str(), login.name.as_deref().unwrap_or(issuer)))
         })
@@ -174,7 +219,7 @@ impl Tokens {
         key: &Thumbprint,
         back: &str,
     ) -> Result<String, LoginError> {
-        let at = self.providers.keys().position(|own| own == issuer);
+        let at = self.verifier.0.keys().position(|own| own == issuer);
         let at = at.and_then(|at| u8::try_from(at).ok());
         let (at, (_, provider, login)) = at
             .and_then(|at| Some((at, self.login(at)?)))
@@ -225,7 +270,7 @@ impl Tokens {
 
     /// The provider of this number, if browsers sign in by it.
     fn login(&self, at: u8) -> Option<(&str, &Provider, &Login)> {
-        let (issuer, provider) = self.providers.iter().nth(usize::from(at))?;
+        let (issuer, provider) = self.verifier.0.iter().nth(usize::from(at))?;
         let login = provider.settings().login.as_ref()?;
         Some((issuer.as_str(), provider, login))
     }
@@ -241,7 +286,7 @@ impl Tokens {
 
     /// What was counted of each provider.
     pub(crate) fn meters(&self) -> impl Iterator<Item = (&str, &Meters)> {
-        let all = self.providers.iter();
+        let all = self.verifier.0.iter();
         all.map(|(issuer, provider)| (issuer.as_str(), provider.meters()))
     }
 
@@ -250,39 +295,14 @@ impl Tokens {
         &self,
         headers: &HeaderMap,
     ) -> Result<Option<Identity>, Denial> {
-        let mut given = headers.get_all(AUTHORIZATION).iter();
-        let Some(credential) = given.next() else {
+        let Some(token) = shown(headers)? else {
             return Ok(None);
         };
-        if given.next().is_some() {
-            return Err(unverified("more than one Authorization header"));
-        }
-        if headers.contains_key("dpop") {
-            let reason = "a request has a bearer token or a DPoP proof, not both";
-            return Err(unverified(reason));
-        }
-        let token = bearer(credential.as_bytes()).ok_or_else(|| {
-            unverified(
-                "the Authorization header must be `Bearer` and a token; a DPoP proof needs none",
-            )
-        })?;
-        let identity = self.verify(token).await.map_err(|error| error.denial())?;
-        Ok(Some(identity))
-    }
-
-    async fn verify(&self, token: &str) -> Result<Identity, TokenError> {
-        let signed = Signed::read(token)?;
-        let provider = signed
-            .issuer()
-            .and_then(|issuer| self.providers.get(issuer));
-        let provider = provider.ok_or(TokenError::Issuer)?;
-        let clock = self.service.clock();
-        let now: Duration = clock.monotonic();
-        let key = provider.key(&signed, now).await?;
-        let claims = signed.verify(&key, provider.settings(), clock.wall())?;
-        provider.meters().accepted.fetch_add(1, Ordering::Relaxed);
+        let verified = self.verifier.verify(token, self.service.clock()).await;
+        let claims = verified.map_err(TokenError::denial)?;
         let until = claims.until;
-        Ok(Identity::Token(Arc::new(self.narrowed(claims)), until))
+        let identity = Arc::new(self.narrowed(claims));
+        Ok(Some(Identity::Token(identity, until)))
     }
 }
 

@@ -65,7 +65,11 @@ impl Bundles {
     }
 
     /// Which identities act as which principals.
-    pub(crate) fn mapping(&self, digest: Digest) -> Result<Mapping, ActError> {
+    ///
+    /// # Errors
+    ///
+    /// [`ActError`] when the bundle is missing or does not read.
+    pub fn mapping(&self, digest: Digest) -> Result<Mapping, ActError> {
         let error = |io: std::io::Error| ActError::new(DenialCode::PolicyError, io.to_string());
         let bundle = parse(&self.archive(digest).map_err(error)?, &digest)?;
         Ok(bundle.mapping().clone())

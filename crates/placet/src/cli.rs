@@ -10,7 +10,7 @@ use clap_complete::Shell as CompletedShell;
 use placet_types::{Digest, ExecutionId, Index, PrincipalId, ProfileName};
 
 pub(crate) use acts::{Approve, Changes, Key, Principal, Reason, Resume, Revoke, Secret, Shadow};
-pub(crate) use mcp::{Client, Mcp, McpAct, McpLogin, Serve};
+pub(crate) use mcp::{Client, Mcp, McpAct, McpLogin, Resource, Serve};
 
 const EXIT_STATUSES: &str = "\
 Exit statuses:

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
-use placet_types::PrincipalId;
+use placet_types::{DenialCode, PrincipalId};
 
 /// Somebody who has proven who it is.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ impl Hash for Caller {
 pub struct Unproven {
     /// 401, or 403 where a proof is good and not enough.
     pub status: StatusCode,
+    /// Under which code it is recorded.
+    pub code: DenialCode,
     /// What `WWW-Authenticate` says.
     pub challenge: String,
     /// In words.
@@ -48,6 +50,7 @@ impl Default for Unproven {
     fn default() -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
+            code: DenialCode::IdentityUnverified,
             challenge: "Bearer realm=\"placet\"".to_owned(),
             why: "who calls? it needs `Authorization: Bearer` with a token for this gateway"
                 .to_owned(),

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use hyper::header::{CONNECTION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use placet_types::DenialCode;
-use serde_json::Value;
+use serde_json::{Value, json as object};
 
 use super::answer::{Body, json};
 use super::caller::Unproven;
@@ -114,9 +114,11 @@ impl DerefMut for Refusal {
 
 impl From<Unproven> for Refusal {
     fn from(unproven: Unproven) -> Self {
+        let said = object!({ "code": unproven.code, "reason": unproven.why });
         let mut refusal = Self::new(unproven.status, INVALID, unproven.why)
-            .recorded(DenialCode::IdentityUnverified, None)
+            .recorded(unproven.code, None)
             .closing();
+        refusal.data = Some(said);
         refusal.challenge = Some(unproven.challenge);
         refusal
     }

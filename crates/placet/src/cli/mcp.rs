@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
+use placet_fetch::Target;
+use placet_mcp::listen::PATH;
 use placet_types::{Digest, PrincipalId, ProfileName};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -14,6 +17,7 @@ Examples:
   placet mcp --as agent:coder --name files -- npx -y @modelcontextprotocol/server-filesystem /data
   placet mcp --as agent:coder --config mcp.json   # several servers as one, programs and URLs
   placet mcp --as agent:coder --config mcp.json --listen 127.0.0.1:8700   # over Streamable HTTP
+  placet mcp --config mcp.json --listen 127.0.0.1:8700 --resource https://mcp.example.org/mcp  # OAuth
   placet mcp install claude-code          # every server of that client, with a backup
   placet mcp login hub --config mcp.json  # tokens of a server elsewhere, by OAuth in a browser
   placet mcp diff files/read_file         # what a tool says it is, against what was approved
@@ -88,6 +92,13 @@ pub(crate) struct Http {
     /// Whoever shows the token in this file acts as this principal; may be repeated
     #[arg(long, value_name = "PRINCIPAL=FILE", requires = "listen", value_parser = caller)]
     pub(crate) caller: Vec<(PrincipalId, PathBuf)>,
+    /// Take access tokens (OAuth) as well that are meant for this URL, by which clients know the gateway: those of the
+    /// identity providers in `placet.toml` of the domain (`[[oidc]]`); who a bearer is say the bundle's rules
+    #[arg(long, value_name = "URL", requires = "listen")]
+    pub(crate) resource: Option<Resource>,
+    /// What such a token must allow (its `scope`); may be repeated
+    #[arg(long, value_name = "SCOPE", requires = "resource", value_parser = scope)]
+    pub(crate) require_scope: Vec<String>,
     /// Speak TLS, with the certificate that `placet.toml` of the domain names (`[tls]`)
     #[arg(long, requires = "listen")]
     pub(crate) tls: bool,
@@ -105,6 +116,63 @@ pub(crate) struct Http {
         default_value_t = 1800
     )]
     pub(crate) idle: u64,
+}
+
+/// The URL by which clients know a gateway, in the one spelling that tokens are compared with.
+#[derive(Clone, Debug)]
+pub(crate) struct Resource {
+    origin: String,
+    host: String,
+}
+
+impl Resource {
+    /// Scheme, host and port.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The host, as it stands in the URL.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+impl FromStr for Resource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let target = Target::parse(text).map_err(|error| error.to_string())?;
+        let own = Self {
+            origin: target.origin(),
+            host: match target.host() {
+                host if host.contains(':') => format!("[{host}]"),
+                host => host.to_owned(),
+            },
+        };
+        if own.to_string() == text {
+            Ok(own)
+        } else {
+            Err(format!(
+                "tokens are compared with it to the letter: it must be {own}"
+            ))
+        }
+    }
+}
+
+impl std::fmt::Display for Resource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{PATH}", self.origin)
+    }
+}
+
+/// A scope, as OAuth spells one (RFC 6749, 3.3): a space would make two of it, a quote would end it.
+fn scope(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
+    if (1..=128).contains(&text.len()) && text.bytes().all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("one scope, without spaces and quotes, of at most 128 bytes".into())
+    }
 }
 
 fn caller(text: &str) -> Result<(PrincipalId, PathBuf), String> {
@@ -176,4 +244,40 @@ pub(crate) enum Client {
     Windsurf,
     /// Gemini CLI
     Gemini,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_has_one_spelling_and_a_scope_is_one() {
+        for good in [
+            "https://mcp.example.org/mcp",
+            "https://mcp.example.org:8443/mcp",
+            "http://127.0.0.1:8700/mcp",
+            "http://[::1]:8700/mcp",
+        ] {
+            let resource: Resource = good.parse().unwrap();
+            assert_eq!(resource.to_string(), good);
+        }
+        for bad in [
+            "mcp.example.org/mcp",
+            "http://mcp.example.org/mcp",
+            "https://mcp.example.org",
+            "https://mcp.example.org/mcp/",
+            "https://mcp.example.org/team/mcp",
+            "https://mcp.example.org/mcp?a",
+            "https://mcp.example.org/mcp#a",
+            "https://ann@mcp.example.org/mcp",
+            "https://MCP.example.org/mcp",
+            "https://mcp.example.org:443/mcp",
+        ] {
+            assert!(bad.parse::<Resource>().is_err(), "{bad}");
+        }
+        assert_eq!(scope("mcp:tools").unwrap(), "mcp:tools");
+        for bad in ["", "a b", "a\"b", "a\\b", "\u{e4}"] {
+            assert!(scope(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! `placet mcp`: a server of the Model Context Protocol behind the gateway, and what belongs to it.
 
+mod bearers;
 mod definitions;
 mod elsewhere;
 mod install;

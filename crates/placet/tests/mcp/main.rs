@@ -30,3 +30,4 @@ mod lives;
 mod oauth;
 mod peers;
 mod redaction;
+mod resource;

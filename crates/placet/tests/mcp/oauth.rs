@@ -105,7 +105,7 @@ fn get(port: u16, host: &str, path: &str) -> Option<u16> {
     answer.split(' ').nth(1)?.parse().ok()
 }
 
-fn modules_beside(script: &str, text: &str) -> PathBuf {
+pub(crate) fn modules_beside(script: &str, text: &str) -> PathBuf {
     let modules = npm(&[PROVIDER]);
     let path = modules.parent().unwrap().join(script);
     let whole = tempfile::NamedTempFile::new_in(modules.parent().unwrap()).unwrap();

@@ -17,6 +17,7 @@ use placet_types::PrincipalId;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
+use super::bearers::Bearers;
 use super::serve::{Front, on_signal};
 use crate::cmd::config::settings;
 use crate::cmd::secret::keep_unreadable;
@@ -52,11 +53,19 @@ pub(super) fn serve(
     for (principal, file) in &http.caller {
         callers.push(Box::new(TokenFile::kept(file.clone()).token(principal)?));
     }
+    let mut hosts: Vec<String> = settings.hosts.iter().chain(&http.host).cloned().collect();
+    if let Some(resource) = &http.resource {
+        // After the others: what it says is what somebody without any token hears.
+        let (providers, scopes) = (&settings.oidc, &http.require_scope);
+        let bearers = Bearers::new(&front.domain, providers, resource, scopes)?;
+        callers.push(Box::new(bearers));
+        hosts.push(resource.host().to_owned());
+    }
     let threads = Threads::default();
     let (governor, refuse) = front.refusing()?;
     let door = Door {
         callers,
-        hosts: settings.hosts.iter().chain(&http.host).cloned().collect(),
+        hosts,
         tls,
         sessions_max: http.sessions,
         idle: Duration::from_secs(http.idle),
@@ -84,6 +93,11 @@ fn say_where(front: &Front, own: SocketAddr, kept: &TokenFile) {
         front.principal,
         kept.path.display()
     ));
+    if let Some(resource) = &front.args.http.resource {
+        front.out.note(format!(
+            "placet: access tokens for {resource} are taken as well"
+        ));
+    }
 }
 
 /// Begins sessions, and remembers their threads.
