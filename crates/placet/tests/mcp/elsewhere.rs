@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -86,6 +87,11 @@ permit (principal, action == Action::"mcp:connect", resource is McpServer);
 
 /// A domain whose programs and gateways reach loopback, and whose operator's profile has a credential.
 pub(crate) fn reaching(policy: &str, more: &str) -> Domain {
+    reaching_from(policy, more, &node_modules())
+}
+
+/// The same, whose programs may read this directory.
+pub(crate) fn reaching_from(policy: &str, more: &str, read: &Path) -> Domain {
     // A permit without a profile narrows to the bundle's usual one, so there is one for connections alone.
     let policy = policy.replacen(
         "!(resource is Program)",
@@ -93,7 +99,7 @@ pub(crate) fn reaching(policy: &str, more: &str) -> Domain {
         1,
     );
     let policy = format!("{policy}\n{CONNECT}");
-    let domain = domain(&policy, &[&node_modules()]);
+    let domain = domain(&policy, &[read]);
     let bundle = domain.path("bundle");
     let profile = bundle.join("profiles/operator.toml");
     let text = fs::read_to_string(&profile).unwrap();

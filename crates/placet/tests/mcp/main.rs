@@ -20,6 +20,7 @@ mod place;
 mod approvals;
 mod attacks;
 mod bare;
+mod conformance;
 mod definitions;
 mod elsewhere;
 mod http;
