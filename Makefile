@@ -34,7 +34,8 @@ console: ## Builds the console; the next build of the program has it (Node 20).
 
 test-console: ## Only the tests of the console: vectors, units, and every page in a real browser.
 	CONSOLE_NEEDED=1 scripts/console.sh
-	$(CARGO) build --locked --package placet
+	@# As test-rust builds it: by itself the program has other features, and all that it stands on is built anew.
+	$(CARGO) test --workspace --locked --no-run
 	cd console && npm run --silent test && npm run --silent e2e
 
 fuzz: ## Fuzzes every decoder for FUZZ_SECONDS.
