@@ -185,7 +185,8 @@ impl Drop for Driver {
 }
 
 /// A body that is there as a whole.
-struct Whole(Option<Bytes>);
+#[derive(Debug)]
+pub struct Whole(pub Option<Bytes>);
 
 impl Body for Whole {
     type Data = Bytes;

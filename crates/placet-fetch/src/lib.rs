@@ -12,6 +12,6 @@ mod ask;
 mod target;
 mod trust;
 
-pub use ask::{Answer, Ask, Client, FetchError};
+pub use ask::{Answer, Ask, Client, FetchError, Whole};
 pub use target::{Leads, Stream, Target, TargetError};
 pub use trust::{Trust, TrustError};

@@ -36,8 +36,6 @@ use crate::session::{Control, Upstream};
 use exchange::{Peer, RemoteError};
 use placet_fetch::{Leads, Target, Trust};
 
-pub(crate) use exchange::Whole;
-
 /// Frames that wait to be sent, and lines that wait to be read.
 const WAITING_MAX: usize = 256;
 /// How long the end of a session may take to be told.

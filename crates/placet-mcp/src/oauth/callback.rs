@@ -9,13 +9,13 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, REFERRER_POL
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use placet_fetch::Whole;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::OAuthError;
 use super::login::{Code, Login};
-use crate::remote::Whole;
 
 const PATH: &str = "/callback";
 /// Longest head of a request, in bytes.

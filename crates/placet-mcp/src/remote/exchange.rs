@@ -1,13 +1,11 @@
 //! One request and its response: connections that are kept for the next one, and bounds.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT,
@@ -18,7 +16,7 @@ use tokio::time::timeout;
 
 use super::Remote;
 use crate::oauth::{Challenge, OAuthError};
-use placet_fetch::{Stream, TargetError};
+use placet_fetch::{Stream, TargetError, Whole};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -244,27 +242,4 @@ pub(crate) async fn whole(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8
         all.extend_from_slice(&data);
     }
     Ok(all)
-}
-
-/// A body that is there as a whole.
-pub(crate) struct Whole(pub(crate) Option<Bytes>);
-
-impl Body for Whole {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
-    }
 }
