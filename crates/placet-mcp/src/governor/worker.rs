@@ -184,7 +184,24 @@ impl<'a> Worker<'a> {
         then(ruling);
     }
 
-    fn decided(&mut self, held: &mut Held) -> Result<Ruling, Failed> {
+    /// Asks for the permit. What was attested counts at the node that gave the nonce: where the connection turns out to
+    /// be dead, it is attested anew to the node behind the next one.
+    fn put(&mut self, held: &mut Held) -> Result<Response, Failed> {
+        let had_link = self.link.is_some();
+        match self.put_once(held) {
+            Err(Failed::Link(_)) if had_link => {
+                self.lose_link();
+                let again = self.put_once(held);
+                if matches!(again, Err(Failed::Link(_))) {
+                    self.lose_link();
+                }
+                again
+            }
+            answer => answer,
+        }
+    }
+
+    fn put_once(&mut self, held: &mut Held) -> Result<Response, Failed> {
         // The key that an artifact is bound to is this connection's own, and so is what was attested.
         let (attestation, environment) = self.attested()?;
         held.body.holder = self.link()?.pep.holder();
@@ -198,7 +215,11 @@ impl<'a> Worker<'a> {
         } else {
             Request::Begin(body)
         };
-        match self.ask(&request)? {
+        Ok(self.link()?.node.ask(&request)?)
+    }
+
+    fn decided(&mut self, held: &mut Held) -> Result<Ruling, Failed> {
+        match self.put(held)? {
             Response::Permitted(permitted) if held.connects => self.connected(held, &permitted),
             Response::Permitted(permitted) => self.permitted(held, &permitted),
             Response::Denied {
