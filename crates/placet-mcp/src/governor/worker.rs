@@ -4,6 +4,8 @@
     reason = "every answer but the awaited ones is out of turn, whatever kinds there will be"
 )]
 
+mod linked;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,14 +14,14 @@ use placet_artifact::receipt::Receipt;
 use placet_authority::node::wire::{EndBody, PermittedBody, Request, Response, SubmitBody};
 use placet_authority::node::{Connection, LinkError, Pushed};
 use placet_enforce::{Call, Event, Pep, Permit, Verdict, Watch};
-use placet_evidence::{Attestation, Environment, RunEnd, Stage, Usage};
-use placet_types::{Denial, DenialCode, ExecutionId, Fixed, GatewayName, Intent, SigningKey};
+use placet_evidence::{Environment, RunEnd, Stage, Usage};
+use placet_types::{Denial, DenialCode, ExecutionId, Fixed, Intent};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zeroize::Zeroizing;
 
 use super::{Answered, Ended, Granted, Held, Job, Lane, Ruling, Shared, Then, Ticket};
 use crate::redact::Redactors;
-use crate::subject::{GATEWAY, Sealed};
+use crate::subject::Sealed;
 
 /// How often a lost node is looked for while something runs.
 const RETRY: Duration = Duration::from_millis(100);
@@ -458,51 +460,6 @@ impl<'a> Worker<'a> {
         }
         let gone = || Failed::Link("no node was reached".to_owned());
         self.link.as_mut().ok_or_else(gone)
-    }
-
-    fn holder(&mut self) -> Result<SigningKey, getrandom::Error> {
-        if let Some(seed) = &self.seed {
-            return Ok(SigningKey::from_seed(seed));
-        }
-        let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(seed.as_mut_slice())?;
-        Ok(SigningKey::from_seed(self.seed.insert(seed)))
-    }
-
-    /// What is said of the machine, attested not long ago: measured again whenever the node has to be asked for a nonce.
-    fn attested(&mut self) -> Result<(Attestation, Fixed<Environment>), Failed> {
-        let setting = &self.shared.setting;
-        let now = setting.clock.wall();
-        let untrusted =
-            |reason: String| Failed::Denied(Denial::new(DenialCode::EvidenceUnavailable, reason));
-        let link = self.link()?;
-        let before = link.node.nonce_at_hand();
-        let nonce = link.node.nonce(now)?;
-        if nonce != before {
-            link.environment = (setting.environment)(link.node.welcome()).map_err(untrusted)?;
-        }
-        let domain = &link.node.welcome().domain;
-        let attested = link.pep.attest(domain, &link.environment, nonce, now);
-        let attested = attested.map_err(|error| untrusted(error.to_string()))?;
-        Ok((attested, link.environment.clone()))
-    }
-
-    fn connect(&mut self) -> Result<Linked, Failed> {
-        let holder = self.holder();
-        let setting = &self.shared.setting;
-        let node = (setting.connect)().map_err(|error| Failed::Link(error.to_string()))?;
-        let untrusted =
-            |reason: String| Failed::Denied(Denial::new(DenialCode::EvidenceUnavailable, reason));
-        let pins = (setting.pins)(node.welcome()).map_err(untrusted)?;
-        let environment = (setting.environment)(node.welcome()).map_err(untrusted)?;
-        let holder = holder.map_err(|error| untrusted(error.to_string()))?;
-        let gateway = GatewayName::parse(GATEWAY).map_err(|error| untrusted(error.to_string()))?;
-        let pep = Pep::new(pins, gateway, holder);
-        Ok(Linked {
-            node,
-            pep: pep.map_err(|error| untrusted(error.to_string()))?,
-            environment,
-        })
     }
 
     fn hear(&mut self) {
