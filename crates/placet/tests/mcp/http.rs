@@ -88,6 +88,8 @@ impl Listening {
         });
         let port = await_some("the gateway listens", || {
             let notes = notes.lock().unwrap();
+            let over = child.try_wait().unwrap();
+            assert!(over.is_none(), "the gateway left, {over:?}: {notes}");
             let (_, rest) = notes.split_once("listening on http")?;
             let (url, _) = rest.split_once("/mcp,")?;
             url.rsplit_once(':')?.1.parse().ok()
