@@ -17,6 +17,15 @@ pub struct HolderProof {
     pub signature: Signature,
 }
 
+/// How it is shown that the presenter holds the key that the artifact is bound to.
+#[derive(Clone, Copy, Debug)]
+pub enum Holder<'a> {
+    /// By a signature over a challenge: the presenter is somebody else.
+    Proven(&'a HolderProof),
+    /// By the key itself: verifier and presenter are one, and nothing has to be signed to oneself.
+    Itself(&'a SigningKey),
+}
+
 /// Why a presenter does not count as the holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HolderError {
@@ -26,6 +35,26 @@ pub enum HolderError {
     /// The signature does not cover this artifact and this challenge.
     #[error("the holder's signature does not verify")]
     BadSignature,
+}
+
+impl Holder<'_> {
+    /// Checks that it is the holder of the key that the artifact names.
+    ///
+    /// # Errors
+    ///
+    /// [`HolderError`] says whether the key or the signature is the wrong one.
+    pub fn check(
+        &self,
+        bound_to: &Thumbprint,
+        artifact: &Digest,
+        challenge: &[u8],
+    ) -> Result<(), HolderError> {
+        match self {
+            Self::Proven(proof) => proof.verify(bound_to, artifact, challenge),
+            Self::Itself(key) if Thumbprint::of(&key.public()) == *bound_to => Ok(()),
+            Self::Itself(_) => Err(HolderError::OtherKey),
+        }
+    }
 }
 
 impl HolderProof {
@@ -67,5 +96,29 @@ impl HolderProof {
         self.key
             .verify(&Self::message(artifact, challenge), &self.signature)
             .map_err(|_| HolderError::BadSignature)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    #[test]
+    fn a_verifier_that_holds_the_key_is_the_holder_and_one_with_another_key_is_not() {
+        let key = |seed| SigningKey::from_seed(&Zeroizing::new([seed; 32]));
+        let (own, artifact) = (key(1), Digest::of(b"artifact"));
+        let bound_to = Thumbprint::of(&own.public());
+        let check = |holder: Holder<'_>| holder.check(&bound_to, &artifact, b"challenge");
+        assert_eq!(check(Holder::Itself(&own)), Ok(()));
+        assert_eq!(check(Holder::Itself(&key(2))), Err(HolderError::OtherKey));
+        let proof = HolderProof::make(&own, &artifact, b"challenge");
+        assert_eq!(check(Holder::Proven(&proof)), Ok(()));
+        let stale = HolderProof::make(&own, &artifact, b"another");
+        assert_eq!(
+            check(Holder::Proven(&stale)),
+            Err(HolderError::BadSignature)
+        );
     }
 }

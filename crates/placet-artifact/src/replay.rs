@@ -6,18 +6,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_types::Millis;
+use placet_types::{Index, Millis};
 
 use crate::claims::ArtifactId;
 
 /// Remembers which artifacts have been used.
 pub trait ReplayGuard {
-    /// Uses up an artifact. `until` is when the last verifier stops accepting it.
+    /// Uses up an artifact, whose decision stands at this index of the log. `until` is when the last verifier stops
+    /// accepting it.
     ///
     /// # Errors
     ///
     /// [`ReplayError`] when this is not surely the first use.
-    fn use_up(&mut self, id: ArtifactId, until: Millis, now: Millis) -> Result<(), ReplayError>;
+    fn use_up(
+        &mut self,
+        used: (ArtifactId, Index),
+        until: Millis,
+        now: Millis,
+    ) -> Result<(), ReplayError>;
 }
 
 /// Why an artifact cannot be used.
@@ -42,6 +48,28 @@ pub struct MemoryGuard {
     latest: Millis,
     used: BTreeMap<ArtifactId, Millis>,
     by_end: BTreeSet<(Millis, ArtifactId)>,
+}
+
+/// A guard for a gateway that is given its permits in the order of the log: each must be newer than every one
+/// that was used. It takes no memory, however many there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OrderGuard {
+    newest: Option<Index>,
+}
+
+impl ReplayGuard for OrderGuard {
+    fn use_up(
+        &mut self,
+        (_, at): (ArtifactId, Index),
+        _: Millis,
+        _: Millis,
+    ) -> Result<(), ReplayError> {
+        if self.newest.is_some_and(|newest| at <= newest) {
+            return Err(ReplayError::Replayed);
+        }
+        self.newest = Some(at);
+        Ok(())
+    }
 }
 
 impl MemoryGuard {
@@ -80,7 +108,12 @@ impl MemoryGuard {
 }
 
 impl ReplayGuard for MemoryGuard {
-    fn use_up(&mut self, id: ArtifactId, until: Millis, now: Millis) -> Result<(), ReplayError> {
+    fn use_up(
+        &mut self,
+        (id, _): (ArtifactId, Index),
+        until: Millis,
+        now: Millis,
+    ) -> Result<(), ReplayError> {
         // The latest time seen counts: a clock that goes back must not revive what was forgotten.
         self.latest = self.latest.max(now);
         self.forget_ended();
@@ -105,8 +138,20 @@ mod tests {
 
     use super::*;
 
-    fn id(byte: u8) -> ArtifactId {
-        ArtifactId::of(ExecutionId::new([byte; 16]))
+    fn id(byte: u8) -> (ArtifactId, Index) {
+        let id = ArtifactId::of(ExecutionId::new([byte; 16]));
+        (id, Index::new(u64::from(byte)))
+    }
+
+    #[test]
+    fn in_log_order_nothing_counts_that_is_not_newer_than_all_before() {
+        let mut guard = OrderGuard::default();
+        let mut used = |byte| guard.use_up(id(byte), at(100), at(10));
+        assert_eq!([used(2), used(5)], [Ok(()), Ok(())]);
+        for byte in [5, 2, 3] {
+            assert_eq!(used(byte), Err(ReplayError::Replayed));
+        }
+        assert_eq!(used(6), Ok(()));
     }
 
     const fn at(millis: u64) -> Millis {

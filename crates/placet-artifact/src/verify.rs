@@ -15,7 +15,7 @@ use placet_types::{
 
 use crate::artifact::digest_of;
 use crate::claims::Claims;
-use crate::holder::HolderProof;
+use crate::holder::Holder;
 use crate::receipt::{KnownLog, Receipt};
 use crate::replay::ReplayGuard;
 
@@ -65,8 +65,8 @@ pub struct Presented<'a> {
     pub artifact: &'a str,
     /// The receipt of its decision.
     pub receipt: &'a Receipt,
-    /// Proof that the presenter holds the key that the artifact is bound to.
-    pub holder: &'a HolderProof,
+    /// What shows that the presenter holds the key that the artifact is bound to.
+    pub holder: Holder<'a>,
 }
 
 /// What the verifier knows by itself: the actual call, and the world as it is now.
@@ -215,7 +215,7 @@ impl Verifier {
         bind::policy(&claims, expected)?;
         bind::holder(&claims, &digest, presented.holder, expected)?;
         // Last, so that an artifact that is refused for another reason is not used up by it.
-        bind::first_use(&claims, expected, replay)?;
+        bind::first_use(&claims, index, expected, replay)?;
         Ok(Verified {
             claims,
             digest,

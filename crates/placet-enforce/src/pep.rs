@@ -1,11 +1,11 @@
 //! From an artifact to a permit.
 
-use placet_artifact::holder::HolderProof;
+use placet_artifact::holder::Holder;
 use placet_artifact::receipt::Receipt;
 use placet_artifact::verify::{
     ActualParams, Expected, PinError, Pins, Presented, Refusal, Skew, Standing, Verified, Verifier,
 };
-use placet_artifact::{Claims, MemoryGuard};
+use placet_artifact::{Claims, MemoryGuard, OrderGuard, ReplayGuard};
 use placet_evidence::{Attestation, AttestationStatement, Backing, Environment, Nonce};
 use placet_types::canonical::Malformed;
 use placet_types::{
@@ -22,8 +22,15 @@ pub struct Pep {
     verifier: Verifier,
     gateway: GatewayName,
     holder: SigningKey,
-    used: MemoryGuard,
+    used: Used,
     attested: Option<(Digest, Attestation)>,
+}
+
+/// What has been used.
+#[derive(Debug)]
+enum Used {
+    Remembered(MemoryGuard),
+    InOrder(OrderGuard),
 }
 
 /// The call that is about to happen, and the world as the gateway sees it now.
@@ -63,7 +70,7 @@ impl Pep {
     ///
     /// [`PinError`] when the pins contradict each other.
     pub fn new(pins: Pins, gateway: GatewayName, holder: SigningKey) -> Result<Self, PinError> {
-        let used = MemoryGuard::new(REMEMBERED_MAX);
+        let used = Used::Remembered(MemoryGuard::new(REMEMBERED_MAX));
         Ok(Self {
             verifier: Verifier::new(pins)?,
             gateway,
@@ -71,6 +78,16 @@ impl Pep {
             used,
             attested: None,
         })
+    }
+
+    /// As well, where permits come one after the other, each decided after the one before: then that a permit is newer
+    /// than all before shows that it was not used, and nothing has to be remembered.
+    #[must_use]
+    pub fn in_log_order(self) -> Self {
+        Self {
+            used: Used::InOrder(OrderGuard::default()),
+            ..self
+        }
     }
 
     /// The key that artifacts for this gateway are bound to.
@@ -127,11 +144,6 @@ impl Pep {
         receipt: &Receipt,
         call: &Call<'_>,
     ) -> Result<Permit, Refusal> {
-        // The holder is this process: that the artifact is bound to its key shows that it was
-        // issued to it. The call's commitment is unique, so it serves as the challenge.
-        let challenge = call.intent.params.as_bytes().as_slice();
-        let digest = placet_artifact::artifact::digest_of(artifact);
-        let holder = HolderProof::make(&self.holder, &digest, challenge);
         let live = |_: &Claims| Standing::Live;
         let expected = Expected {
             gateway: &self.gateway,
@@ -145,18 +157,22 @@ impl Pep {
             // A revocation since the decision is found when the start is recorded: the log puts
             // one before the other.
             revocations: &live,
-            challenge,
+            challenge: call.intent.params.as_bytes(),
             now: call.now,
             skew: Skew::NONE,
         };
         let presented = Presented {
             artifact,
             receipt,
-            holder: &holder,
+            // The holder is this process: that the artifact is bound to its key shows that it was
+            // issued to it.
+            holder: Holder::Itself(&self.holder),
         };
-        let verified = self
-            .verifier
-            .verify(&presented, &expected, &mut self.used)?;
+        let used: &mut dyn ReplayGuard = match &mut self.used {
+            Used::Remembered(guard) => guard,
+            Used::InOrder(guard) => guard,
+        };
+        let verified = self.verifier.verify(&presented, &expected, used)?;
         Ok(Permit { verified })
     }
 }

@@ -1,9 +1,9 @@
 //! The steps that tie an artifact to the actual call, to the world as it is, and to its holder.
 
-use placet_types::{DenialCode, Digest, Intent};
+use placet_types::{DenialCode, Digest, Index, Intent};
 
 use crate::claims::Claims;
-use crate::holder::HolderProof;
+use crate::holder::Holder;
 use crate::replay::{ReplayError, ReplayGuard};
 use crate::verify::{ActualParams, Expected, Refusal, Skew, Standing, Step};
 
@@ -125,23 +125,24 @@ pub(super) fn policy(claims: &Claims, expected: &Expected<'_>) -> Result<(), Ref
 pub(super) fn holder(
     claims: &Claims,
     artifact: &Digest,
-    proof: &HolderProof,
+    holder: Holder<'_>,
     expected: &Expected<'_>,
 ) -> Result<(), Refusal> {
-    proof
-        .verify(&claims.cnf.jkt, artifact, expected.challenge)
+    holder
+        .check(&claims.cnf.jkt, artifact, expected.challenge)
         .map_err(|error| Refusal::new(Step::Holder, DenialCode::HolderMismatch, error))
 }
 
 pub(super) fn first_use(
     claims: &Claims,
+    index: Index,
     expected: &Expected<'_>,
     replay: &mut dyn ReplayGuard,
 ) -> Result<(), Refusal> {
     // Until no verifier accepts it any more, whatever skew that verifier allows.
     let until = claims.exp.as_millis().plus(Skew::MAX.as_seconds());
     replay
-        .use_up(claims.jti, until, expected.now)
+        .use_up((claims.jti, index), until, expected.now)
         .map_err(|error| {
             let code = match error {
                 ReplayError::Replayed => DenialCode::Replayed,

@@ -21,8 +21,8 @@ use placet_artifact::receipt::{DECIDED, PERMIT, STATEMENT_MEDIA_TYPE, STATEMENT_
 use placet_artifact::replay::ReplayError;
 use placet_artifact::verify::{ActualParams, Skew, Standing};
 use placet_artifact::{
-    Claims, Envelope, Expected, HolderProof, MemoryGuard, Pins, Presented, Receipt, Refusal,
-    ReplayGuard, Verified, Verifier,
+    Claims, Envelope, Expected, Holder, HolderProof, MemoryGuard, Pins, Presented, Receipt,
+    Refusal, ReplayGuard, Verified, Verifier,
 };
 use placet_tlog::{
     BatchTree, Checkpoint, CosignTime, Cosigner, Frontier, Hash, KeyName, LogProof, NoteSigner,
@@ -31,8 +31,8 @@ use placet_tlog::{
 use placet_types::canonical::Json;
 use placet_types::{
     AbsPath, ActionName, Asked, Commitment, Digest, DomainName, ExecCheck, ExecutionId, FixedScope,
-    GatewayName, Intent, Limits, Millis, Network, PathSet, PrincipalId, ProfileName, ResourceRef,
-    Salt, Scope, Seconds, SigningKey, Tier, Writes,
+    GatewayName, Index, Intent, Limits, Millis, Network, PathSet, PrincipalId, ProfileName,
+    ResourceRef, Salt, Scope, Seconds, SigningKey, Tier, Writes,
 };
 use zeroize::Zeroizing;
 
@@ -343,7 +343,7 @@ pub(crate) fn hold(artifact: &str, call: &Call) -> HolderProof {
 struct AlreadyUsed;
 
 impl ReplayGuard for AlreadyUsed {
-    fn use_up(&mut self, _: ArtifactId, _: Millis, _: Millis) -> Result<(), ReplayError> {
+    fn use_up(&mut self, _: (ArtifactId, Index), _: Millis, _: Millis) -> Result<(), ReplayError> {
         Err(ReplayError::Replayed)
     }
 }
@@ -392,7 +392,7 @@ impl Call {
             &Presented {
                 artifact,
                 receipt,
-                holder,
+                holder: Holder::Proven(holder),
             },
             &expected,
             guard,

@@ -1,7 +1,7 @@
 //! The life of an execution: permitted once, started once, ended once.
 
 use placet_artifact::MemoryGuard;
-use placet_artifact::holder::HolderProof;
+use placet_artifact::holder::{Holder, HolderProof};
 use placet_artifact::verify::{ActualParams, Expected, Pins, Presented, Skew, Standing, Verifier};
 use placet_authority::{Answer, EndReport};
 use placet_evidence::{Caller, Exit, Outcome, Record, RunEnd};
@@ -55,7 +55,7 @@ fn a_permit_is_in_the_log_and_its_artifact_verifies_against_the_call() {
     let presented = Presented {
         artifact: permitted.artifact.as_str(),
         receipt: &permitted.receipt,
-        holder: &holder,
+        holder: Holder::Proven(&holder),
     };
     let verified = verifier
         .verify(&presented, &expected, &mut MemoryGuard::new(8))
