@@ -11,6 +11,7 @@ mod call;
 mod process;
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use cedar_policy::{
     Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema,
@@ -307,11 +308,25 @@ pub(crate) fn action(name: &ActionName) -> Result<EntityUid, Unusable> {
 }
 
 pub(crate) fn uid(kind: &str, id: &str) -> Result<EntityUid, Unusable> {
-    let kind: EntityTypeName = kind
-        .parse()
-        .map_err(|_| Unusable::Value(format!("`{kind}` is no entity type")))?;
-    Ok(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
+    let known = KINDS.iter().find(|(name, _)| *name == kind);
+    let name = match known {
+        // Read once: to read it takes as long as to evaluate a policy.
+        Some((_, read)) => read.get_or_init(|| kind.parse().ok()).clone(),
+        None => kind.parse().ok(),
+    };
+    let name = name.ok_or_else(|| Unusable::Value(format!("`{kind}` is no entity type")))?;
+    Ok(EntityUid::from_type_name_and_id(name, EntityId::new(id)))
 }
+
+/// Entity types that most requests name.
+static KINDS: [(&str, OnceLock<Option<EntityTypeName>>); 6] = [
+    ("Action", OnceLock::new()),
+    (arguments::KIND, OnceLock::new()),
+    ("Group", OnceLock::new()),
+    ("Principal", OnceLock::new()),
+    ("Program", OnceLock::new()),
+    ("Toolset", OnceLock::new()),
+];
 
 fn entity(
     uid: EntityUid,
