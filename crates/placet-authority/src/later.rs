@@ -4,7 +4,7 @@
 //! sequencer or, before the method returns, on the caller's: it must not wait there. Where a method returns an error, `then` is never called.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{channel, sync_channel};
 
 use placet_decision::Params;
 use placet_evidence::{Caller, Stage};
@@ -17,6 +17,72 @@ use crate::work::{Attempt, Beginning, Prepared, Reply, StartRequest, Work, answe
 
 /// A decision, and what became of the start that followed it at once.
 pub(crate) type Begun = (Answer, Option<Result<Index, Denied>>);
+
+/// What is told of one of many things that were handed in together.
+enum Tell {
+    Over,
+    Decided(usize, Result<Answer, Unavailable>),
+    Started(usize, Result<Result<Index, Denied>, Unavailable>),
+}
+
+/// What was told of them so far.
+struct Told {
+    over: usize,
+    decided: Vec<Option<Result<Answer, Unavailable>>>,
+    started: Vec<Option<Result<Result<Index, Denied>, Unavailable>>>,
+}
+
+impl Told {
+    fn new(over: usize, asked: usize) -> Self {
+        Self {
+            over,
+            decided: (0..asked).map(|_| None).collect(),
+            started: (0..asked).map(|_| None).collect(),
+        }
+    }
+
+    fn take(&mut self, tell: Tell) {
+        match tell {
+            Tell::Over => self.over = self.over.saturating_sub(1),
+            Tell::Decided(at, answer) => {
+                if let Some(decided) = self.decided.get_mut(at) {
+                    *decided = Some(answer);
+                }
+            }
+            Tell::Started(at, outcome) => {
+                if let Some(started) = self.started.get_mut(at) {
+                    *started = Some(outcome);
+                }
+            }
+        }
+    }
+
+    /// Whether nothing is missing. Only what was permitted is started.
+    fn is_complete(&self) -> bool {
+        let mut each = self.decided.iter().zip(&self.started);
+        self.over == 0
+            && each.all(|(decided, started)| match decided {
+                Some(Ok(Answer::Permitted(_))) => started.is_some(),
+                Some(_) => true,
+                None => false,
+            })
+    }
+
+    /// What is missing is `unavailable`.
+    fn into_answers(self, unavailable: Unavailable) -> Vec<Result<Begun, Unavailable>> {
+        let each = self.decided.into_iter().zip(self.started);
+        each.map(
+            |(decided, started)| match decided.unwrap_or(Err(unavailable))? {
+                Answer::Permitted(permitted) => {
+                    let started = started.unwrap_or(Err(unavailable))?;
+                    Ok((Answer::Permitted(permitted), Some(started)))
+                }
+                other @ (Answer::Denied(_) | Answer::Deferred(_)) => Ok((other, None)),
+            },
+        )
+        .collect()
+    }
+}
 
 impl Authority {
     pub(crate) fn queue_submission(
@@ -50,14 +116,68 @@ impl Authority {
         })
     }
 
+    /// Records what is over and, with it, decides intents that are started with their permits, as
+    /// [`Authority::begin`] does. Returns once all of it is durable.
+    pub(crate) fn begin_all(
+        &self,
+        over: Vec<EndReport>,
+        submissions: Vec<Submission>,
+    ) -> Vec<Result<Begun, Unavailable>> {
+        let (sender, receiver) = channel();
+        let mut told = Told::new(over.len(), submissions.len());
+        let over = over.into_iter().map(|report| {
+            let sender = sender.clone();
+            let reply = Reply::new(move |_| drop(sender.send(Tell::Over)));
+            Work::End(report, reply)
+        });
+        let over = over.collect();
+        let asked = submissions.into_iter().enumerate().map(|(at, submission)| {
+            let (decided, started) = (sender.clone(), sender.clone());
+            let beginning = Beginning {
+                salt: random::salt().map_err(|_| Unavailable::Evidence)?,
+                reply: Reply::new(move |it| drop(started.send(Tell::Started(at, it)))),
+            };
+            let reply = Reply::new(move |it| drop(decided.send(Tell::Decided(at, it))));
+            let work = |prepared, reply| Work::Begin(prepared, reply, Box::new(beginning));
+            self.work_of(submission, reply, work)
+        });
+        // Without randomness nothing is asked; what is over is recorded all the same.
+        let asked: Result<Vec<Work>, Unavailable> = asked.collect();
+        drop(sender);
+        let refused = match asked {
+            Ok(asked) => self.sequence.hand_in_all(over, asked),
+            Err(unavailable) => self
+                .sequence
+                .hand_in_all(over, Vec::new())
+                .and(Err(unavailable)),
+        };
+        // What was dropped without an answer has none: then this ends as well.
+        while !told.is_complete()
+            && let Ok(tell) = receiver.recv()
+        {
+            told.take(tell);
+        }
+        told.into_answers(refused.err().unwrap_or(Unavailable::Evidence))
+    }
+
     fn queue_prepared(
         &self,
         submission: Submission,
         reply: Reply<Answer>,
         work: impl FnOnce(Box<Prepared>, Reply<Answer>) -> Work,
     ) -> Result<(), Unavailable> {
-        match self.prepared(&submission) {
-            Ok(prepared) => self.sequence.hand_in(work(Box::new(prepared), reply)),
+        self.sequence
+            .hand_in(self.work_of(submission, reply, work)?)
+    }
+
+    fn work_of(
+        &self,
+        submission: Submission,
+        reply: Reply<Answer>,
+        work: impl FnOnce(Box<Prepared>, Reply<Answer>) -> Work,
+    ) -> Result<Work, Unavailable> {
+        Ok(match self.prepared(&submission) {
+            Ok(prepared) => work(Box::new(prepared), reply),
             Err(denial) => {
                 let caller = match submission.caller {
                     Caller::Key(_) | Caller::Spiffe(_) | Caller::Token(_) => submission.caller,
@@ -74,9 +194,9 @@ impl Authority {
                 let reply = Reply::new(move |refused: Result<Denied, Unavailable>| {
                     answer(reply, refused.map(Answer::Denied));
                 });
-                self.sequence.hand_in(Work::Refuse(attempt, reply))
+                Work::Refuse(attempt, reply)
             }
-        }
+        })
     }
 
     pub(crate) fn queue_start(
@@ -99,19 +219,6 @@ impl Authority {
         };
         self.sequence
             .hand_in_urgent(Work::Start(Box::new(request), reply))
-    }
-
-    /// As [`Authority::end`], for a caller whom nobody waits for: it is written with whatever is
-    /// written next.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`] when nothing could be recorded.
-    pub(crate) fn end_at_leisure(
-        &self,
-        report: EndReport,
-    ) -> Result<Result<Index, Denied>, Unavailable> {
-        wait(|reply| self.queue.push_later(Work::End(report, reply)))
     }
 
     /// As [`Authority::submit`].

@@ -116,35 +116,36 @@ impl Sequence {
     /// Has an intent or a question drafted and written: here and now where that is idle, else in its
     /// turn. Its answer goes where it says, on this thread or on one of the sequencer.
     pub(crate) fn hand_in(&self, work: Work) -> Result<(), Unavailable> {
-        match self.try_turn(work, false) {
-            Some(work) => self.queue.push(work),
-            None => Ok(()),
-        }
+        self.hand_in_all(Vec::new(), vec![work])
+    }
+
+    /// As [`hand_in`](Self::hand_in), for intents and what is over: it is written before them, and together with them
+    /// where that fits one batch.
+    pub(crate) fn hand_in_all(&self, over: Vec<Work>, asked: Vec<Work>) -> Result<(), Unavailable> {
+        let ended = over.len();
+        let all = over.into_iter().chain(asked).collect();
+        let Some(mut over) = self.try_turn(all) else {
+            return Ok(());
+        };
+        let asked = over.split_off(ended);
+        self.queue.push_all(over, asked)
     }
 
     /// As [`hand_in`](Self::hand_in), before intents and questions. For a thread that may be held up
     /// by gateways, which are told of endings.
     pub(crate) fn hand_in_urgent(&self, work: Work) -> Result<(), Unavailable> {
-        match self.try_turn(work, true) {
-            Some(work) => self.queue.push_urgent(work),
-            None => Ok(()),
-        }
+        self.hand_in_all(vec![work], Vec::new())
     }
 
     /// Does one turn here, if nobody is at work and nobody waits. Gives back what it did not take.
-    fn try_turn(&self, work: Work, urgent: bool) -> Option<Work> {
+    fn try_turn(&self, work: Vec<Work>) -> Option<Vec<Work>> {
         let Some(drafting) = try_lock(&self.drafting) else {
             return Some(work);
         };
-        let Some(writing) = try_lock(&self.writing) else {
-            return Some(work);
-        };
-        let Some(mut all) = self.queue.take_at_leisure() else {
-            return Some(work);
-        };
-        let at = if urgent { 0 } else { all.len() };
-        all.insert(at, work);
-        self.turn(drafting, Some(writing), all);
+        match try_lock(&self.writing) {
+            Some(writing) if self.queue.is_idle() => self.turn(drafting, Some(writing), work),
+            Some(_) | None => return Some(work),
+        }
         None
     }
 

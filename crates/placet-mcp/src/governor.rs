@@ -1,12 +1,15 @@
 //! Between calls and the node: each governed request is decided, admitted and started, and watched
 //! until it ends.
 //!
-//! Some threads each hold one connection to the node and do one thing after the other: so many calls
-//! wait for one write of the log together. What starts on a connection is watched there; beats renew
-//! it, and an order to end comes on it.
+//! A few lanes each have one connection to the node and a thread. A call that comes alone is decided by
+//! whoever brings it, on a lane that is idle: to wake a thread, and to be woken by it, takes as long as the
+//! rest. Calls that come together go to a lane's thread together, as one request and one write of the log.
+//! What starts on a connection is watched there, by its thread; beats renew it, and an order to end comes on
+//! it. How calls ended goes with the next request, at the latest when it has lingered.
 //!
 //! Out of scope: frames. A call is an intent with its parameters here, and what became of it.
 
+mod lane;
 mod secrets;
 mod worker;
 
@@ -14,29 +17,32 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use placet_artifact::verify::Pins;
 use placet_authority::clock::Clock;
-use placet_authority::node::wire::{DeferredBody, SignalBody, SubmitBody, Welcome};
+use placet_authority::node::wire::{CallBody, DeferredBody, EndBody, SignalBody, Welcome};
 use placet_authority::node::{Connection, StartError};
-use placet_evidence::{CheckedDenial, Environment, OutputUsage, RunEnd};
+use placet_evidence::{CheckedDenial, Environment, OutputUsage, RunEnd, Usage};
 use placet_secrets::Secret;
 use placet_types::{
     Commitment, Denial, DenialCode, ExecutionId, Fixed, Index, Intent, Salt, Scope, SecretName,
 };
-use rustix::event::{EventfdFlags, eventfd};
 
 use crate::redact::Redactor;
 use crate::subject::Sealed;
 use worker::Worker;
 
-/// Threads with a connection to the node.
-pub const WORKERS_MAX: usize = 16;
+/// Lanes, each with a connection to the node.
+pub const WORKERS_MAX: usize = 4;
 /// What waits for one of them. Beyond it calls are answered `overloaded`.
 const WAITING_MAX: usize = 512;
+/// How long the end of a call waits for something that it can go with.
+const LINGER: Duration = Duration::from_millis(4);
+/// How long whoever brings a call waits for its decision. Beyond it the lane's thread does.
+const AT_ONCE: Duration = Duration::from_millis(20);
 
 /// What the governor is given.
 pub struct Setting {
@@ -81,8 +87,7 @@ pub enum Ruling {
 #[derive(Clone, Debug)]
 pub struct Held {
     intent: Intent,
-    body: SubmitBody,
-    connects: bool,
+    body: CallBody,
 }
 
 /// What the execution of a connection to a server elsewhere was granted.
@@ -109,7 +114,7 @@ pub struct Ticket {
 }
 
 /// How a call ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Ended {
     /// What became of it.
     pub outcome: RunEnd,
@@ -136,14 +141,27 @@ pub struct Holding {
     worker: usize,
 }
 
+/// How a call comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Nothing comes right behind it: whoever brings it may wait a moment for its decision.
+    Alone,
+    /// More comes right behind it: it is decided together with that, after [`Governor::settle`].
+    Followed,
+    /// Whoever brings it must not wait.
+    Aside,
+}
+
 enum Job {
+    /// Waits for an answer that did not come at once.
+    Await,
     Submit(Box<Sealed>, Then),
     Again(Box<Held>, Then),
     Connect(Box<Sealed>, Then),
     HandAgain(Holding, SecretName, Handed),
     Renew(Holding, SecretName, Secret, Renewed),
     Preview(Vec<Sealed>, Answered),
-    End(Box<(Ticket, Ended, Duration)>),
+    End(Box<EndBody>),
     Signal(Box<SignalBody>),
     Refused(Box<(Denial, String)>),
 }
@@ -153,18 +171,40 @@ enum Job {
 pub struct Governor(Arc<Shared>);
 
 struct Shared {
-    setting: Setting,
+    setting: Arc<Setting>,
     lanes: Vec<Lane>,
+    /// Calls that wait for what comes right behind them.
+    gathered: Mutex<Vec<Job>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     started: AtomicUsize,
     closing: AtomicBool,
 }
 
-/// One worker's work.
+/// One worker, and its work.
 struct Lane {
+    worker: Mutex<Worker>,
     jobs: Mutex<VecDeque<Job>>,
+    ended: Mutex<Lingering>,
     wake: OwnedFd,
+    /// Hears `wake`, and the connection of the worker while nobody asks anything over it.
+    events: Arc<OwnedFd>,
     busy: AtomicBool,
+}
+
+/// Ends that wait for company.
+#[derive(Default)]
+struct Lingering {
+    ended: Vec<Over>,
+    /// When the first of them came.
+    since: Duration,
+    /// Whether the thread knows that there are some, and looks in time.
+    is_known: bool,
+}
+
+/// An end, as it is recorded.
+struct Over {
+    body: EndBody,
+    since: Duration,
 }
 
 impl fmt::Debug for Granted {
@@ -218,17 +258,13 @@ impl Governor {
     ///
     /// What the operating system says.
     pub fn new(setting: Setting) -> std::io::Result<Self> {
-        let lane = || {
-            Ok(Lane {
-                jobs: Mutex::new(VecDeque::new()),
-                wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-                busy: AtomicBool::new(false),
-            })
-        };
-        let lanes: std::io::Result<Vec<Lane>> = (0..WORKERS_MAX).map(|_| lane()).collect();
+        let setting = Arc::new(setting);
+        let lanes = (0..WORKERS_MAX).map(|at| Lane::new(&setting, at));
+        let lanes: std::io::Result<Vec<Lane>> = lanes.collect();
         Ok(Self(Arc::new(Shared {
             setting,
             lanes: lanes?,
+            gathered: Mutex::default(),
             threads: Mutex::new(Vec::new()),
             started: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
@@ -236,33 +272,89 @@ impl Governor {
     }
 
     /// Has a call decided and started.
-    pub fn submit(&self, call: Sealed, then: Then) {
-        self.decide(Job::Submit(Box::new(call), then));
+    pub fn submit(&self, call: Sealed, pace: Pace, then: Then) {
+        self.call(Job::Submit(Box::new(call), then), pace);
     }
 
     /// Has a connection to a server elsewhere decided and started; takes the credentials for it.
     pub fn connect(&self, call: Sealed, then: Then) {
-        self.decide(Job::Connect(Box::new(call), then));
+        self.decide(vec![Job::Connect(Box::new(call), then)]);
     }
 
     /// Asks again about a call that waited for approvals.
-    pub fn submit_again(&self, held: Held, then: Then) {
-        self.decide(Job::Again(Box::new(held), then));
+    pub fn submit_again(&self, held: Held, pace: Pace, then: Then) {
+        self.call(Job::Again(Box::new(held), then), pace);
+    }
+
+    /// Nothing more comes right behind the calls that were [`Pace::Followed`].
+    pub fn settle(&self) {
+        let gathered = std::mem::take(&mut *lock(&self.0.gathered));
+        if !gathered.is_empty() {
+            self.decide(gathered);
+        }
+    }
+
+    fn call(&self, job: Job, pace: Pace) {
+        match pace {
+            Pace::Aside => self.decide(vec![job]),
+            Pace::Followed => {
+                let mut gathered = lock(&self.0.gathered);
+                gathered.push(job);
+                if gathered.len() >= worker::CALLS_MAX {
+                    drop(gathered);
+                    self.settle();
+                }
+            }
+            Pace::Alone => {
+                if lock(&self.0.gathered).is_empty() {
+                    if let Some(job) = self.at_once(job) {
+                        self.decide(vec![job]);
+                    }
+                } else {
+                    lock(&self.0.gathered).push(job);
+                    self.settle();
+                }
+            }
+        }
+    }
+
+    /// Does it here, on a lane that is idle and connected. Gives it back if there is none.
+    fn at_once(&self, job: Job) -> Option<Job> {
+        let started = self.0.started.load(Ordering::SeqCst);
+        if self.0.closing.load(Ordering::SeqCst) {
+            return Some(job);
+        }
+        let mut job = Some(job);
+        for lane in self.0.lanes.iter().take(started) {
+            if let Some(given) = job.take() {
+                job = lane.at_once(given);
+            }
+        }
+        job
     }
 
     /// Asks what would be decided. Nothing is recorded.
     pub fn preview(&self, calls: Vec<Sealed>, then: Answered) {
-        if let Err(Job::Preview(calls, then)) = self.give(Job::Preview(calls, then)) {
-            then(vec![Err(DenialCode::Overloaded); calls.len()]);
+        for job in self.give(vec![Job::Preview(calls, then)]) {
+            job.refuse();
         }
     }
 
     /// Records the end of a call.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a ticket is used up: what has ended cannot be ended again"
+    )]
     pub fn end(&self, ticket: Ticket, ended: Ended) {
-        let wall = ticket.since(self.0.setting.clock.monotonic());
+        let now = self.0.setting.clock.monotonic();
         if let Some(lane) = self.0.lanes.get(ticket.worker) {
+            let body = end_of(ticket.exec, &ended, ticket.since(now));
             // An end is never turned away: there are no more of them than there were starts.
-            lane.put(Job::End(Box::new((ticket, ended, wall))));
+            match ended.cause {
+                // One with a cause is what somebody looks for.
+                Some(_) => lane.put([Job::End(Box::new(body))]),
+                None => lane.linger(Over { body, since: now }),
+            }
         }
     }
 
@@ -280,30 +372,26 @@ impl Governor {
     fn on(&self, holding: Holding, job: Job) {
         // Whoever waits for it hears that it was dropped.
         if let Some(lane) = self.0.lanes.get(holding.worker) {
-            lane.put(job);
+            lane.put([job]);
         }
     }
 
     /// Records something notable about a running execution.
     pub fn signal(&self, signal: SignalBody) {
         // Without room the denials themselves say what happens.
-        drop(self.give(Job::Signal(Box::new(signal))));
+        drop(self.give(vec![Job::Signal(Box::new(signal))]));
     }
 
     /// Records an attempt that never became an intent.
     pub fn refused(&self, denial: Denial, presented: String) {
-        drop(self.give(Job::Refused(Box::new((denial, presented)))));
+        drop(self.give(vec![Job::Refused(Box::new((denial, presented)))]));
     }
 
     /// Takes no more, records what is left to record, and waits for it.
     pub fn close(&self) {
         self.0.closing.store(true, Ordering::SeqCst);
         self.0.lanes.iter().for_each(Lane::wake);
-        let mut threads = self
-            .0
-            .threads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut threads = lock(&self.0.threads);
         for thread in threads.drain(..) {
             // A thread that panicked has nothing left to record.
             drop(thread.join());
@@ -316,19 +404,15 @@ impl Governor {
         &*self.0.setting.clock
     }
 
-    fn decide(&self, job: Job) {
-        if let Err(Job::Submit(_, then) | Job::Again(_, then) | Job::Connect(_, then)) =
-            self.give(job)
-        {
-            let denial = Denial::new(DenialCode::Overloaded, "too many calls are waiting");
-            then(Ruling::Unavailable(denial));
-        }
+    fn decide(&self, jobs: Vec<Job>) {
+        self.give(jobs).into_iter().for_each(Job::refuse);
     }
 
-    /// Gives a job to whoever has least to do; another thread is started while all have something.
-    fn give(&self, job: Job) -> Result<(), Job> {
+    /// Gives jobs to whoever has least to do; another thread is started while all have something. What is given
+    /// back there is no room for.
+    fn give(&self, jobs: Vec<Job>) -> Vec<Job> {
         if self.0.closing.load(Ordering::SeqCst) {
-            return Err(job);
+            return jobs;
         }
         let started = self.0.started.load(Ordering::SeqCst);
         let load = |lane: &Lane| lane.jobs().len() + usize::from(lane.busy.load(Ordering::SeqCst));
@@ -348,30 +432,26 @@ impl Governor {
                 } else {
                     match least {
                         Some((_, at)) => at,
-                        None => return Err(job),
+                        None => return jobs,
                     }
                 }
             }
-            Some((load, _)) if load > WAITING_MAX / WORKERS_MAX => return Err(job),
+            Some((load, _)) if load > WAITING_MAX / WORKERS_MAX => return jobs,
             Some((_, at)) => at,
-            None => return Err(job),
+            None => return jobs,
         };
         match self.0.lanes.get(at) {
             Some(lane) => {
-                lane.put(job);
-                Ok(())
+                lane.put(jobs);
+                Vec::new()
             }
-            None => Err(job),
+            None => jobs,
         }
     }
 
     /// Starts the worker of this number, unless somebody did.
     fn start(&self, at: usize) -> bool {
-        let mut threads = self
-            .0
-            .threads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut threads = lock(&self.0.threads);
         if self.0.started.load(Ordering::SeqCst) != at {
             return true;
         }
@@ -379,7 +459,7 @@ impl Governor {
         let thread = thread::Builder::new()
             .name(format!("governor-{at}"))
             .stack_size(512 << 10)
-            .spawn(move || Worker::new(&shared, at).run());
+            .spawn(move || shared.run(at));
         match thread {
             Ok(thread) => {
                 threads.push(thread);
@@ -397,27 +477,44 @@ impl fmt::Debug for Governor {
     }
 }
 
-impl Lane {
-    fn jobs(&self) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+impl Job {
+    /// There is no room for it.
+    fn refuse(self) {
+        let code = DenialCode::Overloaded;
+        match self {
+            Self::Submit(_, then) | Self::Again(_, then) | Self::Connect(_, then) => {
+                let denial = Denial::new(code, "too many calls are waiting");
+                then(Ruling::Unavailable(denial));
+            }
+            Self::Preview(calls, then) => then(vec![Err(code); calls.len()]),
+            // Nobody waits for these, or whoever does hears that they were dropped.
+            Self::Await
+            | Self::HandAgain(..)
+            | Self::Renew(..)
+            | Self::End(_)
+            | Self::Signal(_)
+            | Self::Refused(_) => {}
+        }
     }
+}
 
-    /// The next job. Whoever looks for an idle lane sees either the job or that somebody does it: a call
-    /// must not wait behind an end that is in no hurry.
-    fn take(&self) -> Option<Job> {
-        let mut jobs = self.jobs();
-        let job = jobs.pop_front();
-        self.busy.store(job.is_some(), Ordering::SeqCst);
-        job
+fn end_of(exec: ExecutionId, ended: &Ended, wall: Duration) -> EndBody {
+    EndBody {
+        cause: ended.cause,
+        exec,
+        exit: None,
+        outcome: match ended.cause {
+            Some(_) => RunEnd::Terminated,
+            None => ended.outcome,
+        },
+        usage: ended.output.map(|output| Usage {
+            output: Some(output),
+            wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+            ..Usage::default()
+        }),
     }
+}
 
-    fn put(&self, job: Job) {
-        self.jobs().push_back(job);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        // A counter that is full wakes as well.
-        rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).unwrap_or(0);
-    }
+fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    it.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,7 +12,7 @@ mod names;
 mod route;
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -22,7 +22,7 @@ use serde_json::json;
 
 use crate::emit;
 use crate::frame::{Bounds, Frame, FrameError, Id, Kind, OwnedId, member, members, text_of};
-use crate::pipe::{Line, Lines, Outbox};
+use crate::pipe::{Line, Lines, Outbox, Sink};
 use gather::Gather;
 use names::Names;
 
@@ -39,7 +39,7 @@ pub struct Part {
     /// The server's name.
     pub name: String,
     /// What the session reads.
-    pub to: Box<dyn Write + Send>,
+    pub to: Box<dyn Sink>,
     /// What it writes.
     pub from: Box<dyn Read + Send>,
 }
@@ -87,7 +87,7 @@ impl Hub {
     pub fn run(
         parts: Vec<Part>,
         input: impl Read + Send + 'static,
-        output: impl Write + Send + 'static,
+        output: Box<dyn Sink>,
         refuse: Refuse,
     ) -> io::Result<()> {
         let mut prefix = [0; 12];

@@ -32,6 +32,7 @@ use crate::emit;
 use crate::frame::{Bounds, Frame, Kind, OwnedId, items, member, members, text_of};
 use crate::headers::{self, Mirrored};
 use crate::oauth::bearer::Bearer;
+use crate::pipe::Sink;
 use crate::session::{Control, Upstream};
 use exchange::{Peer, RemoteError};
 use placet_fetch::{Leads, Target, Trust};
@@ -425,6 +426,8 @@ struct Input {
     to: mpsc::Sender<Vec<u8>>,
     line: Vec<u8>,
 }
+
+impl Sink for Input {}
 
 impl Write for Input {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -12,7 +12,7 @@ mod requests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -22,9 +22,9 @@ use placet_types::{Denial, DenialCode, Digest, ExecutionId};
 
 use crate::catalog::{Catalog, Definition};
 use crate::frame::{Bounds, Frame, FrameError, OwnedId};
-use crate::governor::{Governor, Held, Setting, Ticket};
+use crate::governor::{Governor, Held, Pace, Setting, Ticket};
 use crate::method::{Class, Direction};
-use crate::pipe::{Line, Lines, Outbox};
+use crate::pipe::{Line, Lines, Outbox, Sink};
 use crate::subject::Who;
 use approvals::{Modes, Pending, Taken};
 
@@ -48,7 +48,7 @@ pub trait Control: Send + Sync {
 /// A server that runs, as an execution of its own.
 pub struct Upstream {
     /// What it reads.
-    pub input: Box<dyn Write + Send>,
+    pub input: Box<dyn Sink>,
     /// What it writes.
     pub output: Box<dyn Read + Send>,
     /// Its process.
@@ -166,7 +166,7 @@ impl Session {
     pub fn new(
         config: Config,
         make: impl FnOnce(Box<dyn Fn(ExecutionId, DenialCode) + Send + Sync>) -> Setting,
-        client: impl Write + Send + 'static,
+        client: Box<dyn Sink>,
         server: Upstream,
     ) -> io::Result<(Arc<Self>, Running)> {
         let (sender, receiver) = channel();
@@ -244,11 +244,23 @@ impl Session {
                 let mut lines = Lines::new(from, bounds.bytes_max);
                 while let Ok(Some(line)) = lines.next_line() {
                     match line {
-                        Line::Whole(bytes) => session.take(direction, &bytes, bounds),
+                        Line::Whole(bytes) => {
+                            let pace = match direction {
+                                Direction::ToClient => Pace::Aside,
+                                Direction::ToServer if lines.has_more() => Pace::Followed,
+                                Direction::ToServer => Pace::Alone,
+                            };
+                            session.take(direction, &bytes, bounds, pace);
+                        }
                         Line::TooLong(begin) => {
                             let error = FrameError::TooLong(bounds.bytes_max);
                             session.refuse(direction, &begin, &error);
                         }
+                    }
+                    if !lines.has_more()
+                        && let Some(governor) = session.governor.get()
+                    {
+                        governor.settle();
                     }
                 }
                 session.is_over(over);
@@ -283,9 +295,9 @@ impl Session {
         }
     }
 
-    fn take(self: &Arc<Self>, direction: Direction, bytes: &[u8], bounds: Bounds) {
+    fn take(self: &Arc<Self>, direction: Direction, bytes: &[u8], bounds: Bounds, pace: Pace) {
         match Frame::parse(bytes, bounds) {
-            Ok(frame) => self.frame(direction, &frame),
+            Ok(frame) => self.frame(direction, &frame, pace),
             Err(error) => self.refuse(direction, bytes, &error),
         }
     }

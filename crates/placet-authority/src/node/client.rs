@@ -8,6 +8,7 @@ use std::time::Duration;
 use placet_evidence::Nonce;
 use placet_secrets::Secret;
 use placet_types::{DenialCode, ExecutionId, Millis, SecretName};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zeroize::Zeroize as _;
 
 use super::wire::{self, FRAME_MAX, Request, Response, VERSION, Welcome};
@@ -116,7 +117,7 @@ impl Connection {
     ///
     /// [`LinkError`]; the connection is of no use afterwards.
     pub fn nonce(&mut self, now: Millis) -> Result<Nonce, LinkError> {
-        if now.since(self.nonce.time()) > NONCE_AGE_MS {
+        if !self.has_fresh_nonce(now) {
             let response = self.ask(&Request::Nonce)?;
             if let Response::Error(denial) = response {
                 return Err(LinkError::Refused(denial.reason));
@@ -218,6 +219,42 @@ impl Connection {
         self.partial = rest;
     }
 
+    /// As [`Connection::answer`], as long as something comes within this time of what came before. `None` when
+    /// nothing does: the answer is still to be taken.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; the connection is of no use afterwards.
+    pub fn answer_within(&mut self, patience: Duration) -> Result<Option<Response>, LinkError> {
+        let timeout = Timespec::try_from(patience).unwrap_or_default();
+        loop {
+            while let Some(response) = self.take_frame()? {
+                match push_of(&response) {
+                    Some(push) => self.pushed.push(push),
+                    None => return Ok(Some(response)),
+                }
+            }
+            let mut polled = [PollFd::new(&self.stream, PollFlags::IN)];
+            // An interrupted wait is a short one.
+            if poll(&mut polled, Some(&timeout)).unwrap_or(0) == 0 {
+                return Ok(None);
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Whether the nonce at hand is still one to attest with.
+    #[must_use]
+    pub fn has_fresh_nonce(&self, now: Millis) -> bool {
+        now.since(self.nonce.time()) <= NONCE_AGE_MS
+    }
+
+    /// Whether something was pushed that was not taken yet.
+    #[must_use]
+    pub fn has_pushed(&self) -> bool {
+        !self.pushed.is_empty()
+    }
+
     /// Takes what was pushed, without waiting.
     ///
     /// # Errors
@@ -313,6 +350,8 @@ fn push_of(response: &Response) -> Option<Pushed> {
         | Response::Handed(_)
         | Response::Secrets(_)
         | Response::Permitted(_)
+        | Response::Called(_)
+        | Response::Begun(_)
         | Response::Denied { .. }
         | Response::Nonce(_)
         | Response::Appraised(_)

@@ -1,6 +1,6 @@
 //! Intents at the node: decided, or only looked at; and how what they became ended.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use placet_types::{DenialCode, ExecutionId, Index};
 
@@ -8,9 +8,11 @@ use super::answer::{denied_response, recorded, refuse, submission, unavailable_r
 use super::leave::leaving;
 use super::registry::Outlet;
 use super::server::{Node, Peer};
-use super::wire::{AppraiseBody, EndBody, PermittedBody, Response, SubmitBody};
+use super::wire::{
+    AppraiseBody, AttestedBody, BegunBody, CallsBody, EndBody, PermittedBody, Response, SubmitBody,
+};
 use crate::authority::Authority;
-use crate::submission::{Answer, Denied, EndReport, Unavailable};
+use crate::submission::{Answer, Denied, EndReport, Permitted, Unavailable};
 
 impl Node {
     pub(super) fn submit(&self, body: SubmitBody, peer: &Peer, outlet: &Arc<Outlet>) -> Response {
@@ -32,6 +34,73 @@ impl Node {
             Ok((_, Some(Err(denied)))) => denied_response(denied),
             Err(unavailable) => unavailable_response(unavailable),
         }
+    }
+
+    /// Decides calls and records their starts, and what is over, with one write for all.
+    pub(super) fn calls(&self, body: CallsBody, peer: &Peer, outlet: &Arc<Outlet>) -> Response {
+        let CallsBody {
+            attested,
+            calls,
+            ended,
+        } = body;
+        let Some(attested) = peer.attests(attested) else {
+            return refuse(DenialCode::Malformed, "nothing was attested here before");
+        };
+        let is_leaving = self.leave.is_asked();
+        let asked = calls.len();
+        let submissions = calls.into_iter().filter(|_| !is_leaving).map(|call| {
+            let body = SubmitBody {
+                attestation: Some(attested.attestation.clone()),
+                door: None,
+                environment: attested.environment.clone(),
+                holder: attested.holder,
+                intent: call.intent,
+                params: call.params,
+                salt: call.salt,
+            };
+            submission(body, peer.uid)
+        });
+        let submissions = submissions.collect();
+        let execs: Vec<ExecutionId> = ended.iter().map(|body| body.exec).collect();
+        let over = ended.iter().map(report).collect();
+        let begun = self.authority.begin_all(over, submissions);
+        for exec in execs {
+            self.registry.forget(exec);
+        }
+        if is_leaving {
+            return Response::Called(vec![Response::Error(leaving()); asked]);
+        }
+        let answers = begun.into_iter().map(|begun| match begun {
+            Ok((answer, None)) => self.decided(Ok(answer), None, outlet),
+            Ok((Answer::Permitted(permitted), Some(Ok(started)))) => {
+                self.begun(*permitted, started, outlet)
+            }
+            Ok((_, Some(Err(denied)))) => denied_response(denied),
+            Ok((_, Some(Ok(_)))) => unavailable_response(Unavailable::Evidence),
+            Err(unavailable) => unavailable_response(unavailable),
+        });
+        Response::Called(answers.collect())
+    }
+
+    fn begun(&self, permitted: Permitted, started: Index, outlet: &Arc<Outlet>) -> Response {
+        self.registry.attach(permitted.exec, outlet);
+        self.tell_if_ending(permitted.exec);
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let active = self
+            .authority
+            .with_state(|state| state.policy().map(|policy| policy.bundle));
+        let Some(active) = active else {
+            return refuse(DenialCode::PolicyMismatch, "no policy bundle is in force");
+        };
+        Response::Begun(Box::new(BegunBody {
+            active,
+            artifact: permitted.artifact.as_str().to_owned(),
+            entry: text(permitted.receipt.entry),
+            exec: permitted.exec,
+            index: permitted.index,
+            proof: text(permitted.receipt.proof),
+            started,
+        }))
     }
 
     fn decided(
@@ -91,14 +160,7 @@ impl Node {
         record: impl FnOnce(&Authority, EndReport) -> Result<Result<Index, Denied>, Unavailable>,
     ) -> Response {
         let exec = body.exec;
-        let report = EndReport {
-            exec,
-            outcome: body.outcome,
-            cause: body.cause,
-            exit: body.exit,
-            usage: body.usage,
-        };
-        let ended = record(&self.authority, report);
+        let ended = record(&self.authority, report(body));
         if ended.is_ok() {
             self.registry.forget(exec);
         }
@@ -122,5 +184,26 @@ impl Node {
             Ok(preview) => Response::Previewed(Box::new(preview)),
             Err(denial) => Response::Error(denial),
         }
+    }
+}
+
+impl Peer {
+    /// What is attested: what is said now, else what was said last.
+    fn attests(&self, said: Option<AttestedBody>) -> Option<AttestedBody> {
+        let mut attested = self.attested.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_some() {
+            *attested = said;
+        }
+        attested.clone()
+    }
+}
+
+fn report(body: &EndBody) -> EndReport {
+    EndReport {
+        exec: body.exec,
+        outcome: body.outcome,
+        cause: body.cause,
+        exit: body.exit,
+        usage: body.usage,
     }
 }

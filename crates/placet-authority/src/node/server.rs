@@ -4,7 +4,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -20,7 +20,9 @@ use super::pulse::Pulse;
 use super::registry::{Carrier, Outlet, Registry};
 use super::scrub::scrub_first_or_beside;
 use super::service::Service;
-use super::wire::{self, Request, Response, SignalBody, StatusBody, VERSION, Welcome};
+use super::wire::{
+    self, AttestedBody, Request, Response, SignalBody, StatusBody, VERSION, Welcome,
+};
 use crate::access::Identity;
 use crate::authority::{Authority, Running};
 use crate::clock::Clock;
@@ -298,6 +300,7 @@ impl Node {
         let peer = Peer {
             uid: credentials.uid.as_raw(),
             greeted: OnceLock::new(),
+            attested: Mutex::default(),
         };
         // A frame that does not parse ends the connection: there is no way to find the next one.
         while let Ok(Some(request)) = wire::read::<Request>(&mut stream) {
@@ -327,6 +330,7 @@ impl Node {
             Request::Hello { .. } => refuse(DenialCode::Malformed, "greeted twice"),
             Request::Submit(body) => self.submit(*body, peer, outlet),
             Request::Begin(body) => self.begin(*body, peer, outlet),
+            Request::Calls(body) => self.calls(*body, peer, outlet),
             Request::Nonce => match self.authority.nonce() {
                 Ok(nonce) => Response::Nonce(nonce),
                 Err(denial) => Response::Error(denial),
@@ -379,7 +383,6 @@ impl Node {
             Request::Connections(body) => connections(&self.authority, body),
             Request::Born(body) => born(&self.authority, body),
             Request::End(body) => self.end(&body, Authority::end),
-            Request::EndAtLeisure(body) => self.end(&body, Authority::end_at_leisure),
             Request::Refused {
                 denial,
                 exec,
@@ -494,6 +497,8 @@ impl Node {
 pub(super) struct Peer {
     pub(super) uid: u32,
     pub(super) greeted: OnceLock<()>,
+    /// What was last attested for calls.
+    pub(super) attested: Mutex<Option<AttestedBody>>,
 }
 
 fn wait_readable(listener: &UnixListener, patience: Duration) {

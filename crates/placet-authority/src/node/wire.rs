@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use placet_evidence::{
-    Attestation, CheckedDenial, Environment, Exit, Grant, Nonce, PrincipalStatus, RunEnd, Selector,
-    SignalKind, Stage, Usage, Verdict,
+    Attestation, CheckedDenial, Environment, Grant, Nonce, PrincipalStatus, Selector, SignalKind,
+    Stage, Verdict,
 };
-use placet_types::canonical::{self, Bounds};
+use placet_types::canonical::{Bounds, Json};
 use placet_types::{
     Denial, DenialCode, Digest, DomainName, ExecutionId, Fixed, FixedIntent, GatewayName, Index,
     Millis, PrincipalId, PublicKey, Salt, SecretName, Signature, Thumbprint, Trip,
@@ -29,15 +29,18 @@ use crate::environment::Appraised;
 use crate::preview::Preview;
 
 pub use bodies::{
-    AppraiseBody, BornBody, BundleBody, ConnectionsBody, DeferredBody, DefinitionBody,
-    FollowingBody, GatewayBundleBody, LifecycleBody, NodeBundleBody, PermittedBody, PinnedBody,
-    SecretBody, SecretsBody, WaitingBody,
+    AppraiseBody, AttestedBody, BegunBody, BornBody, BundleBody, CallBody, CallsBody,
+    ConnectionsBody, DeferredBody, DefinitionBody, EndBody, FollowingBody, GatewayBundleBody,
+    LifecycleBody, NodeBundleBody, PermittedBody, PinnedBody, SecretBody, SecretsBody, WaitingBody,
 };
 
 /// Version of this protocol. A client and a node of different versions do not talk.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// Longest frame, in bytes.
 pub const FRAME_MAX: usize = 8 << 20;
+
+/// What is read of a frame in one piece.
+const AT_ONCE_MAX: usize = 64 << 10;
 
 /// What a client asks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +55,9 @@ pub enum Request {
     Submit(Box<SubmitBody>),
     /// As well, and records the start with the permit: for what begins as soon as it may.
     Begin(Box<SubmitBody>),
+    /// Decides calls and records the start of each that is permitted, and how earlier ones ended: one request
+    /// and one write for all of them.
+    Calls(Box<CallsBody>),
     /// Gives something to sign with an environment.
     Nonce,
     /// Appraises an environment. Nothing is recorded.
@@ -117,8 +123,6 @@ pub enum Request {
     Born(BornBody),
     /// Records that an execution is over.
     End(EndBody),
-    /// As well, with whatever is recorded next: nobody waits for it.
-    EndAtLeisure(EndBody),
     /// Records that a gateway refused what was presented to it.
     Refused {
         /// Why.
@@ -191,25 +195,6 @@ pub struct SignalBody {
     /// The limit that was passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trip: Option<Trip>,
-}
-
-/// How an execution ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EndBody {
-    /// Why it was terminated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<DenialCode>,
-    /// Which one.
-    pub exec: ExecutionId,
-    /// How its first process ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exit: Option<Exit>,
-    /// What became of it.
-    pub outcome: RunEnd,
-    /// What it used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usage: Option<Usage>,
 }
 
 /// An operator's act.
@@ -318,6 +303,10 @@ pub enum Response {
         /// The record that says so.
         index: Index,
     },
+    /// To `Calls`: one answer for each, in their order. How earlier ones ended is recorded.
+    Called(Vec<Response>),
+    /// One of them is permitted, and its start is recorded.
+    Begun(Box<BegunBody>),
     /// To `Submit`: it waits for approvals. The same `Submit` again says what became of it.
     Deferred(Box<DeferredBody>),
     /// To `Nonce`.
@@ -516,10 +505,14 @@ pub fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> 
     if length > FRAME_MAX {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let mut body = Vec::new();
-    let got = from.take(length as u64).read_to_end(&mut body)?;
-    if got != length {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    // No more is set aside than has come, or than an ordinary frame has.
+    let mut body = vec![0; length.min(AT_ONCE_MAX)];
+    from.read_exact(&mut body)?;
+    if let Some(rest) = length.checked_sub(AT_ONCE_MAX) {
+        let got = from.take(rest as u64).read_to_end(&mut body)?;
+        if got != rest {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
     }
     decode(&body).map(Some)
 }
@@ -534,7 +527,10 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> io::Result<T> {
         bytes_max: FRAME_MAX,
         depth_max: 32,
     };
-    canonical::canonicalize(body, bounds)
-        .map(|(message, _)| message)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    let invalid = |error: &dyn std::fmt::Display| {
+        io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+    };
+    // Nothing is in it that two readers would read differently; then it is read once more, by its type.
+    Json::parse(body, bounds).map_err(|error| invalid(&error))?;
+    serde_json::from_slice(body).map_err(|error| invalid(&error))
 }

@@ -7,7 +7,7 @@ use placet_types::{Denial, SecretName};
 use super::Holding;
 use super::worker::{Failed, Worker, denial_of, unexpected};
 
-impl Worker<'_> {
+impl Worker {
     /// A secret as it is now, on the connection that has the execution.
     pub(super) fn hand_again(
         &mut self,

@@ -1,25 +1,28 @@
-//! One thread, one connection to the node, and the executions that were started on it.
+//! One connection to the node, and the executions that were started on it.
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "every answer but the awaited ones is out of turn, whatever kinds there will be"
 )]
 
+mod calls;
+mod ends;
 mod linked;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use placet_artifact::receipt::Receipt;
-use placet_authority::node::wire::{EndBody, PermittedBody, Request, Response, SubmitBody};
+use placet_authority::node::wire::{CallBody, PermittedBody, Request, Response, SubmitBody};
 use placet_authority::node::{Connection, LinkError, Pushed};
 use placet_enforce::{Call, Event, Pep, Permit, Verdict, Watch};
-use placet_evidence::{Environment, RunEnd, Stage, Usage};
-use placet_types::{Denial, DenialCode, ExecutionId, Fixed, Intent};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use placet_evidence::{Attestation, Environment, Stage};
+use placet_types::{Denial, DenialCode, Digest, ExecutionId, Fixed};
 use zeroize::Zeroizing;
 
-use super::{Answered, Ended, Granted, Held, Job, Lane, Ruling, Shared, Then, Ticket};
+use super::lane::hears;
+use super::{Answered, Granted, Held, Job, Over, Ruling, Setting, Then, Ticket};
 use crate::redact::Redactors;
 use crate::subject::Sealed;
 
@@ -30,15 +33,22 @@ const IDLE: Duration = Duration::from_secs(5);
 /// How long the node may be gone before the record of an end is left to it.
 const REPORT_PATIENCE: Duration = Duration::from_secs(15);
 
-pub(super) struct Worker<'a> {
-    shared: &'a Shared,
-    lane: &'a Lane,
+pub(super) struct Worker {
+    setting: Arc<Setting>,
+    /// What the lane's thread is woken by.
+    events: Arc<OwnedFd>,
     at: usize,
     link: Option<Linked>,
     /// What artifacts for this worker are bound to, whichever connection they come on.
     seed: Option<Zeroizing<[u8; 32]>>,
     watched: BTreeMap<ExecutionId, Watch>,
     redactors: Redactors,
+    /// Ends that the node has not said to be recorded.
+    ended: Vec<Over>,
+    /// What was asked and not answered yet, for the lane's thread to wait for.
+    asked: Option<Asked>,
+    /// When the lane's thread looks again by itself.
+    looks_at: Duration,
 }
 
 /// A connection, and what acts on it are checked with.
@@ -46,6 +56,14 @@ pub(super) struct Linked {
     pub(super) node: Connection,
     pep: Pep,
     environment: Fixed<Environment>,
+    /// What was last attested on it.
+    said: Option<Attestation>,
+}
+
+/// Calls that the node was asked about, and how many ends went with them.
+struct Asked {
+    calls: Vec<(Held, Then)>,
+    ended: usize,
 }
 
 /// Why something was not done.
@@ -56,238 +74,161 @@ pub(super) enum Failed {
     Denied(Denial),
 }
 
+/// What the node released.
+struct Released<'a> {
+    active: &'a Digest,
+    artifact: &'a str,
+    entry: &'a str,
+    proof: &'a str,
+}
+
+pub(super) use calls::{CALLS_MAX, Tried};
+
 impl From<LinkError> for Failed {
     fn from(error: LinkError) -> Self {
         Self::Link(error.to_string())
     }
 }
 
-impl<'a> Worker<'a> {
-    pub(super) fn new(shared: &'a Shared, at: usize) -> Self {
-        // The caller has made as many lanes as there may be workers.
-        #[expect(clippy::indexing_slicing, reason = "one lane for each worker")]
-        let lane = &shared.lanes[at];
+impl Worker {
+    pub(super) fn new(setting: &Arc<Setting>, events: &Arc<OwnedFd>, at: usize) -> Self {
         Self {
-            shared,
-            lane,
+            setting: Arc::clone(setting),
+            events: Arc::clone(events),
             at,
             link: None,
             seed: None,
             watched: BTreeMap::new(),
             redactors: Redactors::default(),
-        }
-    }
-
-    pub(super) fn run(mut self) {
-        loop {
-            match self.lane.take() {
-                Some(job) => {
-                    self.work(job);
-                    self.lane.busy.store(false, Ordering::SeqCst);
-                }
-                None if self.shared.closing.load(Ordering::SeqCst) => return,
-                None => self.wait(),
-            }
-            self.hear();
-            self.end_what_must();
+            ended: Vec::new(),
+            asked: None,
+            looks_at: Duration::MAX,
         }
     }
 
     fn now(&self) -> Duration {
-        self.shared.setting.clock.monotonic()
+        self.setting.clock.monotonic()
     }
 
-    fn wait(&self) {
-        let now = self.now();
+    fn left(&self, now: Duration) -> Duration {
         let untils = self.watched.values().map(|watch| watch.left(now));
-        let mut patience = untils.min().unwrap_or(IDLE).min(IDLE);
-        if self.link.is_none() && !self.watched.is_empty() {
+        untils.min().unwrap_or(IDLE).min(IDLE)
+    }
+
+    /// How long the lane's thread may sleep.
+    pub(super) fn patience(&mut self) -> Duration {
+        let now = self.now();
+        let mut patience = self.left(now);
+        let is_owed = !self.watched.is_empty() || !self.ended.is_empty();
+        if self.link.is_none() && is_owed {
             patience = patience.min(RETRY);
         }
-        let mut polled = vec![PollFd::new(&self.lane.wake, PollFlags::IN)];
-        if let Some(link) = &self.link {
-            polled.push(PollFd::new(&link.node, PollFlags::IN));
-        }
-        let timeout = Timespec::try_from(patience).unwrap_or(Timespec {
-            tv_sec: 1,
-            tv_nsec: 0,
-        });
-        // An interrupted wait is a short one.
-        poll(&mut polled, Some(&timeout)).unwrap_or(0);
-        rustix::io::read(&self.lane.wake, &mut [0_u8; 8]).unwrap_or(0);
+        self.looks_at = now.saturating_add(patience);
+        patience
     }
 
-    fn work(&mut self, job: Job) {
-        match job {
-            Job::Submit(call, then) => self.submit(*call, false, then),
-            Job::Again(held, then) => self.decide(*held, then),
-            Job::Connect(call, then) => self.submit(*call, true, then),
-            Job::HandAgain(holding, name, then) => then(self.hand_again(holding, name)),
-            Job::Renew(holding, name, value, then) => {
-                then(self.renew(holding, name, &value));
-            }
-            Job::Preview(calls, then) => self.preview(&calls, then),
-            Job::End(end) => {
-                let (ticket, ended, wall) = *end;
-                self.end(ticket.exec, &ended, wall);
-            }
-            Job::Signal(signal) => drop(self.ask(&Request::Signal(*signal))),
-            Job::Refused(attempt) => {
-                let (denial, presented) = *attempt;
-                drop(self.ask(&Request::Refused {
-                    denial,
-                    exec: None,
-                    presented,
-                    stage: Stage::Intent,
-                }));
-            }
-        }
+    /// Whether something has to be looked at before the lane's thread does so by itself.
+    pub(super) fn looks_too_late(&self) -> bool {
+        let now = self.now();
+        now.saturating_add(self.left(now)) < self.looks_at
     }
 
-    fn submit(&mut self, call: Sealed, connects: bool, then: Then) {
-        match self.body(&call) {
-            Ok(body) => {
-                let intent = call.intent;
-                let held = Held {
-                    intent,
-                    body,
-                    connects,
-                };
-                self.decide(held, then);
+    pub(super) fn work(&mut self, jobs: Vec<Job>) {
+        // What comes first on the connection is the answer that is awaited.
+        self.await_answer();
+        let mut calls = Vec::new();
+        for job in jobs {
+            match job {
+                Job::Await => {}
+                Job::Submit(call, then) => match held(*call) {
+                    Ok(held) => calls.push((held, then)),
+                    Err(denial) => then(Ruling::Unavailable(denial)),
+                },
+                Job::Again(held, then) => calls.push((*held, then)),
+                Job::Connect(call, then) => {
+                    let ruling = self.connect_elsewhere(*call);
+                    then(ruling.unwrap_or_else(unavailable));
+                }
+                Job::HandAgain(holding, name, then) => then(self.hand_again(holding, name)),
+                Job::Renew(holding, name, value, then) => {
+                    then(self.renew(holding, name, &value));
+                }
+                Job::Preview(calls, then) => self.preview(calls, then),
+                Job::End(body) => {
+                    let since = self.now();
+                    self.take_ended(vec![Over { body: *body, since }]);
+                    self.report();
+                }
+                Job::Signal(signal) => drop(self.ask(&Request::Signal(*signal))),
+                Job::Refused(attempt) => {
+                    let (denial, presented) = *attempt;
+                    drop(self.ask(&Request::Refused {
+                        denial,
+                        exec: None,
+                        presented,
+                        stage: Stage::Intent,
+                    }));
+                }
             }
-            Err(failed) => then(unavailable(failed)),
         }
+        self.decide_all(calls);
     }
 
-    fn body(&mut self, call: &Sealed) -> Result<SubmitBody, Failed> {
-        let malformed = |error: String| Failed::Denied(Denial::new(DenialCode::Malformed, error));
-        let text =
-            |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|error| malformed(error.to_string()));
-        let intent = call.intent.to_canonical();
-        let intent = intent.map_err(|error| malformed(error.to_string()))?;
+    /// Records that what was released does not hold. Nothing happens whether or not this is recorded, and nothing
+    /// has.
+    fn refused(&mut self, denial: &Denial, exec: ExecutionId, artifact: &str) {
+        drop(self.ask(&Request::Refused {
+            denial: denial.clone(),
+            exec: Some(exec),
+            presented: artifact.to_owned(),
+            stage: Stage::Artifact,
+        }));
+    }
+
+    /// What asks about one call by itself.
+    fn submission(&mut self, held: &Held) -> Result<Box<SubmitBody>, Failed> {
         let (attestation, environment) = self.attested()?;
-        let link = self.link()?;
-        Ok(SubmitBody {
+        let CallBody {
+            intent,
+            params,
+            salt,
+        } = held.body.clone();
+        Ok(Box::new(SubmitBody {
             attestation: Some(attestation),
             door: None,
             environment,
-            holder: link.pep.holder(),
-            intent: text(intent)?,
-            params: text(call.params.clone())?,
-            salt: call.salt.clone(),
-        })
+            holder: self.link()?.pep.holder(),
+            intent,
+            params,
+            salt,
+        }))
     }
 
-    fn decide(&mut self, mut held: Held, then: Then) {
-        let ruling = match self.decided(&mut held) {
-            Ok(ruling) => ruling,
-            Err(failed) => unavailable(failed),
-        };
-        then(ruling);
-    }
-
-    /// Asks for the permit. What was attested counts at the node that gave the nonce: where the connection turns out to
-    /// be dead, it is attested anew to the node behind the next one.
-    fn put(&mut self, held: &mut Held) -> Result<Response, Failed> {
-        let had_link = self.link.is_some();
-        match self.put_once(held) {
-            Err(Failed::Link(_)) if had_link => {
-                self.lose_link();
-                let again = self.put_once(held);
-                if matches!(again, Err(Failed::Link(_))) {
-                    self.lose_link();
-                }
-                again
-            }
-            answer => answer,
-        }
-    }
-
-    fn put_once(&mut self, held: &mut Held) -> Result<Response, Failed> {
-        // The key that an artifact is bound to is this connection's own, and so is what was attested.
-        let (attestation, environment) = self.attested()?;
-        held.body.holder = self.link()?.pep.holder();
-        held.body.attestation = Some(attestation);
-        held.body.environment = environment;
-        // Its start is recorded with the permit, by one write. It is forwarded once that is verified too.
-        // A connection takes its credentials with the start, so that is asked for by itself.
-        let body = Box::new(held.body.clone());
-        let request = if held.connects {
-            Request::Submit(body)
-        } else {
-            Request::Begin(body)
-        };
-        Ok(self.link()?.node.ask(&request)?)
-    }
-
-    fn decided(&mut self, held: &mut Held) -> Result<Ruling, Failed> {
-        match self.put(held)? {
-            Response::Permitted(permitted) if held.connects => self.connected(held, &permitted),
-            Response::Permitted(permitted) => self.permitted(held, &permitted),
-            Response::Denied {
-                denial,
-                exec,
-                index,
-            } => Ok(Ruling::Denied {
-                denial,
-                exec,
-                index,
-            }),
-            Response::Deferred(deferred) => Ok(Ruling::Deferred(deferred, Box::new(held.clone()))),
-            other => Err(unexpected(other)),
-        }
-    }
-
-    fn permitted(&mut self, held: &Held, permitted: &PermittedBody) -> Result<Ruling, Failed> {
-        if permitted.started.is_none() {
-            return Err(Failed::Link(LinkError::Unexpected.to_string()));
-        }
-        let admitted = self.admit(&held.intent, &held.body, permitted)?;
-        // An obligation that cannot be met is a permit that does not count.
-        let admitted = admitted.and_then(|permit| {
-            let redactor = self.redactors.of(&permit.scope().redact);
-            let unmet = |reason| Denial::new(DenialCode::Unenforceable, reason);
-            Ok((redactor.map_err(unmet)?, permit))
-        });
-        match admitted {
-            Ok((redactor, permit)) => {
-                let mut ticket = self.started(&permit, held, permitted);
-                ticket.redactor = redactor;
-                Ok(Ruling::Started(ticket))
-            }
-            Err(denial) => {
-                let request = Request::Refused {
-                    denial: denial.clone(),
-                    exec: Some(permitted.exec),
-                    presented: permitted.artifact.clone(),
-                    stage: Stage::Artifact,
-                };
-                // Nothing happens whether or not this is recorded, and nothing has.
-                drop(self.ask(&request));
-                let over = Ended {
-                    outcome: RunEnd::Failed,
-                    cause: None,
-                    output: None,
-                };
-                self.end(permitted.exec, &over, Duration::ZERO);
-                Err(Failed::Denied(denial))
-            }
+    /// A connection takes its credentials with the start, so that is asked for by itself.
+    fn connect_elsewhere(&mut self, call: Sealed) -> Result<Ruling, Failed> {
+        let held = held(call).map_err(Failed::Denied)?;
+        let response = self.twice(|worker| {
+            let request = Request::Submit(worker.submission(&held)?);
+            Ok(worker.link()?.node.ask(&request)?)
+        })?;
+        match response {
+            Response::Permitted(permitted) => self.connected(&held, &permitted),
+            other => self.ruled(held, other),
         }
     }
 
     /// Starts a connection to a server elsewhere, and takes the credentials that it was granted.
     fn connected(&mut self, held: &Held, permitted: &PermittedBody) -> Result<Ruling, Failed> {
-        let permit = match self.admit(&held.intent, &held.body, permitted)? {
+        let released = Released {
+            active: &permitted.active,
+            artifact: &permitted.artifact,
+            entry: &permitted.entry,
+            proof: &permitted.proof,
+        };
+        let permit = match self.admit(held, &released)? {
             Ok(permit) => permit,
             Err(denial) => {
-                let request = Request::Refused {
-                    denial: denial.clone(),
-                    exec: Some(permitted.exec),
-                    presented: permitted.artifact.clone(),
-                    stage: Stage::Artifact,
-                };
-                // Nothing happens whether or not this is recorded.
-                drop(self.ask(&request));
+                self.refused(&denial, permitted.exec, &permitted.artifact);
                 return Err(Failed::Denied(denial));
             }
         };
@@ -303,7 +244,7 @@ impl<'a> Worker<'a> {
         match response {
             Response::Recorded { .. } | Response::Started { .. } => {
                 let scope = permit.scope().clone();
-                let mut ticket = self.started(&permit, held, permitted);
+                let mut ticket = self.started(&permit, held, permitted.index);
                 ticket.granted = Some(Box::new(Granted { scope, secrets }));
                 Ok(Ruling::Started(ticket))
             }
@@ -320,14 +261,14 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn started(&mut self, permit: &Permit, held: &Held, permitted: &PermittedBody) -> Ticket {
-        let (began, wall) = (self.now(), self.shared.setting.clock.wall());
+    fn started(&mut self, permit: &Permit, held: &Held, decided: placet_types::Index) -> Ticket {
+        let (began, wall) = (self.now(), self.setting.clock.wall());
         let exec = permit.exec();
         let watch = Watch::begin(permit.claims(), began, wall);
         self.watched.insert(exec, watch);
         Ticket {
             exec,
-            decided: permitted.index,
+            decided,
             began,
             salt: held.body.salt.clone(),
             worker: self.at,
@@ -339,37 +280,37 @@ impl<'a> Worker<'a> {
     /// Verifies what the node released against the call that will be forwarded.
     fn admit(
         &mut self,
-        intent: &Intent,
-        body: &SubmitBody,
-        permitted: &PermittedBody,
+        held: &Held,
+        released: &Released<'_>,
     ) -> Result<Result<Permit, Denial>, Failed> {
-        let now = self.shared.setting.clock.wall();
+        let now = self.setting.clock.wall();
         let link = self.link()?;
         let receipt = Receipt {
-            entry: permitted.entry.clone().into_bytes(),
-            proof: permitted.proof.clone().into_bytes(),
+            entry: released.entry.as_bytes().to_vec(),
+            proof: released.proof.as_bytes().to_vec(),
         };
         let call = Call {
-            intent,
-            params: body.params.as_bytes(),
-            salt: &body.salt,
+            intent: &held.intent,
+            params: held.body.params.as_bytes(),
+            salt: &held.body.salt,
             environment: &link.environment.digest(),
-            policy: &permitted.active,
+            policy: released.active,
             now,
         };
-        let admitted = link.pep.admit(&permitted.artifact, &receipt, &call);
+        let admitted = link.pep.admit(released.artifact, &receipt, &call);
         Ok(admitted.map_err(|refusal| Denial::new(refusal.code, refusal.reason)))
     }
 
-    fn preview(&mut self, calls: &[Sealed], then: Answered) {
-        let answers = calls.iter().map(|call| self.previewed(call)).collect();
-        then(answers);
+    fn preview(&mut self, calls: Vec<Sealed>, then: Answered) {
+        let answers = calls.into_iter().map(|call| self.previewed(call));
+        then(answers.collect());
     }
 
-    fn previewed(&mut self, call: &Sealed) -> Result<(), DenialCode> {
+    fn previewed(&mut self, call: Sealed) -> Result<(), DenialCode> {
         let unverified = DenialCode::GovernanceDiscontinuity;
-        let body = self.body(call).map_err(|_| unverified)?;
-        match self.ask(&Request::Preview(Box::new(body))) {
+        let held = held(call).map_err(|_| unverified)?;
+        let body = self.submission(&held).map_err(|_| unverified)?;
+        match self.ask(&Request::Preview(body)) {
             Ok(Response::Previewed(preview)) => match preview.denial {
                 None => Ok(()),
                 Some(denial) => Err(denial.code),
@@ -378,56 +319,28 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn end(&mut self, exec: ExecutionId, ended: &Ended, wall: Duration) {
-        self.watched.remove(&exec);
-        let usage = ended.output.map(|output| Usage {
-            output: Some(output),
-            wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
-            ..Usage::default()
-        });
-        let outcome = match ended.cause {
-            Some(_) => RunEnd::Terminated,
-            None => ended.outcome,
-        };
-        let body = EndBody {
-            cause: ended.cause,
-            exec,
-            exit: None,
-            outcome,
-            usage,
-        };
-        // An end by itself makes nobody wait; one with a cause is what somebody looks for.
-        let request = match ended.cause {
-            None => Request::EndAtLeisure(body),
-            Some(_) => Request::End(body),
-        };
-        let began = self.now();
-        // What the node does not hear it records by itself, once the lease has lapsed.
-        while let Err(Failed::Link(_)) = self.ask(&request) {
-            if self.now().saturating_sub(began) > REPORT_PATIENCE {
-                return;
-            }
-            std::thread::sleep(RETRY);
-        }
-    }
-
     /// Asks; a connection that turns out to be dead is made anew once.
     fn ask(&mut self, request: &Request) -> Result<Response, Failed> {
-        let had_link = self.link.is_some();
-        match self.link()?.node.ask(request) {
-            Ok(response) => Ok(response),
-            Err(error) => {
-                self.lose_link();
-                if !had_link {
-                    return Err(error.into());
-                }
-                let again = self.link()?.node.ask(request);
-                if again.is_err() {
+        self.twice(|worker| Ok(worker.link()?.node.ask(request)?))
+    }
+
+    /// Does it again on another connection, once, where the one that there was turns out to be dead.
+    fn twice<T>(
+        &mut self,
+        mut ask: impl FnMut(&mut Self) -> Result<T, Failed>,
+    ) -> Result<T, Failed> {
+        for had_link in [self.link.is_some(), false] {
+            match ask(self) {
+                Err(Failed::Link(reason)) => {
                     self.lose_link();
+                    if !had_link {
+                        return Err(Failed::Link(reason));
+                    }
                 }
-                Ok(again?)
+                answer => return answer,
             }
         }
+        Err(Failed::Link("no node was reached".to_owned()))
     }
 
     pub(super) fn lose_link(&mut self) {
@@ -462,7 +375,10 @@ impl<'a> Worker<'a> {
         self.link.as_mut().ok_or_else(gone)
     }
 
-    fn hear(&mut self) {
+    pub(super) fn hear(&mut self) {
+        if self.asked.is_some() {
+            return;
+        }
         if self.link.is_none() && !self.watched.is_empty() {
             // Looked for again at the next turn if it is not there.
             drop(self.link());
@@ -489,7 +405,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn end_what_must(&mut self) {
+    pub(super) fn end_what_must(&mut self) {
         let now = self.now();
         let ending: Vec<(ExecutionId, DenialCode)> = self
             .watched
@@ -501,9 +417,26 @@ impl<'a> Worker<'a> {
             .collect();
         for (exec, cause) in ending {
             self.watched.remove(&exec);
-            (self.shared.setting.ending)(exec, cause);
+            (self.setting.ending)(exec, cause);
         }
     }
+}
+
+/// A call as it is asked about.
+fn held(call: Sealed) -> Result<Held, Denial> {
+    let malformed = |error: String| Denial::new(DenialCode::Malformed, error);
+    let text =
+        |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|error| malformed(error.to_string()));
+    let intent = call.intent.to_canonical();
+    let intent = intent.map_err(|error| malformed(error.to_string()))?;
+    Ok(Held {
+        body: CallBody {
+            intent: text(intent)?,
+            params: text(call.params)?,
+            salt: call.salt,
+        },
+        intent: call.intent,
+    })
 }
 
 fn unavailable(failed: Failed) -> Ruling {

@@ -10,7 +10,7 @@ use crate::catalog::Catalog;
 use crate::denial::Said;
 use crate::emit;
 use crate::frame::{Answer, Frame, FrameError, Id, Kind, OwnedId, items, member, members, text_of};
-use crate::governor::{Ended, Ticket};
+use crate::governor::{Ended, Pace, Ticket};
 use crate::method::{Class, Direction};
 
 /// Pages of tools that a server is asked for.
@@ -190,7 +190,12 @@ impl Session {
         let waiting = std::mem::take(&mut self.state().waiting);
         for call in waiting {
             let Some(trouble) = trouble else {
-                self.call(&call.id, call.params.as_deref(), call.is_resumed);
+                self.call(
+                    &call.id,
+                    call.params.as_deref(),
+                    call.is_resumed,
+                    Pace::Aside,
+                );
                 continue;
             };
             let key = (Direction::ToServer, call.id);

@@ -18,7 +18,7 @@ use super::{HELD_MAX, Key, Open, Own, Session, State};
 use crate::denial::Said;
 use crate::emit;
 use crate::frame::{Answer, OwnedId, member, members, text_of};
-use crate::governor::{Held, Ruling};
+use crate::governor::{Held, Pace, Ruling};
 use crate::method::Direction;
 
 /// How often the node is asked what became of what waits.
@@ -362,7 +362,7 @@ impl Session {
         for (number, held) in asked {
             let session = Arc::clone(self);
             let then = move |ruling| session.looked(number, ruling);
-            governor.submit_again(held, Box::new(then));
+            governor.submit_again(held, Pace::Aside, Box::new(then));
         }
         true
     }

@@ -9,7 +9,7 @@ use super::{Key, OPEN_MAX, Open, Own, Session, Waiting};
 use crate::denial::Said;
 use crate::emit;
 use crate::frame::{Frame, FrameError, Id, Kind, OwnedId, member, members};
-use crate::governor::Ruling;
+use crate::governor::{Pace, Ruling};
 use crate::method::{Class, Direction, Governed};
 use crate::subject::{Subject, SubjectError, tool_name};
 
@@ -29,6 +29,7 @@ struct Asking<'a> {
     params: Option<&'a str>,
     /// Whether its client was asked to wait with it, and does.
     is_resumed: bool,
+    pace: Pace,
 }
 
 /// What is forwarded once it may be.
@@ -48,10 +49,10 @@ impl Request {
 
 impl Session {
     /// Takes one frame that goes this way.
-    pub(super) fn frame(self: &Arc<Self>, direction: Direction, frame: &Frame<'_>) {
+    pub(super) fn frame(self: &Arc<Self>, direction: Direction, frame: &Frame<'_>, pace: Pace) {
         match &frame.kind {
             Kind::Request { id, method, params } => {
-                self.request(direction, frame, (*id, method, *params));
+                self.request(direction, frame, (*id, method, *params), pace);
             }
             Kind::Notification { method, params } => {
                 self.notification(direction, frame, (method, *params));
@@ -65,6 +66,7 @@ impl Session {
         direction: Direction,
         frame: &Frame<'_>,
         (id, method, params): (Id<'_>, &str, Option<&str>),
+        pace: Pace,
     ) {
         let (id, class) = (id.to_owned(), Class::of(direction, method));
         let key = (direction, id.clone());
@@ -109,13 +111,14 @@ impl Session {
                 let shape = FrameError::Shape("a governed request has no members of its own");
                 self.refuse_request(direction, Some(&id), &emit::frame(frame), &shape);
             }
-            Class::Governed(Governed::Call) => self.call(&id, params, is_resumed),
+            Class::Governed(Governed::Call) => self.call(&id, params, is_resumed, pace),
             Class::Governed(governed) => {
                 let asking = Asking {
                     id: &id,
                     method,
                     params,
                     is_resumed,
+                    pace,
                 };
                 let subject = Subject::of(&self.config.who, governed, (method, params), None);
                 self.govern(direction, &asking, subject);
@@ -132,12 +135,19 @@ impl Session {
     }
 
     /// A call of a tool: what the tool is has to be known first.
-    pub(super) fn call(self: &Arc<Self>, id: &OwnedId, params: Option<&str>, is_resumed: bool) {
+    pub(super) fn call(
+        self: &Arc<Self>,
+        id: &OwnedId,
+        params: Option<&str>,
+        is_resumed: bool,
+        pace: Pace,
+    ) {
         let asking = Asking {
             id,
             method: "tools/call",
             params,
             is_resumed,
+            pace,
         };
         let name = match tool_name(params) {
             Ok(name) => name,
@@ -246,8 +256,8 @@ impl Session {
         });
         let held = self.state().held.get(&digest).cloned();
         match held {
-            Some(held) => governor.submit_again(held, then),
-            None => governor.submit(sealed, then),
+            Some(held) => governor.submit_again(held, asking.pace, then),
+            None => governor.submit(sealed, asking.pace, then),
         }
     }
 

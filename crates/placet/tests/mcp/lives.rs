@@ -204,6 +204,61 @@ fn a_node_that_is_killed_is_started_again_and_the_session_goes_on() {
 }
 
 #[test]
+fn calls_that_come_together_are_decided_together_and_each_has_its_records() {
+    let domain = domain(OPEN, &[]);
+    let mut client = Client::of_test_server(&domain);
+    // The connection, and what the tools are.
+    client.call("echo", json!({ "message": "first" }));
+    let call = |id: u32, tool: &str| {
+        let arguments = json!({ "name": tool, "arguments": { "message": id.to_string() } });
+        let frame =
+            json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": arguments });
+        frame.to_string()
+    };
+    // One write of the client: forty calls, one that nobody offers and one frame that is none among them.
+    let mut frames: Vec<String> = (100..140).map(|id| call(id, "echo")).collect();
+    frames.insert(7, call(200, "nothing"));
+    frames.insert(20, call(201, "echo").replace("\"params\"", "\"Params\""));
+    client.write(&frames.join("\n"));
+    let mut answered = std::collections::BTreeMap::new();
+    while answered.len() < frames.len() {
+        let frame = client.read();
+        answered.insert(frame["id"].as_u64().unwrap(), frame);
+    }
+    for id in 100..140_u64 {
+        let answer = &answered[&id]["result"];
+        assert_eq!(answer["content"][0]["text"], id.to_string(), "{answer}");
+    }
+    assert_eq!(answered[&200]["result"]["isError"], true);
+    assert!(answered[&201].get("error").is_some(), "{}", answered[&201]);
+    client.close();
+    let ends = ends(&domain, "notes/echo");
+    assert_eq!(ends.len(), 41);
+    assert!(ends.iter().all(|(outcome, _)| outcome == "completed"));
+    assert_eq!(domain.json(&["log", "replay"])["holds"], true);
+}
+
+#[test]
+fn a_decision_that_takes_long_holds_up_no_other_frame_and_counts_when_it_comes() {
+    let domain = domain(OPEN, &[]);
+    let mut client = Client::of_test_server(&domain);
+    client.call("echo", json!({ "message": "first" }));
+    let pid = domain.json(&["node", "status"])["pid"].as_i64().unwrap();
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let id = client.send_call("echo", json!({ "message": "late" }));
+    // It is not decided about, so it cannot have been answered; what needs no decision goes through.
+    let ping = client.send("ping", json!({}));
+    let first = client.read();
+    kill_process(pid, Signal::CONT).unwrap();
+    assert_eq!(first["id"], ping, "{first}");
+    let answer = client.answer(id);
+    assert_eq!(answer["result"]["content"][0]["text"], "late", "{answer}");
+    client.close();
+    assert_eq!(ends(&domain, "notes/echo").len(), 2);
+}
+
+#[test]
 fn a_server_that_policy_does_not_permit_is_not_started_and_the_client_is_told() {
     let domain = domain(OPEN, &[]);
     let mut command = domain.command(&["mcp", "--as", "agent:coder", "--", "curl", "x"]);

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use placet_evidence::{Attestation, Environment, Grant, NetworkUsage, Verdict, Waiting};
+use placet_evidence::{
+    Attestation, Environment, Exit, Grant, NetworkUsage, RunEnd, Usage, Verdict, Waiting,
+};
 use placet_types::{
-    Digest, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index, KeyId, Millis,
-    PrincipalId, ProfileName, Salt, SecretName,
+    DenialCode, Digest, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index, KeyId,
+    Millis, PrincipalId, ProfileName, PublicKey, Salt, SecretName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,83 @@ pub struct AppraiseBody {
     pub attestation: Option<Attestation>,
     /// The claims.
     pub environment: Fixed<Environment>,
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndBody {
+    /// Why it was terminated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<DenialCode>,
+    /// Which one.
+    pub exec: ExecutionId,
+    /// How its first process ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// What became of it.
+    pub outcome: RunEnd,
+    /// What it used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+/// Calls that are to be decided and begun, and how earlier ones ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallsBody {
+    /// What is attested; absent where it is what was last attested on this connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attested: Option<AttestedBody>,
+    /// The calls.
+    pub calls: Vec<CallBody>,
+    /// What is over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<EndBody>,
+}
+
+/// What a gateway says of its machine, for all calls that follow on the connection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttestedBody {
+    /// What it signed.
+    pub attestation: Attestation,
+    /// The claims.
+    pub environment: Fixed<Environment>,
+    /// The gateway's key.
+    pub holder: PublicKey,
+}
+
+/// One call.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallBody {
+    /// Canonical JSON of the intent.
+    pub intent: String,
+    /// Canonical JSON of the parameters.
+    pub params: String,
+    /// What hides them.
+    pub salt: Salt,
+}
+
+/// A call that is permitted and has begun.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BegunBody {
+    /// The bundle in force.
+    pub active: Digest,
+    /// The artifact.
+    pub artifact: String,
+    /// The entry of its decision.
+    pub entry: String,
+    /// Which execution.
+    pub exec: ExecutionId,
+    /// The record of the decision.
+    pub index: Index,
+    /// Proof that the entry is in the log.
+    pub proof: String,
+    /// The record of the start.
+    pub started: Index,
 }
 
 /// A value that follows a frame.

@@ -1,14 +1,16 @@
 //! Connections of the worker to a node, and what is attested over them.
 
+use std::sync::Arc;
+
 use placet_enforce::Pep;
 use placet_evidence::{Attestation, Environment};
 use placet_types::{Denial, DenialCode, Fixed, GatewayName, SigningKey};
 use zeroize::Zeroizing;
 
-use super::{Failed, Linked, Worker};
+use super::{Failed, Linked, Worker, hears};
 use crate::subject::GATEWAY;
 
-impl Worker<'_> {
+impl Worker {
     fn holder(&mut self) -> Result<SigningKey, getrandom::Error> {
         if let Some(seed) = &self.seed {
             return Ok(SigningKey::from_seed(seed));
@@ -20,7 +22,7 @@ impl Worker<'_> {
 
     /// What is said of the machine, attested not long ago: measured again whenever the node has to be asked for a nonce.
     pub(super) fn attested(&mut self) -> Result<(Attestation, Fixed<Environment>), Failed> {
-        let setting = &self.shared.setting;
+        let setting = Arc::clone(&self.setting);
         let now = setting.clock.wall();
         let untrusted =
             |reason: String| Failed::Denied(Denial::new(DenialCode::EvidenceUnavailable, reason));
@@ -38,7 +40,7 @@ impl Worker<'_> {
 
     pub(super) fn connect(&mut self) -> Result<Linked, Failed> {
         let holder = self.holder();
-        let setting = &self.shared.setting;
+        let setting = Arc::clone(&self.setting);
         let node = (setting.connect)().map_err(|error| Failed::Link(error.to_string()))?;
         let untrusted =
             |reason: String| Failed::Denied(Denial::new(DenialCode::EvidenceUnavailable, reason));
@@ -47,9 +49,13 @@ impl Worker<'_> {
         let holder = holder.map_err(|error| untrusted(error.to_string()))?;
         let gateway = GatewayName::parse(GATEWAY).map_err(|error| untrusted(error.to_string()))?;
         let pep = Pep::new(pins, gateway, holder);
+        hears(&self.events, &node, true, true);
         Ok(Linked {
+            said: None,
             node,
-            pep: pep.map_err(|error| untrusted(error.to_string()))?,
+            pep: pep
+                .map_err(|error| untrusted(error.to_string()))?
+                .in_log_order(),
             environment,
         })
     }

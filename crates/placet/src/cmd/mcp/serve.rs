@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -17,7 +18,7 @@ use placet_mcp::denial::Said;
 use placet_mcp::frame::{Bounds, Frame, Kind, OwnedId};
 use placet_mcp::governor::{Governor, Setting};
 use placet_mcp::hub::{Hub, Part, Refuse};
-use placet_mcp::pipe::{Line, Lines};
+use placet_mcp::pipe::{Line, Lines, Sink};
 use placet_mcp::session::{Config, Over, Session, Upstream};
 use placet_mcp::subject::Who;
 use placet_process::attest::{self, OwnProgram};
@@ -132,7 +133,7 @@ impl Front {
     fn one(&self, entry: &Entry) -> Result<Status, Failure> {
         match self.start(entry)? {
             Server::Down(down) => tell_first(&down),
-            Server::Up(up) => self.carry(entry, *up, io::stdin(), io::stdout()),
+            Server::Up(up) => self.carry(entry, *up, io::stdin(), own_output()?),
         }
     }
 
@@ -140,7 +141,7 @@ impl Front {
     fn several(self: &Arc<Self>, entries: &[Entry]) -> Result<Status, Failure> {
         let (parts, threads) = self.parts(entries)?;
         let (governor, refuse) = self.refusing()?;
-        Hub::run(parts, io::stdin(), io::stdout(), refuse)?;
+        Hub::run(parts, io::stdin(), own_output()?, refuse)?;
         for thread in threads {
             // A session that panicked has nothing left to record.
             drop(thread.join());
@@ -182,7 +183,7 @@ impl Front {
             let (parts, threads) = self.parts(entries)?;
             let (governor, refuse) = self.refusing()?;
             Box::new(move || {
-                if let Err(error) = Hub::run(parts, reader, writer, refuse) {
+                if let Err(error) = Hub::run(parts, reader, Box::new(writer), refuse) {
                     front.out.note(format!("placet: {error}"));
                 }
                 for thread in threads {
@@ -222,7 +223,7 @@ impl Front {
     fn part(&self, entry: &Entry, reader: PipeReader, writer: PipeWriter) {
         let name = &entry.name;
         let down = match self.start(entry) {
-            Ok(Server::Up(up)) => match self.carry(entry, *up, reader, writer) {
+            Ok(Server::Up(up)) => match self.carry(entry, *up, reader, Box::new(writer)) {
                 Ok(_) => return,
                 Err(failure) => {
                     return self
@@ -274,7 +275,7 @@ impl Front {
         entry: &Entry,
         up: Up,
         input: impl Read + Send + 'static,
-        output: impl Write + Send + 'static,
+        output: Box<dyn Sink>,
     ) -> Result<Status, Failure> {
         let kept = Kept(self.domain.dir.definitions());
         let out = self.out;
@@ -303,6 +304,12 @@ impl Front {
         let over = session.run(running, input)?;
         (up.end)(over)
     }
+}
+
+/// Standard output, without a buffer: what is written is written as a whole.
+fn own_output() -> io::Result<Box<dyn Sink>> {
+    let output = io::stdout().as_fd().try_clone_to_owned()?;
+    Ok(Box::new(fs::File::from(output)))
 }
 
 /// The first thing that the client asks is answered with why it is not served.
