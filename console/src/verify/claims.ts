@@ -126,7 +126,7 @@ function before(a: string, b: string): boolean {
 }
 
 /** Texts in order, none twice. */
-function set(value: Json | undefined, what: string, item: (text: Json) => string): string[] {
+export function set(value: Json | undefined, what: string, item: (text: Json) => string): string[] {
 	const items = list(value, what).map(item);
 	const ordered = items.every((text, at) => at === 0 || before(items[at - 1] ?? "", text));
 	return ordered ? items : refuse(`${what}: not in order, or one is there twice`);

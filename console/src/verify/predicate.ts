@@ -1,259 +1,232 @@
-/** What a record says: the shapes of those kinds that a proof rests on, read as strictly as the domain reads them. */
+/** What a record says: the shape of every kind, as spec/evidence.md has them. */
 
 import { claims, codes, weaker } from "../../../spec/vectors/vocabulary.json";
-import { fromBase64, fromBase64Url, refuse } from "./bytes";
-import { count, list, named, thirtyTwo } from "./claims";
-import { isKey } from "./ed25519";
-import { isObject, type Json, type JsonObject, members, str } from "./json";
+import { ACTS } from "./acts";
+import { fromBase64Url, refuse, utf8 } from "./bytes";
+import { isObject, type Json, type JsonObject, str } from "./json";
+import * as is from "./shapes";
+import { type Check, either, listOf, object, oneOf, setOf } from "./shapes";
 
-const U32_MAX = 2 ** 32 - 1;
+const code = oneOf(...codes);
 
-function small(value: Json | undefined, what: string, max = U32_MAX): void {
-	if (count(value, what) > max) refuse(`${what}: too large`);
-}
+const genesis = object({
+	domain: is.domain,
+	keys: object({ artifact: is.key, log: is.key, record: is.key }),
+	operators: object({ keys: listOf(is.key), needed: is.u32 }),
+	time: is.whole,
+});
 
-function key(value: Json | undefined, what: string): void {
-	const bytes = fromBase64(str(value, what));
-	if (!bytes || !isKey(bytes)) refuse(`${what}: no Ed25519 key`);
-}
-
-function oneOf(value: Json | undefined, words: string[], what: string): void {
-	if (!words.includes(str(value, what))) refuse(`${what}: an unknown word`);
-}
-
-/** `serde` reads null as absent, and what is absent is not written: so it is not canonical. */
-function optional(object: JsonObject, name: string, check: (value: Json, what: string) => void): void {
-	if (Object.hasOwn(object, name)) check(object[name] as Json, name);
-}
-
-/** A list that is left out where it is empty. */
-function some(value: Json, what: string, check: (item: Json, what: string) => void): void {
-	const items = list(value, what);
-	if (items.length === 0) refuse(`${what}: an empty list`);
-	for (const item of items) check(item, what);
-}
-
-const texts = (value: Json | undefined, what: string) => {
-	for (const item of list(value, what)) str(item, what);
+const resourceId: Check = (value, what) => {
+	const length = utf8(str(value, what)).length;
+	if (length < 1 || length > 4096) refuse(`${what}: 1 to 4096 bytes`);
 };
-const principal = (value: Json | undefined, what: string) => void named(value, "principal", what);
-const digest = (value: Json | undefined, what: string) => void named(value, "digest", what);
-const exec = (value: Json | undefined, what: string) => void named(value, "exec", what);
-const word = (value: Json | undefined, what: string) => void named(value, "word", what);
+const asked: Check = (value, what) => {
+	if (isObject(value) && Object.keys(value).length === 0) refuse(`${what}: says nothing`);
+	object({ "exec_check?": oneOf("decide"), "lifetime_secs?": is.whole, "profile?": is.word })(value, what);
+};
+const intent = object({
+	action: is.action,
+	"asked?": asked,
+	gateway: is.word,
+	params: is.commitment,
+	"parent?": is.exec,
+	principal: is.principal,
+	resource: object({ "digest?": is.digest, id: resourceId, kind: is.kind }),
+});
 
-function genesis(predicate: JsonObject): void {
-	members(predicate, ["domain", "keys", "operators", "time"], "the first record");
-	named(predicate.domain, "domain", "domain");
-	const keys = members(predicate.keys, ["artifact", "log", "record"], "keys");
-	for (const role of ["artifact", "log", "record"]) key(keys[role], `the ${role} key`);
-	const operators = members(predicate.operators, ["keys", "needed"], "operators");
-	for (const one of list(operators.keys, "operators")) key(one, "an operator's key");
-	small(operators.needed, "needed");
-	count(predicate.time, "time");
-}
-
-function intent(value: Json | undefined): void {
-	const names = ["action", "asked?", "gateway", "params", "parent?", "principal", "resource"];
-	const intent = members(value, names, "the intent");
-	named(intent.action, "action", "action");
-	optional(intent, "asked", (value) => {
-		const asked = members(value, ["exec_check?", "lifetime_secs?", "profile?"], "asked");
-		if (Object.keys(asked).length === 0) refuse("asked: says nothing");
-		optional(asked, "exec_check", (value) => oneOf(value, ["decide"], "exec_check"));
-		optional(asked, "lifetime_secs", (value) => void count(value, "lifetime_secs"));
-		optional(asked, "profile", word);
-	});
-	word(intent.gateway, "gateway");
-	thirtyTwo(intent.params, "params");
-	optional(intent, "parent", exec);
-	principal(intent.principal, "principal");
-	const resource = members(intent.resource, ["digest?", "id", "kind"], "resource");
-	optional(resource, "digest", digest);
-	const length = new TextEncoder().encode(str(resource.id, "resource.id")).length;
-	if (length < 1 || length > 4096) refuse("resource.id: 1 to 4096 bytes");
-	named(resource.kind, "kind", "resource.kind");
-}
-
+/** Claims by name, each a set of texts. */
+const tokenClaims: Check = (value, what) => {
+	if (!isObject(value) || Object.keys(value).length === 0) return void refuse(`${what}: claims are expected`);
+	for (const one of Object.values(value)) setOf(is.text)(one, what);
+};
 /** What proved who asks: one of these. */
-function caller(value: Json | undefined): void {
-	const caller = members(value, ["execution?", "key?", "spiffe?", "token?", "unix?"], "caller");
-	if (Object.keys(caller).length !== 1) refuse("caller: exactly one");
-	optional(caller, "execution", exec);
-	optional(caller, "key", (value) => void thirtyTwo(value, "key"));
-	optional(caller, "spiffe", (value) => void str(value, "spiffe"));
-	optional(caller, "unix", (value) => small(value, "unix"));
-	optional(caller, "token", (value) => {
-		const token = members(value, ["claims?", "issuer", "subject"], "token");
-		for (const name of ["issuer", "subject"]) str(token[name], name);
-		if (token.claims !== undefined && !isObject(token.claims)) refuse("claims: an object is expected");
-	});
-}
+const caller = either({
+	execution: is.exec,
+	key: is.commitment,
+	spiffe: is.spiffe,
+	token: object({ "claims?": tokenClaims, issuer: is.text, subject: is.text }),
+	unix: is.u32,
+});
 
-const ENVIRONMENT = [
-	"arch",
-	"boot",
-	"container?",
-	"distribution",
-	"gateway",
-	"gateway_digest?",
-	"kernel",
-	"landlock_abi",
-	"machine",
-	"region?",
-	"tier",
-	"weaker?",
-	"zone?",
-];
+const environment = object({
+	arch: is.text,
+	boot: is.text,
+	"container?": is.digest,
+	distribution: is.text,
+	gateway: is.text,
+	"gateway_digest?": is.digest,
+	kernel: is.text,
+	landlock_abi: is.u32,
+	machine: is.digest,
+	"region?": is.place,
+	tier: oneOf("U0", "U1", "P", "none"),
+	"weaker?": setOf(oneOf(...weaker), 1),
+	"zone?": is.place,
+});
 
+const short: Check = (value, what) => {
+	const length = fromBase64Url(str(value, what))?.length ?? 0;
+	if (length < 1 || length > 1024) refuse(`${what}: 1 to 1024 bytes in base64url`);
+};
+const nonce: Check = (value, what) => {
+	if (fromBase64Url(str(value, what))?.length !== 40) refuse(`${what}: 40 bytes in base64url`);
+};
 /** What a gateway signed beside the environment. The signature is for `placet log replay` to check. */
-function attestation(value: Json): void {
-	const attestation = members(value, ["backing", "issued", "key", "nonce", "signature"], "the attestation");
-	if (isObject(attestation.backing)) {
-		const { tpm_quote } = members(attestation.backing, ["tpm_quote"], "backing");
-		const quote = members(tpm_quote, ["key", "quoted", "signature"], "tpm_quote");
-		for (const name of ["key", "quoted", "signature"]) {
-			const length = fromBase64Url(str(quote[name], name))?.length ?? 0;
-			if (length < 1 || length > 1024) refuse(`${name}: 1 to 1024 bytes in base64url`);
-		}
-	} else oneOf(attestation.backing, ["self_reported"], "backing");
-	count(attestation.issued, "issued");
-	key(attestation.key, "the gateway's key");
-	if (fromBase64Url(str(attestation.nonce, "nonce"))?.length !== 40) refuse("nonce: 40 bytes in base64url");
-	if (fromBase64(str(attestation.signature, "signature"))?.length !== 64) refuse("signature: 64 bytes in base64");
-}
+const attestation = object({
+	backing: either({ tpm_quote: object({ key: short, quoted: short, signature: short }) }, ["self_reported"]),
+	issued: is.whole,
+	key: is.key,
+	nonce,
+	signature: is.signature,
+});
 
-const STATUSES = ["none", "contraindicated", "warning", "affirming"];
+const found = setOf(oneOf(...claims));
+const appraisal = object({
+	affirming: found,
+	"age_secs?": is.whole,
+	contraindicated: found,
+	status: oneOf("none", "contraindicated", "warning", "affirming"),
+	warning: found,
+});
 
-function appraisal(value: Json): void {
-	const names = ["affirming", "age_secs?", "contraindicated", "status", "warning"];
-	const appraisal = members(value, names, "the appraisal");
-	for (const name of ["affirming", "contraindicated", "warning"]) {
-		const found = list(appraisal[name], name).map((item) => str(item, name));
-		for (const item of found) oneOf(item, claims, name);
-		// A set: in order, none twice.
-		if (found.some((item, at) => at > 0 && item <= (found[at - 1] as string))) refuse(`${name}: out of order`);
-	}
-	optional(appraisal, "age_secs", (value, what) => void count(value, what));
-	oneOf(appraisal.status, STATUSES, "status");
-}
+const grant = object({
+	"approved_by?": listOf(is.principal, 1),
+	delegation: listOf(is.principal),
+	depth: is.u32,
+	lease_ms: is.whole,
+	not_after: is.whole,
+	not_before: is.whole,
+	profile: is.word,
+	"rerouted?": listOf(is.word, 1),
+	root: is.exec,
+	scope: is.digest,
+	staleness_ms: is.whole,
+});
+const checked = object({ check: is.u8, code, reason: is.text });
+const policy = object({ "bundle?": is.digest, determining: listOf(is.text) });
+const waits = object({ needs: listOf(object({ count: is.u32, groups: listOf(is.text) })), until: is.whole });
 
-function facts(value: Json | undefined): void {
-	const facts = members(value, ["attestation?", "caller", "environment", "exec", "holder", "time"], "the facts");
-	caller(facts.caller);
-	optional(facts, "attestation", attestation);
-	const environment = members(facts.environment, ENVIRONMENT, "the environment");
-	for (const name of ["container", "gateway_digest"]) optional(environment, name, digest);
-	for (const name of ["region", "zone"]) optional(environment, name, (value, what) => void named(value, "place", what));
-	for (const name of ["arch", "boot", "distribution", "gateway", "kernel"]) str(environment[name], name);
-	small(environment.landlock_abi, "landlock_abi");
-	digest(environment.machine, "machine");
-	oneOf(environment.tier, ["U0", "U1", "P", "none"], "tier");
-	optional(environment, "weaker", (value) => some(value, "weaker", (item, what) => oneOf(item, weaker, what)));
-	exec(facts.exec, "exec");
-	str(facts.holder, "holder");
-	count(facts.time, "time");
-}
-
-const GRANT = [
-	"approved_by?",
-	"delegation",
-	"depth",
-	"lease_ms",
-	"not_after",
-	"not_before",
-	"profile",
-	"rerouted?",
-	"root",
-	"scope",
-	"staleness_ms",
-];
-
-function grant(value: Json): void {
-	const grant = members(value, GRANT, "the grant");
-	optional(grant, "approved_by", (value, what) => some(value, what, principal));
-	for (const id of list(grant.delegation, "delegation")) principal(id, "delegation");
-	small(grant.depth, "depth");
-	for (const name of ["lease_ms", "not_after", "not_before", "staleness_ms"]) count(grant[name], name);
-	word(grant.profile, "profile");
-	optional(grant, "rerouted", (value, what) => some(value, what, word));
-	exec(grant.root, "root");
-	digest(grant.scope, "scope");
-}
-
-function denial(value: Json): void {
-	const denial = members(value, ["check", "code", "reason"], "the denial");
-	small(denial.check, "check", 255);
-	oneOf(denial.code, codes, "code");
-	str(denial.reason, "reason");
-}
-
-function waits(value: Json): void {
-	const waits = members(value, ["needs", "until"], "waits");
-	for (const one of list(waits.needs, "needs")) {
-		const needed = members(one, ["count", "groups"], "needs");
-		small(needed.count, "count");
-		texts(needed.groups, "groups");
-	}
-	count(waits.until, "until");
-}
-
-const DECIDED = [
-	"appraisal?",
-	"artifact?",
-	"denial?",
-	"facts",
-	"grant?",
-	"intent",
-	"outcome",
-	"policy",
-	"risk",
-	"waits?",
-];
+const decision = object({
+	"appraisal?": appraisal,
+	"artifact?": is.digest,
+	"denial?": checked,
+	facts: object({
+		"attestation?": attestation,
+		caller,
+		environment,
+		exec: is.exec,
+		holder: is.text,
+		time: is.whole,
+	}),
+	"grant?": grant,
+	intent,
+	outcome: is.text,
+	policy,
+	risk: object({ factors: listOf(is.text), score: is.u32 }),
+	"waits?": waits,
+});
 /** What stands beside each answer, and nothing else of these. */
 const BESIDE: Record<string, string> = { permit: "artifact,grant", deny: "denial", defer: "waits" };
+const decided: Check = (value, what) => {
+	decision(value, what);
+	const { outcome, ...rest } = value as JsonObject;
+	const beside = ["artifact", "denial", "grant", "waits"].filter((name) => rest[name] !== undefined);
+	if (beside.join() !== BESIDE[String(outcome)]) refuse("the decision contradicts itself");
+};
 
-function decided(predicate: JsonObject): void {
-	members(predicate, DECIDED, "the decision");
-	optional(predicate, "appraisal", appraisal);
-	optional(predicate, "artifact", digest);
-	optional(predicate, "denial", denial);
-	facts(predicate.facts);
-	optional(predicate, "grant", grant);
-	intent(predicate.intent);
-	const outcome = str(predicate.outcome, "outcome");
-	const policy = members(predicate.policy, ["bundle?", "determining"], "policy");
-	optional(policy, "bundle", digest);
-	texts(policy.determining, "determining");
-	const risk = members(predicate.risk, ["factors", "score"], "risk");
-	texts(risk.factors, "factors");
-	small(risk.score, "score");
-	optional(predicate, "waits", waits);
-	const beside = ["artifact", "denial", "grant", "waits"].filter((name) => predicate[name] !== undefined);
-	if (beside.join() !== BESIDE[outcome]) refuse("the decision contradicts itself");
-}
+const about = { exec: is.exec, intent: is.digest, time: is.whole };
+const started = object({
+	...about,
+	"credentials?": setOf(is.secret, 1),
+	gateway: is.word,
+	"pinned?": is.commitment,
+});
+const network = object({
+	failed: is.whole,
+	opened: is.whole,
+	received_bytes: is.whole,
+	refused: is.whole,
+	sent_bytes: is.whole,
+});
+const usage = object({
+	"changes?": object({
+		bytes: is.whole,
+		count: is.whole,
+		digest: is.digest,
+		writes: oneOf("direct", "kept", "discarded"),
+	}),
+	cpu_ms: is.whole,
+	"network?": network,
+	"output?": object({ bytes: is.whole, commitment: is.commitment, "redacted?": is.u32 }),
+	rss_kib_max: is.whole,
+	wall_ms: is.whole,
+});
+const ended = object({
+	...about,
+	"cause?": code,
+	"exit?": either({ code: is.u8, signal: is.u8 }),
+	outcome: oneOf("completed", "failed", "terminated", "lapsed", "unseen"),
+	"usage?": usage,
+});
+const SIGNALS = ["drift", "limit", "refused_connect", "refused_exec", "refused_read", "refused_write", "trip"];
+const TRIPS = [
+	"cpu_total_secs",
+	"execs_per_minute",
+	"network_bytes",
+	"programs",
+	"refused_connects",
+	"refused_execs",
+	"refused_reads",
+	"refused_writes",
+	"signals",
+];
+const signal = object({
+	...about,
+	code,
+	count: is.whole,
+	detail: is.text,
+	"ends?": is.flag,
+	"kind?": oneOf(...SIGNALS),
+	"trip?": oneOf(...TRIPS),
+});
+/** A list that stands in the payload beside the record. */
+const listed = { ...about, count: is.whole, list: is.commitment, "omitted?": is.some };
+const answered = object({
+	asker: is.principal,
+	asking: listOf(is.text),
+	caller,
+	"denial?": checked,
+	environment,
+	"found?": object({ at: is.whole, count: is.u32 }),
+	outcome: oneOf("permit", "deny", "refused"),
+	policy,
+	question: is.commitment,
+	time: is.whole,
+});
+const refused = object({
+	attempt: is.commitment,
+	"caller?": caller,
+	caller_uid: is.u32,
+	denial: object({ code, reason: is.text }),
+	"exec?": is.exec,
+	stage: oneOf("intent", "artifact", "control", "identity"),
+	time: is.whole,
+});
 
-const RUN_ENDS = ["completed", "failed", "terminated", "lapsed", "unseen"];
+const KINDS: { [kind: string]: Check } = {
+	...ACTS,
+	answered,
+	born: object(listed),
+	connections: object({ ...listed, usage: network }),
+	decided,
+	ended,
+	genesis,
+	refused,
+	signal,
+	started,
+};
 
-/** What is common to everything about an execution, and how it began and ended. */
-function lifecycle(kind: string, predicate: JsonObject): void {
-	if (kind === "started") {
-		members(predicate, ["credentials?", "exec", "gateway", "intent", "pinned?", "time"], "the start");
-		word(predicate.gateway, "gateway");
-	}
-	if (kind === "ended") {
-		members(predicate, ["cause?", "exec", "exit?", "intent", "outcome", "time", "usage?"], "the end");
-		optional(predicate, "cause", (value, what) => oneOf(value, codes, what));
-		oneOf(predicate.outcome, RUN_ENDS, "outcome");
-	}
-	if (kind === "started" || kind === "ended") {
-		exec(predicate.exec, "exec");
-		digest(predicate.intent, "intent");
-	}
-	count(predicate.time, "time");
-}
-
-export function checkPredicate(kind: string, predicate: JsonObject): void {
-	if (kind === "genesis") genesis(predicate);
-	else if (kind === "decided") decided(predicate);
-	else lifecycle(kind, predicate);
+export function checkPredicate(kind: string, predicate: Json): void {
+	const check = KINDS[kind] ?? refuse("the predicate type is unknown");
+	check(predicate, "the record");
 }

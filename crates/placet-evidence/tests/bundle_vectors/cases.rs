@@ -1,10 +1,14 @@
 //! What is altered: every member of a bundle, every member of what the domain signed, and parts that
 //! are true in another place.
 
+use std::collections::BTreeSet;
+
 use placet_artifact::Claims;
+use placet_evidence::KindName;
 use placet_types::{Digest, ExecutionId};
 use serde_json::{Value, json};
 
+use crate::kinds;
 use crate::world::{
     self, ARTIFACT, ATTESTED, DEFERRAL, DENIAL, END, LOG, PERMIT, RECORD, STRANGER, World,
     artifact_digest, entry, issue, log, log_by, sealed,
@@ -55,6 +59,7 @@ pub(crate) fn all(world: &World, bundles: &[Value]) -> Vec<Case> {
     cases.statements(world);
     cases.related(world);
     cases.claims(world);
+    cases.kinds(world);
     cases.0
 }
 
@@ -221,6 +226,45 @@ impl Cases {
             bundle,
             edits,
         );
+    }
+
+    /// Every kind of record, as it is and with one thing altered, signed by the domain's own key.
+    fn kinds(&mut self, world: &World) {
+        let all = kinds::all(&world.genesis, &world.permit);
+        let mut seen = BTreeSet::new();
+        for (kind, predicate) in &all {
+            let name = format!("a record of kind {}", kind.as_str());
+            let sealed = |value: &Value| entry(kind.as_str(), value, RECORD);
+            let whole = as_record(world, sealed(predicate));
+            self.add(format!("{name}, whole"), END, whole);
+            // What all of its shapes have in common is altered in the first of them.
+            let is_first = seen.insert(*kind);
+            // Decisions and first records have cases of their own.
+            let has_own = [KindName::Decided, KindName::Genesis].contains(kind);
+            for (how, altered) in alterations(predicate) {
+                let counts = if has_own {
+                    how.matches('/').count() <= 1
+                } else {
+                    is_first || how.contains("/selector") || how.contains("/change")
+                };
+                if counts {
+                    let edits = as_record(world, sealed(&altered));
+                    self.add(format!("{name}: {how}"), END, edits);
+                }
+            }
+        }
+        for (kind, pointer, value) in kinds::silent() {
+            let (_, predicate) = all.iter().find(|(own, _)| own.as_str() == kind).unwrap();
+            let mut altered = predicate.clone();
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            altered.pointer_mut(parent).unwrap()[name] = value.clone();
+            let edits = as_record(world, entry(kind, &altered, RECORD));
+            self.add(
+                format!("a record of kind {kind}: {pointer} is {value}"),
+                END,
+                edits,
+            );
+        }
     }
 
     /// Further records that are not about the same, or not the domain's.

@@ -11,6 +11,7 @@
 )]
 
 mod cases;
+mod kinds;
 mod world;
 
 use std::collections::BTreeMap;
@@ -167,7 +168,22 @@ fn every_published_bundle_is_verified_step_by_step_as_published() {
             case["name"]
         );
     }
-    assert!(cases.len() > 300, "{}", cases.len());
+    assert!(cases.len() > 900, "{}", cases.len());
+}
+
+#[test]
+fn a_record_of_every_kind_is_among_them_whole_and_altered() {
+    let file = read("bundle.json");
+    let named = |kind: &KindName, how: &str| {
+        let start = format!("a record of kind {}{how}", kind.as_str());
+        let cases = file["cases"].as_array().unwrap().iter();
+        let names = cases.filter_map(|case| case["name"].as_str());
+        names.filter(|name| name.starts_with(&start)).count()
+    };
+    for kind in KindName::ALL {
+        assert!(named(&kind, ", whole") > 0, "{}", kind.as_str());
+        assert!(named(&kind, ": ") > 3, "{}", kind.as_str());
+    }
 }
 
 #[test]

@@ -23,11 +23,11 @@ pub(crate) const ARTIFACT: u8 = 1;
 pub(crate) const RECORD: u8 = 2;
 pub(crate) const LOG: u8 = 3;
 const WITNESS: u8 = 4;
-const HOLDER: u8 = 5;
+pub(crate) const HOLDER: u8 = 5;
 pub(crate) const STRANGER: u8 = 6;
-const NBF: u64 = 1_800_000_000;
+pub(crate) const NBF: u64 = 1_800_000_000;
 const PARAMS: &str = r#"{"argv":["git","status"]}"#;
-const EXEC: ExecutionId = ExecutionId::new([0xe1; 16]);
+pub(crate) const EXEC: ExecutionId = ExecutionId::new([0xe1; 16]);
 
 pub(crate) fn seeds() -> Value {
     json!({
@@ -203,7 +203,7 @@ pub(crate) fn entry(kind: &str, predicate: &Value, seed: u8) -> String {
             "digest": { "sha256": Digest::of(&bytes(&predicate["intent"])).hex() },
             "name": predicate["facts"]["exec"],
         }),
-        "started" | "ended" => json!({
+        "approval" | "born" | "connections" | "ended" | "signal" | "started" => json!({
             "digest": { "sha256": predicate["intent"].as_str().unwrap_or_default().trim_start_matches("sha256:") },
             "name": predicate["exec"],
         }),
