@@ -111,7 +111,7 @@ until somebody applies or discards it. Applying refuses what does not fit any mo
     /// Approve what waits, with your own key; it is then decided afresh
     #[command(after_help = "\
 The approval is signed with your key (`placet key new` makes one; an operator registers it with
-`placet principal set user:NAME --key THUMBPRINT`) and bound to exactly what waits: to its program,
+`placet principal add-key user:NAME THUMBPRINT`) and bound to exactly what waits: to its program,
 its arguments and its environment. Nobody approves what they asked for themselves.")]
     Approve(Approve),
     /// Reject what waits, with your own key

@@ -121,6 +121,22 @@ pub(crate) enum Principal {
         #[arg(long, conflicts_with_all = ["uids", "keys"])]
         mapped: bool,
     },
+    /// Let the holder of one more key act as a principal, beside what it already has
+    AddKey {
+        /// Its name
+        id: PrincipalId,
+        /// JWK thumbprint of an Ed25519 key
+        #[arg(allow_hyphen_values = true)]
+        key: Thumbprint,
+    },
+    /// Let the holder of a key act as a principal no longer
+    RemoveKey {
+        /// Its name
+        id: PrincipalId,
+        /// JWK thumbprint of the key
+        #[arg(allow_hyphen_values = true)]
+        key: Thumbprint,
+    },
     /// Suspend a principal: what it runs is ended
     Suspend {
         /// Its name

@@ -23,7 +23,7 @@ pub(crate) fn key(command: &Key, out: Out) -> Result<Status, Failure> {
     out.line(&thumbprint);
     if new {
         out.line(format!(
-            "{} placet principal set user:NAME --key {thumbprint} …",
+            "{} placet principal add-key user:NAME {thumbprint}",
             paint(DIM, "an operator registers it:")
         ));
     }

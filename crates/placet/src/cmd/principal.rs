@@ -2,7 +2,7 @@
 
 use placet_authority::node::wire::{ActBody, PrincipalBody, Request, Response};
 use placet_evidence::PrincipalStatus;
-use placet_types::PrincipalId;
+use placet_types::{PrincipalId, Thumbprint};
 
 use crate::cli::{Global, Principal};
 use crate::cmd::revoke::act_recorded;
@@ -34,6 +34,8 @@ pub(crate) fn principal(global: &Global, command: &Principal, out: Out) -> Resul
                 uids.clone()
             },
         },
+        Principal::AddKey { id, key } => with_key(known(&domain, id)?, key),
+        Principal::RemoveKey { id, key } => without_key(known(&domain, id)?, key)?,
         Principal::Suspend { id } => PrincipalBody {
             status: PrincipalStatus::Suspended,
             ..known(&domain, id)?
@@ -51,6 +53,24 @@ pub(crate) fn principal(global: &Global, command: &Principal, out: Out) -> Resul
         word(body.status)
     ));
     Ok(Status::Ok)
+}
+
+/// The principal with one more key; everything else of it stays.
+fn with_key(mut body: PrincipalBody, key: &Thumbprint) -> PrincipalBody {
+    if !body.keys.contains(key) {
+        body.keys.push(key.clone());
+    }
+    body
+}
+
+fn without_key(mut body: PrincipalBody, key: &Thumbprint) -> Result<PrincipalBody, Failure> {
+    let before = body.keys.len();
+    body.keys.retain(|own| own != key);
+    if body.keys.len() == before {
+        let what = format!("{key} is no key of {}", body.id);
+        return Err(Failure::new(what).hint("`placet principal list --json` shows its keys"));
+    }
+    Ok(body)
 }
 
 fn all(domain: &Domain) -> Result<Vec<PrincipalBody>, Failure> {

@@ -148,3 +148,45 @@ fn a_run_that_does_not_wait_is_told_what_it_needs() {
         "{told}"
     );
 }
+
+#[test]
+fn a_key_is_added_and_taken_away_and_nothing_else_of_the_principal_changes() {
+    let domain = asking();
+    let ann = || {
+        let all = domain.json(&["principal", "list"]);
+        let all = all.as_array().unwrap().clone();
+        all.into_iter().find(|one| one["id"] == "user:ann").unwrap()
+    };
+    let before = ann();
+    let second = key(&domain, "second");
+    let made = domain.json(&["key", "new", "--key", &second]);
+    let thumbprint = made["thumbprint"].as_str().unwrap();
+    for _ in 0..2 {
+        domain.ok(&["principal", "add-key", "user:ann", thumbprint]);
+    }
+    let mut with = ann();
+    let keys = with["keys"].as_array().unwrap();
+    assert!(keys.len() == 2 && keys.iter().any(|key| key == thumbprint));
+    with["keys"] = before["keys"].clone();
+    assert_eq!(with, before);
+    // It signs approvals from now on.
+    let (mut child, shown) = waiting(&domain, &["true"]);
+    let exec = shown["exec"].as_str().unwrap();
+    let said = say(&domain, "approve", exec, "user:ann", "second");
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(child.wait().unwrap().success());
+    domain.ok(&["principal", "remove-key", "user:ann", thumbprint]);
+    assert_eq!(ann(), before);
+    let none = domain.run(&["principal", "remove-key", "user:ann", thumbprint]);
+    assert!(
+        none.stderr.contains("is no key of user:ann"),
+        "{}",
+        none.stderr
+    );
+    let nobody = domain.run(&["principal", "add-key", "user:nobody", thumbprint]);
+    assert!(
+        nobody.stderr.contains("is not registered"),
+        "{}",
+        nobody.stderr
+    );
+}
