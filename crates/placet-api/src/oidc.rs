@@ -31,8 +31,8 @@ use crate::config::ConfigError;
 use crate::identity::{Identity, unverified};
 
 pub use fetch::FetchError;
-pub use login::Login;
 pub(crate) use login::LoginError;
+pub use login::{Login, SignOut};
 pub(crate) use provider::Meters;
 pub use resource::{ResourceTokens, Shown};
 
@@ -266,6 +266,19 @@ impl Tokens {
             identity: Arc::new(self.narrowed(claims)),
             until,
         })
+    }
+
+    /// Where a browser that signed in by this provider signs out there, and comes back to `back` from.
+    /// `None` where that is not wanted, the provider does not offer it, or cannot be asked.
+    pub(crate) async fn away(&self, issuer: &str, back: &str) -> Option<String> {
+        let provider = self.verifier.0.get(issuer)?;
+        let login = provider.settings().login.as_ref()?;
+        if login.sign_out == SignOut::Here {
+            return None;
+        }
+        let now = self.service.clock().monotonic();
+        let end = provider.endpoints(now).await.ok()?.end?;
+        Some(login::away(&end, login, back))
     }
 
     /// The provider of this number, if browsers sign in by it.

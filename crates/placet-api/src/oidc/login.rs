@@ -1,4 +1,4 @@
-//! Signing a browser in by a provider (OpenID Connect Core, section 3.1; RFC 6749, RFC 7636, RFC 9207).
+//! Signing a browser in by a provider (OpenID Connect Core, section 3.1; RFC 6749, RFC 7636, RFC 9207), and out.
 //!
 //! The browser proves a key of its own when it begins and again when it comes back with a code. What is
 //! between the two stands in `state`, made with a secret of this process over that key: another browser can
@@ -49,6 +49,20 @@ pub struct Login {
     /// How long a browser stays signed in, in seconds, at most twelve hours.
     #[serde(default = "eight_hours")]
     pub session_secs: u64,
+    /// How far signing out goes.
+    #[serde(default)]
+    pub sign_out: SignOut,
+}
+
+/// How far signing out goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignOut {
+    /// To the provider, which asks whether to end its own session, too.
+    #[default]
+    Provider,
+    /// Here only: the provider's session is the provider's.
+    Here,
 }
 
 const fn eight_hours() -> u64 {
@@ -251,6 +265,20 @@ pub(super) fn address(endpoint: &str, login: &Login, back: &str, begun: &Begun) 
         ("code_challenge", &challenge),
         ("code_challenge_method", "S256"),
     ]);
+    joined(endpoint, &query)
+}
+
+/// Where the browser goes to sign out at the provider, and comes back from. No token goes along, so the
+/// provider asks whoever sits there first.
+pub(super) fn away(endpoint: &str, login: &Login, back: &str) -> String {
+    let query = form(&[
+        ("client_id", &login.client_id),
+        ("post_logout_redirect_uri", back),
+    ]);
+    joined(endpoint, &query)
+}
+
+fn joined(endpoint: &str, query: &str) -> String {
     let joint = if endpoint.contains('?') { '&' } else { '?' };
     format!("{endpoint}{joint}{query}")
 }

@@ -48,6 +48,8 @@ pub(super) struct Endpoints {
     token: Target,
     /// Whether its answers name it (RFC 9207).
     pub(super) names_itself: bool,
+    /// Where browsers sign out (OpenID Connect RP-Initiated Logout 1.0), if they can.
+    pub(super) end: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -220,8 +222,10 @@ fn endpoints(document: &Json) -> Option<Endpoints> {
     let authorization = text("authorization_endpoint")?;
     address(authorization).ok()?;
     let named = document.get("authorization_response_iss_parameter_supported");
+    let end = text("end_session_endpoint").filter(|end| address(end).is_ok());
     Some(Endpoints {
         authorization: authorization.to_owned(),
+        end: end.map(str::to_owned),
         token: address(text("token_endpoint")?).ok()?,
         names_itself: matches!(named, Some(Json::Bool(true))),
     })

@@ -20,6 +20,9 @@ pub(crate) const PATH: &str = "/console/";
 /// Where a browser comes back to from an identity provider: the same page.
 pub(crate) const BACK_PATH: &str = "/console/signed-in";
 
+/// Where it comes back to once it signed out there: the same page again.
+pub(crate) const LEFT_PATH: &str = "/console/signed-out";
+
 const HTML: &str = "text/html; charset=utf-8";
 const INDEX: &str = "index.html";
 /// The proof viewer as one file, to be saved and opened without a server.

@@ -44,6 +44,17 @@ pub(super) fn table() -> Vec<Route> {
             ),
             query::ANY,
         ),
+        filtered(
+            text(
+                console::LEFT_PATH,
+                Access::Anyone,
+                console::page,
+                "consoleSignedOut",
+                "The console, for a browser that signed out at an identity provider",
+                "text/html; charset=utf-8",
+            ),
+            query::ANY,
+        ),
         text(
             "/console/{file}",
             Access::Anyone,
@@ -94,7 +105,7 @@ pub(super) fn table() -> Vec<Route> {
             console_session::end,
             "endSession",
             "End the session of this key",
-            (200, schemas::NOTHING),
+            (200, schemas::ENDED_SESSION),
         ),
         session(
             "/v1/session/link",

@@ -9,7 +9,7 @@ use placet_types::{Millis, PrincipalId, Thumbprint};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::console::{BACK_PATH, PATH, is_built};
+use super::console::{BACK_PATH, LEFT_PATH, PATH, is_built};
 use crate::call::{Answer, Call, Shared};
 use crate::identity::Channel;
 use crate::oidc::LoginError;
@@ -134,14 +134,16 @@ fn arriving(call: &Call) -> Result<(&Thumbprint, String), Problem> {
     let (Identity::Key(key) | Identity::Session { key, .. }) = &call.identity else {
         return Err(Problem::unauthenticated());
     };
+    Ok((key, own_address(call, BACK_PATH)?))
+}
+
+/// A page of this console under the name that the browser knows it by.
+fn own_address(call: &Call, path: &str) -> Result<String, Problem> {
     let host = call.headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = host.filter(|_| matches!(call.channel, Channel::Tcp { .. }));
     let host = host.ok_or_else(|| Problem::malformed("a browser signs in over TCP"))?;
     let host = host.to_lowercase();
-    Ok((
-        key,
-        format!("{}://{host}{BACK_PATH}", call.channel.scheme()),
-    ))
+    Ok(format!("{}://{host}{path}", call.channel.scheme()))
 }
 
 /// Why a browser was not signed in.
@@ -160,14 +162,19 @@ fn unsigned(error: &LoginError) -> Problem {
     }
 }
 
-/// Signs out: the key stands for nobody any more.
+/// Signs out: the key stands for nobody any more. Says where to sign out of the provider's session, too.
 pub(super) fn end(call: Call) -> Answer {
     Box::pin(async move {
         let NoBody {} = call.body.json()?;
-        if let Identity::Session { key, .. } = &call.identity {
+        let mut away = None;
+        if let Identity::Session { by, key, .. } = &call.identity {
             call.shared.sessions.end(key);
+            if let SignedIn::Token(identity) = by {
+                let back = own_address(&call, LEFT_PATH)?;
+                away = call.shared.tokens.away(&identity.issuer, &back).await;
+            }
         }
-        reply::json(StatusCode::OK, &json!({}))
+        reply::json(StatusCode::OK, &json!({ "url": away }))
     })
 }
 

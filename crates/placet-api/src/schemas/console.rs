@@ -68,6 +68,16 @@ schema!(AWAY, "ProviderAddress", || object(
     &[("url", text("where the browser goes"))],
     &[],
 ));
+schema!(ENDED_SESSION, "EndedSession", || object(
+    &[(
+        "url",
+        nullable(
+            "string",
+            "where to sign out at the identity provider, too; null where that is not wanted or not possible"
+        )
+    )],
+    &[],
+));
 schema!(CAME_BACK, "ProviderCode", || object(
     &[
         ("code", text("of the identity provider")),

@@ -22,6 +22,7 @@ const browsers = (id, more) => ({
   client_id: id,
   grant_types: ['authorization_code'],
   redirect_uris: process.argv[4] ? [process.argv[4]] : [],
+  post_logout_redirect_uris: process.argv[4] ? [process.argv[4].replace('signed-in', 'signed-out')] : [],
   response_types: process.argv[4] ? ['code'] : [],
   ...more,
 });

@@ -65,6 +65,26 @@ impl Visitor {
         }
         panic!("the provider leads nowhere: {at}");
     }
+
+    /// Signs out where it is led to, as the provider's own form asks it; where that leads it back to.
+    fn sign_out(&mut self, provider: &Provider, address: &str) -> String {
+        let asked = self.ask(address, None);
+        let page = String::from_utf8(asked.body.clone()).unwrap();
+        let value = |after: &str| {
+            let (_, rest) = page.split_once(after).unwrap_or_else(|| panic!("{page}"));
+            rest.split('"').next().unwrap().to_owned()
+        };
+        let (to, token) = (value("action=\""), value("name=\"xsrf\" value=\""));
+        assert!(to.starts_with(&provider.issuer()), "{to}");
+        let done = self.ask(&to, Some(&format!("xsrf={token}&logout=yes")));
+        done.header("location").unwrap().to_owned()
+    }
+
+    /// Whether the provider knows who it is, and so sends it back without asking.
+    fn is_known(&mut self, address: &str) -> bool {
+        let led = self.ask(address, None);
+        !led.header("location").unwrap().contains("/interaction/")
+    }
 }
 
 fn split(address: &str) -> (&str, &str) {
@@ -204,9 +224,28 @@ fn a_browser_signs_in_by_a_real_provider_as_whom_the_rules_say() {
         .expect(201);
     let tail = place.ok(&["log", "tail", "-n", "2"]);
     assert_eq!(tail.matches("user:ana").count(), 2, "{tail}");
-    node.ask_as(&browser, "POST", "/v1/session/end", Some(&json!({})))
-        .expect(200);
+    let ended = node.ask_as(&browser, "POST", "/v1/session/end", Some(&json!({})));
+    let ended = ended.expect(200);
     assert_eq!(node.ask_as(&browser, "GET", "/v1/policy", None).status, 401);
+    // Its session at the provider still lets it in without a word, until it signs out there, too.
+    let begun = begin(&node, &browser, &issuer).expect(200);
+    let begun = begun["url"].as_str().unwrap();
+    let unasked = visitor.sign_in(&provider, begun, "nobody").1;
+    finish(&node, &browser, &unasked).expect(201);
+    let away = ended["url"].as_str().unwrap();
+    assert!(!away.contains("id_token"), "{away}");
+    let left = visitor.sign_out(&provider, away);
+    assert_eq!(left, format!("http://{}/console/signed-out", node.host()));
+    assert_eq!(
+        node.ask_tcp("GET", "/console/signed-out?x", &[], None)
+            .status,
+        200
+    );
+    assert!(!visitor.is_known(begun), "the provider still knows it");
+    let again = node.ask_as(&browser, "POST", "/v1/session/end", Some(&json!({})));
+    assert_eq!(again.expect(200)["url"], ended["url"]);
+    let nobody = node.ask_as(&browser, "POST", "/v1/session/end", Some(&json!({})));
+    assert_eq!(nobody.status, 401);
 
     let said = node.said();
     let code = came["code"].as_str().unwrap();
