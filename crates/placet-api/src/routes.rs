@@ -35,11 +35,16 @@ use lines::{filtered, get, or, post, text};
 /// The filters of executions.
 const FILTERS: &[(&str, &str)] = &[
     ("action", "only this action, such as process:run"),
+    ("bundle", "only what was decided under this bundle"),
     ("code", "only what was denied or terminated with this code"),
     ("cursor", "go on from the `next` of the page before"),
     ("from", "not finished before this time, in milliseconds"),
     ("limit", "at most this many, 1 to 500 (default 50)"),
     ("on_behalf_of", "only what acts for this principal"),
+    (
+        "policy",
+        "only what this policy determined, alone or with others",
+    ),
     ("principal", "only what this principal asked for itself"),
     ("resource", "only this resource, or what is below it"),
     ("resource_kind", "only resources of this kind"),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use placet_types::{ActionName, DenialCode, ExecutionId, Millis, PrincipalId};
+use placet_types::{ActionName, DenialCode, Digest, ExecutionId, Millis, PrincipalId};
 
 use crate::node::{Node, Status};
 
@@ -12,12 +12,16 @@ use crate::node::{Node, Status};
 pub struct Query {
     /// This action.
     pub action: Option<ActionName>,
+    /// Decided under this bundle.
+    pub bundle: Option<Digest>,
     /// Denied or terminated with this code.
     pub code: Option<DenialCode>,
     /// Not finished before this time.
     pub from: Option<Millis>,
     /// Acting for this principal, which is that of an ancestor.
     pub on_behalf_of: Option<PrincipalId>,
+    /// Determined by this policy, alone or with others.
+    pub policy: Option<String>,
     /// Asked for by this principal itself.
     pub principal: Option<PrincipalId>,
     /// This resource, or one below it where names are paths: `/usr/bin` finds `/usr/bin/git`.
@@ -40,8 +44,10 @@ impl Query {
     #[must_use]
     pub fn matches(&self, node: &Node) -> bool {
         holds(&self.action, |action| node.action == *action)
+            && holds(&self.bundle, |bundle| node.bundle == Some(*bundle))
             && holds(&self.code, |code| node.code() == Some(*code))
             && holds(&self.on_behalf_of, |who| node.delegation.contains(who))
+            && holds(&self.policy, |id| node.policies.contains(id))
             && holds(&self.principal, |who| node.principal == *who)
             && holds(&self.resource, |top| is_at_or_below(&node.resource.id, top))
             && holds(&self.resource_kind, |kind| node.resource.kind == *kind)

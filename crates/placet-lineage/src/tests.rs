@@ -5,7 +5,7 @@ mod fixture;
 mod properties;
 
 use placet_evidence::{Ended, Record, RunEnd, Started};
-use placet_types::{DenialCode, ExecutionId, Index, Millis};
+use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis};
 
 use crate::*;
 use fixture::*;
@@ -136,6 +136,26 @@ fn risk_is_the_one_of_the_decision_and_a_filter_for_it_takes_as_much_or_more() {
     node.risk.score = 25;
     assert!(at_least(25).matches(&node) && !at_least(26).matches(&node));
     assert_eq!(serde_json::to_value(&node).unwrap()["risk"]["score"], 25);
+}
+
+#[test]
+fn what_a_policy_or_a_bundle_decided_is_found_by_it() {
+    let log = story();
+    let graph = log.graph();
+    let mut node = graph.select(&Query::default()).next().unwrap().clone();
+    node.policies = vec!["a".into(), "b".into()];
+    let of_policy = |id: &str| Query {
+        policy: Some(id.into()),
+        ..Query::default()
+    };
+    let of_bundle = |bytes: &[u8]| Query {
+        bundle: Some(Digest::of(bytes)),
+        ..Query::default()
+    };
+    assert!(of_policy("b").matches(&node) && !of_policy("c").matches(&node));
+    assert!(of_bundle(b"bundle").matches(&node) && !of_bundle(b"other").matches(&node));
+    node.bundle = None;
+    assert!(!of_bundle(b"bundle").matches(&node));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use placet_authority::proofs;
 use placet_decision::CHECKS;
-use placet_evidence::{Decided, Entry, Outcome, Record};
+use placet_evidence::{CheckedDenial, Decided, Entry, Outcome, Record};
 use placet_log::LogReader;
 use placet_types::canonical::{Bounds, Json};
 use placet_types::{Denial, DenialCode, Index};
@@ -97,17 +97,7 @@ fn words(decided: &Decided) -> Vec<String> {
         intent.principal, intent.action, intent.gateway
     )];
     match (&decided.denial, &decided.grant) {
-        (Some(denial), _) => {
-            let check = check_name(denial.check).unwrap_or("unknown");
-            words.push(format!(
-                "It was denied with {} by check {} ({check}): {}.",
-                denial.code, denial.check, denial.reason
-            ));
-            words.push(format!(
-                "What would have to change: {}.",
-                denial.code.remedy()
-            ));
-        }
+        (Some(denial), _) => words.extend(denied(denial)),
         (None, Some(grant)) => words.push(format!(
             "It was permitted under profile {} until {}, with a lease of {} ms.",
             grant.profile, grant.not_after, grant.lease_ms
@@ -131,6 +121,19 @@ fn words(decided: &Decided) -> Vec<String> {
     words
 }
 
+/// Which check denied, why, and what would have to change.
+fn denied(denial: &CheckedDenial) -> [String; 2] {
+    let check = check_name(denial.check).unwrap_or("unknown");
+    let (code, reason) = (denial.code, &denial.reason);
+    [
+        format!(
+            "It was denied with {code} by check {} ({check}): {reason}.",
+            denial.check
+        ),
+        format!("What would have to change: {}.", code.remedy()),
+    ]
+}
+
 /// The record of an entry, for programs: its own members, whatever its kind.
 pub(crate) fn predicate(entry: &[u8]) -> Option<Value> {
     let bounds = Bounds::RECORD;
@@ -139,4 +142,33 @@ pub(crate) fn predicate(entry: &[u8]) -> Option<Value> {
     let statement = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, payload);
     let statement: Value = serde_json::from_slice(&statement.ok()?).ok()?;
     statement.get("predicate").cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_denial_is_said_in_words_with_its_check_and_what_to_change() {
+        let checks = u8::try_from(CHECKS.len()).unwrap();
+        let mut remedies = std::collections::BTreeSet::new();
+        for (at, code) in DenialCode::ALL.iter().enumerate() {
+            let check = u8::try_from(at).unwrap() % checks + 1;
+            let reason = "this was so".to_owned();
+            let [why, remedy] = denied(&CheckedDenial {
+                check,
+                code: *code,
+                reason,
+            });
+            let name = check_name(check).unwrap();
+            assert_eq!(
+                why,
+                format!("It was denied with {code} by check {check} ({name}): this was so.")
+            );
+            assert!(!remedy.contains("..") && remedy.len() > 40, "{remedy}");
+            assert!(remedies.insert(remedy), "{code} says what another says");
+        }
+        assert_eq!(check_name(0), None);
+        assert_eq!(check_name(checks + 1), None);
+    }
 }

@@ -232,7 +232,8 @@ pub(super) fn read(call: Call) -> Answer {
                 },
             })
         });
-        let value = json!({ "execution": node, "open": open });
+        let remedy = node.node.code().map(DenialCode::remedy);
+        let value = json!({ "execution": node, "open": open, "remedy": remedy });
         reply::json(StatusCode::OK, &value)
     })
 }
@@ -267,9 +268,11 @@ fn filter(call: &Call) -> Result<Query, Problem> {
     };
     Ok(Query {
         action: query.get("action")?,
+        bundle: query.get("bundle")?,
         code: query.get("code")?,
         from: time("from")?,
         on_behalf_of: query.get("on_behalf_of")?,
+        policy: query.get("policy")?,
         principal: query.get("principal")?,
         resource: query.get("resource")?,
         resource_kind: query.get("resource_kind")?,
