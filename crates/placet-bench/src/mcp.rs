@@ -2,11 +2,14 @@
 //! many pass at once, and what memory one governed server takes.
 //!
 //! The server is this program itself: it answers at once, so that what is measured is what stands
-//! between.
+//! between. Other people's gateways come last, where they are installed (`PLACET_MCP_PEERS`).
 
 mod client;
 mod frames;
+mod link;
+mod listened;
 mod memory;
+mod peers;
 mod place;
 mod server;
 
@@ -54,6 +57,8 @@ pub(crate) fn calls() {
     );
     memory::print("the same, after these calls", &place, &through);
     fleet(&place);
+    listened::together(&place);
+    peers::compare(&place, &plain);
 }
 
 /// What one side adds to the other's percentiles.

@@ -90,6 +90,14 @@ impl Place {
         command
     }
 
+    /// The server behind a gateway that listens, as these options say.
+    pub(super) fn listening(&self, options: &[&str]) -> Command {
+        let server = ["--", "./server", "mcp-server"];
+        let mut command = self.placet(&[&["mcp", "--name", "bench"], options, &server].concat());
+        command.stderr(std::process::Stdio::null());
+        command
+    }
+
     /// The node of this domain.
     pub(super) fn node(&self) -> Option<u32> {
         let status = self.done(&["node", "status", "--json"]);
