@@ -22,6 +22,7 @@ use placet_process::{Command as Governed, Gateway, Outcome, Spares, Waits};
 use placet_types::PrincipalId;
 use serde_json::json;
 
+use crate::figures;
 use crate::stats::Samples;
 
 /// Rounds, and of how many of them the slow ones take part in one.
@@ -30,6 +31,7 @@ const SLOW_EVERY: usize = 5;
 const PROGRAM: &str = "/usr/bin/true";
 /// A gateway that stays, with a cell that waits for the next command.
 const RESIDENT: &str = "placet, resident gateway";
+const COLD: &str = "placet run, from cold";
 /// How long the next cell may take to be there.
 const SPARE_PATIENCE: Duration = Duration::from_secs(2);
 /// What the others are compared with.
@@ -101,7 +103,7 @@ pub(crate) fn table() {
             false,
             Box::new(resident(&domain, &work, &program, false)),
         ),
-        Variant::of("placet run, from cold", false, placet(&cold)),
+        Variant::of(COLD, false, placet(&cold)),
     ];
     variants.extend(others(&root));
     // `compare resident,bwrap` measures what is named so, and what everything is compared with.
@@ -142,6 +144,11 @@ fn print(variants: Vec<Variant>) {
             let of = |part| {
                 samples.percentile(part).as_secs_f64() / baseline.percentile(part).as_secs_f64()
             };
+            if *name == RESIDENT {
+                figures::note("resident", of(50));
+            } else if *name == COLD {
+                figures::note("cold", of(50));
+            }
             println!(
                 "{:<44} p50 {:>10.2} x    p99 {:>10.2} x",
                 "  to bwrap",

@@ -11,6 +11,7 @@ use placet_evidence::{Exit, RunEnd, Usage};
 use placet_types::GatewayName;
 
 use crate::domain;
+use crate::figures;
 use crate::stats::{Samples, ratio};
 
 /// Decisions with one caller.
@@ -42,6 +43,7 @@ pub(crate) fn durable() {
         "  over one fdatasync",
         over.as_secs_f64() * 1e6
     );
+    figures::note("permit-alone", over.as_secs_f64() * 1e6);
     ratio("  durable permit / fdatasync", &alone, &sync);
     together(&authority, &next);
     authority.close().expect("the log is sound");
@@ -102,6 +104,7 @@ fn together(authority: &Authority, next: &AtomicU64) {
     let rate = samples.len() as f64 / took.as_secs_f64();
     Samples::new(samples).print(&format!("durable permit, {CALLERS} callers"));
     println!("{:<44} {rate:>12.0} /s", "  durable permits, all callers");
+    figures::note("permit-many", rate);
 }
 
 fn replay_rate(authority: &Authority) {
@@ -114,6 +117,7 @@ fn replay_rate(authority: &Authority) {
     let began = Instant::now();
     let report = replay(sources, |_| {}).expect("the log is read");
     let rate = report.same as f64 / began.elapsed().as_secs_f64();
+    figures::note("replay", rate);
     println!(
         "{:<44} {rate:>12.0} /s   {} same, holds: {}",
         "replay, one core",
@@ -166,6 +170,7 @@ fn bytes_at_rest() {
     }
     authority.close().expect("the log is sound");
     let each = (size_of(domain.root()) - before) / EXECUTIONS;
+    figures::note("at-rest", each as f64 / 1024.0);
     println!(
         "{:<44} {each:>12} bytes",
         "at rest for one permitted execution"

@@ -19,6 +19,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::domain;
+use crate::figures;
 use crate::stats::Samples;
 
 /// Intents with one connection, and with many.
@@ -41,13 +42,15 @@ pub(crate) fn intents() {
     let node = std::thread::spawn(move || host.run(ServeOptions { idle: None }));
     run(&socket, "intent to artifact, HTTP, 1 connection", 1, ALONE);
     let many = format!("intent to artifact, HTTP, {CONNECTIONS} connections");
-    run(&socket, &many, CONNECTIONS, TOGETHER);
+    let rate = run(&socket, &many, CONNECTIONS, TOGETHER);
+    figures::note("intent", rate);
     service.leave(Duration::ZERO);
     node.join().expect("the node").expect("the log is sound");
     server.stop();
 }
 
-fn run(socket: &Path, name: &str, connections: u64, count: u64) {
+/// Intents a second.
+fn run(socket: &Path, name: &str, connections: u64, count: u64) -> f64 {
     let next = AtomicU64::new(0);
     let body = body();
     let request = format!(
@@ -78,6 +81,7 @@ fn run(socket: &Path, name: &str, connections: u64, count: u64) {
     let rate = samples.len() as f64 / began.elapsed().as_secs_f64();
     Samples::new(samples).print(name);
     println!("{:<44} {rate:>12.0} /s", "  all connections");
+    rate
 }
 
 /// The same intent each time: the node draws a salt for each, so that no two are alike.

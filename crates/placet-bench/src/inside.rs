@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::figures;
 use crate::stats::{Samples, ratio};
 
 /// Programs that are started in a round.
@@ -113,10 +114,15 @@ impl Ground {
             }
         }
         let [bare, verified, decided] = samples.map(Samples::new);
-        for ((name, _), samples) in ways.iter().zip([&bare, &verified, &decided]) {
+        let names = [None, Some("inside-verified"), Some("inside-decided")];
+        let all = [&bare, &verified, &decided];
+        for (((name, _), samples), figure) in ways.iter().zip(all).zip(names) {
             samples.print(name);
             let more = samples.percentile(50).as_secs_f64() - bare.percentile(50).as_secs_f64();
             println!("{:<44} p50 {:>+10.1} us", "  beyond bare", more * 1e6);
+            if let Some(figure) = figure {
+                figures::note(figure, more * 1e6);
+            }
         }
     }
 

@@ -17,6 +17,7 @@ mod compare;
 mod decisions;
 mod domain;
 mod ends;
+mod figures;
 mod http;
 mod inside;
 mod mcp;
@@ -75,4 +76,5 @@ fn main() {
     if only.as_deref() == Some("crowd") {
         ends::crowd();
     }
+    figures::print();
 }

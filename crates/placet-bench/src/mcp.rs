@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use server::serve;
 
+use crate::figures;
 use crate::stats::Samples;
 use client::Client;
 use place::Place;
@@ -36,7 +37,8 @@ pub(crate) fn calls() {
     let mut through = Client::start(&mut place.gateway());
     direct.open();
     through.open();
-    memory::print("one governed server, idle", &place, &through);
+    let idle = memory::print("one governed server, idle", &place, &through);
+    figures::note("mcp-memory", idle);
     let (mut plain, mut governed) = (Vec::new(), Vec::new());
     for round in 0..ALONE + 100 {
         let pair = (timed(&mut direct), timed(&mut through));
@@ -49,7 +51,9 @@ pub(crate) fn calls() {
     let (plain, governed) = (Samples::new(plain), Samples::new(governed));
     plain.print("tools/call, direct");
     governed.print("tools/call, through placet mcp");
-    added(&governed, &plain);
+    let (p50, p99) = added(&governed, &plain);
+    figures::note("mcp-p50", p50);
+    figures::note("mcp-p99", p99);
     let rate = together(&mut through);
     println!(
         "{:<44} {rate:>12.0} /s",
@@ -61,8 +65,8 @@ pub(crate) fn calls() {
     peers::compare(&place, &plain);
 }
 
-/// What one side adds to the other's percentiles.
-fn added(governed: &Samples, plain: &Samples) {
+/// What one side adds to the other's percentiles: p50 and p99, in microseconds.
+fn added(governed: &Samples, plain: &Samples) -> (f64, f64) {
     let micros = |part| {
         let (with, without) = (governed.percentile(part), plain.percentile(part));
         with.saturating_sub(without).as_secs_f64() * 1e6
@@ -73,6 +77,7 @@ fn added(governed: &Samples, plain: &Samples) {
         micros(50),
         micros(99)
     );
+    (micros(50), micros(99))
 }
 
 fn timed(client: &mut Client) -> Duration {
@@ -120,6 +125,7 @@ fn fleet(place: &Place) {
     let name = format!("tools/call, {CLIENTS} clients, a gateway each");
     Samples::new(samples).print(&name);
     println!("{:<44} {rate:>12.0} /s", "  all of them");
+    figures::note("mcp-rate", rate);
 }
 
 /// A million calls, and what memory is taken along the way. Not part of the ordinary run.

@@ -9,6 +9,7 @@ use placet_types::canonical::{Bounds, Json};
 use placet_types::{ActionName, Digest, Millis, PrincipalId, ResourceRef};
 
 use crate::domain;
+use crate::figures;
 use crate::stats::{Samples, ratio};
 
 /// Evaluations of each size.
@@ -23,7 +24,8 @@ pub(crate) fn flatness() {
         samples.print(&format!("policy evaluation, {count} policies"));
     }
     if let (Some((_, few)), Some((_, many))) = (measured.first(), measured.last()) {
-        ratio("  10,000 policies / 10 policies", many, few);
+        let flat = ratio("  10,000 policies / 10 policies", many, few);
+        figures::note("policies", flat);
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::figures;
 use crate::stats::{Samples, ratio};
 
 /// Rounds; the variants take turns in each.
@@ -65,6 +66,7 @@ pub(crate) fn start() {
             "  governed, more than bare",
             more.as_secs_f64() * 1e3
         );
+        figures::note("run-more", more.as_secs_f64() * 1e3);
         if let Some((_, bwrap)) = rest.first() {
             ratio("  governed / bubblewrap", governed, bwrap);
         }

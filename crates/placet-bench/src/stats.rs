@@ -34,9 +34,10 @@ impl Samples {
 }
 
 /// A ratio of two medians.
-pub(crate) fn ratio(name: &str, of: &Samples, to: &Samples) {
+pub(crate) fn ratio(name: &str, of: &Samples, to: &Samples) -> f64 {
     let ratio = of.percentile(50).as_secs_f64() / to.percentile(50).as_secs_f64();
     println!("{name:<44} {ratio:.2} x");
+    ratio
 }
 
 /// What was measured on.

@@ -7,6 +7,7 @@ use placet_mcp::emit;
 use placet_mcp::frame::{Bounds, Frame};
 
 use super::client::call;
+use crate::figures;
 use crate::stats::Samples;
 
 /// Frames in a sample, and samples.
@@ -26,5 +27,7 @@ pub(super) fn handling() {
         })
         .collect();
     let name = format!("a frame of {} bytes, read and written", frame.len());
-    Samples::new(samples).print(&name);
+    let samples = Samples::new(samples);
+    samples.print(&name);
+    figures::note("mcp-frame", samples.percentile(50).as_secs_f64() * 1e6);
 }

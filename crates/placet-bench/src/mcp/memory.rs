@@ -3,8 +3,8 @@
 use super::client::Client;
 use super::place::Place;
 
-/// Prints what gateway, supervisor and node take; the server itself does not count.
-pub(super) fn print(name: &str, place: &Place, client: &Client) {
+/// Prints what gateway, supervisor and node take, and gives it in MiB; the server itself does not count.
+pub(super) fn print(name: &str, place: &Place, client: &Client) -> f64 {
     let gateway = client.id();
     let supervisors = children(gateway);
     let node = place.node().map_or(0, proportional);
@@ -17,6 +17,7 @@ pub(super) fn print(name: &str, place: &Place, client: &Client) {
         mebibytes(below),
         mebibytes(node)
     );
+    mebibytes(own + below + node)
 }
 
 fn mebibytes(kibibytes: u64) -> f64 {

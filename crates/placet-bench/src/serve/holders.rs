@@ -13,6 +13,7 @@ use super::client::{Client, post};
 use super::questions::intent;
 use super::{Service, program};
 use crate::domain::starter;
+use crate::figures;
 use crate::stats::Samples;
 
 const HOLDERS: u64 = 10_000;
@@ -61,11 +62,12 @@ pub(crate) fn holders() {
         let streams: Option<Vec<_>> = (0..HOLDERS).map(|_| stream(&socket)).collect();
         if streams.is_some() {
             std::thread::sleep(Duration::from_secs(6));
+            let memory = service.memory();
             println!(
-                "{:<44} {:.1} MiB",
+                "{:<44} {memory:.1} MiB",
                 format!("with {HOLDERS} event streams beside them"),
-                service.memory()
             );
+            figures::note("holders", memory);
         } else {
             println!("too few descriptors here: run under `ulimit -n 65536`");
         }

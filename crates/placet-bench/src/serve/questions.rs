@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::client::{self, Client, Seen, post};
 use super::{Service, program};
+use crate::figures;
 use crate::stats::{self, Samples};
 
 /// Records that are asked about in turn: more than any cache of answers holds.
@@ -58,7 +59,13 @@ pub(crate) fn questions() {
                 &format!("Cerbos, no evidence, {connections} connections"),
                 &theirs,
             );
-            stats::ratio("  ours beside theirs, p50", &ours.done, &theirs.done);
+            let ratio = stats::ratio("  ours beside theirs, p50", &ours.done, &theirs.done);
+            let figure = if connections == 1 {
+                "question-1"
+            } else {
+                "question-64"
+            };
+            figures::note(figure, ratio);
         }
     }
     println!(
