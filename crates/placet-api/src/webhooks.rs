@@ -27,8 +27,6 @@ pub use receiver::{Receiver, ReceiverError, Webhook};
 
 /// Records that are looked at in one go.
 const STEP: u64 = 256;
-/// How often one message is tried before the next one gets its turn.
-const ATTEMPTS: u32 = 8;
 /// Before the second attempt; each further one waits twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause.
@@ -108,7 +106,11 @@ impl Teller {
     }
 
     async fn tell(&mut self, message: &Message) {
-        let attempts = if self.is_down { 1 } else { ATTEMPTS };
+        let attempts = if self.is_down {
+            1
+        } else {
+            self.receiver.attempts()
+        };
         let mut pause = PAUSE;
         for attempt in 1..=attempts {
             let now = self.shared.service.clock().wall();
@@ -122,7 +124,7 @@ impl Teller {
                     told.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
-                Err(error) => self.say(message, attempt, &error.to_string()),
+                Err(error) => self.say("webhook", message, attempt, &error.to_string()),
             }
             if attempt < attempts {
                 sleep(pause).await;
@@ -130,11 +132,17 @@ impl Teller {
             }
         }
         self.is_down = true;
+        self.say(
+            "webhook given up",
+            message,
+            attempts,
+            "the next message has its turn",
+        );
         let failed = &self.shared.requests.webhooks_failed;
         failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn say(&self, message: &Message, attempt: u32, error: &str) {
+    fn say(&self, event: &'static str, message: &Message, attempt: u32, error: &str) {
         let fields = [
             ("receiver", Value::Text(self.receiver.host())),
             ("id", Value::Text(&message.id)),
@@ -142,6 +150,6 @@ impl Teller {
             ("error", Value::Text(error)),
         ];
         let now = self.shared.service.clock().wall();
-        self.shared.logger.say(Level::Warn, now, "webhook", &fields);
+        self.shared.logger.say(Level::Warn, now, event, &fields);
     }
 }

@@ -20,6 +20,8 @@ use zeroize::Zeroizing;
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Where a secret begins, as Standard Webhooks writes it.
 const PREFIX: &str = "whsec_";
+/// Most attempts for one message: with pauses that double up to a minute, a quarter of an hour.
+const ATTEMPTS_MAX: u32 = 20;
 /// Shortest and longest secret, in bytes.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
@@ -30,12 +32,19 @@ pub struct Webhook {
     /// Whether private parameters are sent.
     #[serde(default)]
     pub arguments: bool,
+    /// How often one message is tried before the next one has its turn: 1 to 20.
+    #[serde(default = "attempts")]
+    pub attempts: u32,
     /// Certificates that are believed, in PEM (default: those of the system).
     pub ca: Option<PathBuf>,
     /// File with the secret: `whsec_` and base64.
     pub secret: PathBuf,
     /// `https`, or `http` to this machine.
     pub url: String,
+}
+
+const fn attempts() -> u32 {
+    8
 }
 
 /// Why a receiver cannot be told anything.
@@ -53,6 +62,9 @@ pub enum ReceiverError {
     /// The secret does not read.
     #[error("webhooks: {0} holds no secret: it must be `whsec_` and the base64 of 24 to 64 bytes")]
     Secret(PathBuf),
+    /// A number of attempts that makes no sense.
+    #[error("webhooks: attempts must be 1 to {ATTEMPTS_MAX}")]
+    Attempts,
     /// A file could not be read.
     #[error("webhooks: {0}: {1}")]
     Read(PathBuf, std::io::Error),
@@ -67,6 +79,7 @@ pub enum ReceiverError {
 /// A receiver that can be told. Its secret is never shown.
 pub struct Receiver {
     arguments: bool,
+    attempts: u32,
     host: String,
     port: u16,
     /// What stands in the request line.
@@ -82,6 +95,9 @@ impl Receiver {
     ///
     /// [`ReceiverError`] names what does not stand.
     pub fn open(webhook: &Webhook) -> Result<Self, ReceiverError> {
+        if !(1..=ATTEMPTS_MAX).contains(&webhook.attempts) {
+            return Err(ReceiverError::Attempts);
+        }
         let odd = || ReceiverError::Url(webhook.url.clone());
         let uri: Uri = webhook.url.parse().map_err(|_| odd())?;
         let authority = uri.authority().ok_or_else(odd)?;
@@ -103,6 +119,7 @@ impl Receiver {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Ok(Self {
             arguments: webhook.arguments,
+            attempts: webhook.attempts,
             port: authority
                 .port_u16()
                 .unwrap_or(if encrypted { 443 } else { 80 }),
@@ -124,6 +141,10 @@ impl Receiver {
 
     pub(super) fn path(&self) -> &str {
         &self.path
+    }
+
+    pub(super) const fn attempts(&self) -> u32 {
+        self.attempts
     }
 
     pub(super) const fn with_arguments(&self) -> bool {
@@ -209,6 +230,7 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         Webhook {
             arguments: false,
+            attempts: attempts(),
             ca: None,
             secret: path,
             url: url.to_owned(),
@@ -252,6 +274,10 @@ mod tests {
         ] {
             let hook = webhook(dir.path(), url, secret, mode);
             assert!(Receiver::open(&hook).is_err(), "{url} {secret} {mode:o}");
+        }
+        for attempts in [0, 21] {
+            let hook = webhook(dir.path(), "http://127.0.0.1/h", good, 0o600);
+            assert!(Receiver::open(&Webhook { attempts, ..hook }).is_err());
         }
         for url in [
             "http://localhost:9/h",

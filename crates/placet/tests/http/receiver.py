@@ -26,6 +26,10 @@ class Receiver(http.server.BaseHTTPRequestHandler):
             "id": self.headers["webhook-id"],
             "path": self.path,
             "signed": hmac.compare_digest("v1," + mac, self.headers["webhook-signature"]),
+            "raw": {
+                "body": body.decode(),
+                "headers": {name: self.headers[name] for name in ("webhook-id", "webhook-timestamp", "webhook-signature")},
+            },
             "status": status,
             "body": json.loads(body),
         }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::approvals::{asking, deferred, said};
 use crate::client::Key;
+use crate::installed::npm;
 use crate::place::{Place, eventually, exists};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -214,5 +215,72 @@ fn after_a_restart_what_still_waits_is_told_again_under_the_same_id() {
     node.signal(rustix::process::Signal::KILL);
     drop(node);
     let _node = place.up();
-    assert_eq!(receiver.next(), first);
+    // As it was, but for when it is sent.
+    let again = receiver.next();
+    for part in ["body", "id", "path"] {
+        assert_eq!(again[part], first[part]);
+    }
+}
+
+/// What the library of Standard Webhooks itself makes of a message.
+fn verified(came: &Value, secret: &str) -> bool {
+    let script = "const { Webhook } = require('standardwebhooks'); \
+        const { body, headers } = JSON.parse(process.argv[1]); \
+        new Webhook(process.argv[2]).verify(body, headers);";
+    let mut node = Command::new("node");
+    node.env("NODE_PATH", npm(&["standardwebhooks@1.0.0"]));
+    node.args(["-e", script, &came["raw"].to_string(), secret]);
+    node.stderr(Stdio::null()).status().unwrap().success()
+}
+
+#[test]
+fn a_receiver_that_takes_nothing_is_tried_a_bounded_number_of_times_and_then_once_for_each_message()
+{
+    let ann = Key::new(41);
+    let place = asking(&ann);
+    let mut receiver = Receiver::start("500,500,500,500,200", None);
+    let secret = secret(&place);
+    place.configure(&format!(
+        "[[webhooks]]\nurl = \"http://127.0.0.1:{}/hook?a=b\"\nsecret = {secret:?}\nattempts = 3\n",
+        receiver.port
+    ));
+    let node = place.up();
+    let (intent, deferred) = deferred(&node);
+    let path = format!("/v1/approvals/{}", deferred["exec"].as_str().unwrap());
+    let first = receiver.next();
+    // The standard's own library takes it with this secret, and with no other.
+    assert!(verified(&first, SECRET));
+    assert!(!verified(&first, "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"));
+    let waits = node.get(&path).expect(200);
+    let act = said(&ann, "user:ann", "approve", &waits);
+    node.post(&path, &act).expect(201);
+    node.post("/v1/intents", &intent).expect(201);
+    for _ in 0..2 {
+        assert_eq!(receiver.next()["id"], first["id"]);
+    }
+    // Given up: what follows is tried once, until it is taken.
+    let said = receiver.next();
+    assert_eq!(
+        (&said["body"]["type"], &said["status"]),
+        (&json!("approval.said"), &json!(500))
+    );
+    let resolved = receiver.next();
+    assert_eq!(
+        (&resolved["body"]["type"], &resolved["status"]),
+        (&json!("approval.resolved"), &json!(200))
+    );
+    eventually("all are counted", || {
+        let meters = String::from_utf8(node.get("/metrics").body).unwrap();
+        let count = |outcome: &str, number: u32| {
+            let line = format!("placet_webhook_messages_total{{outcome=\"{outcome}\"}} {number}\n");
+            meters.contains(&line)
+        };
+        (count("given_up", 2) && count("delivered", 1)).then_some(())
+    });
+    // What it says of all that holds neither the secret nor the path, which may be one.
+    let log = node.said();
+    assert_eq!(log.matches("webhook given up").count(), 2, "{log}");
+    for secret in ["MfKQ9r8G", "/hook", "v1,"] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
 }
