@@ -10,7 +10,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
-use placet_evidence::{Entry, Record};
+use placet_evidence::Entry;
 use placet_log::LogReader;
 use placet_policy::Policy;
 use placet_state::{ShadowPolicy, State};
@@ -21,7 +21,7 @@ use crate::activate::Bundles;
 use crate::blobs::Blobs;
 use crate::opening::{self, OpenError};
 use crate::replay::Sources;
-use crate::suppose::{Difference, Supposed, again};
+use crate::suppose::{Difference, Supposed};
 
 /// Differences that are kept: the latest.
 pub const KEPT_MAX: usize = 256;
@@ -310,11 +310,9 @@ fn follow(reading: &Reading, at: &mut Following, to: Index) -> Result<Step, Open
         let record = Entry::from_bytes(bytes)
             .read()
             .map_err(|error| OpenError::Entry { index, error })?;
-        if let Record::Decided(decided) = &record {
-            let would_be = again(sources, &at.policy, &at.state, index, decided)?;
-            let differs = step.found.take(index, decided, would_be);
-            step.differences.extend(differs);
-        }
+        let found = &mut step.found;
+        let differs = found.look(sources, &at.policy, (&at.state, index, &record))?;
+        step.differences.extend(differs);
         at.state
             .apply(index, &record)
             .map_err(|error| OpenError::Fold { index, error })?;

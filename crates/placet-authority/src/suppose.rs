@@ -6,14 +6,17 @@
 
 use std::ops::ControlFlow;
 
-use placet_decision::{Decision, Input, suppose};
-use placet_evidence::{CheckedDenial, Decided, Entry, Outcome, Record, Waiting};
+use placet_decision::{Asking, Decision, EVALUATE, Input, SEARCH, suppose, suppose_answer};
+use placet_evidence::{
+    Answered, CheckedDenial, Decided, Entry, Outcome, QuestionOutcome, Record, Waiting,
+};
 use placet_log::Payload;
 use placet_policy::Policy;
 use placet_state::State;
 use placet_types::{DenialCode, Digest, ExecutionId, Index, Millis, PrincipalId};
 use serde::{Deserialize, Serialize};
 
+use crate::draft::decode_question;
 use crate::opening::OpenError;
 use crate::payload::decode_payload;
 use crate::replay::Sources;
@@ -41,7 +44,7 @@ pub struct Supposed {
     pub complete: bool,
     /// The record after the last one that was looked at.
     pub through: Index,
-    /// Decisions that were looked at.
+    /// Decisions that were looked at, answers to questions among them.
     pub decisions: u64,
     /// Those that would have had the same answer.
     pub same: u64,
@@ -64,8 +67,9 @@ pub struct Supposed {
 pub struct Difference {
     /// Where it stands.
     pub index: Index,
-    /// The execution that it is about.
-    pub exec: ExecutionId,
+    /// The execution that it is about; absent where somebody only asked a question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<ExecutionId>,
     /// Who asked.
     pub principal: PrincipalId,
     /// For what.
@@ -121,12 +125,9 @@ pub fn supposed(
         let record = Entry::from_bytes(bytes)
             .read()
             .map_err(|error| OpenError::Entry { index, error })?;
-        if let Record::Decided(decided) = &record
-            && index >= supposition.from
-            && decided.facts.time >= supposition.since
-        {
-            let would_be = again(sources, supposition.policy, &state, index, decided)?;
-            let differs = found.take(index, decided, would_be);
+        if index >= supposition.from && record.time() >= supposition.since {
+            let policy = supposition.policy;
+            let differs = found.look(sources, policy, (&state, index, &record))?;
             if found.listed.len() < LISTED_MAX {
                 found.listed.extend(differs);
             }
@@ -145,7 +146,7 @@ pub fn supposed(
 }
 
 /// The decision under the supposed bundle, as far as it can be made again.
-pub(crate) fn again(
+fn again(
     sources: Sources<'_>,
     policy: &Policy,
     state: &State,
@@ -170,7 +171,68 @@ pub(crate) fn again(
     })))
 }
 
+/// The answer to a question under the supposed bundle, as far as it can be given again. What a search finds is not looked for
+/// again: only whether it may be asked is supposed.
+fn answer_again(
+    sources: Sources<'_>,
+    policy: &Policy,
+    state: &State,
+    index: Index,
+    answered: &Answered,
+) -> Result<Option<Answered>, OpenError> {
+    let Payload::Present(bytes) = sources.reader.payload(index)? else {
+        return Ok(None);
+    };
+    let Some((_, _, question)) = decode_question(&bytes) else {
+        return Ok(None);
+    };
+    let asking = Asking {
+        state,
+        policy: Some(policy),
+        question: &question,
+        askers: std::slice::from_ref(&answered.asker),
+        caller: &answered.caller,
+        environment: &answered.environment,
+        time: answered.time,
+    };
+    let answer = suppose_answer(&asking);
+    Ok(answer.map(|it| it.into_record(&asking, answered.question, answered.found)))
+}
+
 impl Supposed {
+    /// Decides or answers again what a record decided or answered, counts it, and gives it back if it would have been another.
+    pub(crate) fn look(
+        &mut self,
+        sources: Sources<'_>,
+        policy: &Policy,
+        (state, index, record): (&State, Index, &Record),
+    ) -> Result<Option<Difference>, OpenError> {
+        if let Record::Decided(decided) = record {
+            let would_be = again(sources, policy, state, index, decided)?;
+            return Ok(self.take(index, decided, would_be));
+        }
+        let Record::Answered(answered) = record else {
+            return Ok(None);
+        };
+        let would_be = answer_again(sources, policy, state, index, answered)?;
+        let would_be = would_be.as_ref().map(Brief::of_answer);
+        let differs = self.compare(Brief::of_answer(answered), would_be);
+        Ok(differs.map(|(was, would_be)| Difference {
+            index,
+            exec: None,
+            principal: answered.asker.clone(),
+            // Of whom and what it was about the record says nothing, since that is private.
+            action: if answered.found.is_some() {
+                SEARCH.to_owned()
+            } else {
+                EVALUATE.to_owned()
+            },
+            resource: "Question".to_owned(),
+            was,
+            would_be,
+        }))
+    }
+
     /// Adds the counts of records that follow.
     pub(crate) fn add(&mut self, more: &Self) {
         self.decisions += more.decisions;
@@ -181,21 +243,35 @@ impl Supposed {
         self.unknown += more.unknown;
     }
 
-    /// Counts a decision, and gives it back if it would have been another.
-    pub(crate) fn take(
+    fn take(
         &mut self,
         index: Index,
         decided: &Decided,
         would_be: Option<Decision>,
     ) -> Option<Difference> {
+        let would_be = would_be.map(|decision| {
+            let (intent, facts) = (decided.intent.clone(), decided.facts.clone());
+            Brief::of(&decision.into_record(intent, facts, None))
+        });
+        let (was, would_be) = self.compare(Brief::of(decided), would_be)?;
+        Some(Difference {
+            index,
+            exec: Some(decided.facts.exec),
+            principal: decided.intent.principal.clone(),
+            action: decided.intent.action.to_string(),
+            resource: decided.intent.resource.id.clone(),
+            was,
+            would_be,
+        })
+    }
+
+    /// Counts one, and gives both back if they differ.
+    fn compare(&mut self, was: Brief, would_be: Option<Brief>) -> Option<(Brief, Brief)> {
         self.decisions += 1;
-        let Some(decision) = would_be else {
+        let Some(would_be) = would_be else {
             self.unknown += 1;
             return None;
         };
-        let was = Brief::of(decided);
-        let record = decision.into_record(decided.intent.clone(), decided.facts.clone(), None);
-        let would_be = Brief::of(&record);
         if was.answers_as(&would_be) {
             self.same += 1;
             return None;
@@ -207,15 +283,7 @@ impl Supposed {
             (Outcome::Permit, Outcome::Permit)
             | (Outcome::Deny | Outcome::Defer, Outcome::Deny | Outcome::Defer) => {}
         }
-        Some(Difference {
-            index,
-            exec: decided.facts.exec,
-            principal: decided.intent.principal.clone(),
-            action: decided.intent.action.to_string(),
-            resource: decided.intent.resource.id.clone(),
-            was,
-            would_be,
-        })
+        Some((was, would_be))
     }
 }
 
@@ -229,6 +297,25 @@ impl Brief {
         let grants = |brief: &Self| (brief.profile.clone(), brief.scope, brief.not_after);
         (self.outcome, self.code, waits(self)) == (other.outcome, other.code, waits(other))
             && grants(self) == grants(other)
+    }
+
+    /// Whoever may not ask is told no as well, for a reason of its own.
+    fn of_answer(answered: &Answered) -> Self {
+        let denial = answered.denial.as_ref();
+        let (outcome, policies) = match answered.outcome {
+            QuestionOutcome::Permit => (Outcome::Permit, &answered.policy.determining),
+            QuestionOutcome::Deny => (Outcome::Deny, &answered.policy.determining),
+            QuestionOutcome::Refused => (Outcome::Deny, &answered.asking),
+        };
+        Self {
+            outcome,
+            code: denial.map(|denial| denial.code),
+            not_after: None,
+            policies: policies.clone(),
+            profile: None,
+            reason: denial.map(|denial| denial.reason.clone()),
+            scope: None,
+        }
     }
 
     fn of(decided: &Decided) -> Self {

@@ -34,7 +34,7 @@ pub use explain::explain;
 pub use params::Params;
 pub use questions::{
     ASKED_AS_MAX, Answer as QuestionAnswer, Asking, EVALUATE, SEARCH, Searched, answer, search,
-    searched_at,
+    searched_at, suppose_answer,
 };
 
 /// Everything that a decision is computed from.

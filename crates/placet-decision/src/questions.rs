@@ -110,6 +110,19 @@ impl Answer {
 /// For a search this says whether it may be asked; what it finds is [`search`]'s.
 #[must_use]
 pub fn answer(asking: &Asking<'_>) -> Option<Answer> {
+    answer_by(asking, in_force(asking))
+}
+
+/// What would be answered if the bundle of `asking` were the one in force.
+#[must_use]
+pub fn suppose_answer(asking: &Asking<'_>) -> Option<Answer> {
+    let policy = usable(asking, asking.policy);
+    let mut answer = answer_by(asking, policy)?;
+    answer.policy.bundle = asking.policy.map(Policy::digest);
+    Some(answer)
+}
+
+fn answer_by(asking: &Asking<'_>, policy: Result<&Policy, CheckedDenial>) -> Option<Answer> {
     let first = asking.askers.first()?;
     let mut answer = Answer {
         asker: first.clone(),
@@ -121,7 +134,7 @@ pub fn answer(asking: &Asking<'_>) -> Option<Answer> {
             determining: Vec::new(),
         },
     };
-    let policy = match in_force(asking) {
+    let policy = match policy {
         Ok(policy) => policy,
         Err(denial) => {
             answer.denial = Some(denial);
@@ -200,16 +213,27 @@ fn candidates(asking: &Asking<'_>, policy: &Policy, begin: u32) -> Vec<String> {
 
 /// The bundle in force, while the domain is not halted.
 fn in_force<'a>(asking: &Asking<'a>) -> Result<&'a Policy, CheckedDenial> {
+    let active = asking.state.policy().map(|active| active.bundle);
+    if active.is_none() && !asking.state.is_halted() {
+        return Err(deny(
+            8,
+            DenialCode::NoPermit,
+            "no policy bundle is in force",
+        ));
+    }
+    let policy = asking.policy;
+    usable(asking, policy.filter(|it| Some(it.digest()) == active))
+}
+
+/// The bundle, where it counts and the domain is not halted.
+fn usable<'a>(
+    asking: &Asking<'_>,
+    policy: Option<&'a Policy>,
+) -> Result<&'a Policy, CheckedDenial> {
     if asking.state.is_halted() {
         return Err(deny(3, DenialCode::Halted, "the domain is halted"));
     }
-    let active = asking.state.policy();
-    let active =
-        active.ok_or_else(|| deny(8, DenialCode::NoPermit, "no policy bundle is in force"))?;
     let reason = "the bundle in force could not be compiled here";
-    let policy = asking
-        .policy
-        .filter(|policy| policy.digest() == active.bundle);
     let policy = policy.ok_or_else(|| deny(8, DenialCode::PolicyError, reason))?;
     crate::environment::holds_at(policy, asking.time)?;
     Ok(policy)

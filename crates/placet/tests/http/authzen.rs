@@ -8,7 +8,7 @@ use crate::place::{Node, Place};
 const POINT: &str = "service:point";
 
 /// Puts one of the bundles of this repository in force, and registers a service that may ask.
-fn put_in_force(place: &Place, bundle: &str) {
+pub(crate) fn put_in_force(place: &Place, bundle: &str) {
     let bundle = format!("{}/../../bundles/{bundle}", env!("CARGO_MANIFEST_DIR"));
     place.ok(&["policy", "activate", &bundle]);
     register_point(place);
@@ -24,7 +24,7 @@ fn ask(node: &Node<'_>, what: &str, body: &Value) -> Answer {
     node.post(&format!("/access/v1/{what}"), body)
 }
 
-fn decision(node: &Node<'_>, body: &Value) -> bool {
+pub(crate) fn decision(node: &Node<'_>, body: &Value) -> bool {
     let answer = ask(node, "evaluation", body).expect(200);
     assert!(answer["context"]["record"].is_u64(), "{answer}");
     answer["decision"].as_bool().unwrap()
@@ -38,7 +38,7 @@ fn decisions(node: &Node<'_>, body: &Value) -> Vec<bool> {
     items.iter().map(decision).collect()
 }
 
-fn question(subject: &str, action: &str, resource: &str) -> Value {
+pub(crate) fn question(subject: &str, action: &str, resource: &str) -> Value {
     json!({
         "subject": { "type": "user", "id": subject },
         "action": { "name": action },

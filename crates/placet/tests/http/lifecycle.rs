@@ -1,6 +1,8 @@
 //! The life of bundles over HTTP: beside the one in force, over the recorded past, in use.
 
+use std::fs;
 use std::io::Write as _;
+use std::process::Command;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use placet_types::SigningKey;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::authzen::{decision, put_in_force, question};
 use crate::client::{Key, request, unix};
 use crate::place::{Node, Place, eventually};
 use crate::policies::upload;
@@ -68,6 +71,80 @@ fn counts(found: &Value) -> [u64; 6] {
         "unknown",
     ]
     .map(|name| found[name].as_u64().unwrap())
+}
+
+#[test]
+fn a_bundle_beside_the_one_in_force_answers_questions_as_well() {
+    let place = Place::new();
+    let node = place.up();
+    put_in_force(&place, "authzen");
+    // Bob may write in the place of Alice.
+    let next = place.path("authzen");
+    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bundles/authzen");
+    let mut copy = Command::new("cp");
+    assert!(
+        copy.arg("-r")
+            .arg(from)
+            .arg(&next)
+            .status()
+            .unwrap()
+            .success()
+    );
+    fs::remove_dir_all(next.join("tests")).unwrap();
+    let change = |file: &str, from: &str, to: &str| {
+        let path = next.join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file} has no {from}");
+        fs::write(path, text.replacen(from, to, 1)).unwrap();
+    };
+    change("bundle.toml", "revision = 2", "revision = 3");
+    let write = |who: &str| format!("principal == user::\"{who}\",\n  action == Action::\"write\"");
+    change("policies/records.cedar", &write("alice"), &write("bob"));
+    let offered = upload(&next, &operator(&place));
+    node.post("/v1/policy/shadow", &offered).expect(201);
+
+    for (who, what, may) in [
+        ("alice", "read", true),
+        ("alice", "write", true),
+        ("bob", "write", false),
+    ] {
+        assert_eq!(decision(&node, &question(who, what, "record-1")), may);
+    }
+    let search = json!({
+        "subject": { "type": "user" },
+        "action": { "name": "write" },
+        "resource": { "type": "record", "id": "record-1" },
+    });
+    node.post("/access/v1/search/subject", &search).expect(200);
+    let report = caught_up(&node);
+    assert_eq!(counts(&report["found"]), [4, 2, 2, 1, 1, 0], "{report}");
+    let listed = &report["found"]["listed"];
+    let answers = |at: usize| {
+        let one = &listed[at];
+        assert_eq!(
+            (&one["principal"], &one["action"], &one["exec"]),
+            (
+                &json!("service:point"),
+                &json!("access:evaluate"),
+                &Value::Null
+            )
+        );
+        (
+            one["was"]["outcome"].clone(),
+            one["would_be"]["outcome"].clone(),
+        )
+    };
+    assert_eq!(answers(0), (json!("permit"), json!("deny")));
+    assert_eq!(answers(1), (json!("deny"), json!("permit")));
+    assert_eq!(listed[1]["would_be"]["policies"], json!(["alice-writes"]));
+    // Whom they were about stands in no report.
+    assert!(!listed.to_string().contains("record-1"), "{listed}");
+    let shown = place.ok(&["policy", "shadow", "show"]);
+    assert!(shown.contains("access:evaluate"), "{shown}");
+    // A replay of the past finds the same.
+    let past = json!({ "archive": offered["archive"], "from": report["since"] });
+    let replayed = node.post("/v1/policy/replay", &past).expect(200);
+    assert_eq!(counts(&replayed), counts(&report["found"]));
 }
 
 #[test]

@@ -136,8 +136,9 @@ fn brief(one: &Brief) -> String {
     let by = format!("{by}{}", why.unwrap_or_default());
     match (one.outcome, &one.code, &one.profile) {
         (Outcome::Permit, _, profile) => {
-            let profile = profile.as_deref().unwrap_or_default();
-            format!("{} with {profile}{by}", paint(GOOD, "permit"))
+            // An answer to a question gives nobody a profile.
+            let with = profile.as_deref().map(|it| format!(" with {it}"));
+            format!("{}{}{by}", paint(GOOD, "permit"), with.unwrap_or_default())
         }
         (Outcome::Defer, _, _) => format!("defer{by}"),
         (Outcome::Deny, Some(code), _) => format!("{} {code}{by}", paint(BAD, "deny")),
