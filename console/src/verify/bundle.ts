@@ -4,7 +4,7 @@ import { type Audited, audit, checkPins, commitment } from "./artifact";
 import { digest, equal, fromBase64, fromBase64Url, Refused, refuse, str8, utf8 } from "./bytes";
 import { isKey } from "./ed25519";
 import { canonical, isObject, type Json, type JsonObject, members, parse, str } from "./json";
-import { execOf, openEntry, type Record, readEntry } from "./record";
+import { allows, execOf, openEntry, type Record, readEntry } from "./record";
 import { type Policy, parsePolicy, proveIncluded, rootText } from "./tlog";
 
 export const FORMAT = "placet-proof-bundle/v1";
@@ -127,6 +127,11 @@ class Run {
 		this.disclosed(bundle, record);
 		for (const related of bundle.related) {
 			const [other] = this.proven("related record", related, policy, genesis.record);
+			const allowed = record.predicate.decided_by;
+			if (typeof allowed === "string" && allowed === execOf(other)) {
+				this.step("decided by", [["execution", allowed]], () => [null, allows(other, record)]);
+				continue;
+			}
 			this.step("same execution", [["execution", execOf(other) ?? "none"]], () => {
 				const same = execOf(other) !== null && execOf(other) === execOf(record);
 				return [null, same ? other.kind : refuse("is about another execution")];

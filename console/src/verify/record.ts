@@ -108,6 +108,32 @@ export function execOf({ kind, predicate }: Record): string | null {
 	return typeof exec === "string" ? exec : null;
 }
 
+/** Acts that a bundle can govern, and the actions that its policies decide. */
+const ACTS: { [kind: string]: string } = {
+	definition: "admin:definition",
+	erased: "admin:erase",
+	policy: "admin:activate",
+	principal: "admin:principal",
+	resumed: "admin:resume",
+	secret: "admin:secret",
+};
+
+/** What the permit for exactly this act permits; its decision names the digest of everything that the act's record says. */
+export function allows(decided: Record, act: Record): string {
+	const { outcome, intent } = decided.predicate;
+	if (decided.kind !== "decided" || !isObject(intent)) return refuse("is no decision");
+	const { decided_by: _, ...said } = act.predicate;
+	const plain = { ...said, time: 0, ...(act.kind === "secret" ? { version: 0 } : {}) };
+	const digest = `sha256:${hex(sha256(utf8(canonical(plain))))}`;
+	const resource = isObject(intent.resource) ? intent.resource : {};
+	const fits =
+		outcome === "permit" &&
+		intent.action === ACTS[act.kind] &&
+		intent.principal === act.predicate.by &&
+		resource.digest === digest;
+	return fits ? String(intent.action) : refuse("is no permit for exactly this act");
+}
+
 function subject(record: Record): JsonObject {
 	const { kind, predicate } = record;
 	if (!ABOUT_EXECUTION.includes(kind)) {

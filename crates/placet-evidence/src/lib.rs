@@ -13,6 +13,7 @@ mod administration;
 mod answered;
 mod approval;
 mod attestation;
+mod attested;
 mod born;
 mod connections;
 mod definition;

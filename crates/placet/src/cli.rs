@@ -2,6 +2,7 @@
 
 mod acts;
 mod mcp;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use placet_types::{Digest, ExecutionId, Index, PrincipalId, ProfileName};
 
 pub(crate) use acts::{Approve, Changes, Key, Principal, Reason, Resume, Revoke, Secret, Shadow};
 pub(crate) use mcp::{Client, Mcp, McpAct, McpLogin, Resource, Serve};
+pub(crate) use verify::Verify;
 
 const EXIT_STATUSES: &str = "\
 Exit statuses:
@@ -476,15 +478,6 @@ pub(crate) enum LineageFormat {
     Prov,
     /// OpenLineage run events, one a line
     Openlineage,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Verify {
-    /// The proof bundle; - for standard input
-    pub(crate) bundle: PathBuf,
-    /// The domain's public policy file, from where you trust it
-    #[arg(long, value_name = "FILE")]
-    pub(crate) policy: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

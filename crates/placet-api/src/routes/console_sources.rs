@@ -3,15 +3,47 @@
 use hyper::StatusCode;
 use placet_evidence::Entry;
 use placet_evidence::proof_bundle::ProofBundle;
+use placet_lineage::Graph;
 use placet_types::{Denial, DenialCode, Index};
 use serde_json::json;
 
+use super::lines::{filtered, get};
 use crate::call::{Answer, Call, Sees, Shared};
 use crate::problem::Problem;
 use crate::reply;
+use crate::route::{Access, Route};
+use crate::schemas;
+
+/// The routes of what a browser reads.
+pub(super) fn lines() -> Vec<Route> {
+    vec![
+        filtered(
+            get(
+                "/v1/proofs/{index}",
+                Access::Public,
+                proof,
+                "proofBundle",
+                "The proof bundle about a record; for the public without artifact and parameters",
+                schemas::PROOF_BUNDLE,
+            ),
+            &[(
+                "disclose",
+                "true: with the private parameters, as far as they are the caller's to see and were not erased",
+            )],
+        ),
+        get(
+            "/v1/policy/source",
+            Access::Member,
+            policy,
+            "policySource",
+            "The bundle in force, to be read",
+            schemas::POLICY_SOURCE,
+        ),
+    ]
+}
 
 /// The proof bundle about one record, as `placet log proof --bundle` writes it.
-pub(super) fn proof(call: Call) -> Answer {
+fn proof(call: Call) -> Answer {
     Box::pin(async move {
         let index = Index::new(call.part(0)?);
         let disclose = call.query.flag("disclose")?;
@@ -48,7 +80,13 @@ fn related(shared: &Shared, index: Index, sees: &Sees) -> Result<Option<Vec<Inde
     let record = record.map_err(|error| unavailable(&error))?;
     let alone = || matches!(sees, Sees::Everything).then(Vec::new);
     let Some(exec) = record.exec() else {
-        return Ok(alone());
+        let Some((mut places, allowed)) = alone().zip(record.decided_by()) else {
+            return Ok(alone());
+        };
+        // Of an act that needed one, the decision that allowed it.
+        let decided = |graph: &Graph| graph.get(&allowed).map(|node| node.decided.index);
+        places.extend(shared.lineage.look(&reader, decided)?);
+        return Ok(Some(places));
     };
     let known = shared.lineage.look(&reader, |graph| {
         let node = graph.get(&exec)?;
@@ -71,7 +109,7 @@ fn related(shared: &Shared, index: Index, sees: &Sees) -> Result<Option<Vec<Inde
 }
 
 /// The members of the bundle in force, as text.
-pub(super) fn policy(call: Call) -> Answer {
+fn policy(call: Call) -> Answer {
     Box::pin(async move {
         let value = call
             .read(|shared| {

@@ -6,7 +6,7 @@ use placet_tlog::Policy;
 use placet_types::{Index, PublicKey};
 
 use super::{ProofBundle, Proven};
-use crate::{Decided, Entry, Genesis, Outcome, Record};
+use crate::{AdministrativeAct, Decided, Entry, Genesis, Outcome, Record};
 
 /// What verification found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -310,6 +310,14 @@ impl Run {
         key: &PublicKey,
     ) -> Option<()> {
         let record = self.proven("related record", proven, log, key)?;
+        if let Some(act) = AdministrativeAct::of(about)
+            && act.decided_by.is_some()
+            && act.decided_by == record.exec()
+        {
+            return self.step("decided by", allowed(&act, &record), |()| {
+                act.action.to_owned()
+            });
+        }
         let same = record.exec().is_some() && record.exec() == about.exec();
         let result = if same {
             Ok(())
@@ -320,6 +328,22 @@ impl Run {
             record.kind().as_str().to_owned()
         })
     }
+}
+
+/// Whether a record is the permit for exactly this act: its decision names the digest of everything that the act's record says.
+fn allowed(act: &AdministrativeAct, record: &Record) -> Result<(), &'static str> {
+    let Record::Decided(decided) = record else {
+        return Err("is no decision");
+    };
+    let intent = &decided.intent;
+    let fits = decided.outcome == Outcome::Permit
+        && intent.action.as_str() == act.action
+        && intent.principal == act.by
+        && intent.resource.digest == Some(act.digest);
+    if fits {
+        return Ok(());
+    }
+    Err("is no permit for exactly this act")
 }
 
 /// Whether what stands beside the answer is what belongs to it. The state takes no other decision; a

@@ -1,14 +1,19 @@
 //! `placet verify`: a proof bundle checked offline, step by step.
 //!
 //! Needs the bundle and the domain's public policy file, from where the verifier trusts it, and
-//! nothing else: no domain, no node, no network, no clock.
+//! nothing else: no domain, no node, no network, no clock. With the policy bundle that was in force, how a
+//! machine was appraised is computed again.
+
+mod attested;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use placet_authority::activate::Bundles;
 use placet_evidence::proof_bundle::{self, BYTES_MAX, ProofBundle, Report, Step, StepOutcome};
 use serde_json::json;
 
+use self::attested::Rules;
 use crate::cli::{Global, Verify};
 use crate::context::{domain_path, open_dir};
 use crate::exit::{Failure, Status};
@@ -26,7 +31,17 @@ struct Trusted {
 pub(crate) fn verify(global: &Global, args: &Verify, out: Out) -> Result<Status, Failure> {
     let bundle = read_bundle(&args.bundle)?;
     let trusted = trusted(global, args.policy.as_deref())?;
-    let report = proof_bundle::verify(&bundle, &trusted.bytes);
+    let mut report = proof_bundle::verify(&bundle, &trusted.bytes);
+    let kept = |digest| {
+        let dir = open_dir(&domain_path(global).ok()?).ok()?;
+        Bundles::new(dir.bundles()).load(digest).ok()
+    };
+    let rules = match &args.rules {
+        Some(path) => Rules::Named(path),
+        None if trusted.own => Rules::Kept(&kept),
+        None => Rules::None,
+    };
+    attested::check(&mut report, &bundle, &rules)?;
     let other_policy = carries_other_policy(&bundle, &trusted);
     out.value(&value(&report, &trusted, other_policy)?);
     let from = if trusted.own {
@@ -107,10 +122,13 @@ fn question(name: &str, related: bool) -> &str {
         "record in the log" => "the record is in the log",
         "record" => "the domain's record key signed the record",
         "related record" => "the domain's record key signed the further record",
+        "decided by" => "the further record is the permit for exactly this act",
         "same execution" => "the further record is about the same execution",
         "artifact keys" => "each role of the domain has a key of its own",
         "artifact" => "the artifact is the one that the record names, signed by the domain",
         "bindings" => "the artifact allows what was decided, and nothing else",
+        "attestation" => "the gateway signed what the record says of its machine",
+        "appraisal" => "the machine was judged by the reference values that were in force",
         "parameters" => "the disclosed parameters are the ones that were decided about",
         other => other,
     }

@@ -1,6 +1,6 @@
 //! Administration that the bundle governs, over HTTP and on the command line.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::approvals::said;
 use crate::client::Key;
@@ -50,6 +50,7 @@ fn an_act_that_must_be_approved_is_answered_202_and_done_when_asked_again() {
     approve(&node, "user:ann", &ann, exec);
     approve(&node, "user:bob", &bob, exec);
     place.ok(&set);
+    the_act_is_proven_with_its_permit(&place, &node);
     // The rule is not shaken off: the starter has none.
     let starter = place.bundle(7, &[]);
     let output = place
@@ -60,4 +61,41 @@ fn an_act_that_must_be_approved_is_answered_202_and_done_when_asked_again() {
     drop(node);
     place.ok(&["log", "replay"]);
     place.ok(&["log", "fsck"]);
+}
+
+/// The record of an act comes with the decision that allowed it, and with no other.
+fn the_act_is_proven_with_its_permit(place: &Place, node: &Node<'_>) {
+    let tail = place.ok(&["log", "tail", "-n", "99", "--json"]);
+    let records: Vec<Value> = tail
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let act = records.iter().rev().find(|it| it["kind"] == "principal");
+    let index = act.unwrap()["index"].to_string();
+    let proof = place.ok(&["log", "proof", &index, "--bundle"]);
+    let served = node.get(&format!("/v1/proofs/{index}")).expect(200);
+    assert_eq!(served, serde_json::from_str::<Value>(&proof).unwrap());
+    let verified = |bundle: &Value| {
+        let file = place.path("act.json");
+        std::fs::write(&file, bundle.to_string()).unwrap();
+        let output = place
+            .command(&["verify", file.to_str().unwrap(), "--json"])
+            .output()
+            .unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let found = verified(&served);
+    let last = found["steps"].as_array().unwrap().last().unwrap();
+    assert_eq!(found["verified"], true, "{found}");
+    assert_eq!(
+        (&last["step"], &last["detail"]),
+        (&json!("decided by"), &json!("admin:principal"))
+    );
+    // The permit of the resumption before it allows something else.
+    let resumed = records.iter().rev().find(|it| it["kind"] == "resumed");
+    let resumed = resumed.unwrap()["index"].to_string();
+    let other = node.get(&format!("/v1/proofs/{resumed}")).expect(200);
+    let mut altered = served.clone();
+    altered["related"] = other["related"].clone();
+    assert_eq!(verified(&altered)["failed"], "same execution");
 }

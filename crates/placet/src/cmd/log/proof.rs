@@ -81,7 +81,8 @@ fn check_disclosable(reader: &LogReader, index: Index, record: &Record) -> Resul
     }
 }
 
-/// The decision, the start and the end of the same execution, as far as they are recorded.
+/// The decision, the start and the end of the same execution, as far as they are recorded; of an act that needed one, the
+/// decision that allowed it.
 fn related(
     reader: &LogReader,
     about: Index,
@@ -89,7 +90,14 @@ fn related(
     out: Out,
 ) -> Result<Vec<Index>, Failure> {
     let Some(exec) = record.exec() else {
-        return Ok(Vec::new());
+        let allowed = record
+            .decided_by()
+            .map(|exec| find::decision(reader, &exec.to_string(), out));
+        return Ok(allowed
+            .transpose()?
+            .map(|(index, _)| index)
+            .into_iter()
+            .collect());
     };
     let decided = if let Record::Decided(decided) = record {
         if decided.denial.is_some() {
