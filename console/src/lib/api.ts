@@ -20,6 +20,7 @@ export type DemoScene = Schemas["DemoScenes"]["items"][number];
 export type DemoPlayed = Schemas["DemoPlayed"];
 export type PolicyTests = Schemas["PolicyTests"];
 export type Coverage = Schemas["PolicyCoverage"];
+export type InUse = Schemas["PolicyNodes"];
 export type Activations = Schemas["Activations"];
 export type Supposed = Schemas["Supposed"];
 export type Shadow = Schemas["Shadow"]["shadow"];

@@ -302,6 +302,13 @@ schema!(RECORDED, "Recorded", || object(
     &[("index", index("the record"))],
     &[]
 ));
+schema!(RENEW, "Renew", || object(
+    &[],
+    &[
+        ("attestation", environment::attestation()),
+        ("environment", parts::environment()),
+    ],
+));
 schema!(RENEWAL, "Renewal", || object(
     &[
         ("lease_ms", count()),
@@ -311,7 +318,7 @@ schema!(RENEWAL, "Renewal", || object(
         ),
         ("size", index("number of records")),
     ],
-    &[],
+    &[("attested", environment::attested())],
 ));
 schema!(REVOCATION, "Revocation", || object(
     &[
@@ -367,7 +374,7 @@ schema!(EXECUTION, "Execution", || object(
                 ("grant", grant()),
                 ("running_since", json!({ "type": ["integer", "null"] })),
             ],
-            &[],
+            &[("attested", environment::attested())],
         )] })
         ),
         (

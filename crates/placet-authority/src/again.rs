@@ -1,7 +1,7 @@
 //! Decides again what was permitted under another bundle than the one in force.
 
 use placet_decision::{Input, decide_again};
-use placet_evidence::{Entry, Facts, Record};
+use placet_evidence::{Attestation, Entry, Facts, Record};
 use placet_log::{LogReader, Payload};
 use placet_policy::Policy;
 use placet_state::{Execution, State};
@@ -21,6 +21,13 @@ pub(crate) struct Again<'a> {
     pub(crate) now: Millis,
 }
 
+/// What a gateway attested last, and when it is judged.
+#[derive(Clone, Copy)]
+struct Last<'a> {
+    attestation: &'a Attestation,
+    then: Millis,
+}
+
 impl Again<'_> {
     /// What ends because the bundle in force permits it no longer, or because that cannot be told.
     pub(crate) fn withdrawn(&self) -> Vec<SignalReport> {
@@ -30,14 +37,26 @@ impl Again<'_> {
             // What has not started cannot under another bundle.
             .filter(|(_, execution)| execution.is_live() && Some(execution.bundle) != active)
             .filter_map(|(exec, execution)| {
-                let reason = self.holds(execution).err()?;
+                let reason = self.holds(execution, None).err()?;
                 Some(withdrawal(*exec, &reason))
             })
             .collect()
     }
 
-    /// The words say which check fails; they name no parameter.
-    fn holds(&self, execution: &Execution) -> Result<(), String> {
+    /// What would not be permitted if nobody attested its environment any more, of what would be if somebody did.
+    pub(crate) fn not_without(
+        &self,
+        execution: &Execution,
+        (attestation, then): (&Attestation, Millis),
+    ) -> Option<String> {
+        let grown_old = Last { attestation, then };
+        let reason = self.holds(execution, Some(grown_old)).err()?;
+        self.holds(execution, None).ok().map(|()| reason)
+    }
+
+    /// The words say which check fails; they name no parameter. An attestation counts as old as it was when the permit was given,
+    /// since its gateway has watched the claims from then on, unless another one is given.
+    fn holds(&self, execution: &Execution, last: Option<Last<'_>>) -> Result<(), String> {
         let unreadable = || "what it was permitted for can no longer be read".to_owned();
         let entry = self.reader.entry(execution.decided);
         let record = Entry::from_bytes(entry.map_err(|_| unreadable())?).read();
@@ -51,8 +70,10 @@ impl Again<'_> {
         let granted = scopes::read(self.blobs, execution.grant.scope).ok_or_else(unreadable)?;
         let parent = execution.parent().and_then(|id| self.state.execution(&id));
         let parent_scope = parent.and_then(|it| scopes::read(self.blobs, it.grant.scope));
-        let permitted = decided.facts.time;
+        let permitted = last.map_or(decided.facts.time, |last| last.then);
+        let attestation = last.map(|last| last.attestation.clone());
         let facts = Facts {
+            attestation: attestation.or(decided.facts.attestation),
             time: self.now.max(self.state.time()),
             ..decided.facts
         };

@@ -311,22 +311,26 @@ impl Authority {
 
     /// Ends what the bundle in force does not permit, of all that was permitted under another one.
     pub(crate) fn decide_again(&self) -> Result<(), Unavailable> {
+        for report in self.with_again(|again| again.withdrawn()) {
+            // One that ended meanwhile is answered as unknown, which is as good.
+            drop(self.signal(report)?);
+        }
+        Ok(())
+    }
+
+    /// With everything that an earlier decision can be made from again, as it is now.
+    pub(crate) fn with_again<R>(&self, decide: impl FnOnce(&Again<'_>) -> R) -> R {
         let state = self.with_state(State::clone);
         let policy = state
             .policy()
             .and_then(|active| self.policy_of(active.bundle));
-        let again = Again {
+        decide(&Again {
             state: &state,
             policy: policy.as_deref(),
             reader: &self.reader,
             blobs: &self.blobs,
             now: self.clock.wall(),
-        };
-        for report in again.withdrawn() {
-            // One that ended meanwhile is answered as unknown, which is as good.
-            drop(self.signal(report)?);
-        }
-        Ok(())
+        })
     }
 
     pub(crate) fn urgent<T: Send + 'static>(

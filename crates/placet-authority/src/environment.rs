@@ -1,8 +1,10 @@
 //! Environments at the node: what gateways attest, and how it is appraised.
 
-use placet_evidence::{Appraisal, Attestation, Environment, Nonce};
+use std::time::Duration;
+
+use placet_evidence::{Appraisal, Attestation, Entry, Environment, Nonce, Record};
 use placet_policy::Presented;
-use placet_types::{Denial, DenialCode, Fixed, Millis, PublicKey};
+use placet_types::{Denial, DenialCode, ExecutionId, Fixed, Millis, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::authority::Authority;
@@ -24,7 +26,64 @@ pub struct Appraised {
     pub trusted: bool,
 }
 
+/// The environment that an execution was decided for.
+#[derive(Clone, Debug)]
+pub(crate) struct Attested {
+    /// What its gateway signed, if it did.
+    pub(crate) attestation: Option<Attestation>,
+    pub(crate) environment: Fixed<Environment>,
+    /// Thumbprint of its gateway's key.
+    pub(crate) holder: String,
+}
+
+/// Longest that a nonce is signed again.
+const NONCE_SECS: u64 = 60;
+/// How long an attestation counts where no bundle says it.
+const AGE_MAX_SECS: u64 = 600;
+
 impl Authority {
+    /// How long an attestation counts, by the bundle in force.
+    pub(crate) fn attestation_age_max(&self) -> Duration {
+        let policy = self.policy_in_force();
+        let secs = policy.map_or(AGE_MAX_SECS, |policy| policy.references().age_max_secs());
+        Duration::from_secs(secs)
+    }
+
+    /// How long a nonce is signed by the same gateway, so that what it signs counts for a while yet.
+    pub(crate) fn nonce_secs(&self) -> u64 {
+        NONCE_SECS.min(self.attestation_age_max().as_secs() / 2)
+    }
+
+    /// What the decision of an open execution recorded of its environment.
+    pub(crate) fn attested_for(&self, exec: ExecutionId) -> Option<Attested> {
+        let decided = self.with_state(|state| state.execution(&exec).map(|it| it.decided))?;
+        let entry = self.reader().entry(decided).ok()?;
+        let Ok(Record::Decided(decided)) = Entry::from_bytes(entry).read() else {
+            return None;
+        };
+        Some(Attested {
+            attestation: decided.facts.attestation,
+            environment: decided.facts.environment,
+            holder: decided.facts.holder,
+        })
+    }
+
+    /// Which of these executions are not permitted by what their gateways attested last, as it is by then; with the check that
+    /// fails.
+    pub(crate) fn not_without_attestation<'a>(
+        &self,
+        all: impl Iterator<Item = (ExecutionId, &'a Attestation, Millis)>,
+    ) -> Vec<(ExecutionId, String)> {
+        self.with_again(|again| {
+            let judged = all.filter_map(|(exec, attestation, then)| {
+                let execution = again.state.execution(&exec).filter(|it| it.is_live())?;
+                let reason = again.not_without(execution, (attestation, then))?;
+                Some((exec, reason))
+            });
+            judged.collect()
+        })
+    }
+
     /// Something for a gateway to sign with what it says of its machine.
     ///
     /// # Errors

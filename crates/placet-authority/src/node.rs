@@ -10,6 +10,7 @@
 
 mod acts;
 mod answer;
+mod attesting;
 pub mod client;
 mod intents;
 mod leave;
@@ -26,6 +27,7 @@ mod waiting;
 pub mod wire;
 
 pub use acts::Acted;
+pub use attesting::Standing;
 pub use client::{Asked, Connection, LinkError, Pushed};
 pub use server::{Host, ServeError, ServeOptions, serve};
 pub use service::{Renewal, Service};

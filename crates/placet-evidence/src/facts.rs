@@ -109,6 +109,39 @@ pub struct Environment {
     pub zone: Option<PlaceName>,
 }
 
+impl Environment {
+    /// The parts that are not as in `other`, in words.
+    #[must_use]
+    pub fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let mut differing: Vec<&'static str> = [
+            ("boot", self.boot == other.boot),
+            ("machine id", self.machine == other.machine),
+            ("kernel", self.kernel == other.kernel),
+            ("architecture", self.arch == other.arch),
+            ("distribution", self.distribution == other.distribution),
+            ("gateway version", self.gateway == other.gateway),
+            (
+                "gateway program",
+                self.gateway_digest == other.gateway_digest,
+            ),
+            ("enforcement tier", self.tier == other.tier),
+            ("region", self.region == other.region),
+            ("zone", self.zone == other.zone),
+            ("container image", self.container == other.container),
+            ("Landlock ABI", self.landlock_abi == other.landlock_abi),
+        ]
+        .into_iter()
+        .filter(|(_, same)| !same)
+        .map(|(part, _)| part)
+        .collect();
+        if differing.is_empty() && self != other {
+            // Whatever else there will be.
+            differing.push("environment");
+        }
+        differing
+    }
+}
+
 /// What the log says of a principal's recent past. Computed by the fold; policies see it as
 /// `context.history`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

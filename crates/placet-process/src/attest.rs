@@ -124,24 +124,7 @@ pub(crate) fn drifted(
             ..now
         }
     };
-    [
-        ("boot", attested.boot == now.boot),
-        ("machine id", attested.machine == now.machine),
-        ("kernel", attested.kernel == now.kernel),
-        ("architecture", attested.arch == now.arch),
-        ("distribution", attested.distribution == now.distribution),
-        ("gateway version", attested.gateway == now.gateway),
-        ("enforcement tier", attested.tier == now.tier),
-        ("region", attested.region == now.region),
-        ("zone", attested.zone == now.zone),
-        ("container image", attested.container == now.container),
-        ("Landlock ABI", attested.landlock_abi == now.landlock_abi),
-        // Whatever else there will be.
-        ("environment", *attested == now),
-    ]
-    .into_iter()
-    .find(|(_, same)| !same)
-    .map(|(part, _)| part)
+    attested.differing(&now).into_iter().next()
 }
 
 fn probed(said: Environment) -> Environment {

@@ -67,6 +67,8 @@ pub(crate) struct Keeper<'a> {
     gateway: &'a Gateway,
     root: Root<'a>,
     link: Option<(Connection, Pep)>,
+    /// Whose key what stands below is bound to, while there is no connection.
+    pep: Option<Pep>,
     known: BTreeMap<Key, Answered>,
     /// Peers that were decided about.
     peers: Peers,
@@ -106,6 +108,7 @@ impl<'a> Keeper<'a> {
             births: permit.scope().exec_in_writable.then(Births::default),
             root,
             link: None,
+            pep: None,
             known: BTreeMap::new(),
             peers: Peers::default(),
             inner: Inner::default(),
@@ -346,9 +349,15 @@ impl<'a> Keeper<'a> {
         let (link, _) = self.link()?;
         let asked = link.ask(request);
         if asked.is_err() {
-            self.link = None;
+            self.lose_link();
         }
         Ok(asked?)
+    }
+
+    fn lose_link(&mut self) {
+        if let Some((_, pep)) = self.link.take() {
+            self.pep = Some(pep);
+        }
     }
 
     /// A connection of its own: orders to end what stands below come on it.
@@ -365,7 +374,10 @@ impl<'a> Keeper<'a> {
                     due.push((exec, cause));
                 }
             }
-            let pep = self.gateway.pep(&link)?;
+            let pep = match self.pep.take() {
+                Some(pep) => pep,
+                None => self.gateway.pep(&link)?,
+            };
             self.link = Some((link, pep));
             self.due.extend(due);
         }
@@ -385,13 +397,19 @@ impl<'a> Keeper<'a> {
         for (exec, cause) in std::mem::take(&mut self.due) {
             self.end(exec, cause);
         }
-        let Some((link, _)) = &mut self.link else {
+        let Some((link, pep)) = &mut self.link else {
             return;
         };
         let Ok(pushes) = link.pushed() else {
-            self.link = None;
-            return;
+            return self.lose_link();
         };
+        let asked = |push: &Pushed| matches!(push, Pushed::Beat { attest: true, .. });
+        if pushes.iter().any(asked) {
+            let environment = self.root.environment;
+            if self.gateway.attest_again(environment, (link, pep)).is_err() {
+                self.lose_link();
+            }
+        }
         for push in pushes {
             if let Pushed::Ending { exec, cause } = push {
                 self.end(exec, cause);

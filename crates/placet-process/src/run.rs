@@ -18,7 +18,7 @@ use placet_authority::dir::DomainDir;
 use placet_authority::node::wire::{EndBody, Request, Response};
 use placet_authority::node::{Connection, LinkError, StartError};
 use placet_egress::Proxy;
-use placet_enforce::{Permit, Watch};
+use placet_enforce::{Pep, Permit, Watch};
 use placet_evidence::{Environment, RunEnd};
 use placet_sandbox::{Cell, Gate, Resolved, RunningCell, SandboxError, Spares, WaitingCell};
 use placet_tlog::Policy as LogPolicy;
@@ -118,7 +118,7 @@ impl Gateway {
             Ok(admitted) => admitted,
             Err(outcome) => return Ok(outcome),
         };
-        let outcome = self.carry_out(link, &call, &admitted, front);
+        let outcome = self.carry_out((link, &mut pep), &call, &admitted, front);
         // Without the key of this run: what waits has a copy of this memory.
         drop(pep);
         self.spares.restock();
@@ -153,7 +153,7 @@ impl Gateway {
 
     fn carry_out(
         &self,
-        mut link: Connection,
+        (mut link, pep): (Connection, &mut Pep),
         call: &Call,
         admitted: &Admitted,
         mut front: Option<&mut Front>,
@@ -227,7 +227,7 @@ impl Gateway {
             front,
         };
         self.supervise(
-            link,
+            (link, pep),
             call,
             admitted,
             (hands, proxy),
@@ -290,7 +290,7 @@ impl Gateway {
 
     fn supervise(
         &self,
-        link: Connection,
+        (link, pep): (Connection, &mut Pep),
         call: &Call,
         admitted: &Admitted,
         (hands, proxy): (Hands<'_>, Option<Proxy>),
@@ -325,6 +325,7 @@ impl Gateway {
             lease: Duration::from_millis(permit.claims().lease.interval_ms),
             link: Some(link),
             relink: &|| self.relink(exec),
+            attest: &mut |link| self.attest_again(&admitted.environment, (link, &mut *pep)),
             copies: copies.as_ref(),
             signals: hands.signals,
             front: hands.front,

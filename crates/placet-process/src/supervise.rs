@@ -18,6 +18,7 @@ use crate::conduct::Ending;
 use crate::contacts::Contacts;
 use crate::drift::LOOK_EVERY;
 use crate::gate::Keeper;
+use crate::outcome::RunError;
 use crate::signals::Signals;
 use crate::terminal::{FromFront, Front, ToFront};
 
@@ -33,6 +34,8 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) link: Option<Connection>,
     /// Finds the node again and takes the execution up there.
     pub(crate) relink: &'a dyn Fn() -> Option<(Connection, Option<DenialCode>)>,
+    /// Attests again what the work runs on.
+    pub(crate) attest: &'a mut dyn FnMut(&mut Connection) -> Result<(), RunError>,
     pub(crate) signals: &'a mut Signals,
     /// Who is at the user's terminal, if the command has one.
     pub(crate) front: Option<&'a mut Front>,
@@ -232,9 +235,11 @@ impl Supervisor<'_> {
         };
         match link.pushed() {
             Ok(pushes) => {
+                let mut attest = false;
                 for push in pushes {
                     match push {
-                        Pushed::Beat { age } => {
+                        Pushed::Beat { age, attest: asked } => {
+                            attest |= asked;
                             self.look_at_front(cell);
                             self.take(Event::Beat { age });
                             let left = self.watch.left(self.clock.monotonic());
@@ -247,11 +252,22 @@ impl Supervisor<'_> {
                         Pushed::Ending { .. } => {}
                     }
                 }
+                if attest {
+                    self.attest_again();
+                }
             }
             Err(_) => {
                 self.link = None;
                 self.take(Event::LinkLost);
             }
+        }
+    }
+
+    fn attest_again(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        if (self.attest)(link).is_err() {
+            self.link = None;
+            self.take(Event::LinkLost);
         }
     }
 

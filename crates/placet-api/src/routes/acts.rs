@@ -10,9 +10,12 @@ use placet_types::Digest;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::lines::{or, post};
 use crate::call::{Answer, Call};
 use crate::problem::Problem;
 use crate::reply::{self, Reply};
+use crate::route::{Access, Lane, Route};
+use crate::schemas;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,21 +38,64 @@ struct ResumeBody {
     reason: String,
 }
 
-pub(super) fn revoke(call: Call) -> Answer {
+/// The routes of acts of operators.
+pub(super) fn lines() -> Vec<Route> {
+    vec![
+        post(
+            "/v1/revocations",
+            Access::Operator,
+            Lane::Urgent,
+            revoke,
+            "revoke",
+            "End authority early",
+            schemas::REVOCATION,
+            (201, schemas::RECORDED),
+        ),
+        post(
+            "/v1/halt",
+            Access::Operator,
+            Lane::Urgent,
+            halt,
+            "halt",
+            "Halt the whole domain",
+            schemas::REASON,
+            (201, schemas::RECORDED),
+        ),
+        or(
+            post(
+                "/v1/resume",
+                Access::Operator,
+                Lane::Urgent,
+                resume,
+                "resume",
+                "Let a halted domain continue, or a node that was revoked",
+                schemas::RESUMPTION,
+                (201, schemas::RECORDED),
+            ),
+            (
+                202,
+                "The bundle in force governs this, and it waits for approvals: do the same again once they are given",
+                schemas::ACT_DEFERRAL,
+            ),
+        ),
+    ]
+}
+
+fn revoke(call: Call) -> Answer {
     Box::pin(async move {
         let RevocationBody { reason, selector } = call.body.json()?;
         act(call, ActBody::Revoke { reason, selector }).await
     })
 }
 
-pub(super) fn halt(call: Call) -> Answer {
+fn halt(call: Call) -> Answer {
     Box::pin(async move {
         let ReasonBody { reason } = call.body.json()?;
         act(call, ActBody::Halt { reason }).await
     })
 }
 
-pub(super) fn resume(call: Call) -> Answer {
+fn resume(call: Call) -> Answer {
     Box::pin(async move {
         let ResumeBody { node, reason } = call.body.json()?;
         act(call, ActBody::Resume { node, reason }).await

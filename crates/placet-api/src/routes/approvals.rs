@@ -10,9 +10,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::acts::act;
+use super::lines::{get, post};
 use crate::call::{Answer, Call};
 use crate::problem::Problem;
 use crate::reply;
+use crate::route::{Access, Lane, Route};
+use crate::schemas;
 use hyper::StatusCode;
 
 /// An approver's act.
@@ -27,8 +30,40 @@ struct SaidBody {
     verdict: Verdict,
 }
 
+/// The routes of approvals.
+pub(super) fn lines() -> Vec<Route> {
+    vec![
+        get(
+            "/v1/approvals",
+            Access::Member,
+            list,
+            "listApprovals",
+            "What waits for approvals: everything for operators; for others what they asked for, or may approve",
+            schemas::APPROVALS,
+        ),
+        get(
+            "/v1/approvals/{exec}",
+            Access::Member,
+            read,
+            "readApproval",
+            "One intent that waits, with its parameters",
+            schemas::APPROVAL,
+        ),
+        post(
+            "/v1/approvals/{exec}",
+            Access::Member,
+            Lane::Urgent,
+            say,
+            "approve",
+            "Approve or reject it, signed by the approver's own key",
+            schemas::SAID,
+            (201, schemas::RECORDED),
+        ),
+    ]
+}
+
 /// Everything that waits and concerns the caller, in the order in which it was asked for.
-pub(super) fn list(call: Call) -> Answer {
+fn list(call: Call) -> Answer {
     Box::pin(async move {
         let identity = call.identity.clone();
         let items = call
@@ -46,7 +81,7 @@ pub(super) fn list(call: Call) -> Answer {
 }
 
 /// One of them.
-pub(super) fn read(call: Call) -> Answer {
+fn read(call: Call) -> Answer {
     Box::pin(async move {
         let exec: ExecutionId = call.part(0)?;
         let identity = call.identity.clone();
@@ -63,7 +98,7 @@ pub(super) fn read(call: Call) -> Answer {
 }
 
 /// Says of one of them that it may happen, or may not.
-pub(super) fn say(call: Call) -> Answer {
+fn say(call: Call) -> Answer {
     Box::pin(async move {
         let exec: ExecutionId = call.part(0)?;
         let said: SaidBody = call.body.json()?;

@@ -19,9 +19,12 @@ use placet_types::{Index, Question};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::lines::{get, post};
 use crate::call::{Answer, Call, answered};
 use crate::problem::Problem;
 use crate::reply;
+use crate::route::{Access, Lane, Route};
+use crate::schemas::authzen as shapes;
 
 /// Most questions of one batch.
 pub(crate) const BATCH_MAX: usize = 256;
@@ -68,8 +71,72 @@ enum Semantic {
     UntilPermit,
 }
 
+/// The routes of questions.
+pub(super) fn lines() -> Vec<Route> {
+    vec![
+        post(
+            "/access/v1/evaluation",
+            Access::Member,
+            Lane::Intent,
+            evaluation,
+            "evaluate",
+            "AuthZEN: may this subject do this? A denial is 200 with decision false",
+            shapes::QUESTION,
+            (200, shapes::ANSWER),
+        ),
+        post(
+            "/access/v1/evaluations",
+            Access::Member,
+            Lane::Intent,
+            evaluations,
+            "evaluateMany",
+            "AuthZEN: many questions at once; what stands beside them is what they leave out",
+            shapes::QUESTIONS,
+            (200, shapes::ANSWERS),
+        ),
+        post(
+            "/access/v1/search/subject",
+            Access::Member,
+            Lane::Intent,
+            search::subjects,
+            "searchSubjects",
+            "AuthZEN: who may do this?",
+            shapes::SUBJECT_SEARCH,
+            (200, shapes::FOUND),
+        ),
+        post(
+            "/access/v1/search/resource",
+            Access::Member,
+            Lane::Intent,
+            search::resources,
+            "searchResources",
+            "AuthZEN: what may it be done to?",
+            shapes::RESOURCE_SEARCH,
+            (200, shapes::FOUND),
+        ),
+        post(
+            "/access/v1/search/action",
+            Access::Member,
+            Lane::Intent,
+            search::actions,
+            "searchActions",
+            "AuthZEN: what may be done?",
+            shapes::ACTION_SEARCH,
+            (200, shapes::FOUND),
+        ),
+        get(
+            "/.well-known/authzen-configuration",
+            Access::Anyone,
+            metadata,
+            "authzenConfiguration",
+            "AuthZEN: what this decision point offers, and where",
+            shapes::METADATA,
+        ),
+    ]
+}
+
 /// One question.
-pub(super) fn evaluation(call: Call) -> Answer {
+fn evaluation(call: Call) -> Answer {
     Box::pin(async move {
         let body = call.body.i_json()?;
         let question = asked::question(&asked::Parts::of(&body)?)?;
@@ -78,7 +145,7 @@ pub(super) fn evaluation(call: Call) -> Answer {
 }
 
 /// Many questions. What stands beside them is what they leave out, each as a whole.
-pub(super) fn evaluations(call: Call) -> Answer {
+fn evaluations(call: Call) -> Answer {
     Box::pin(async move {
         let body = call.body.i_json()?;
         let defaults = asked::Parts::of(&body)?;
@@ -116,7 +183,7 @@ pub(super) fn evaluations(call: Call) -> Answer {
 }
 
 /// What this decision point offers, and where.
-pub(super) fn metadata(call: Call) -> Answer {
+fn metadata(call: Call) -> Answer {
     Box::pin(async move {
         // One that this listener answers to: that was checked before.
         let host = call.headers.get(HOST).and_then(|host| host.to_str().ok());

@@ -6,9 +6,12 @@
 use hyper::StatusCode;
 use hyper::header::{CONTENT_DISPOSITION, HeaderName, HeaderValue, LOCATION};
 
+use super::lines::{filtered, text};
 use crate::call::{Answer, Call};
 use crate::problem::Problem;
+use crate::query;
 use crate::reply::{self, Reply};
+use crate::route::{Access, Doc, Route};
 
 mod files {
     include!(concat!(env!("OUT_DIR"), "/console.rs"));
@@ -45,8 +48,63 @@ and becomes part of the program with the next build:\
 <pre>make console\ncargo build --release -p placet</pre>\
 <p><code>make demo</code> and <code>make test</code> do both.</html>";
 
+/// The routes of the console.
+pub(super) fn lines() -> Vec<Route> {
+    let moved = |path, id| {
+        let (what, kind) = ("Leads to the console", "text/html; charset=utf-8");
+        let route = text(path, Access::Anyone, moved, id, what, kind);
+        let doc = Doc {
+            status: 307,
+            ..route.doc
+        };
+        Route { doc, ..route }
+    };
+    vec![
+        moved("/", "root"),
+        moved("/console", "consoleMoved"),
+        text(
+            "/console/",
+            Access::Anyone,
+            page,
+            "console",
+            "The console, for people",
+            "text/html; charset=utf-8",
+        ),
+        filtered(
+            text(
+                BACK_PATH,
+                Access::Anyone,
+                page,
+                "consoleSignedIn",
+                "The console, for a browser that comes back from an identity provider",
+                "text/html; charset=utf-8",
+            ),
+            query::ANY,
+        ),
+        filtered(
+            text(
+                LEFT_PATH,
+                Access::Anyone,
+                page,
+                "consoleSignedOut",
+                "The console, for a browser that signed out at an identity provider",
+                "text/html; charset=utf-8",
+            ),
+            query::ANY,
+        ),
+        text(
+            "/console/{file}",
+            Access::Anyone,
+            asset,
+            "consoleFile",
+            "A file of the console",
+            "*/*",
+        ),
+    ]
+}
+
 /// Who opens the address in a browser looks for the console.
-pub(super) fn moved(_: Call) -> Answer {
+fn moved(_: Call) -> Answer {
     Box::pin(async {
         let mut reply = reply::bytes(StatusCode::TEMPORARY_REDIRECT, HTML, Vec::new());
         reply::set(&mut reply, LOCATION, PATH);
@@ -55,7 +113,7 @@ pub(super) fn moved(_: Call) -> Answer {
 }
 
 /// The page.
-pub(super) fn page(call: Call) -> Answer {
+fn page(call: Call) -> Answer {
     Box::pin(async move {
         Ok(match content(INDEX) {
             Some(bytes) => file(&call, INDEX, bytes),
@@ -65,7 +123,7 @@ pub(super) fn page(call: Call) -> Answer {
 }
 
 /// One of its files.
-pub(super) fn asset(call: Call) -> Answer {
+fn asset(call: Call) -> Answer {
     Box::pin(async move {
         let name = call.parts.first().map(String::as_str).unwrap_or_default();
         let bytes = content(name);

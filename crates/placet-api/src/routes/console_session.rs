@@ -10,11 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::console::{BACK_PATH, LEFT_PATH, PATH, is_built};
+use super::lines::{get, post};
 use crate::call::{Answer, Call, Shared};
 use crate::identity::Channel;
+use crate::identity::{CODE_PATH, PROVIDER_PATH};
 use crate::oidc::LoginError;
 use crate::problem::Problem;
 use crate::reply;
+use crate::route::{Access, Lane, Route};
+use crate::schemas;
 use crate::sessions::{Granted, SESSION_MS, after};
 use crate::unmapped;
 
@@ -57,13 +61,75 @@ struct OwnPrincipal {
     signs: bool,
 }
 
+/// The routes of sessions of browsers.
+pub(super) fn lines() -> Vec<Route> {
+    let session = |path, access, handler, id, summary, reply| {
+        let none = schemas::NOTHING;
+        post(path, access, Lane::Read, handler, id, summary, none, reply)
+    };
+    vec![
+        get(
+            "/v1/session",
+            Access::Anyone,
+            read,
+            "readSession",
+            "Who the caller is, and which principals it may act as",
+            schemas::SESSION,
+        ),
+        session(
+            "/v1/session",
+            Access::Anyone,
+            begin,
+            "beginSession",
+            "Redeem the token of a link, sent as Placet-Link, for the key of the DPoP proof",
+            (201, schemas::SESSION),
+        ),
+        post(
+            PROVIDER_PATH,
+            Access::Anyone,
+            Lane::Read,
+            provider,
+            "beginProviderSignIn",
+            "Begin a sign-in by an identity provider, for the key of the DPoP proof",
+            schemas::PROVIDER,
+            (200, schemas::AWAY),
+        ),
+        post(
+            CODE_PATH,
+            Access::Anyone,
+            Lane::Read,
+            code,
+            "endProviderSignIn",
+            "Come back from an identity provider with a code, with a DPoP proof by the same key",
+            schemas::CAME_BACK,
+            (201, schemas::SESSION),
+        ),
+        session(
+            "/v1/session/end",
+            Access::Anyone,
+            end,
+            "endSession",
+            "End the session of this key",
+            (200, schemas::ENDED_SESSION),
+        ),
+        session(
+            "/v1/session/link",
+            Access::Member,
+            link,
+            "makeLink",
+            "A one-time sign-in link for the console; over the Unix socket only",
+            (201, schemas::LINK),
+        ),
+    ]
+}
+
 /// Who the caller is, whoever it is.
-pub(super) fn read(call: Call) -> Answer {
+fn read(call: Call) -> Answer {
     Box::pin(async move { reply::json(StatusCode::OK, &session(&call, &call.identity)) })
 }
 
 /// A link was redeemed on the way here, by the proof in the head of this request.
-pub(super) fn begin(call: Call) -> Answer {
+fn begin(call: Call) -> Answer {
     Box::pin(async move {
         let NoBody {} = call.body.json()?;
         if let Identity::Session { .. } = call.identity {
@@ -90,7 +156,7 @@ struct Came {
 }
 
 /// Begins a sign-in by an identity provider, for the key of this request's proof.
-pub(super) fn provider(call: Call) -> Answer {
+fn provider(call: Call) -> Answer {
     Box::pin(async move {
         let Wanted { issuer } = call.body.json()?;
         let (key, back) = arriving(&call)?;
@@ -102,7 +168,7 @@ pub(super) fn provider(call: Call) -> Answer {
 }
 
 /// Ends it: the key stands for whoever the provider says, if that is somebody here.
-pub(super) fn code(call: Call) -> Answer {
+fn code(call: Call) -> Answer {
     Box::pin(async move {
         let came: Came = call.body.json()?;
         let (key, back) = arriving(&call)?;
@@ -163,7 +229,7 @@ fn unsigned(error: &LoginError) -> Problem {
 }
 
 /// Signs out: the key stands for nobody any more. Says where to sign out of the provider's session, too.
-pub(super) fn end(call: Call) -> Answer {
+fn end(call: Call) -> Answer {
     Box::pin(async move {
         let NoBody {} = call.body.json()?;
         let mut away = None;
@@ -179,7 +245,7 @@ pub(super) fn end(call: Call) -> Answer {
 }
 
 /// A new link, for the Unix user who asks.
-pub(super) fn link(call: Call) -> Answer {
+fn link(call: Call) -> Answer {
     Box::pin(async move {
         let NoBody {} = call.body.json()?;
         let Channel::Unix { uid } = call.channel else {

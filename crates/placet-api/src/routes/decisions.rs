@@ -9,12 +9,33 @@ use placet_types::canonical::{Bounds, Json};
 use placet_types::{Denial, DenialCode, Index};
 use serde_json::{Value, json};
 
+use super::lines::{filtered, get};
 use crate::call::{Answer, Call};
 use crate::problem::Problem;
 use crate::reply;
+use crate::route::{Access, Route};
+use crate::schemas;
+
+/// The routes of decisions.
+pub(super) fn lines() -> Vec<Route> {
+    vec![filtered(
+        get(
+            "/v1/decisions/{index}",
+            Access::Member,
+            read,
+            "readDecision",
+            "A recorded decision, in words too",
+            schemas::DECISION,
+        ),
+        &[(
+            "disclose",
+            "true: with the private parameters, as far as they were not erased",
+        )],
+    )]
+}
 
 /// The decision at an index.
-pub(super) fn read(call: Call) -> Answer {
+fn read(call: Call) -> Answer {
     Box::pin(async move {
         let index = Index::new(call.part(0)?);
         let disclose = call.query.flag("disclose")?;

@@ -6,9 +6,12 @@ use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::lines::{get, post};
 use crate::call::{Answer, Call};
 use crate::problem::Problem;
 use crate::reply;
+use crate::route::{Access, Lane, Route};
+use crate::schemas;
 use crate::stage::{NotPlayed, Stage};
 
 #[derive(Deserialize)]
@@ -20,8 +23,32 @@ fn stage(call: &Call) -> Result<Arc<dyn Stage>, Problem> {
     call.shared.stage.clone().ok_or_else(none)
 }
 
+/// The routes of a demo.
+pub(super) fn lines() -> Vec<Route> {
+    vec![
+        get(
+            "/v1/demo",
+            Access::Member,
+            scenes,
+            "demoScenes",
+            "What can be played here: nothing, but on the node of a demo",
+            schemas::SCENES,
+        ),
+        post(
+            "/v1/demo/{scene}",
+            Access::Member,
+            Lane::Read,
+            play,
+            "demoPlay",
+            "Play a scene of a demo; there are none on other nodes",
+            schemas::NOTHING,
+            (200, schemas::PLAYED),
+        ),
+    ]
+}
+
 /// Everything that can be played: nothing, but on the node of a demo.
-pub(super) fn scenes(call: Call) -> Answer {
+fn scenes(call: Call) -> Answer {
     Box::pin(async move {
         let stage = call.shared.stage.as_ref();
         let scenes = stage.map_or_else(Vec::new, |stage| stage.scenes());
@@ -30,7 +57,7 @@ pub(super) fn scenes(call: Call) -> Answer {
 }
 
 /// Plays one of them, for an operator of the demo's domain.
-pub(super) fn play(call: Call) -> Answer {
+fn play(call: Call) -> Answer {
     Box::pin(async move {
         let stage = stage(&call)?;
         let NoBody {} = call.body.json()?;

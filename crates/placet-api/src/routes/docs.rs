@@ -5,22 +5,46 @@ use std::fmt::Write as _;
 use hyper::StatusCode;
 use hyper::header::HeaderName;
 
+use super::lines::{get, text};
 use super::table;
 use crate::call::{Answer, Call};
 use crate::openapi;
 use crate::reply;
 use crate::route::{Access, Route};
+use crate::schemas;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}\
 code{font:14px/1.4 ui-monospace,monospace}table{border-collapse:collapse;width:100%}\
 td,th{text-align:left;vertical-align:top;padding:.4rem .6rem;border-bottom:1px solid #ddd}\
 @media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}td,th{border-color:#333}a{color:#9cf}}";
 
-pub(super) fn document(_: Call) -> Answer {
+/// The routes of this interface, described.
+pub(super) fn lines() -> Vec<Route> {
+    vec![
+        text(
+            "/docs",
+            Access::Anyone,
+            page,
+            "docs",
+            "This interface, for people",
+            "text/html; charset=utf-8",
+        ),
+        get(
+            "/openapi.json",
+            Access::Anyone,
+            document,
+            "openapi",
+            "This interface, for programs",
+            schemas::ANY,
+        ),
+    ]
+}
+
+fn document(_: Call) -> Answer {
     Box::pin(async { reply::json(StatusCode::OK, &openapi::document()) })
 }
 
-pub(super) fn page(_: Call) -> Answer {
+fn page(_: Call) -> Answer {
     Box::pin(async {
         let kind = "text/html; charset=utf-8";
         let mut reply = reply::bytes(StatusCode::OK, kind, render());

@@ -29,8 +29,9 @@ struct NonceReply {
     nonce: Nonce,
 }
 
-pub(super) fn lines() -> [Route; 2] {
-    [
+/// The routes of attestations.
+pub(super) fn lines() -> Vec<Route> {
+    vec![
         get(
             "/v1/attestations/nonce",
             Access::Member,

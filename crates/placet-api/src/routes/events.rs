@@ -17,11 +17,13 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::approving::Approver;
+use super::lines::{filtered, text};
 use crate::call::{Answer, Call, Sees, Shared};
 use crate::first::{First, first, unless_stopped};
 use crate::problem::Problem;
 use crate::recent::Told;
 use crate::reply::{self, Body};
+use crate::route::{Access, Route};
 
 /// Records that are read at a time.
 const STEP: u64 = 64;
@@ -34,8 +36,26 @@ const GAP_MIN: Duration = Duration::from_millis(5);
 /// A stream on which nothing happens says so this often, so that both ends know of each other.
 const QUIET: Duration = Duration::from_secs(15);
 
+/// The routes of the stream of events.
+pub(super) fn lines() -> Vec<Route> {
+    vec![filtered(
+        text(
+            "/v1/events",
+            Access::Member,
+            stream,
+            "events",
+            "Records as they become durable; resumes after Last-Event-ID",
+            "text/event-stream",
+        ),
+        &[(
+            "from",
+            "begin with the record of this index (default: with the next one)",
+        )],
+    )]
+}
+
 /// Streams records.
-pub(super) fn stream(call: Call) -> Answer {
+fn stream(call: Call) -> Answer {
     Box::pin(async move {
         let next = begin(&call)?;
         let full = || Problem::overloaded("too many event streams at once");

@@ -2,18 +2,24 @@
 
 use hyper::StatusCode;
 use placet_artifact::Artifact;
+use placet_authority::node::{Service, Standing};
 use placet_authority::{Denied, EndReport, SignalReport, Unavailable};
-use placet_evidence::{Exit, Grant, RunEnd, SignalKind, Usage};
+use placet_evidence::{
+    Appraisal, Attestation, Environment, Exit, Grant, RunEnd, SignalKind, Usage,
+};
 use placet_lineage::{Graph, Node, Query, Status};
-use placet_types::{DenialCode, ExecutionId, GatewayName, Index, Millis};
+use placet_types::{Denial, DenialCode, ExecutionId, Fixed, GatewayName, Index, Millis};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::intents::caller;
+use super::lines::{filtered, get, post};
 use crate::call::{Answer, Call, Sees, answered};
 use crate::problem::Problem;
 use crate::reply::{self, Reply};
+use crate::route::{Access, Lane, Route};
+use crate::schemas;
 
 /// Most nodes on a page.
 const PAGE_MAX: usize = 500;
@@ -56,9 +62,42 @@ struct EndBody {
     usage: Option<Usage>,
 }
 
+/// What a gateway attests again, where it does; of the claims that were decided about, where it names none.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NoBody {}
+struct RenewBody {
+    #[serde(default)]
+    attestation: Option<Attestation>,
+    #[serde(default)]
+    environment: Option<Fixed<Environment>>,
+}
+
+/// A lease that was renewed.
+#[derive(Serialize)]
+struct RenewedReply {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attested: Option<AttestedReply>,
+    lease_ms: u64,
+    not_after: Millis,
+    size: Index,
+}
+
+/// What the work rests on that its gateway attested.
+#[derive(Serialize)]
+struct AttestedReply {
+    appraisal: Appraisal,
+    /// Attest again within this time.
+    left_ms: u64,
+}
+
+impl From<Standing> for AttestedReply {
+    fn from(standing: Standing) -> Self {
+        Self {
+            appraisal: standing.appraisal,
+            left_ms: standing.left_ms,
+        }
+    }
+}
 
 /// A node with its state in one word.
 #[derive(Serialize)]
@@ -71,6 +110,8 @@ pub(super) struct NodeReply {
 /// What is known of one that is open.
 #[derive(Serialize)]
 struct OpenReply {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attested: Option<AttestedReply>,
     ending: Option<DenialCode>,
     grant: Grant,
     running_since: Option<Millis>,
@@ -93,8 +134,101 @@ impl From<&Node> for NodeReply {
     }
 }
 
+/// The filters of executions.
+const FILTERS: &[(&str, &str)] = &[
+    ("action", "only this action, such as process:run"),
+    ("bundle", "only what was decided under this bundle"),
+    ("code", "only what was denied or terminated with this code"),
+    ("cursor", "go on from the `next` of the page before"),
+    ("from", "not finished before this time, in milliseconds"),
+    ("limit", "at most this many, 1 to 500 (default 50)"),
+    ("on_behalf_of", "only what acts for this principal"),
+    (
+        "policy",
+        "only what this policy determined, alone or with others",
+    ),
+    ("principal", "only what this principal asked for itself"),
+    ("resource", "only this resource, or what is below it"),
+    ("resource_kind", "only resources of this kind"),
+    (
+        "risk_min",
+        "only what had at least this risk, 0 to 100, when it was decided",
+    ),
+    (
+        "status",
+        "denied, deferred, authorized, running, completed, failed, terminated, lapsed or unseen",
+    ),
+    ("until", "decided before this time, in milliseconds"),
+    ("within", "only this execution and what is below it"),
+];
+
+/// The routes of executions.
+pub(super) fn lines() -> Vec<Route> {
+    vec![
+        filtered(
+            get(
+                "/v1/executions",
+                Access::Member,
+                list,
+                "listExecutions",
+                "Executions, the latest first",
+                schemas::PAGE_OF_NODES,
+            ),
+            FILTERS,
+        ),
+        get(
+            "/v1/executions/{exec}",
+            Access::Member,
+            read,
+            "readExecution",
+            "One execution",
+            schemas::EXECUTION,
+        ),
+        post(
+            "/v1/executions/{exec}/start",
+            Access::Member,
+            Lane::Urgent,
+            start,
+            "startExecution",
+            "Record that an execution starts; its lease is renewed over HTTP from then on",
+            schemas::START,
+            (200, schemas::RECORDED),
+        ),
+        post(
+            "/v1/executions/{exec}/renew",
+            Access::Member,
+            Lane::Urgent,
+            renew,
+            "renewLease",
+            "Renew the lease. What is not renewed is recorded as terminated",
+            schemas::RENEW,
+            (200, schemas::RENEWAL),
+        ),
+        post(
+            "/v1/executions/{exec}/signal",
+            Access::Member,
+            Lane::Urgent,
+            signal,
+            "signalExecution",
+            "Record something notable",
+            schemas::SIGNAL,
+            (200, schemas::RECORDED),
+        ),
+        post(
+            "/v1/executions/{exec}/end",
+            Access::Member,
+            Lane::Urgent,
+            end,
+            "endExecution",
+            "Record that an execution is over",
+            schemas::END,
+            (200, schemas::RECORDED),
+        ),
+    ]
+}
+
 /// Records that an execution starts.
-pub(super) fn start(call: Call) -> Answer {
+fn start(call: Call) -> Answer {
     Box::pin(async move {
         let exec = own(&call)?;
         let body: StartBody = call.body.json()?;
@@ -110,21 +244,37 @@ pub(super) fn start(call: Call) -> Answer {
 }
 
 /// Renews the lease. The answer says how long it lasts, or why the execution must end.
-pub(super) fn renew(call: Call) -> Answer {
+fn renew(call: Call) -> Answer {
     Box::pin(async move {
         let exec = own(&call)?;
-        let NoBody {} = call.body.json()?;
-        let renewal = call.service().renew(exec);
-        let renewal = renewal.map_err(|denial| Problem::of(&denial).about(exec))?;
-        let value = json!({
-            "lease_ms": renewal.lease_ms, "not_after": renewal.not_after, "size": renewal.size,
-        });
-        reply::json(StatusCode::OK, &value)
+        let body: RenewBody = call.body.json()?;
+        let problem = |denial: Denial| Problem::of(&denial).about(exec);
+        let service = call.service();
+        attest(service, exec, body).map_err(problem)?;
+        let renewal = service.renew(exec).map_err(problem)?;
+        let reply = RenewedReply {
+            attested: service.attested(exec).map(AttestedReply::from),
+            lease_ms: renewal.lease_ms,
+            not_after: renewal.not_after,
+            size: renewal.size,
+        };
+        reply::json(StatusCode::OK, &reply)
     })
 }
 
+fn attest(service: &Service, exec: ExecutionId, body: RenewBody) -> Result<(), Denial> {
+    match (body.attestation, body.environment) {
+        (Some(attestation), environment) => service.attest(exec, &attestation, environment),
+        (None, None) => Ok(()),
+        (None, Some(_)) => {
+            let reason = "an environment counts only with an attestation of it";
+            Err(Denial::new(DenialCode::Malformed, reason))
+        }
+    }
+}
+
 /// Records something notable.
-pub(super) fn signal(call: Call) -> Answer {
+fn signal(call: Call) -> Answer {
     Box::pin(async move {
         let exec = own(&call)?;
         let body: SignalBody = call.body.json()?;
@@ -145,7 +295,7 @@ pub(super) fn signal(call: Call) -> Answer {
 }
 
 /// Records that an execution is over.
-pub(super) fn end(call: Call) -> Answer {
+fn end(call: Call) -> Answer {
     Box::pin(async move {
         let exec = own(&call)?;
         let body: EndBody = call.body.json()?;
@@ -179,7 +329,7 @@ async fn recorded(
 }
 
 /// Executions, the latest first.
-pub(super) fn list(call: Call) -> Answer {
+fn list(call: Call) -> Answer {
     Box::pin(async move {
         let query = filter(&call)?;
         let (limit, cursor) = page(&call)?;
@@ -218,12 +368,13 @@ fn select(
 }
 
 /// One execution.
-pub(super) fn read(call: Call) -> Answer {
+fn read(call: Call) -> Answer {
     Box::pin(async move {
         let exec: ExecutionId = call.part(0)?;
         let node = node(&call, exec).await?;
         let open = call.service().authority().with_state(|state| {
             state.execution(&exec).map(|execution| OpenReply {
+                attested: None,
                 ending: execution.ending,
                 grant: execution.grant.clone(),
                 running_since: match execution.phase {
@@ -233,6 +384,8 @@ pub(super) fn read(call: Call) -> Answer {
             })
         });
         let remedy = node.node.code().map(DenialCode::remedy);
+        let attested = call.service().attested(exec).map(AttestedReply::from);
+        let open = open.map(|open| OpenReply { attested, ..open });
         let value = json!({ "execution": node, "open": open, "remedy": remedy });
         reply::json(StatusCode::OK, &value)
     })

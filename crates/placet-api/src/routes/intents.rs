@@ -13,10 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+use super::lines::{or, post};
 use crate::call::{Answer, Call, answered};
 use crate::identity::Identity;
 use crate::problem::Problem;
 use crate::reply::{self, Reply};
+use crate::route::{Access, Lane, Route};
+use crate::schemas;
 
 /// An intent as a caller writes it. The node commits to the parameters, unless the caller has done
 /// so with a salt of its own.
@@ -76,8 +79,25 @@ struct ReceiptReply {
     proof: String,
 }
 
+/// The routes of intents.
+pub(super) fn lines() -> Vec<Route> {
+    vec![or(
+        post(
+            "/v1/intents",
+            Access::Member,
+            Lane::Intent,
+            submit,
+            "submit",
+            "Decide an intent. Denied is 403 with the code",
+            schemas::INTENT,
+            (201, schemas::PERMIT),
+        ),
+        (202, "It waits for approvals", schemas::DEFERRAL),
+    )]
+}
+
 /// Decides an intent, for real.
-pub(super) fn submit(call: Call) -> Answer {
+fn submit(call: Call) -> Answer {
     Box::pin(async move {
         let busy = || Problem::overloaded("too many intents are waiting");
         let shared = std::sync::Arc::clone(&call.shared);

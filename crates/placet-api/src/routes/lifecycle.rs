@@ -15,9 +15,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::acts::act;
+use super::lines::{get, post};
 use crate::call::{Answer, Call, Sees, Shared};
 use crate::problem::Problem;
 use crate::reply;
+use crate::route::{Access, Lane, Route};
+use crate::schemas;
+use crate::schemas::lifecycle as shapes;
 
 /// Longest replay over HTTP. What it has found by then is its answer, and says how far it came.
 const REPLAY: Duration = Duration::from_secs(30);
@@ -60,8 +64,76 @@ pub(super) fn sees_all(call: &Call) -> Result<(), Problem> {
     }
 }
 
+/// The routes of a bundle's life beside and after its activation.
+pub(super) fn lines() -> Vec<Route> {
+    vec![
+        get(
+            "/v1/policy/shadow",
+            Access::Member,
+            shadow,
+            "readShadow",
+            "What the bundle that is decided beside the one in force would have changed, for operators and auditors",
+            shapes::SHADOW,
+        ),
+        post(
+            "/v1/policy/shadow",
+            Access::Operator,
+            Lane::Bundle,
+            set_shadow,
+            "setShadow",
+            "Decide a signed bundle beside the one in force from here on. It gives no authority",
+            shapes::SHADOW_BUNDLE,
+            (201, schemas::RECORDED),
+        ),
+        post(
+            "/v1/policy/shadow/clear",
+            Access::Operator,
+            Lane::Urgent,
+            clear_shadow,
+            "clearShadow",
+            "Decide no bundle beside the one in force any more",
+            schemas::REASON,
+            (201, schemas::RECORDED),
+        ),
+        post(
+            "/v1/policy/replay",
+            Access::Member,
+            Lane::Bundle,
+            replay,
+            "replayPolicy",
+            "What a bundle would have changed in the recorded past, for operators and auditors; one at a time, for at most 30 seconds",
+            shapes::REPLAY,
+            (200, shapes::SUPPOSED),
+        ),
+        get(
+            "/v1/policy/activations",
+            Access::Member,
+            activations,
+            "listActivations",
+            "The bundles that were put in force, the latest first, at most 1000",
+            shapes::ACTIVATIONS,
+        ),
+        get(
+            "/v1/policy/coverage",
+            Access::Member,
+            coverage,
+            "policyCoverage",
+            "How often each policy of the bundle in force determined a recorded decision, for operators and auditors",
+            shapes::COVERAGE,
+        ),
+        get(
+            "/v1/policy/nodes",
+            Access::Member,
+            nodes,
+            "policyNodes",
+            "Which bundle each node decides with and each gateway holds, for operators and auditors",
+            shapes::NODES,
+        ),
+    ]
+}
+
 /// What the bundle beside the one in force would have changed.
-pub(super) fn shadow(call: Call) -> Answer {
+fn shadow(call: Call) -> Answer {
     Box::pin(async move {
         sees_all(&call)?;
         let report = call.service().authority().shadow();
@@ -69,7 +141,7 @@ pub(super) fn shadow(call: Call) -> Answer {
     })
 }
 
-pub(super) fn set_shadow(call: Call) -> Answer {
+fn set_shadow(call: Call) -> Answer {
     Box::pin(async move {
         let ShadowBody {
             archive,
@@ -81,7 +153,7 @@ pub(super) fn set_shadow(call: Call) -> Answer {
     })
 }
 
-pub(super) fn clear_shadow(call: Call) -> Answer {
+fn clear_shadow(call: Call) -> Answer {
     Box::pin(async move {
         let ReasonBody { reason } = call.body.json()?;
         let bundle = None;
@@ -99,7 +171,7 @@ impl Drop for Waits {
 }
 
 /// What a bundle would have changed. The bundle need not be signed: it gets no authority.
-pub(super) fn replay(call: Call) -> Answer {
+fn replay(call: Call) -> Answer {
     Box::pin(async move {
         sees_all(&call)?;
         let body: ReplayBody = call.body.json()?;
@@ -159,7 +231,7 @@ fn replayed(shared: &Shared, body: &ReplayBody, gone: &AtomicBool) -> Result<Sup
 }
 
 /// The bundles that were put in force, the latest first.
-pub(super) fn activations(call: Call) -> Answer {
+fn activations(call: Call) -> Answer {
     Box::pin(async move {
         let items = call
             .read(|shared| {
@@ -181,7 +253,7 @@ pub(super) fn activations(call: Call) -> Answer {
 }
 
 /// How often each policy determined a recorded decision since its bundle is in force.
-pub(super) fn coverage(call: Call) -> Answer {
+fn coverage(call: Call) -> Answer {
     Box::pin(async move {
         sees_all(&call)?;
         let found = call
@@ -215,7 +287,7 @@ pub(super) fn coverage(call: Call) -> Answer {
 }
 
 /// Which bundle is in use where.
-pub(super) fn nodes(call: Call) -> Answer {
+fn nodes(call: Call) -> Answer {
     Box::pin(async move {
         sees_all(&call)?;
         let found = call.read(|shared| Ok(shared.service.lifecycle())).await?;

@@ -7,12 +7,71 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::executions::{NodeReply, PageReply, node, page};
+use super::lines::{PAGE, filtered, get};
 use crate::call::{Answer, Call, Sees};
 use crate::problem::Problem;
 use crate::reply;
+use crate::route::{Access, Route};
+use crate::schemas;
+
+/// The routes of lineage.
+pub(super) fn lines() -> Vec<Route> {
+    vec![
+        filtered(
+            get(
+                "/v1/executions/{exec}/ancestors",
+                Access::Member,
+                ancestors,
+                "ancestors",
+                "The parent, its parent, and so on",
+                schemas::PAGE_OF_NODES,
+            ),
+            &[],
+        ),
+        filtered(
+            get(
+                "/v1/executions/{exec}/descendants",
+                Access::Member,
+                descendants,
+                "descendants",
+                "Everything below an execution, in log order",
+                schemas::PAGE_OF_NODES,
+            ),
+            PAGE,
+        ),
+        filtered(
+            get(
+                "/v1/lineage/shape",
+                Access::Public,
+                shape,
+                "lineageShape",
+                "Which decision led to which, and nothing else of them; the latest first",
+                schemas::SHAPE,
+            ),
+            PAGE,
+        ),
+        filtered(
+            get(
+                "/v1/lineage/export",
+                Access::Member,
+                export,
+                "exportLineage",
+                "The graph for other tools; for operators and auditors",
+                schemas::EXPORT,
+            ),
+            &[
+                (
+                    "format",
+                    "prov (W3C PROV-JSON, the default), otlp (OpenTelemetry), or openlineage",
+                ),
+                ("within", "only this execution and what is below it"),
+            ],
+        ),
+    ]
+}
 
 /// The parent, its parent, and so on.
-pub(super) fn ancestors(call: Call) -> Answer {
+fn ancestors(call: Call) -> Answer {
     Box::pin(async move {
         let exec: ExecutionId = call.part(0)?;
         node(&call, exec).await?;
@@ -35,7 +94,7 @@ pub(super) fn ancestors(call: Call) -> Answer {
 }
 
 /// Everything below it, in log order.
-pub(super) fn descendants(call: Call) -> Answer {
+fn descendants(call: Call) -> Answer {
     Box::pin(async move {
         let exec: ExecutionId = call.part(0)?;
         node(&call, exec).await?;
@@ -82,7 +141,7 @@ struct Shapes {
 }
 
 /// Which decision led to which, the latest first.
-pub(super) fn shape(call: Call) -> Answer {
+fn shape(call: Call) -> Answer {
     Box::pin(async move {
         let (limit, cursor) = page(&call)?;
         let shapes = call
@@ -119,7 +178,7 @@ fn shapes(graph: &Graph, limit: usize, cursor: Option<Index>) -> Shapes {
 }
 
 /// The graph in another format, for other tools; for those who see everything.
-pub(super) fn export(call: Call) -> Answer {
+fn export(call: Call) -> Answer {
     Box::pin(async move {
         let format: Option<String> = call.query.get("format")?;
         let format = format.unwrap_or_else(|| "prov".to_owned());

@@ -4,6 +4,12 @@ use crate::call::{Answer, Call};
 use crate::route::{Access, Doc, Lane, Route};
 use crate::schemas::{self, Schema};
 
+/// The filters of every list.
+pub(super) const PAGE: &[(&str, &str)] = &[
+    ("cursor", "go on from the `next` of the page before"),
+    ("limit", "at most this many, 1 to 500 (default 50)"),
+];
+
 const JSON: &str = "application/json";
 
 pub(super) fn get(

@@ -13,9 +13,12 @@ use serde_json::{Map, Value, json};
 
 use super::acts::act;
 use super::lifecycle::sees_all;
+use super::lines::{get, or, post};
 use crate::call::{Answer, Call};
 use crate::problem::Problem;
 use crate::reply;
+use crate::route::{Access, Lane, Route};
+use crate::schemas;
 
 /// A bundle in its single-file form, and its digest.
 #[derive(Deserialize)]
@@ -34,6 +37,71 @@ pub(super) struct Offered {
     bundle: Option<Digest>,
 }
 
+/// The routes of policies.
+pub(super) fn lines() -> Vec<Route> {
+    vec![
+        get(
+            "/v1/policies",
+            Access::Member,
+            list,
+            "listPolicies",
+            "The policies of the bundle in force",
+            schemas::POLICIES,
+        ),
+        get(
+            "/v1/policies/{*id}",
+            Access::Member,
+            read,
+            "readPolicy",
+            "One of them, with its source",
+            schemas::POLICY,
+        ),
+        get(
+            "/v1/policy/tests",
+            Access::Member,
+            tests,
+            "policyTests",
+            "What the bundle's own tests find, and which policies they cover",
+            schemas::TESTS,
+        ),
+        get(
+            "/v1/policy/bundles/{digest}",
+            Access::Operator,
+            archive,
+            "readBundle",
+            "A bundle that was ever in force, as it was uploaded",
+            schemas::BUNDLE,
+        ),
+        or(
+            post(
+                "/v1/policy/activations",
+                Access::Operator,
+                Lane::Bundle,
+                activate,
+                "activate",
+                "Put a signed bundle in force, if it is signed, compiles, passes its tests and has a higher revision",
+                schemas::BUNDLE,
+                (201, schemas::RECORDED),
+            ),
+            (
+                202,
+                "The bundle in force governs this, and it waits for approvals: do the same again once they are given",
+                schemas::ACT_DEFERRAL,
+            ),
+        ),
+        post(
+            "/v1/policy/diff",
+            Access::Member,
+            Lane::Bundle,
+            compare,
+            "diffPolicy",
+            "What a bundle changes of the one in force, policy by policy; for operators and auditors",
+            schemas::OFFERED,
+            (200, schemas::DIFFERENCE),
+        ),
+    ]
+}
+
 impl Offered {
     pub(super) fn read(&self) -> Result<Bundle, Problem> {
         let bytes = self.archive.as_bytes();
@@ -46,7 +114,7 @@ impl Offered {
 }
 
 /// The policies of the bundle in force, in order of their ids.
-pub(super) fn list(call: Call) -> Answer {
+fn list(call: Call) -> Answer {
     Box::pin(async move {
         let policy = call.service().authority().policy_in_force();
         let policy = policy.ok_or_else(none_in_force)?;
@@ -63,7 +131,7 @@ pub(super) fn list(call: Call) -> Answer {
 }
 
 /// One of them, with its source.
-pub(super) fn read(call: Call) -> Answer {
+fn read(call: Call) -> Answer {
     Box::pin(async move {
         let id: String = call.part(0)?;
         let one = call
@@ -82,7 +150,7 @@ pub(super) fn read(call: Call) -> Answer {
 }
 
 /// What the bundle's own tests find, and which policies they cover.
-pub(super) fn tests(call: Call) -> Answer {
+fn tests(call: Call) -> Answer {
     Box::pin(async move {
         let found = call
             .read(|shared| {
@@ -110,7 +178,7 @@ pub(super) fn tests(call: Call) -> Answer {
 }
 
 /// A bundle that was ever in force, as it was uploaded.
-pub(super) fn archive(call: Call) -> Answer {
+fn archive(call: Call) -> Answer {
     Box::pin(async move {
         let digest: Digest = call.part(0)?;
         if call.operator().is_none() {
@@ -126,7 +194,7 @@ pub(super) fn archive(call: Call) -> Answer {
 }
 
 /// Puts a bundle in force.
-pub(super) fn activate(call: Call) -> Answer {
+fn activate(call: Call) -> Answer {
     Box::pin(async move {
         let BundleBody { archive, bundle } = call.body.json()?;
         act(call, ActBody::Activate { archive, bundle }).await
@@ -134,7 +202,7 @@ pub(super) fn activate(call: Call) -> Answer {
 }
 
 /// What would change if this bundle were in force, policy by policy. Nothing is kept of it.
-pub(super) fn compare(call: Call) -> Answer {
+fn compare(call: Call) -> Answer {
     Box::pin(async move {
         sees_all(&call)?;
         let offered: Offered = call.body.json()?;

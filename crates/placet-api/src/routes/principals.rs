@@ -3,11 +3,36 @@
 use hyper::StatusCode;
 use serde_json::json;
 
+use super::lines::get;
 use crate::call::{Answer, Call};
 use crate::reply;
+use crate::route::{Access, Route};
+use crate::schemas;
+
+/// The routes of principals and what is in force.
+pub(super) fn lines() -> Vec<Route> {
+    vec![
+        get(
+            "/v1/principals",
+            Access::Member,
+            list,
+            "listPrincipals",
+            "Who may act: everybody for operators, oneself for others",
+            schemas::PRINCIPALS,
+        ),
+        get(
+            "/v1/policy",
+            Access::Member,
+            policy,
+            "policyStatus",
+            "The bundle in force, and the state of the domain",
+            schemas::STATUS,
+        ),
+    ]
+}
 
 /// Everybody for operators, oneself for others.
-pub(super) fn list(call: Call) -> Answer {
+fn list(call: Call) -> Answer {
     Box::pin(async move {
         let sees = call.sees();
         let all = call.service().principals().into_iter();
@@ -17,7 +42,7 @@ pub(super) fn list(call: Call) -> Answer {
 }
 
 /// The bundle in force.
-pub(super) fn policy(call: Call) -> Answer {
+fn policy(call: Call) -> Answer {
     Box::pin(async move {
         let status = call.service().status();
         let value = json!({

@@ -74,6 +74,11 @@ pub(super) fn attestation() -> Value {
     )
 }
 
+/// What the work rests on that its gateway attested, and how long that counts.
+pub(super) fn attested() -> Value {
+    object(&[("appraisal", appraisal()), ("left_ms", count())], &[])
+}
+
 fn appraisal() -> Value {
     let claims = || {
         json!({ "type": "array", "items": { "enum": [

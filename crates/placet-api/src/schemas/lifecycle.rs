@@ -96,7 +96,14 @@ schema!(NODES, "PolicyNodes", || object(
                     ("running", count()),
                     ("since", index("the first of them was decided there")),
                 ],
-                &[],
+                &[
+                    (
+                        "appraisal",
+                        json!({ "enum": ["none", "contraindicated", "warning", "affirming"],
+                            "description": "the lowest that its executions are appraised as now; absent where it did not attest" })
+                    ),
+                    ("attested_secs", count()),
+                ],
             ))
         ),
         (
@@ -141,14 +148,14 @@ fn supposed() -> Value {
     let difference = object(
         &[
             ("action", text("for what")),
-            ("exec", exec()),
             ("index", index("the decision")),
             ("principal", principal()),
             ("resource", text("on what")),
             ("was", brief()),
             ("would_be", brief()),
         ],
-        &[],
+        // Absent where somebody only asked a question.
+        &[("exec", exec())],
     );
     object(
         &[

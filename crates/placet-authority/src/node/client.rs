@@ -13,8 +13,6 @@ use zeroize::Zeroize as _;
 
 use super::wire::{self, FRAME_MAX, Request, Response, VERSION, Welcome};
 
-/// Age from which on another nonce is asked for, in milliseconds.
-const NONCE_AGE_MS: u64 = 60_000;
 /// How long a request may take before the node counts as gone.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -39,6 +37,8 @@ pub enum Pushed {
     Beat {
         /// How long ago the node saw that its log can be read and written.
         age: Duration,
+        /// Whether the gateway is to attest its environment again.
+        attest: bool,
     },
     /// This execution must end.
     Ending {
@@ -118,16 +118,26 @@ impl Connection {
     /// [`LinkError`]; the connection is of no use afterwards.
     pub fn nonce(&mut self, now: Millis) -> Result<Nonce, LinkError> {
         if !self.has_fresh_nonce(now) {
-            let response = self.ask(&Request::Nonce)?;
-            if let Response::Error(denial) = response {
-                return Err(LinkError::Refused(denial.reason));
-            }
-            let Response::Nonce(nonce) = response else {
-                return Err(LinkError::Unexpected);
-            };
-            self.nonce = nonce;
+            self.new_nonce()?;
         }
         Ok(self.nonce)
+    }
+
+    /// As [`Connection::nonce`], one that has not been given out before.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; the connection is of no use afterwards.
+    pub fn new_nonce(&mut self) -> Result<Nonce, LinkError> {
+        let response = self.ask(&Request::Nonce)?;
+        if let Response::Error(denial) = response {
+            return Err(LinkError::Refused(denial.reason));
+        }
+        let Response::Nonce(nonce) = response else {
+            return Err(LinkError::Unexpected);
+        };
+        self.nonce = nonce;
+        Ok(nonce)
     }
 
     /// The nonce that the node gave out last.
@@ -246,7 +256,7 @@ impl Connection {
     /// Whether the nonce at hand is still one to attest with.
     #[must_use]
     pub fn has_fresh_nonce(&self, now: Millis) -> bool {
-        now.since(self.nonce.time()) <= NONCE_AGE_MS
+        now.since(self.nonce.time()) <= self.welcome.nonce_secs.saturating_mul(1000)
     }
 
     /// Whether something was pushed that was not taken yet.
@@ -338,8 +348,9 @@ impl AsFd for Connection {
 
 fn push_of(response: &Response) -> Option<Pushed> {
     match response {
-        Response::Beat { age_ms, .. } => Some(Pushed::Beat {
+        Response::Beat { age_ms, attest, .. } => Some(Pushed::Beat {
             age: Duration::from_millis(*age_ms),
+            attest: *attest,
         }),
         Response::Ending { cause, exec } => Some(Pushed::Ending {
             exec: *exec,

@@ -1,6 +1,6 @@
 //! Which connection carries which execution, and since when one carries none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -192,15 +192,33 @@ impl Registry {
         }
     }
 
-    /// Renews every lease whose gateway listens.
-    pub(super) fn beat(&self, size: Index, age: Duration) {
+    /// Renews every lease whose gateway listens, and asks for another attestation where one of its executions is due.
+    pub(super) fn beat(&self, size: Index, age: Duration, due: &BTreeSet<ExecutionId>) {
         let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        let mut outlets: Vec<Arc<Outlet>> = self.carried().values().cloned().collect();
-        outlets.sort_by_key(|outlet| Arc::as_ptr(outlet) as usize);
-        outlets.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        for outlet in outlets {
-            drop(outlet.send(&Response::Beat { age_ms, size }));
+        let mut outlets: Vec<(Arc<Outlet>, bool)> = self
+            .carried()
+            .iter()
+            .map(|(exec, outlet)| (Arc::clone(outlet), due.contains(exec)))
+            .collect();
+        // Of each, the entry that is due comes first and stays.
+        outlets.sort_by_key(|(outlet, due)| (Arc::as_ptr(outlet) as usize, !due));
+        outlets.dedup_by(|(a, _), (b, _)| Arc::ptr_eq(a, b));
+        for (outlet, attest) in outlets {
+            drop(outlet.send(&Response::Beat {
+                age_ms,
+                attest,
+                size,
+            }));
         }
+    }
+
+    /// What a connection carries.
+    pub(super) fn carried_by(&self, outlet: &Arc<Outlet>) -> Vec<ExecutionId> {
+        let carried = self.carried();
+        let own = carried
+            .iter()
+            .filter(|(_, other)| Arc::ptr_eq(other, outlet));
+        own.map(|(exec, _)| *exec).collect()
     }
 
     /// Whether any gateway waits for beats, or renews.

@@ -15,6 +15,7 @@ use placet_state::Phase;
 use placet_types::{Denial, DenialCode, ExecutionId, Index, Millis};
 
 use super::answer::{born, connections, recorded, refuse, unavailable_response};
+use super::attesting::Attestations;
 use super::leave::Leave;
 use super::pulse::Pulse;
 use super::registry::{Carrier, Outlet, Registry};
@@ -76,6 +77,7 @@ pub(super) struct Node {
     pub(super) authority: Authority,
     pub(super) registry: Arc<Registry>,
     pub(super) pulse: Arc<Pulse>,
+    pub(super) attestations: Attestations,
     pub(super) clock: Arc<dyn Clock>,
     connections: AtomicUsize,
     pub(super) stopping: AtomicBool,
@@ -136,6 +138,7 @@ impl Host {
             authority,
             registry,
             pulse,
+            attestations: Attestations::new(clock.monotonic()),
             clock,
             connections: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
@@ -256,7 +259,9 @@ impl Node {
         }
         if !self.leave.is_ending() {
             let age = self.pulse.age(now);
-            self.registry.beat(self.authority.reader().size(), age);
+            let due = self.keep_attested(now);
+            let size = self.authority.reader().size();
+            self.registry.beat(size, age, &due);
         }
         self.end_overdue(now);
         true
@@ -336,6 +341,7 @@ impl Node {
                 Err(denial) => Response::Error(denial),
             },
             Request::Appraise(body) => self.appraise(&body),
+            Request::Attest(body) => self.attest(&body, outlet),
             Request::Preview(body) => self.preview(&body, peer),
             Request::Start {
                 artifact,
@@ -416,7 +422,7 @@ impl Node {
                 Ok(waiting) => Response::Waiting(waiting),
                 Err(denial) => Response::Error(denial),
             },
-            Request::Lifecycle => Response::Lifecycle(Box::new(self.authority.lifecycle())),
+            Request::Lifecycle => Response::Lifecycle(Box::new(self.lifecycle())),
             Request::Stop => {
                 self.stopping.store(true, Ordering::Relaxed);
                 Response::Stopping
@@ -446,6 +452,7 @@ impl Node {
         Response::Welcome(Box::new(Welcome {
             measures_gateways: self.authority.measures_gateways(),
             nonce,
+            nonce_secs: self.authority.nonce_secs(),
             domain: self
                 .authority
                 .with_state(|state| state.genesis().domain.clone()),

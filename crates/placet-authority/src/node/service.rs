@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use placet_decision::Searched;
-use placet_evidence::Caller;
+use placet_evidence::{Attestation, Caller, Environment};
 use placet_state::Phase;
-use placet_types::{Denial, DenialCode, Digest, ExecutionId, GatewayName, Index, Millis};
+use placet_types::{Denial, DenialCode, Digest, ExecutionId, Fixed, GatewayName, Index, Millis};
 
 use super::acts::Acted;
+use super::attesting::Standing;
 use super::leave::leaving;
 use super::server::Node;
 use super::wire::{ActBody, ExecutionBody, LifecycleBody, PrincipalBody, StatusBody, WaitingBody};
@@ -202,6 +203,27 @@ impl Service {
         Ok(renewal)
     }
 
+    /// Takes what a gateway attests again for an execution: of the claims that are given, or else of those that it was decided for.
+    ///
+    /// # Errors
+    ///
+    /// The attestation does not count; or it is of another environment, and the execution is ended.
+    pub fn attest(
+        &self,
+        exec: ExecutionId,
+        attestation: &Attestation,
+        environment: Option<Fixed<Environment>>,
+    ) -> Result<(), Denial> {
+        self.writable()?;
+        self.node.attest_one(exec, attestation, environment)
+    }
+
+    /// How the gateway of an execution is appraised by what it attested last; absent where it did not.
+    #[must_use]
+    pub fn attested(&self, exec: ExecutionId) -> Option<Standing> {
+        self.node.attested(exec)
+    }
+
     /// As [`Authority::signal_then`].
     ///
     /// # Errors
@@ -276,7 +298,7 @@ impl Service {
     /// Which bundles are in use, where, and what the one beside would have changed.
     #[must_use]
     pub fn lifecycle(&self) -> LifecycleBody {
-        self.node.authority.lifecycle()
+        self.node.lifecycle()
     }
 
     /// Executions that are authorized or run.

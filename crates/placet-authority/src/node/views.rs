@@ -120,6 +120,8 @@ fn gateways(state: &State) -> Vec<GatewayBundleBody> {
         let one = held
             .entry((execution.machine, gateway, bundle))
             .or_insert_with(|| GatewayBundleBody {
+                appraisal: None,
+                attested_secs: None,
                 authorized: 0,
                 bundle,
                 gateway: gateway.clone(),

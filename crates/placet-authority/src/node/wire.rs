@@ -35,7 +35,7 @@ pub use bodies::{
 };
 
 /// Version of this protocol. A client and a node of different versions do not talk.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 /// Longest frame, in bytes.
 pub const FRAME_MAX: usize = 8 << 20;
 
@@ -62,6 +62,8 @@ pub enum Request {
     Nonce,
     /// Appraises an environment. Nothing is recorded.
     Appraise(Box<AppraiseBody>),
+    /// Attests again for all that this connection carries, when a beat asks for it.
+    Attest(Box<AppraiseBody>),
     /// Says what would be decided. Nothing is recorded and nothing is released.
     Preview(Box<SubmitBody>),
     /// Records that an execution starts; the connection becomes its gateway's.
@@ -311,7 +313,7 @@ pub enum Response {
     Deferred(Box<DeferredBody>),
     /// To `Nonce`.
     Nonce(Nonce),
-    /// To `Appraise`.
+    /// To `Appraise` and `Attest`.
     Appraised(Box<Appraised>),
     /// To `Preview`.
     Previewed(Box<Preview>),
@@ -358,6 +360,9 @@ pub enum Response {
     Beat {
         /// How long ago the log was last seen to be readable and writable, in milliseconds.
         age_ms: u64,
+        /// Whether the gateway is to attest its environment again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        attest: bool,
         /// Number of records.
         size: Index,
     },
@@ -384,6 +389,8 @@ pub struct Welcome {
     pub measures_gateways: bool,
     /// Something to sign with an environment.
     pub nonce: Nonce,
+    /// How long it is signed at most before another one is asked for.
+    pub nonce_secs: u64,
     /// Process id of the node.
     pub pid: u32,
 }

@@ -58,6 +58,8 @@ pub(super) struct Linked {
     environment: Fixed<Environment>,
     /// What was last attested on it.
     said: Option<Attestation>,
+    /// Since when another environment was measured than was attested.
+    differs: Option<Duration>,
 }
 
 /// Calls that the node was asked about, and how many ends went with them.
@@ -389,9 +391,11 @@ impl Worker {
             return;
         };
         let now = self.now();
+        let mut attest = false;
         for push in pushes {
             match push {
-                Pushed::Beat { age } => {
+                Pushed::Beat { age, attest: asked } => {
+                    attest |= asked;
                     for watch in self.watched.values_mut() {
                         watch.take(Event::Beat { age }, now);
                     }
@@ -402,6 +406,10 @@ impl Worker {
                     }
                 }
             }
+        }
+        // What fails is asked for again.
+        if attest && self.attest_again().is_err() {
+            self.lose_link();
         }
     }
 

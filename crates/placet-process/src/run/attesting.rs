@@ -1,13 +1,13 @@
 //! What is submitted of a call, with the environment attested.
 
 use placet_authority::node::Connection;
-use placet_authority::node::wire::SubmitBody;
+use placet_authority::node::wire::{AppraiseBody, Request, Response, SubmitBody};
 use placet_enforce::Pep;
 use placet_evidence::{Attestation, Environment};
 use placet_types::{ExecutionId, Fixed};
 
-use super::Gateway;
-use crate::attest::OwnProgram;
+use super::{Gateway, unexpected};
+use crate::attest::{self, OwnProgram};
 use crate::call::{Asking, CallError};
 use crate::outcome::RunError;
 
@@ -16,7 +16,7 @@ impl Gateway {
         let welcome = link.welcome();
         let memory = self.dir.digests();
         let own = OwnProgram::as_asked(welcome, &memory);
-        Ok(crate::attest::lately(&welcome.domain, own)?)
+        Ok(attest::lately(&welcome.domain, own)?)
     }
 
     /// What is submitted of a call, with the environment attested.
@@ -37,6 +37,32 @@ impl Gateway {
             params: text(call.params.to_vec()),
             salt: call.salt.clone(),
         })
+    }
+
+    /// Attests again what was decided about, as the node asks for it. What is not so any more is not said: it is drift, which
+    /// ends the work.
+    pub(crate) fn attest_again(
+        &self,
+        environment: &Fixed<Environment>,
+        (link, pep): (&mut Connection, &mut Pep),
+    ) -> Result<(), RunError> {
+        let domain = link.welcome().domain.clone();
+        let drifted = || attest::drifted(environment, &domain, true);
+        // A probe can fail for want of a process; one that fails twice in a row is believed.
+        if drifted().and_then(|_| drifted()).is_some() {
+            return Ok(());
+        }
+        let nonce = link.new_nonce()?;
+        let attested = pep.attest(&domain, environment, nonce, self.clock.wall());
+        let body = AppraiseBody {
+            attestation: Some(attested.map_err(|error| RunError::Call(error.into()))?),
+            environment: environment.clone(),
+        };
+        match link.ask(&Request::Attest(Box::new(body)))? {
+            // One that does not count is asked for again.
+            Response::Appraised(_) | Response::Error(_) => Ok(()),
+            other => Err(unexpected(other)),
+        }
     }
 
     pub(super) fn attestation(

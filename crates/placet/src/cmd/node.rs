@@ -9,10 +9,12 @@ use placet_authority::node::wire::{Request, Response};
 use placet_authority::node::{READY, ServeOptions, serve};
 
 use crate::cli::{Global, Node};
+use crate::cmd::policy::{attested, lifecycle};
 use crate::cmd::secret;
 use crate::context::{Domain, clock};
 use crate::exit::{Failure, Status};
 use crate::out::{BOLD, Out, paint};
+use crate::show;
 
 /// Room that must be left for a node to begin: more than any one record takes.
 const ROOM_BYTES: usize = 128 << 10;
@@ -47,7 +49,12 @@ fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
             "the node gave an answer that does not fit",
         ));
     };
-    out.value(&status);
+    let in_use = lifecycle(link)?;
+    let mut value = serde_json::to_value(&status).map_err(Failure::new)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("gateways".into(), serde_json::json!(in_use.gateways));
+    }
+    out.value(&value);
     out.line(format!(
         "node {} serves {}",
         status.pid,
@@ -68,6 +75,15 @@ fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
         out.line(format!(
             "  policy      {} revision {}",
             policy.name, policy.revision
+        ));
+    }
+    for gateway in &in_use.gateways {
+        out.line(format!(
+            "  gateway     {} on {}: {} running{}",
+            gateway.gateway,
+            show::short(&gateway.machine),
+            gateway.running,
+            attested(gateway)
         ));
     }
     Ok(Status::Ok)

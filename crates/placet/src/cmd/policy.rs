@@ -6,6 +6,9 @@ mod replay;
 mod shadow;
 mod status;
 
+pub(crate) use shadow::lifecycle;
+pub(crate) use status::attested;
+
 use crate::cli::{Global, Policy};
 use crate::context::Domain;
 use crate::exit::{Failure, Status};

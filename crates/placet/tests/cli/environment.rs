@@ -106,9 +106,8 @@ fn where_a_machine_stands_is_configured_attested_and_decided_about() {
     );
 }
 
-#[test]
-fn a_policy_that_demands_more_trust_than_there_is_denies_and_says_what_is_in_the_way() {
-    let domain = Domain::new();
+/// A copy of the bundle that demands attested machines.
+fn attested_bundle(domain: &Domain) -> PathBuf {
     let dir = domain.path("attested");
     fs::create_dir(&dir).unwrap();
     for member in ["bundle.toml", "reference.toml"] {
@@ -121,6 +120,47 @@ fn a_policy_that_demands_more_trust_than_there_is_denies_and_says_what_is_in_the
             fs::copy(entry.path(), dir.join(folder).join(entry.file_name())).unwrap();
         }
     }
+    dir
+}
+
+#[test]
+fn what_runs_longer_than_an_attestation_counts_is_attested_again_by_its_gateway() {
+    let domain = Domain::new();
+    let dir = attested_bundle(&domain);
+    let reference = dir.join("reference.toml");
+    let text = fs::read_to_string(&reference).unwrap();
+    assert!(text.contains("age_max = \"5m\""));
+    fs::write(
+        &reference,
+        text.replace("age_max = \"5m\"", "age_max = \"6s\""),
+    )
+    .unwrap();
+    domain.ok(&["policy", "activate", dir.to_str().unwrap()]);
+    let mut run = domain
+        .command(&["run", "--", "sleep", "10"])
+        .spawn()
+        .unwrap();
+    let mut seen = Vec::new();
+    while run.try_wait().unwrap().is_none() {
+        let status = domain.json(&["node", "status"]);
+        if let Some(age) = status["gateways"][0]["attested_secs"].as_u64() {
+            assert_eq!(status["gateways"][0]["appraisal"], "affirming", "{status}");
+            seen.push(age);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert_eq!(run.wait().unwrap().code(), Some(0), "{seen:?}");
+    // It grew older, and young again, and never too old.
+    assert!(seen.windows(2).any(|two| two[1] < two[0]), "{seen:?}");
+    assert!(seen.iter().all(|age| *age <= 6), "{seen:?}");
+    let ended = domain.ok(&["log", "tail", "-n", "9", "--json"]);
+    assert!(!ended.contains("environment_untrusted"), "{ended}");
+}
+
+#[test]
+fn a_policy_that_demands_more_trust_than_there_is_denies_and_says_what_is_in_the_way() {
+    let domain = Domain::new();
+    let dir = attested_bundle(&domain);
     let at = dir.to_str().unwrap();
     domain.ok(&["policy", "activate", at]);
     let run = ["run", "--", "true"];
@@ -173,6 +213,50 @@ fn a_policy_that_demands_more_trust_than_there_is_denies_and_says_what_is_in_the
     assert_eq!(record["denial"]["code"], "environment_untrusted");
     assert_eq!(record["policy"]["determining"], json!(["attested-run"]));
     assert_eq!(domain.json(&["log", "replay"])["holds"], true);
+}
+
+#[test]
+fn what_was_attested_is_verified_offline_and_appraised_again_with_the_bundle_of_then() {
+    let domain = Domain::new();
+    domain.ok(&["run", "--", "true"]);
+    let tail = domain.ok(&["log", "tail", "-n", "99", "--json"]);
+    let mut all = tail.lines().map(parsed);
+    let last = all.rfind(|it| it["kind"] == "decided").unwrap();
+    let index = last["index"].to_string();
+    let proof = domain.path("proof.json");
+    fs::write(&proof, domain.ok(&["log", "proof", "--bundle", &index])).unwrap();
+    let at = proof.to_str().unwrap();
+    let steps = |more: &[&str]| {
+        let args = [&["verify", at, "--json"], more].concat();
+        let shown = parsed(&ran(&mut domain.command(&args)).stdout);
+        let of = |name: &str| {
+            let steps = shown["steps"].as_array().unwrap().clone();
+            let step = steps.into_iter().find(|it| it["step"] == name);
+            step.map_or(Value::Null, |it| it["outcome"].clone())
+        };
+        (
+            of("attestation"),
+            of("appraisal"),
+            shown["verified"].clone(),
+        )
+    };
+    let (holds, fails) = (json!("holds"), json!("fails"));
+    // The domain on this machine keeps the bundle; a stranger has it from elsewhere, or not at all.
+    assert_eq!(steps(&[]), (holds.clone(), holds.clone(), json!(true)));
+    let policy = domain.policy_file();
+    let stranger = ["--policy", policy.to_str().unwrap()];
+    let found = steps(&stranger);
+    assert_eq!(found, (holds.clone(), Value::Null, json!(true)));
+    let starter = domain.path("starter");
+    let starter = starter.to_str().unwrap();
+    domain.ok(&["policy", "init", starter]);
+    let with = |rules: &str| steps(&[&stranger[..], &["--rules", rules]].concat());
+    assert_eq!(with(starter), (holds.clone(), holds.clone(), json!(true)));
+    let other = attested_bundle(&domain);
+    let found = with(other.to_str().unwrap());
+    assert_eq!(found, (holds, fails, json!(false)));
+    let text = domain.ok(&["verify", at]);
+    assert!(text.contains("judged by the reference values"), "{text}");
 }
 
 #[test]

@@ -5,8 +5,8 @@ use placet_types::{Digest, DomainName, Fixed, Millis, PlaceName, SigningKey, Tie
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::client::Key;
-use crate::place::{Node, Place};
+use crate::client::{Answer, Key};
+use crate::place::{Node, Place, eventually};
 
 /// Seed of the holder's key of [`Place::intent`].
 const HOLDER: u8 = 99;
@@ -121,4 +121,120 @@ fn what_is_attested_over_http_is_verified_appraised_and_recorded() {
         Key::new(HOLDER).base64(),
         place.intent("agent:coder", &["true"])["holder"]
     );
+}
+
+/// Puts the bundle in force that demands attested machines, with attestations that count for four seconds.
+fn demand_attestation(place: &Place) {
+    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bundles/attested");
+    let to = place.path("attested");
+    let mut copy = std::process::Command::new("cp");
+    assert!(
+        copy.arg("-r")
+            .arg(from)
+            .arg(&to)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let reference = to.join("reference.toml");
+    let text = std::fs::read_to_string(&reference).unwrap();
+    let short = text.replace("age_max = \"5m\"", "age_max = \"4s\"");
+    assert_ne!(short, text);
+    std::fs::write(&reference, short).unwrap();
+    place.ok(&["policy", "activate", to.to_str().unwrap()]);
+}
+
+/// One that runs, attested.
+fn running(place: &Place, node: &Node<'_>) -> String {
+    let mut intent = place.intent("user:op", &["true"]);
+    intent["environment"] = json!(environment("6.18.0"));
+    intent["attestation"] = attested(node, HOLDER, |_| {});
+    let permit = node.post("/v1/intents", &intent).expect(201);
+    let exec = permit["exec"].as_str().unwrap().to_owned();
+    let start = json!({ "artifact": permit["artifact"], "gateway": "http" });
+    node.post(&format!("/v1/executions/{exec}/start"), &start)
+        .expect(200);
+    exec
+}
+
+fn renew(node: &Node<'_>, exec: &str, body: &Value) -> Answer {
+    node.post(&format!("/v1/executions/{exec}/renew"), body)
+}
+
+#[test]
+fn a_gateway_that_stops_attesting_or_attests_something_else_is_ended_with_its_cause() {
+    let place = Place::new();
+    let node = place.up();
+    demand_attestation(&place);
+    let (silent, faithful, moved) = (
+        running(&place, &node),
+        running(&place, &node),
+        running(&place, &node),
+    );
+    let again = |change: &dyn Fn(&mut AttestationStatement)| json!({ "attestation": attested(&node, HOLDER, |it| change(it)) });
+    let code = |answer: Answer, detail: &str| {
+        let problem = answer.expect(403);
+        assert_eq!(problem["code"], "environment_untrusted", "{problem}");
+        let said = problem["detail"].as_str().unwrap();
+        assert!(said.contains(detail), "{detail}: {problem}");
+    };
+
+    // What does not count changes nothing.
+    let other = json!({ "attestation": attested(&node, 98, |_| {}) });
+    code(renew(&node, &moved, &other), "another key");
+    let alone = json!({ "environment": environment("6.18.0") });
+    renew(&node, &moved, &alone).expect(400);
+    let renewed = renew(&node, &moved, &again(&|_| {})).expect(200);
+    assert_eq!(renewed["attested"]["appraisal"]["status"], "affirming");
+    assert!(renewed["attested"]["left_ms"].as_u64().unwrap() <= 4000);
+    // Another kernel is another machine than the one that was decided about, whatever it is appraised as.
+    let mut kernel = again(&|it| it.environment = environment("6.19.0"));
+    kernel["environment"] = json!(environment("6.19.0"));
+    code(renew(&node, &moved, &kernel), "other kernel");
+
+    // The other two are renewed for longer than two attestations count; one of them attests.
+    let (mut renewals, mut silenced) = (0, None);
+    eventually("the silent one is refused", || {
+        let body = again(&|_| {});
+        renew(&node, &faithful, &body).expect(200);
+        renewals += 1;
+        if silenced.is_none() {
+            let answer = renew(&node, &silent, &json!({}));
+            if answer.status == 403 {
+                code(answer, "must end");
+                silenced = Some(renewals);
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        silenced.filter(|at| renewals > at + 22)
+    });
+    let shown = node.get(&format!("/v1/executions/{faithful}")).expect(200);
+    assert_eq!(
+        shown["open"]["attested"]["appraisal"]["status"],
+        "affirming"
+    );
+    let gateways = node.get("/v1/policy/nodes").expect(200)["gateways"].clone();
+    assert_eq!(gateways[0]["appraisal"], "affirming", "{gateways}");
+    let said = place.ok(&["node", "status"]);
+    assert!(said.contains("appraised as affirming"), "{said}");
+    assert!(place.ok(&["policy", "status"]).contains("attested "));
+
+    for (exec, why) in [
+        (&silent, "has not attested its environment again within 4 s"),
+        (&moved, "other kernel"),
+    ] {
+        let ended = eventually("its end is recorded", || {
+            let shown = node.get(&format!("/v1/executions/{exec}")).expect(200);
+            (shown["execution"]["status"] == "terminated").then_some(shown)
+        });
+        let text = ended.to_string();
+        assert!(text.contains("environment_untrusted"), "{ended}");
+        let tail = place.ok(&["log", "tail", "-n", "60", "--json"]);
+        let signal = tail
+            .lines()
+            .find(|line| line.contains("\"kind\":\"signal\"") && line.contains(exec.as_str()));
+        assert!(signal.unwrap().contains(why), "{tail}");
+    }
+    drop(node);
+    place.ok(&["log", "replay"]);
 }

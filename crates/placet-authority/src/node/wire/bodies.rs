@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use placet_evidence::{
-    Attestation, Environment, Exit, Grant, NetworkUsage, RunEnd, Usage, Verdict, Waiting,
+    AppraisalStatus, Attestation, Environment, Exit, Grant, NetworkUsage, RunEnd, Usage, Verdict,
+    Waiting,
 };
 use placet_types::{
     DenialCode, Digest, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index, KeyId,
@@ -271,6 +272,12 @@ pub struct NodeBundleBody {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewayBundleBody {
+    /// The lowest that its executions are appraised as now, by what it attested last; absent where it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appraisal: Option<AppraisalStatus>,
+    /// Age of the oldest attestation that one of them rests on, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attested_secs: Option<u64>,
     /// Executions that have not started.
     pub authorized: u64,
     /// Digest of the bundle's manifest.

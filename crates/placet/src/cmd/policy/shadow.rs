@@ -65,7 +65,7 @@ fn clear(domain: &Domain, reason: &str, out: Out) -> Result<Status, Failure> {
 }
 
 /// Which bundles are in use, where, and what the one beside would have changed.
-pub(super) fn lifecycle(mut node: Connection) -> Result<LifecycleBody, Failure> {
+pub(crate) fn lifecycle(mut node: Connection) -> Result<LifecycleBody, Failure> {
     match node.ask(&Request::Lifecycle)? {
         Response::Lifecycle(found) => Ok(*found),
         Response::Error(denial) => Err(denial.into()),

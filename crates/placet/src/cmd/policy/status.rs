@@ -1,6 +1,6 @@
 //! `placet policy status`: what is in force, and what was.
 
-use placet_authority::node::wire::LifecycleBody;
+use placet_authority::node::wire::{GatewayBundleBody, LifecycleBody};
 use placet_evidence::{Glance, KindName, PolicyActivated, Record};
 use placet_log::LogReader;
 use placet_policy::Policy;
@@ -110,12 +110,27 @@ fn print_in_use(in_use: &LifecycleBody, out: Out) {
             format!("gateway {} on {}", it.gateway, show::short(&it.machine)),
             show::short(&it.bundle),
             it.since.to_string(),
-            format!("{} running, {} not started", it.running, it.authorized),
+            format!(
+                "{} running, {} not started{}",
+                it.running,
+                it.authorized,
+                attested(it)
+            ),
         ]
     });
     let rows: Vec<Vec<String>> = nodes.chain(gateways).collect();
     out.line(String::new());
     out.table(&["WHERE", "DIGEST", "SINCE RECORD", "WHAT"], &rows);
+}
+
+/// How a gateway was appraised last, and how long ago it attested.
+pub(crate) fn attested(it: &GatewayBundleBody) -> String {
+    match (it.appraisal, it.attested_secs) {
+        (Some(status), Some(secs)) => {
+            format!(", appraised as {}, attested {secs} s ago", status.as_str())
+        }
+        _ => ", not attested".to_owned(),
+    }
 }
 
 fn value(index: Index, one: &PolicyActivated) -> Value {
