@@ -23,6 +23,7 @@ pub(crate) fn node(global: &Global, command: &Node, out: Out) -> Result<Status, 
     let domain = Domain::open(global)?;
     if matches!(command, Node::Serve { .. }) {
         secret::keep_unreadable();
+        raise_descriptors();
     }
     match command {
         Node::Status => status(&domain, out),
@@ -133,6 +134,18 @@ pub(super) fn has_room(log: &Path) -> Result<(), Failure> {
         Failure::unverified(format!("the evidence log cannot be written: {error}"))
             .hint("nothing runs without evidence; make room, or make the directory writable")
     })
+}
+
+/// As many descriptors as may be had: each connection takes two.
+pub(super) fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: now.maximum,
+        maximum: now.maximum,
+    };
+    // Without it there are fewer connections, and one too many is turned away.
+    setrlimit(Resource::Nofile, most).unwrap_or(());
 }
 
 fn fill(path: &Path) -> io::Result<()> {

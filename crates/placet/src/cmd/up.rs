@@ -18,7 +18,7 @@ use signal_hook::iterator::Signals;
 
 use crate::cli::{Global, Up};
 use crate::cmd::config::settings;
-use crate::cmd::node::has_room;
+use crate::cmd::node::{has_room, raise_descriptors};
 use crate::context::{Domain, clock};
 use crate::exit::{Failure, Status};
 use crate::out::Out;
@@ -167,18 +167,6 @@ fn take_over(domain: &Domain) -> Result<(), Failure> {
     }
     Err(Failure::new("a node serves this domain already")
         .hint("there is one at a time; `placet node stop` ends it once nothing runs under it"))
-}
-
-/// As many descriptors as may be had: each connection takes one.
-fn raise_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let now = getrlimit(Resource::Nofile);
-    let most = Rlimit {
-        current: now.maximum,
-        maximum: now.maximum,
-    };
-    // Without it there are fewer connections, and one too many is turned away.
-    setrlimit(Resource::Nofile, most).unwrap_or(());
 }
 
 /// Tells systemd, where it asked to be told (sd_notify(3)).

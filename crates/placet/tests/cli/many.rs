@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::domain::{DENIED, Domain, TERMINATED, await_some, ran};
+use crate::domain::{DENIED, Domain, TERMINATED, await_some, parsed, ran};
 use crate::job::{living, mark};
 
 /// How a governed command calls Placet.
@@ -67,6 +67,19 @@ fn a_hundred_at_once_all_run_under_one_node() {
     let log = fs::read_to_string(domain.dir().join("node.log")).unwrap();
     assert_eq!(log, "", "a second node tried");
     assert_completed(&domain, 100);
+}
+
+#[test]
+fn a_node_takes_as_many_descriptors_as_it_may_have() {
+    let domain = Domain::new();
+    domain.stop();
+    // Enough for a command, and too few for a node that many connect to.
+    let script = "ulimit -S -n 256; \"$PLACET\" run -- true; \"$PLACET\" node status --json";
+    let status = parsed(&ran(&mut shell(&domain, script)).stdout);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", status["pid"])).unwrap();
+    let line = limits.lines().find(|it| it.starts_with("Max open files"));
+    let words: Vec<&str> = line.unwrap().split_whitespace().collect();
+    assert_eq!(words[3], words[4], "{limits}");
 }
 
 #[test]
