@@ -3,7 +3,17 @@ import assert from "node:assert/strict";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { accessible, eventually, browser as launch, page as newPage, Place, signedIn } from "./support.mjs";
+import {
+	accessible,
+	eventually,
+	fine,
+	heading,
+	known,
+	browser as launch,
+	page as newPage,
+	Place,
+	signedIn,
+} from "./support.mjs";
 
 const SURFACES = [
 	"now",
@@ -33,9 +43,6 @@ after(async () => {
 	await browser?.close();
 	await place?.end();
 });
-
-const heading = (page, name) => page.getByRole("heading", { name, level: 1 }).waitFor();
-const fine = (page) => assert.deepEqual(page.faults, []);
 
 test("a link signs in once, and leaves no trace in the address", async () => {
 	const link = place.link();
@@ -236,25 +243,117 @@ test("by keyboard alone: to a page, through a filter, to an execution, and on th
 	await page.locator("canvas").focus();
 	await press("End");
 	await page.getByRole("button", { name: "Verify here" }).waitFor();
+	for (const key of ["+", "+", "PageUp", "PageDown", "-", "0", "Escape"]) await press(key);
+	await page.getByText("Nothing chosen").waitFor();
+	await press("End");
+	await page.waitForURL(/focus=exec_/);
+	await tabTo("Verify here");
+	await press("Enter");
+	await page.getByRole("status").getByText("Verified", { exact: true }).waitFor();
+	await page.locator("canvas").focus();
 	await press("ArrowLeft");
 	await press("Enter");
 	await page.getByRole("heading", { name: "In words" }).waitFor();
+	// By the link that stands in its address it is chosen again, for whoever opens it.
+	await page.goBack();
+	await page.getByRole("button", { name: "Verify here" }).waitFor();
+	fine(page);
+	await page.context().close();
+});
+
+/** Numbers on the page that lead nowhere and are no measure, time, name or text of a program. */
+const loose = (page) =>
+	page.evaluate(() => {
+		const exempt =
+			"a, button, summary, time, code, pre, .mono, .measure, [data-words], select, textarea, svg, .hidden, option";
+		const texts = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+		const found = [];
+		for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+			if (/\d/.test(text.data) && !text.parentElement.closest(exempt)) found.push(text.parentElement.outerHTML);
+		}
+		return found;
+	});
+/** Links that are shown for numbers, and lead to no page. */
+const lost = (page) =>
+	page.evaluate(() =>
+		[...document.querySelectorAll("main a")]
+			.filter((link) => /^[\d,+]+/.test(link.textContent.trim()))
+			.map((link) => link.getAttribute("href"))
+			.filter((to) => !/^#\/(x|proof|records|decisions|approvals|policy|health)\b/.test(to)),
+	);
+
+test("every number leads to what it counts, and a list fits on a phone", async () => {
+	const command = await place.running(["sleep", "604"]);
+	const page = await signedIn(browser, place);
+	const exec = place.executions()[0].exec;
+	for (const width of [1440, 390]) {
+		await page.setViewportSize({ width, height: 844 });
+		for (const surface of [...SURFACES, `x/${exec}`, "policy/tests", "policy/use", "policy/past"]) {
+			await page.goto(`${place.address}/console/#/${surface}`);
+			await page.getByRole("heading", { level: 1 }).first().waitFor();
+			await page.waitForTimeout(surface === "health" ? 600 : 250);
+			assert.deepEqual(await loose(page), [], surface);
+			assert.deepEqual(await lost(page), [], surface);
+			const cut = await page.evaluate(() =>
+				[document.documentElement, ...document.querySelectorAll("main .scroll:not(.source)")]
+					.filter((one) => one.scrollWidth > one.clientWidth + 1)
+					.map((one) => one.outerHTML.slice(0, 300)),
+			);
+			if (width === 390) assert.deepEqual(cut, [], surface);
+		}
+	}
+	// The figure and the list that it leads to say the same.
+	await page.setViewportSize({ width: 1440, height: 844 });
+	await page.goto(`${place.address}/console/#/policy/use`);
+	const row = page.getByRole("row", { name: /agents-no-remote-git/ });
+	const times = await row.getByRole("link", { name: /^\d+$/ }).innerText();
+	await row.getByRole("link", { name: /^\d+$/ }).click();
+	await heading(page, "Decisions");
+	await page.getByText("Only determined by").waitFor();
+	await page.getByRole("row").nth(1).waitFor();
+	assert.equal((await page.getByRole("row").count()) - 1, Number(times));
+	await page.getByRole("link", { name: "Take every filter away" }).click();
+	await page.getByRole("row", { name: /sleep/ }).first().waitFor();
+	// A filter that is written stands in the address, for somebody else to open.
+	await page.getByLabel("principal").fill("coder");
+	await page.getByText(/A principal looks like/).waitFor();
+	await page.getByLabel("principal").fill("agent:coder");
+	await page.waitForURL(/principal=agent%3Acoder/);
+	fine(page);
+	await page.context().close();
+	place.run("revoke", exec, "--reason", "over");
+	await command.ended;
+});
+
+test("the key of a browser that is signed in comes to count by the command that the page shows", async () => {
+	const page = await signedIn(browser, place);
+	await page.goto(`${place.address}/console/#/approvals`);
+	await heading(page, "Approvals");
+	await page.goto(`${place.address}/console/#/you`);
+	const command = await page.getByText(/^placet principal add-key /).innerText();
+	const groups = () => JSON.parse(place.ok("principal", "list", "--json")).find((one) => one.id === "user:op");
+	const before = groups();
+	const [, ...words] = command.split(" ");
+	assert.equal(words[2], "user:op");
+	place.ok(...words);
+	await page.getByText(/This browser's key signs approvals for/).waitFor();
+	// What it had before, it has still.
+	assert.deepEqual({ ...groups(), keys: [] }, { ...before, keys: [] });
+	await page.getByText("(operator)").waitFor();
+	place.ok("principal", "remove-key", ...words.slice(2));
+	assert.deepEqual(groups(), before);
 	fine(page);
 	await page.context().close();
 });
 
 test("an approval is signed by the browser's own key, for exactly what is shown", async () => {
-	const page = await newPage(browser, place);
-	await page.goto(`${place.address}/console/`);
-	const command = await page.getByText("placet principal set user:NAME --key").innerText();
-	place.ok("principal", "set", "user:lead", "--group", "leads", "--key", command.split(" ").at(-1));
+	const { page } = await known(browser, place, "user:lead", "--group", "leads");
 	place.activate(
 		"policies/operators.cedar",
 		'@lifetime("12h")',
 		'@lifetime("12h")\n@approvals("1 of leads within 10m")',
 	);
 	await page.goto(`${place.address}/console/#/approvals`);
-	await page.reload();
 	await page.getByText("Nothing waits for approval", { exact: true }).waitFor();
 	for (const [verdict, button, status] of [
 		["Approve", "Sign and approve", 0],
@@ -276,10 +375,7 @@ test("an approval is signed by the browser's own key, for exactly what is shown"
 });
 
 test("other arguments than the intent commits to are shown as what they are, and cannot be approved", async () => {
-	const page = await newPage(browser, place);
-	await page.goto(`${place.address}/console/`);
-	const command = await page.getByText("placet principal set user:NAME --key").innerText();
-	place.ok("principal", "set", "user:lead2", "--group", "leads", "--key", command.split(" ").at(-1));
+	const { page } = await known(browser, place, "user:lead2", "--group", "leads");
 	place.activate(
 		"policies/operators.cedar",
 		'@lifetime("12h")',
@@ -293,7 +389,6 @@ test("other arguments than the intent commits to are shown as what they are, and
 	});
 	const asked = place.start("run", "--", "echo", "harmful");
 	await page.goto(`${place.address}/console/#/approvals`);
-	await page.reload();
 	await page.locator("pre", { hasText: "echo harmless" }).waitFor();
 	await page.getByText("The commitment opens to something else").waitFor();
 	assert.equal(await page.getByRole("button", { name: "Approve", exact: true }).count(), 0);
@@ -339,6 +434,7 @@ test("lineage is saved for other tools, and its proofs are verified where it is 
 });
 
 test("a policy is shown with its tests, its use, its shadow and what was in force before", async () => {
+	place.run("run", "--as", "agent:coder", "--", "true");
 	const page = await signedIn(browser, place);
 	await page.goto(`${place.address}/console/#/policy`);
 	await heading(page, "Policy");
@@ -424,12 +520,8 @@ test("`placet up` prints a link, too, where it is asked for", async () => {
 });
 
 test("the stream is resumed after the node was away: no record is lost, and none comes twice", async () => {
-	const page = await newPage(browser, place);
-	await page.goto(`${place.address}/console/`);
-	const command = await page.getByText("placet principal set user:NAME --key").innerText();
-	place.ok("principal", "set", "user:watch", "--group", "auditors", "--key", command.split(" ").at(-1));
+	const { page } = await known(browser, place, "user:watch", "--group", "auditors");
 	await page.goto(`${place.address}/console/#/records`);
-	await page.reload();
 	await heading(page, "Records");
 	const indices = () =>
 		page
@@ -488,13 +580,7 @@ test("what was revoked and halted is found, however much came after it", async (
 
 test("each page says that the node is away, and is there again by itself", async () => {
 	// By a key of its own: a session of a link ends with the process.
-	const page = await newPage(browser, place);
-	await page.goto(`${place.address}/console/`);
-	const command = await page.getByText("placet principal set user:NAME --key").innerText();
-	place.ok("principal", "set", "user:away", "--group", "auditors", "--key", command.split(" ").at(-1));
-	await page.goto(`${place.address}/console/#/now`);
-	await page.reload();
-	await heading(page, "Now");
+	const { page } = await known(browser, place, "user:away", "--group", "auditors");
 	const port = new URL(place.address).port;
 	await place.down();
 	await page.getByText("offline", { exact: true }).waitFor();

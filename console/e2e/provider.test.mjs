@@ -5,7 +5,7 @@ import { copyFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
-import { accessible, browser as launch, page as newPage, Place } from "./support.mjs";
+import { accessible, fine, heading, browser as launch, page as newPage, Place } from "./support.mjs";
 
 const source = new URL("../../crates/placet/tests/http/provider.mjs", import.meta.url).pathname;
 /** Beside the modules, where Node looks for them. */
@@ -49,14 +49,12 @@ after(async () => {
 	await place?.end();
 });
 
-const heading = (page, name) => page.getByRole("heading", { name, level: 1 }).waitFor();
-const fine = (page) => assert.deepEqual(page.faults, []);
-const clean = (page) => assert.ok(!/code=|state=|signed-in/.test(page.url()), page.url());
+const clean = (page) => assert.ok(!/code=|state=|signed-(in|out)/.test(page.url()), page.url());
 
 /** Goes to the provider and says this name there. */
 async function signIn(page, name) {
 	await page.getByRole("button", { name: "Sign in with Example" }).click();
-	await page.getByLabel("Name").fill(name);
+	await page.getByLabel("Name", { exact: true }).fill(name);
 	await page.getByRole("button", { name: "Go on" }).click();
 }
 
@@ -85,11 +83,17 @@ test("whom the rules name is signed in where they wanted to be, and signs out", 
 	);
 	const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }]));
 	assert.equal(kept, "[{},{}]");
+	// Out here, and then where the provider asks: it, too, knows nobody any more.
 	await page.getByRole("button", { name: "Sign out" }).click();
-	await heading(page, "Sign in");
+	await page.getByRole("button", { name: "Yes, sign me out" }).click();
+	await page.getByText("You are signed out").waitFor();
+	clean(page);
+	assert.deepEqual(await accessible(page), []);
 	await page.goto(`${place.address}/console/#/now`);
 	await page.reload();
 	await heading(page, "Sign in");
+	await page.getByRole("button", { name: "Sign in with Example" }).click();
+	await page.getByLabel("Name", { exact: true }).waitFor();
 	fine(page);
 	await page.context().close();
 });

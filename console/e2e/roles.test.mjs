@@ -1,7 +1,18 @@
 /** Each role, in a browser of its own: what it sees, and what it cannot do. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { accessible, eventually, browser as launch, page as newPage, Place, signedIn } from "./support.mjs";
+import {
+	accessible,
+	eventually,
+	fine,
+	heading,
+	known,
+	browser as launch,
+	page as newPage,
+	Place,
+	signedIn,
+	at as to,
+} from "./support.mjs";
 
 let place;
 let browser;
@@ -19,24 +30,8 @@ after(async () => {
 	await place?.end();
 });
 
-const heading = (page, name) => page.getByRole("heading", { name, level: 1 }).waitFor();
-const fine = (page) => assert.deepEqual(page.faults, []);
-const at = (page, surface) => page.goto(`${place.address}/console/#/${surface}`);
+const at = (page, surface) => to(page, place, surface);
 const surfaces = (page) => page.getByRole("navigation", { name: "Surfaces" }).getByRole("link").allInnerTexts();
-
-/** A browser whose key stands for this principal, once it is registered. */
-async function known(...principal) {
-	const page = await newPage(browser, place);
-	await page.goto(`${place.address}/console/`);
-	await heading(page, "Sign in");
-	const command = await page.getByText("placet principal set user:NAME --key").innerText();
-	const key = command.split(" ").at(-1);
-	place.ok("principal", "set", ...principal, "--key", key);
-	await at(page, "now");
-	await page.reload();
-	await heading(page, "Now");
-	return { page, key };
-}
 
 /** What the node answers this browser's own key, whatever the page offers. */
 const answer = (page, path, body) =>
@@ -88,7 +83,7 @@ test("an approver sees what waits for its word, and nothing of others; it ends n
 		'@lifetime("12h")',
 		'@lifetime("12h")\n@approvals("1 of leads within 10m")',
 	);
-	const { page } = await known("user:lead", "--group", "leads");
+	const { page } = await known(browser, place, "user:lead", "--group", "leads");
 	await page.getByText("(approver)").waitFor();
 	assert.equal(await page.getByRole("button", { name: "Halt the domain" }).count(), 0);
 	const asked = place.start("run", "--", "echo", "waits");
@@ -116,7 +111,7 @@ test("an approver sees what waits for its word, and nothing of others; it ends n
 });
 
 test("an auditor sees everything and ends nothing; without the group, only what is theirs", async () => {
-	const { page, key } = await known("user:audit", "--group", "auditors");
+	const { page, key } = await known(browser, place, "user:audit", "--group", "auditors");
 	await page.getByText("(auditor)").waitFor();
 	assert.equal(await page.getByRole("button", { name: "Halt the domain" }).count(), 0);
 	await at(page, "decisions");

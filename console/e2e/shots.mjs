@@ -14,6 +14,7 @@ const PAGES = [
 	"policy/tests",
 	"policy/use",
 	"policy/compare",
+	"policy/shadow",
 	"policy/past",
 	"proof",
 	"health",
@@ -40,7 +41,7 @@ async function demo() {
 	const { child, link, address } = await place.demo();
 	const first = await newPage(browser, { address });
 	await first.goto(link);
-	await first.getByRole("button", { name: "An agent looks around" }).click();
+	await first.getByRole("button", { name: "An agent looks around", exact: true }).click();
 	await first.getByText(/steps verified, in this browser/).waitFor();
 	for (const colorScheme of ["light", "dark"]) {
 		for (const width of [1440, 390]) {
@@ -71,6 +72,12 @@ try {
 	}
 	await place.running(["sh", "-c", "/run/placet/placet run -- sleep 300"]);
 	await place.running(["sleep", "300"]);
+	place.activate(
+		"policies/operators.cedar",
+		'@lifetime("12h")',
+		'@lifetime("12h")\n@approvals("1 of leads within 10m")',
+	);
+	place.start("run", "--purpose", "release 1.4", "--", "sh", "-c", "make deploy && echo 'done'");
 	const done = JSON.parse(place.ok("executions", "--json"));
 	const exec = done.find((one) => one.status === "failed") ?? done[0];
 	for (const colorScheme of ["light", "dark"]) {

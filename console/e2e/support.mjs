@@ -1,4 +1,5 @@
 /** A domain, its node and a browser, each a real one, for tests and pictures. All of it ends with the test. */
+import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { on } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -19,6 +20,7 @@ export class Place {
 		this.work = join(this.root, "work");
 		mkdirSync(this.work);
 		this.children = [];
+		this.demos = [];
 		this.env = {
 			PATH: process.env["PATH"],
 			HOME: this.root,
@@ -86,6 +88,7 @@ export class Place {
 		});
 		child.ended = new Promise((resolve) => child.once("exit", (code) => resolve(code)));
 		this.children.push(child);
+		this.demos.push(child);
 		child.errors = "";
 		child.stderr.on("data", (data) => {
 			child.errors += data;
@@ -153,9 +156,23 @@ export class Place {
 	}
 
 	async end() {
+		// A demo removes itself, when it may.
+		for (const demo of this.demos) {
+			demo.kill("SIGTERM");
+			await Promise.race([demo.ended, new Promise((resolve) => setTimeout(resolve, 15_000).unref())]);
+		}
 		for (const child of this.children) if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
 		await Promise.all(this.children.map((child) => child.ended));
-		rmSync(this.root, { recursive: true, force: true });
+		// A supervisor that lost its node starts another, which goes when it is told to.
+		await eventually("the domain is gone", () => {
+			this.run("node", "stop");
+			try {
+				rmSync(this.root, { recursive: true, force: true });
+				return true;
+			} catch {
+				return false;
+			}
+		});
 	}
 }
 
@@ -186,9 +203,18 @@ export async function browser() {
 	return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });
 }
 
+/** Where the pages come from in place of the program: to look at a change without building the program anew. */
+const DIST = process.env["PLACET_CONSOLE_DIST"];
+
+function fromDist(route) {
+	const name = new URL(route.request().url()).pathname.split("/").at(-1);
+	return route.fulfill({ path: join(DIST, name.includes(".") ? name : "index.html") });
+}
+
 /** A page of a browser of its own, which fails on any error of the program and on any request to elsewhere. */
 export async function page(browser, place, options = {}) {
 	const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
+	if (DIST) await context.route(`${place.address}/console/**`, fromDist);
 	const page = await context.newPage();
 	page.faults = [];
 	page.on("pageerror", (error) => page.faults.push(String(error)));
@@ -211,4 +237,23 @@ export async function signedIn(browser, place, options) {
 	await signed.goto(place.link());
 	await signed.getByRole("heading", { name: "Now", exact: true }).waitFor();
 	return signed;
+}
+
+export const heading = (page, name) => page.getByRole("heading", { name, level: 1 }).waitFor();
+
+/** Nothing went wrong in the page, and nothing was asked elsewhere. */
+export const fine = (page) => assert.deepEqual(page.faults, []);
+
+export const at = (page, place, surface) => page.goto(`${place.address}/console/#/${surface}`);
+
+/** A browser whose key stands for this principal, once it is registered: the page finds out by itself. */
+export async function known(browser, place, ...principal) {
+	const known = await page(browser, place);
+	await known.goto(`${place.address}/console/`);
+	await heading(known, "Sign in");
+	const command = await known.getByText("placet principal set user:NAME --key").innerText();
+	const key = command.split(" ").at(-1);
+	place.ok("principal", "set", ...principal, "--key", key);
+	await heading(known, "Now");
+	return { page: known, key };
 }

@@ -7,7 +7,7 @@ import { ancestors, descendants, placeAll } from "../src/lib/lanes";
 import { parseMetrics, quantile, RULES, rate, sum } from "../src/lib/metrics";
 import { fromArchive, fromFiles } from "../src/lib/offered";
 import { steps } from "../src/lib/play";
-import { ago, bytes, duration } from "../src/lib/said";
+import { ago, bytes, duration, spelled } from "../src/lib/said";
 import { fromBase64, fromBase64Url, utf8 } from "../src/verify/bytes";
 import { canonical, parse } from "../src/verify/json";
 
@@ -138,6 +138,12 @@ it("times and sizes are said as people say them", () => {
 	]);
 	expect([ago(0, 500), ago(0, 5000), ago(60_000, 0)]).toEqual(["just now", "5 s ago", "in 1 min"]);
 	expect([bytes(0), bytes(1536), bytes(5 << 20)]).toEqual(["0 B", "1.5 KiB", "5.0 MiB"]);
+});
+
+it("arguments are spelled so that nothing in them hides", () => {
+	expect(spelled(["git", "commit", "-m", "it's a b", ""])).toBe(String.raw`git commit -m 'it'\''s a b' ''`);
+	expect(spelled(["sh", "-c", "rm -rf *; echo \u202egnp\n"])).toBe(String.raw`sh -c $'rm -rf *; echo \u202egnp\n'`);
+	expect(spelled(["a\u00a0b", "\x1b[2J", "é", "日本"])).toBe(String.raw`$'a\u00a0b' $'\x1b[2J' 'é' '日本'`);
 });
 
 describe("the steps of a scene", () => {

@@ -20,9 +20,9 @@ export type DemoScene = Schemas["DemoScenes"]["items"][number];
 export type DemoPlayed = Schemas["DemoPlayed"];
 export type PolicyTests = Schemas["PolicyTests"];
 export type Coverage = Schemas["PolicyCoverage"];
-export type InUse = Schemas["PolicyNodes"];
 export type Activations = Schemas["Activations"];
 export type Supposed = Schemas["Supposed"];
+export type PolicyNodes = Schemas["PolicyNodes"];
 export type Shadow = Schemas["Shadow"]["shadow"];
 export type ProblemBody = Schemas["Problem"];
 
@@ -62,10 +62,11 @@ async function send(
 	body?: object,
 	headers: Record<string, string> = {},
 	signal?: AbortSignal,
+	withProof = proven,
 ) {
 	const address = new URL(path, location.origin);
 	const all: Record<string, string> = { ...headers };
-	if (proven) all["dpop"] = await proof(await browserKey(), method, address, nodeNow());
+	if (withProof) all["dpop"] = await proof(await browserKey(), method, address, nodeNow());
 	const init: RequestInit = { method, headers: all, credentials: "omit", cache: "no-store" };
 	if (signal) init.signal = signal;
 	if (body) {
@@ -183,7 +184,18 @@ export async function signInBy(came: Came): Promise<Session> {
 	}
 }
 
-export async function signOut(): Promise<void> {
-	await post("/v1/session/end", {});
+/** Who this browser's key stands for by now; `null` while that is nobody. What else is asked goes on as it did. */
+export async function recheck(): Promise<Session | null> {
+	const response = await send("GET", "/v1/session", undefined, {}, undefined, true);
+	if (response.status === 401) return null;
+	if (!response.ok) throw await problem(response);
+	proven = true;
+	return settle((await response.json()) as Session);
+}
+
+/** Signs out here. What comes back is where to sign out at the identity provider, too. */
+export async function signOut(): Promise<string | null> {
+	const { url } = await post<Schemas["EndedSession"]>("/v1/session/end", {});
 	proven = false;
+	return url;
 }

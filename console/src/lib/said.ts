@@ -46,6 +46,25 @@ export const RISKS = [
 ] as const;
 export const base = (path: string): string => path.split("/").at(-1) || path;
 
+/**
+ * Arguments as a shell would take them: where one ends and the next begins can be seen, and so can characters
+ * that would hide or turn around what stands beside them.
+ */
+export const spelled = (argv: string[]): string => argv.map(argument).join(" ");
+
+function argument(text: string): string {
+	if (/^[\w@%+=:,./-]+$/.test(text)) return text;
+	if (!/[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/u.test(text)) return `'${text.replaceAll("'", String.raw`'\''`)}'`;
+	const escaped = text.replace(/[\\']|[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu, (char) => {
+		if (char === "\\" || char === "'") return `\\${char}`;
+		const code = char.codePointAt(0) ?? 0;
+		const named = { 9: "t", 10: "n", 13: "r" }[code];
+		if (named) return `\\${named}`;
+		return code < 0x80 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+	});
+	return `$'${escaped}'`;
+}
+
 /** What a record says, in a few words. */
 export function said(kind: string, record: { [member: string]: unknown }): string {
 	const of = (name: string): { [member: string]: unknown } => (record[name] ?? {}) as { [member: string]: unknown };

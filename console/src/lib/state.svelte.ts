@@ -1,9 +1,11 @@
 /** What every view shares: who is signed in, the domain's state, the live tail of the log. */
 
 import {
+	type Approvals,
 	type Came,
 	get,
 	Problem,
+	recheck,
 	type Session,
 	type Status,
 	signIn,
@@ -31,6 +33,10 @@ interface App {
 	changes: number;
 	tail: LogRecord[];
 	taken: number;
+	/** Until when each intent waits that still waits for approvals. */
+	waiting: number[];
+	/** Came back from signing out at an identity provider. */
+	left: boolean;
 }
 
 export const app: App = $state({
@@ -42,6 +48,8 @@ export const app: App = $state({
 	changes: 0,
 	tail: [],
 	taken: 0,
+	waiting: [],
+	left: false,
 });
 
 let follower: Follower | null = null;
@@ -59,6 +67,8 @@ function tell(): void {
 	app.taken += batch.length;
 	app.changes += 1;
 	void refreshStatus();
+	if (batch.some(({ kind, record }) => kind === "approval" || record["outcome"] === "defer" || app.waiting.length > 0))
+		void refreshWaiting();
 }
 
 function take(batch: LogRecord[]): void {
@@ -77,15 +87,25 @@ export async function refreshStatus(): Promise<void> {
 	}
 }
 
+/** What waits for approvals: shown wherever somebody is who could say something. */
+async function refreshWaiting(): Promise<void> {
+	const found = await get<Approvals>("/v1/approvals").catch(() => null);
+	if (found) seenWaiting(found);
+}
+export function seenWaiting({ items }: Approvals): void {
+	app.waiting = items.filter(({ said }) => !Object.values(said).includes("reject")).map(({ until }) => until);
+}
+
 async function listen(): Promise<void> {
 	follower?.stop();
 	follower = null;
 	app.tail = [];
+	app.waiting = [];
 	if (!isMember()) {
 		app.live = "refused";
 		return;
 	}
-	await refreshStatus();
+	await Promise.all([refreshStatus(), refreshWaiting()]);
 	const from = Math.max(0, (app.status?.size ?? 0) - 100);
 	follower = follow(from, {
 		records: take,
@@ -126,6 +146,11 @@ export async function start(): Promise<void> {
 	// Out of the address bar and the history, whatever becomes of it.
 	if (token) history.replaceState(null, "", `${location.pathname}#/`);
 	app.problem = null;
+	if (location.pathname.endsWith("/signed-out")) {
+		app.left = true;
+		history.replaceState(null, "", "./#/you");
+		moved();
+	}
 	try {
 		const came = cameBack();
 		if (came) app.session = await signInBy(came);
@@ -139,9 +164,21 @@ export async function start(): Promise<void> {
 	if (app.session) await listen();
 }
 
+/** Whether this browser's key counts for more by now; if so, the page goes on as whoever it stands for. */
+export async function look(): Promise<void> {
+	const before = app.session;
+	const session = await recheck().catch(() => null);
+	if (!session || !before || JSON.stringify(session.principals) === JSON.stringify(before.principals)) return;
+	app.session = session;
+	app.problem = null;
+	if (before.role === "public") await listen();
+}
+
+/** Signs out here, and at the identity provider where that is how this browser signed in. */
 export async function leave(): Promise<void> {
 	follower?.stop();
-	await signOut().catch(() => undefined);
+	const away = await signOut().catch(() => null);
 	app.status = null;
-	await start();
+	if (away) location.assign(away);
+	else await start();
 }

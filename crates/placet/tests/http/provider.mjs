@@ -71,6 +71,13 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
+    // The page that comes with it asks a font server.
+    rpInitiatedLogout: {
+      enabled: true,
+      logoutSource: (ctx, form) => {
+        ctx.body = `<!doctype html><title>Provider</title>${form}<button form="op.logoutForm" name="logout" value="yes">Yes, sign me out</button>`;
+      },
+    },
     resourceIndicators: {
       enabled: true,
       // urn:AUDIENCE:ALGORITHM:SECONDS
