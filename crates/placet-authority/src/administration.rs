@@ -94,6 +94,7 @@ impl Authority {
         };
         let (intent, params) = self.intent_of(&governed, params)?;
         let prepared = Prepared {
+            bearer: None,
             attestation: None,
             intent,
             params,

@@ -8,6 +8,7 @@
 //! bundles/             policy bundles that were ever activated, named by their digest
 //! secrets.sealed       the secrets of the domain, encrypted with keys/secrets.key
 //! digests/             digests of large programs; may be deleted at any time
+//! asked/               salts of intents that wait for approvals; without them these are asked for anew
 //! changes/             what executions changed in copies, until it is applied or discarded
 //! snapshots/           saved folds; may be deleted at any time
 //! node.sock, node.log  the node that serves this directory, while one runs
@@ -17,6 +18,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use crate::asked::AskedBefore;
 
 /// A domain directory whose permissions were checked.
 #[derive(Clone, Debug)]
@@ -201,6 +204,12 @@ impl DomainDir {
     #[must_use]
     pub fn logins(&self) -> PathBuf {
         self.root.join("logins")
+    }
+
+    /// Salts of intents that wait for approvals.
+    #[must_use]
+    pub fn asked(&self) -> AskedBefore {
+        AskedBefore::new(self.root.join("asked"))
     }
 
     /// Digests of large programs, by the state of the file that they were computed for.

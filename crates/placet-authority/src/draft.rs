@@ -96,6 +96,7 @@ impl Drafter {
     fn decide(&mut self, prepared: Prepared, now: Millis, reply: Reply<Answer>) -> Option<Draft> {
         let Prepared {
             attestation,
+            bearer,
             intent,
             params,
             holder,
@@ -110,6 +111,7 @@ impl Drafter {
         let asked_before = waits.map(|waits| waits.decided);
         let facts = Facts {
             attestation,
+            bearer,
             caller,
             environment,
             exec,

@@ -15,6 +15,7 @@ pub mod activate;
 mod administration;
 mod again;
 mod approvals;
+pub mod asked;
 mod authority;
 pub mod blobs;
 pub mod clock;

@@ -34,6 +34,7 @@ pub(crate) fn prepare(
     }
     Ok(Prepared {
         attestation: submission.attestation.clone(),
+        bearer: submission.bearer.clone(),
         intent,
         params: submission.params.clone(),
         holder,

@@ -40,6 +40,7 @@ pub(crate) fn preview(
 ) -> Preview {
     let facts = Facts {
         attestation: prepared.attestation.clone(),
+        bearer: prepared.bearer.clone(),
         caller: prepared.caller.clone(),
         environment: prepared.environment.clone(),
         exec: prepared.exec,

@@ -33,6 +33,9 @@ pub fn store(dir: &DomainDir) -> Store {
     })
 }
 
+/// What the names of logins begin with.
+const LOGIN: &str = "oauth.";
+
 /// An execution that may start, with the values that its scope hands over.
 #[derive(Debug)]
 pub struct Handed {
@@ -183,6 +186,17 @@ impl Authority {
         value
             .map(|(_, value)| value)
             .ok_or_else(|| not_handed(name))
+    }
+
+    /// What a login gave, for whoever takes it away. No other secret is read in this way.
+    pub(crate) fn login(&self, name: &SecretName) -> Option<Secret> {
+        if !name.as_str().starts_with(LOGIN) {
+            return None;
+        }
+        let _turn = self.turns.read().unwrap_or_else(PoisonError::into_inner);
+        let version = self.with_state(|state| state.secrets().version());
+        let values = self.secrets.get(version, &BTreeSet::from([name.clone()]));
+        values.ok()?.into_iter().next().map(|(_, value)| value)
     }
 
     /// A running execution gives the successor of a secret that it was handed. Nobody else may, and no other

@@ -5,7 +5,7 @@ use placet_artifact::receipt::Receipt;
 use placet_decision::Params;
 use placet_evidence::{
     Attestation, Caller, CheckedDenial, Environment, Exit, Grant, NetworkUsage, RunEnd, SignalKind,
-    Usage, Waiting,
+    TokenIdentity, Usage, Waiting,
 };
 use placet_types::{DenialCode, ExecutionId, Fixed, FixedScope, Index, PublicKey, Trip};
 
@@ -22,6 +22,8 @@ pub struct Submission {
     pub environment: Fixed<Environment>,
     /// What the gateway signed about it.
     pub attestation: Option<Attestation>,
+    /// Whom the gateway asks for, if somebody has shown it an access token.
+    pub bearer: Option<Box<TokenIdentity>>,
     /// Who submits, by the server's own knowledge.
     pub caller: Caller,
     /// Unix user of the submitting process, for records of attempts that do not parse.

@@ -8,7 +8,7 @@ use placet_artifact::Unsigned;
 use placet_decision::Params;
 use placet_evidence::{
     Approval, Attestation, Caller, CheckedDenial, Environment, FoundBySearch, Grant,
-    PrincipalRecord, Record, SecretChange, Selector, Stage, Waiting,
+    PrincipalRecord, Record, SecretChange, Selector, Stage, TokenIdentity, Waiting,
 };
 use placet_types::{
     Denial, Digest, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index, PrincipalId,
@@ -65,6 +65,7 @@ pub(crate) enum Work {
 pub(crate) struct Prepared {
     /// Verified.
     pub(crate) attestation: Option<Attestation>,
+    pub(crate) bearer: Option<Box<TokenIdentity>>,
     pub(crate) intent: FixedIntent,
     pub(crate) params: Params,
     pub(crate) holder: String,

@@ -116,6 +116,7 @@ pub(crate) fn submission(number: u64) -> Submission {
         },
     };
     Submission {
+        bearer: None,
         attestation: None,
         intent: intent.to_canonical().expect("JSON"),
         params: Params::new(bytes, salt),

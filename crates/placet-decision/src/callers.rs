@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use placet_evidence::{Caller, CheckedDenial, PrincipalStatus};
+use placet_evidence::{Caller, CheckedDenial, PrincipalStatus, TokenIdentity};
 use placet_state::Principal;
 use placet_types::{DenialCode, ExecutionId, PrincipalId};
 
@@ -23,6 +23,9 @@ pub(crate) fn principal<'a>(input: &Input<'a>) -> Result<&'a Principal, CheckedD
             return Err(deny(4, DenialCode::Revoked, "the principal is suspended"));
         }
     }
+    if let Some(bearer) = &input.facts.bearer {
+        speaks_for(input, bearer)?;
+    }
     let caller = &input.facts.caller;
     let registered = match caller {
         Caller::Execution(exec) => may_act_for(input, *exec, id, principal),
@@ -33,7 +36,7 @@ pub(crate) fn principal<'a>(input: &Input<'a>) -> Result<&'a Principal, CheckedD
     if registered {
         return Ok(principal);
     }
-    let mapped = mapped(input);
+    let mapped = mapped(input, caller);
     if mapped.contains(id) {
         return Ok(principal);
     }
@@ -44,14 +47,25 @@ pub(crate) fn principal<'a>(input: &Input<'a>) -> Result<&'a Principal, CheckedD
     Err(unverified("the caller may not act as this principal"))
 }
 
-/// The principals that the rules of the bundle in force give the caller.
-fn mapped(input: &Input<'_>) -> BTreeSet<PrincipalId> {
+/// A gateway that asks for somebody asks as whom the rules of the bundle in force say that is, and as nobody else.
+fn speaks_for(input: &Input<'_>, bearer: &TokenIdentity) -> Result<(), CheckedDenial> {
+    let bearer = Caller::Token(Box::new(bearer.clone()));
+    if mapped(input, &bearer).contains(&input.intent.principal) {
+        return Ok(());
+    }
+    let reason =
+        "by the rules of the bundle whoever showed the gateway a token is not this principal";
+    Err(deny(4, DenialCode::IdentityUnmapped, reason))
+}
+
+/// The principals that the rules of the bundle in force give a caller.
+fn mapped(input: &Input<'_>, caller: &Caller) -> BTreeSet<PrincipalId> {
     let active = input.state.policy().map(|active| active.bundle);
     let in_force = input
         .policy
         .filter(|policy| Some(policy.digest()) == active);
     in_force
-        .map(|policy| policy.mapping().principals(&input.facts.caller))
+        .map(|policy| policy.mapping().principals(caller))
         .unwrap_or_default()
 }
 

@@ -18,6 +18,10 @@ pub struct Facts {
     /// What the gateway signed about the machine; absent where it only said so. The node has verified it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attestation: Option<Attestation>,
+    /// Whom the gateway asks for: whoever showed it an access token, which it has verified. Absent where it asks
+    /// for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<Box<TokenIdentity>>,
     /// Who submitted the intent, and how that is known.
     pub caller: Caller,
     /// The machine that is to carry it out.

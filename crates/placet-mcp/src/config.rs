@@ -1,7 +1,9 @@
 //! The servers of a client's configuration, in the format that clients share (`mcpServers`).
 //!
 //! Members that are not known belong to some client and are passed over. What decides which server is
-//! spoken to is read strictly.
+//! spoken to is read strictly; comments are passed over, as clients do.
+
+mod comments;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -25,6 +27,8 @@ const NOT_FOR_SERVERS: [&str; 9] = [
     "RES_OPTIONS",
     "HOSTALIASES",
 ];
+/// Members that say where a server is, each as some clients call it.
+const URLS: [&str; 3] = ["url", "httpUrl", "serverUrl"];
 /// Headers that are the transport's own.
 const NOT_FOR_HEADERS: [&str; 12] = [
     "host",
@@ -107,6 +111,15 @@ pub struct Login {
     pub reach: BTreeSet<PeerRule>,
 }
 
+/// Which servers of a configuration are meant.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pick<'a> {
+    /// Only the one of this name.
+    pub only: Option<&'a str>,
+    /// Those that it has for this directory.
+    pub project: Option<&'a str>,
+}
+
 /// Reads a configuration, or one server of it. `variable` gives the gateway's own variables.
 ///
 /// # Errors
@@ -114,7 +127,7 @@ pub struct Login {
 /// [`ConfigError`]
 pub fn read(
     bytes: &[u8],
-    only: Option<&str>,
+    Pick { only, project }: Pick<'_>,
     clean: impl Fn(&str) -> String,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Vec<Entry>, ConfigError> {
@@ -122,11 +135,17 @@ pub fn read(
         bytes_max: BYTES_MAX,
         depth_max: 32,
     };
-    let config =
-        Json::parse(bytes, bounds).map_err(|error| ConfigError::Json(error.to_string()))?;
-    let servers = ["mcpServers", "servers"]
+    let text = std::str::from_utf8(bytes).map_err(|error| ConfigError::Json(error.to_string()))?;
+    let plain = comments::without(text);
+    let config = Json::parse(plain.as_bytes(), bounds)
+        .map_err(|error| ConfigError::Json(error.to_string()))?;
+    let holder = match project {
+        None => Some(&config),
+        Some(project) => config.get("projects").and_then(|all| all.get(project)),
+    };
+    let servers = ["mcpServers", "servers", "context_servers"]
         .iter()
-        .find_map(|name| config.get(name));
+        .find_map(|name| holder?.get(name));
     let Some(Json::Object(servers)) = servers else {
         return Err(ConfigError::NoServers);
     };
@@ -173,7 +192,7 @@ fn entry(
     };
     let kind = text(server, "type")?;
     let is_elsewhere = match kind.as_deref() {
-        None => server.get("url").is_some(),
+        None => URLS.iter().any(|url| server.get(url).is_some()),
         Some("stdio") => false,
         Some("http" | "streamable-http" | "streamableHttp") => true,
         Some("sse") => {
@@ -219,7 +238,7 @@ fn texts(of: &Json, name: &str) -> Result<BTreeMap<String, String>, String> {
 }
 
 fn program(server: &Json, variable: &impl Fn(&str) -> Option<String>) -> Result<Reach, String> {
-    if server.get("url").is_some() {
+    if URLS.iter().any(|url| server.get(url).is_some()) {
         return Err("it has a `url` and is said to be a program".into());
     }
     let command = text(server, "command")?.ok_or("it has neither a `command` nor a `url`")?;
@@ -257,7 +276,13 @@ fn elsewhere(
     if server.get("command").is_some() {
         return Err("it has a `command` and is said to be elsewhere".into());
     }
-    let url = text(server, "url")?.ok_or("it has no `url`")?;
+    let mut urls = URLS.iter().filter(|url| server.get(url).is_some());
+    let url = match (urls.next(), urls.next()) {
+        (Some(url), None) => text(server, url)?,
+        (Some(_), Some(_)) => return Err("it has more than one URL".into()),
+        (None, _) => None,
+    };
+    let url = url.ok_or("it has no `url`")?;
     let url = expanded(&url, variable)?;
     let headers = texts(server, "headers")?;
     for name in headers.keys() {
@@ -357,7 +382,7 @@ mod tests {
 
     fn entries(text: &str) -> Result<Vec<Entry>, ConfigError> {
         let variable = |name: &str| (name == "HOME").then(|| "/home/ann".to_owned());
-        read(text.as_bytes(), None, str::to_owned, variable)
+        read(text.as_bytes(), Pick::default(), str::to_owned, variable)
     }
 
     #[test]
@@ -391,12 +416,34 @@ mod tests {
     }
 
     #[test]
+    fn servers_of_a_directory_and_under_other_names_are_found() {
+        let text = r#"{ // mine
+            "projects":{"/p":{"mcpServers":{"a":{"serverUrl":"https://a.example/mcp"},}}},
+            "context_servers":{"b":{"command":"x"}} }"#;
+        let read = |project| {
+            let pick = Pick {
+                only: None,
+                project,
+            };
+            read(text.as_bytes(), pick, str::to_owned, |_| None)
+        };
+        assert_eq!(read(None).unwrap()[0].name, "b");
+        let of_project = read(Some("/p")).unwrap();
+        assert!(
+            matches!(&of_project[0].reach, Reach::Elsewhere { url, .. } if url == "https://a.example/mcp")
+        );
+        assert_eq!(read(Some("/q")), Err(ConfigError::NoServers));
+    }
+
+    #[test]
     fn what_could_be_read_in_two_ways_is_refused() {
         for bad in [
             r#"{"mcpServers":{"a":{"command":"x"},"a":{"command":"y"}}}"#,
             r#"{"mcpServers":{}}"#,
             r#"{"mcpServers":{"a":{"command":"x","url":"https://a.example"}}}"#,
             r#"{"mcpServers":{"a":{"type":"stdio","url":"https://a.example"}}}"#,
+            r#"{"mcpServers":{"a":{"url":"https://a.example","httpUrl":"https://b.example"}}}"#,
+            r#"{"mcpServers":{"a":{"command":"x","serverUrl":"https://b.example"}}}"#,
             r#"{"mcpServers":{"a":{"type":"sse","url":"https://a.example"}}}"#,
             r#"{"mcpServers":{"a":{"command":"x","env":{"LD_PRELOAD":"/tmp/x.so"}}}}"#,
             r#"{"mcpServers":{"a":{"url":"https://a.example","headers":{"Host":"b"}}}}"#,

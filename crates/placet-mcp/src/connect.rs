@@ -26,13 +26,13 @@ pub fn intent(
 ) -> Result<Sealed, SubjectError> {
     let text = |value: &str| Json::String(value.to_owned());
     let params = CallParams {
-        arguments: None,
         context: Members::from([
             ("host".to_owned(), text(target.host())),
             ("port".to_owned(), Json::Number(f64::from(target.port()))),
             ("url".to_owned(), text(&target.url())),
         ]),
         resource: Members::from([("name".to_owned(), text(server))]),
+        ..CallParams::default()
     };
     let resource = ResourceRef {
         digest: None,

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use placet_types::canonical::EscapeError;
+
 use crate::scan::{Member, Scanner};
 
 /// Limits that frames are held to.
@@ -126,6 +128,15 @@ pub enum FrameError {
     /// Members that do not go together.
     #[error("{0}")]
     Shape(&'static str),
+}
+
+impl From<EscapeError> for FrameError {
+    fn from(error: EscapeError) -> Self {
+        match error {
+            EscapeError::Syntax(at) => Self::Syntax(at),
+            EscapeError::LoneSurrogate(at) => Self::LoneSurrogate(at),
+        }
+    }
 }
 
 /// Members of an envelope.

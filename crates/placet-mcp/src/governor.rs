@@ -25,7 +25,7 @@ use placet_artifact::verify::Pins;
 use placet_authority::clock::Clock;
 use placet_authority::node::wire::{CallBody, DeferredBody, EndBody, SignalBody, Welcome};
 use placet_authority::node::{Connection, StartError};
-use placet_evidence::{CheckedDenial, Environment, OutputUsage, RunEnd, Usage};
+use placet_evidence::{CheckedDenial, Environment, OutputUsage, RunEnd, TokenIdentity, Usage};
 use placet_secrets::Secret;
 use placet_types::{
     Commitment, Denial, DenialCode, ExecutionId, Fixed, Index, Intent, Salt, Scope, SecretName,
@@ -52,6 +52,8 @@ pub struct Setting {
     pub pins: Believed,
     /// The machine, for a domain.
     pub environment: Measured,
+    /// Whoever has shown an access token, and whom all of it is asked for.
+    pub bearer: Option<Arc<TokenIdentity>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Told of each execution that must end, once.
@@ -221,8 +223,8 @@ impl Ticket {
 
     /// What its answer must not show.
     #[must_use]
-    pub fn redactor(&self) -> Option<&Redactor> {
-        self.redactor.as_deref()
+    pub fn redactor(&self) -> Option<&Arc<Redactor>> {
+        self.redactor.as_ref()
     }
 
     /// What asks for its secrets again.

@@ -12,6 +12,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod anteroom;
+mod asked;
 pub mod catalog;
 pub mod config;
 pub mod connect;

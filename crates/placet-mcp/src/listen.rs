@@ -13,7 +13,6 @@ mod caller;
 mod check;
 mod connection;
 mod live;
-mod paced;
 mod posted;
 mod readdress;
 mod refusal;
@@ -29,7 +28,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use placet_types::{Denial, DenialCode, PrincipalId};
+use placet_types::{Denial, DenialCode};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -64,10 +63,21 @@ pub struct Ends {
     pub from: PipeReader,
 }
 
-/// Begins a session for a principal.
-pub type Begin = Box<dyn Fn(&PrincipalId) -> io::Result<Ends> + Send + Sync>;
+/// Begins a session for somebody.
+pub type Begin = Box<dyn Fn(&Caller) -> io::Result<Ends> + Send + Sync>;
 /// What accepts the next connection over TLS.
 pub type Secured = Box<dyn Fn() -> TlsAcceptor + Send + Sync>;
+
+/// How long clients are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// With the head of a request, with a handshake, and between two requests.
+    pub head: Duration,
+    /// With a body.
+    pub body: Duration,
+    /// With reading what is written to them.
+    pub write: Duration,
+}
 
 /// What a listener is made of.
 pub struct Door {
@@ -81,6 +91,10 @@ pub struct Door {
     pub sessions_max: usize,
     /// How long a session lives of which nothing is heard.
     pub idle: Duration,
+    /// How long clients are waited for.
+    pub patience: Patience,
+    /// Whether every answer is a stream of events, also one that is there at once.
+    pub streams: bool,
     /// Begins a session.
     pub begin: Begin,
     /// Records an attempt that nothing came of.
@@ -321,14 +335,15 @@ impl Gate {
         }
         let gate = Arc::clone(self);
         let begun = tokio::task::spawn_blocking(move || {
-            let ends = (gate.door.begin)(&caller.principal);
+            let ends = (gate.door.begin)(&caller);
             gate.lives().beginning -= 1;
             (ends, caller)
         })
         .await;
         let failed = || Refusal::busy("no session can be begun");
         let (ends, caller) = begun.map_err(|_| failed())?;
-        Live::new(ends.map_err(|_| failed())?, caller).map_err(|_| failed())
+        let streams = self.door.streams;
+        Live::new(ends.map_err(|_| failed())?, caller, streams).map_err(|_| failed())
     }
 
     /// The session that this caller's requests without one share.
@@ -359,7 +374,7 @@ impl Gate {
             let why = "the body took too long";
             Refusal::new(StatusCode::REQUEST_TIMEOUT, refusal::INVALID, why).closing()
         };
-        let bytes = timeout(check::BODY, check::body(body))
+        let bytes = timeout(self.door.patience.body, check::body(body))
             .await
             .map_err(late)??;
         let posted = Posted::read(&head.headers, &bytes)?;

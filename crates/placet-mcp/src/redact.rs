@@ -82,15 +82,58 @@ impl Redactor {
     /// A result or an error without what it must not show, and how many parts that was.
     #[must_use]
     pub fn redact(&self, answer: &str) -> (String, u32) {
+        self.pass(answer, Place::Answer)
+    }
+
+    /// The parameters of a notification without what they must not show. By which request it belongs to, the client
+    /// knows it again: that is the client's own word, and stays.
+    #[must_use]
+    pub fn redact_said(&self, params: &str) -> String {
+        self.pass(params, Place::Said).0
+    }
+
+    /// Whether everything that `other` takes out is taken out by these rules too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let has = |one: &Regex| self.patterns.iter().any(|own| own.as_str() == one.as_str());
+        other.patterns.iter().all(has)
+            && other.pointers.iter().all(|one| self.pointers.contains(one))
+    }
+
+    /// These rules and those of `other`.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        let mut both = Self {
+            patterns: self.patterns.clone(),
+            pointers: self.pointers.clone(),
+        };
+        for pattern in &other.patterns {
+            if !both
+                .patterns
+                .iter()
+                .any(|own| own.as_str() == pattern.as_str())
+            {
+                both.patterns.push(pattern.clone());
+            }
+        }
+        for pointer in &other.pointers {
+            if !both.pointers.contains(pointer) {
+                both.pointers.push(pointer.clone());
+            }
+        }
+        both
+    }
+
+    fn pass(&self, text: &str, place: Place) -> (String, u32) {
         let mut pass = Pass {
             rules: self,
-            text: answer,
+            text,
             at: 0,
-            out: String::with_capacity(answer.len()),
+            out: String::with_capacity(text.len()),
             parts: 0,
             path: Vec::new(),
         };
-        pass.value(Place::Answer);
+        pass.value(place);
         (pass.out, pass.parts)
     }
 
@@ -123,6 +166,10 @@ enum Place {
     Block,
     /// The text of a content block.
     Text,
+    /// The parameters of a notification, what a log message is about, and what names a request.
+    Said,
+    Data,
+    Known,
     Other,
 }
 
@@ -133,6 +180,8 @@ impl Place {
             (Self::Answer, "structuredContent") | (Self::Structured, _) => Self::Structured,
             (Self::Answer, "content") => Self::Content,
             (Self::Block, "text") => Self::Text,
+            (Self::Said, "data") => Self::Data,
+            (Self::Said, "progressToken" | "requestId") => Self::Known,
             _ => Self::Other,
         }
     }
@@ -141,7 +190,13 @@ impl Place {
         match self {
             Self::Structured => Self::Structured,
             Self::Content => Self::Block,
-            Self::Answer | Self::Block | Self::Text | Self::Other => Self::Other,
+            Self::Answer
+            | Self::Block
+            | Self::Text
+            | Self::Said
+            | Self::Data
+            | Self::Known
+            | Self::Other => Self::Other,
         }
     }
 }
@@ -179,6 +234,12 @@ impl<'a> Pass<'a> {
 
     fn value(&mut self, place: Place) {
         self.copy_between();
+        // What a log message is about is structured content, or a text that says it.
+        let place = match (place, self.peek()) {
+            (Place::Data, Some(b'"')) => Place::Text,
+            (Place::Data, _) => Place::Structured,
+            (other, _) => other,
+        };
         if place == Place::Structured && self.rules.pointers.contains(&self.path) {
             self.at = self.end_of_value();
             return self.instead();
@@ -186,6 +247,7 @@ impl<'a> Pass<'a> {
         match self.peek() {
             Some(b'{') => self.object(place),
             Some(b'[') => self.array(place),
+            Some(b'"') if place == Place::Known => self.copy_to(self.end_of_string()),
             Some(b'"') => self.string(place),
             Some(_) => self.copy_to(self.end_of_value()),
             None => {}
@@ -249,9 +311,14 @@ impl<'a> Pass<'a> {
         let text = text_of(raw).unwrap_or_default();
         let (inner, found) = match place {
             Place::Text => self.rules.of_json(&text),
-            Place::Answer | Place::Structured | Place::Content | Place::Block | Place::Other => {
-                None
-            }
+            Place::Answer
+            | Place::Structured
+            | Place::Content
+            | Place::Block
+            | Place::Said
+            | Place::Data
+            | Place::Known
+            | Place::Other => None,
         }
         .map_or((None, 0), |(text, parts)| (Some(text), parts));
         let now = inner.as_deref().unwrap_or(&text);
@@ -330,16 +397,8 @@ impl Redactor {
             depth_max: DEPTH_MAX,
         };
         placet_types::canonical::Json::parse(text.as_bytes(), bounds).ok()?;
-        let mut pass = Pass {
-            rules: self,
-            text,
-            at: 0,
-            out: String::with_capacity(text.len()),
-            parts: 0,
-            path: Vec::new(),
-        };
-        pass.value(Place::Structured);
-        (pass.parts > 0).then_some((pass.out, pass.parts))
+        let (out, parts) = self.pass(text, Place::Structured);
+        (parts > 0).then_some((out, parts))
     }
 }
 
@@ -384,6 +443,47 @@ mod tests {
             r#"{"content":[{"type":"text","text":"{\"user\":{\"mail\":\"[redacted]\",\"name\":\"n\"}}"}],"structuredContent":{"user":{"mail":"[redacted]","name":"n"},"keys":["[redacted]",6],"a/b":"[redacted]"},"user":{"mail":"not structured"}}"#
         );
         assert_eq!(parts, 4);
+    }
+
+    #[test]
+    fn what_is_said_beside_answers_shows_nothing_more_and_finds_its_request() {
+        let rules = ["pattern:sk-[0-9]+", "pointer:/user/mail"];
+        let rules = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+        let redactor = Redactor::new(&rules).unwrap();
+        for (said, shown) in [
+            (
+                r#"{"progressToken":"sk-1","progress":1,"message":"read sk-1"}"#,
+                r#"{"progressToken":"sk-1","progress":1,"message":"read [redacted]"}"#,
+            ),
+            (
+                r#"{"level":"info","data":{"user":{"mail":"m@x"},"key":"sk-2","requestId":"sk-3"}}"#,
+                r#"{"level":"info","data":{"user":{"mail":"[redacted]"},"key":"[redacted]","requestId":"[redacted]"}}"#,
+            ),
+            (
+                r#"{"level":"info","data":"{\"user\":{\"mail\":\"m@x\"}}"}"#,
+                r#"{"level":"info","data":"{\"user\":{\"mail\":\"[redacted]\"}}"}"#,
+            ),
+            (r#"{"data":["sk-4",1]}"#, r#"{"data":["[redacted]",1]}"#),
+        ] {
+            assert_eq!(redactor.redact_said(said), shown);
+        }
+    }
+
+    #[test]
+    fn rules_are_gathered_and_each_once() {
+        let of = |rules: &[&str]| {
+            let rules = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+            Redactor::new(&rules).unwrap()
+        };
+        let (one, two) = (of(&["pattern:a+", "pointer:/x"]), of(&["pattern:b+"]));
+        assert!(!one.covers(&two));
+        let both = one.with(&two);
+        assert!(both.covers(&one) && both.covers(&two) && !two.covers(&both));
+        assert_eq!(both.with(&one).patterns.len(), 2);
+        assert_eq!(
+            both.redact_said(r#"{"a":"ab c"}"#),
+            r#"{"a":"[redacted][redacted] c"}"#
+        );
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use placet_types::canonical::escape;
+
 use crate::frame::FrameError;
 
 /// The largest integer that a double holds exactly together with both neighbours (RFC 7493).
@@ -236,50 +238,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn escape(&mut self) -> Result<char, FrameError> {
-        let start = self.at;
-        self.at += 1;
-        let letter = self.peek().ok_or(FrameError::Syntax(start))?;
-        self.at += 1;
-        match letter {
-            b'"' | b'\\' | b'/' => Ok(char::from(letter)),
-            b'b' => Ok('\u{8}'),
-            b'f' => Ok('\u{c}'),
-            b'n' => Ok('\n'),
-            b'r' => Ok('\r'),
-            b't' => Ok('\t'),
-            b'u' => self.unicode(start),
-            _ => Err(FrameError::Syntax(start)),
-        }
-    }
-
-    fn unicode(&mut self, start: usize) -> Result<char, FrameError> {
-        let first = self.four_hex()?;
-        let code = if (0xd800..=0xdbff).contains(&first) {
-            let rest = self.text.get(self.at..).unwrap_or_default();
-            if !rest.starts_with("\\u") {
-                return Err(FrameError::LoneSurrogate(start));
-            }
-            self.at += 2;
-            let second = self.four_hex()?;
-            if !(0xdc00..=0xdfff).contains(&second) {
-                return Err(FrameError::LoneSurrogate(start));
-            }
-            0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00)
-        } else {
-            first
-        };
-        char::from_u32(code).ok_or(FrameError::LoneSurrogate(start))
-    }
-
-    fn four_hex(&mut self) -> Result<u32, FrameError> {
-        let bad = FrameError::Syntax(self.at);
-        let digits = self
-            .text
-            .get(self.at..self.at.saturating_add(4))
-            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
-            .ok_or(bad)?;
-        self.at += 4;
-        u32::from_str_radix(digits, 16).map_err(|_| FrameError::Syntax(self.at))
+        let (plain, end) = escape(self.text, self.at)?;
+        self.at = end;
+        Ok(plain)
     }
 
     fn digits(&mut self) -> Result<(), FrameError> {

@@ -20,13 +20,15 @@ use std::time::Duration;
 
 use placet_types::{Denial, DenialCode, Digest, ExecutionId};
 
+use crate::asked::Modes;
 use crate::catalog::{Catalog, Definition};
 use crate::frame::{Bounds, Frame, FrameError, OwnedId};
 use crate::governor::{Governor, Held, Pace, Setting, Ticket};
 use crate::method::{Class, Direction};
 use crate::pipe::{Line, Lines, Outbox, Sink};
-use crate::subject::Who;
-use approvals::{Modes, Pending, Taken};
+use crate::redact::Redactor;
+use crate::subject::{Program, Who};
+use approvals::{Pending, Taken};
 
 /// Requests that are open at once, both ways together.
 pub const OPEN_MAX: usize = 1024;
@@ -100,6 +102,10 @@ struct State {
     by_exec: HashMap<ExecutionId, Key>,
     /// What the client said that it can show, when it began.
     modes: Modes,
+    /// What the client said that it is, when it began.
+    client: Arc<Program>,
+    /// What nothing that the server says by itself may show: the rules of all that was permitted so far.
+    hidden: Option<Arc<Redactor>>,
     /// What waits for approvals while its client waits.
     pending: BTreeMap<u64, Pending>,
     is_looking: bool,
@@ -370,6 +376,19 @@ impl State {
             self.late.pop_front();
         }
         self.late.push_back(key);
+    }
+
+    /// What an answer must not show, what is said beside it must not show either; and nothing says which call a log
+    /// message is about, or that it does not come late.
+    fn hides(&mut self, rules: Option<&Arc<Redactor>>) {
+        let Some(rules) = rules else {
+            return;
+        };
+        match &self.hidden {
+            Some(known) if known.covers(rules) => {}
+            Some(known) => self.hidden = Some(Arc::new(known.with(rules))),
+            None => self.hidden = Some(Arc::clone(rules)),
+        }
     }
 
     fn hold(&mut self, digest: Digest, held: Held) {

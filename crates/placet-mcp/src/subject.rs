@@ -1,6 +1,8 @@
 //! From a governed request to what is asked: action, resource, and what policies see.
 
-use std::collections::BTreeMap;
+mod told;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use placet_types::call::Members;
 use placet_types::canonical::{Bounds as JsonBounds, Json};
@@ -12,6 +14,7 @@ use placet_types::{
 use crate::catalog::Definition;
 use crate::frame::{FrameError, member, members, no_case_tricks, text_of};
 use crate::method::{Governed, Listed};
+pub use told::{MetaName, Program};
 
 /// Name of this gateway.
 pub const GATEWAY: &str = "mcp";
@@ -63,6 +66,17 @@ pub struct Sealed {
     pub salt: Salt,
 }
 
+impl Sealed {
+    /// The same, hidden by another salt.
+    #[must_use]
+    pub fn hidden_by(mut self, salt: Salt) -> Self {
+        let label = self.intent.action.as_str();
+        self.intent.params = Commitment::to(label, &self.params, &salt);
+        self.salt = salt;
+        self
+    }
+}
+
 /// Who asks, and below which execution.
 #[derive(Clone, Debug)]
 pub struct Who {
@@ -72,6 +86,8 @@ pub struct Who {
     pub server: ExecutionId,
     /// The server's name.
     pub name: String,
+    /// The members of `_meta` that policies see.
+    pub meta: BTreeSet<MetaName>,
 }
 
 /// The name of the tool that a call is for.
@@ -91,7 +107,8 @@ fn named(value: Option<&str>) -> Option<String> {
 }
 
 impl Subject {
-    /// What a governed request asks for. `definition` is that of the tool, for a call.
+    /// What a governed request asks for. `definition` is that of the tool, for a call; `client` is what asks, as
+    /// it named itself when it began, unless the server asks.
     ///
     /// # Errors
     ///
@@ -101,6 +118,7 @@ impl Subject {
         governed: Governed,
         (method, params): (&str, Option<&str>),
         definition: Option<&Definition>,
+        client: Option<&Program>,
     ) -> Result<Self, SubjectError> {
         let Json::Object(mut given) = Json::parse(params.unwrap_or("{}").as_bytes(), BOUNDS)
             .map_err(|error| SubjectError::Arguments(error.to_string()))?
@@ -108,10 +126,22 @@ impl Subject {
             return Err(SubjectError::Params("params"));
         };
         no_case_tricks(&members(params.unwrap_or("{}"))?, &DECIDING)?;
-        // Progress tokens and trace context change from try to try; they are no part of what is asked.
-        given.remove("_meta");
+        // Progress tokens and trace context change from try to try; they are no part of what is asked. What
+        // somebody wants to decide by is.
+        let beside = given.remove("_meta");
         let request = Digest::of(&Json::Object(given.clone()).to_canonical());
         let mut context = Members::from([("request".to_owned(), text(&request.to_string()))]);
+        let mut meta = None;
+        if let Some(client) = client {
+            let beside = told::members(beside)?;
+            context.extend(
+                Program::of_request(&beside)
+                    .as_ref()
+                    .unwrap_or(client)
+                    .told(),
+            );
+            meta = told::seen(&who.meta, &beside)?;
+        }
         let server = server(who);
         let (resource, attributes, arguments) = match governed {
             Governed::Call => {
@@ -143,6 +173,7 @@ impl Subject {
         let params = CallParams {
             arguments,
             context,
+            meta,
             resource: attributes,
         };
         Ok(Self {
@@ -168,9 +199,8 @@ impl Subject {
             }
         };
         let params = CallParams {
-            arguments: None,
-            context: Members::new(),
             resource: attributes,
+            ..CallParams::default()
         };
         Some(Self {
             action: "mcp:list",

@@ -294,11 +294,13 @@ fn program(resource: &ResourceRef, bundle: &BundleEntities) -> Result<Entity, Un
     )
 }
 
-/// The entity that a call's arguments are, where it has any to be seen.
-pub(crate) fn arguments(request: &Request<'_>) -> Result<Option<Entity>, Unusable> {
+/// The entities that a call's arguments are, and what was said beside them, where it has any to be seen.
+pub(crate) fn arguments(request: &Request<'_>) -> Result<Vec<Entity>, Unusable> {
     match request.params {
-        Given::Process(_) => Ok(None),
-        Given::Call(params) => params.arguments.as_ref().map(arguments::entity).transpose(),
+        Given::Process(_) => Ok(Vec::new()),
+        Given::Call(params) => arguments::of(params)
+            .map(|(_, id, given)| arguments::entity(id, given))
+            .collect(),
     }
 }
 

@@ -163,6 +163,15 @@ impl Call {
     }
 }
 
+impl Call {
+    /// The same, hidden by another salt.
+    pub(crate) fn hidden_by(mut self, salt: Salt) -> Self {
+        self.intent.params = Commitment::to(ProcessParams::ACTION, &self.params_bytes, &salt);
+        self.salt = salt;
+        self
+    }
+}
+
 /// What is asked, with what opens its commitment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asking<'a> {

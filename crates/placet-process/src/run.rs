@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use placet_authority::asked::AskedBefore;
 use placet_authority::clock::Clock;
 use placet_authority::dir::DomainDir;
 use placet_authority::node::wire::{EndBody, Request, Response};
@@ -100,6 +101,13 @@ impl Gateway {
         let mut link = (self.connect)()?;
         let offered: BTreeSet<String> = link.welcome().env.iter().cloned().collect();
         let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
+        // What waits for approvals is the same when it is asked again, whoever asked before.
+        let asked = self.dir.asked();
+        let key = AskedBefore::key(&call.intent, &call.params_bytes);
+        let call = match key.and_then(|key| asked.salt(&key)) {
+            Some(salt) => call.hidden_by(salt),
+            None => call,
+        };
         let environment = self.environment(&link)?;
         let mut pep = self.pep(&link)?;
         let asking = call.asking();
@@ -108,6 +116,7 @@ impl Gateway {
             body,
             begins: self.spares.waiting() > 0,
             waits: command.waits,
+            remembered: key,
         };
         let admitted = match self.permitted(
             &mut link,

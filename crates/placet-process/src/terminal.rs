@@ -28,7 +28,8 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use placet_types::ExecutionId;
+use placet_authority::node::wire::DeferredBody;
+use placet_types::{ExecutionId, Index};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -44,6 +45,36 @@ pub use user::any_stream_is_terminal as is_at_terminal;
 
 /// Longest message between the two.
 const MESSAGE_BYTES_MAX: usize = 4096;
+/// Longest text in one, in letters.
+const WORDS_MAX: usize = 512;
+
+/// What a command waits for, before it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitsFor {
+    /// The execution that is to be approved.
+    pub exec: ExecutionId,
+    /// The record that says so.
+    pub record: Index,
+    /// Whose approval, and until when.
+    pub whose: String,
+}
+
+impl WaitsFor {
+    /// What a deferral says.
+    #[must_use]
+    pub fn of(deferred: &DeferredBody) -> Self {
+        let whose = format!(
+            "{}, until {}",
+            deferred.waiting.in_words(),
+            deferred.waiting.until
+        );
+        Self {
+            exec: deferred.exec,
+            record: deferred.index,
+            whose: whose.chars().take(WORDS_MAX).collect(),
+        }
+    }
+}
 
 /// From the supervisor to the front.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +86,8 @@ pub(crate) enum ToFront {
     Started(ExecutionId),
     /// The command was stopped by this signal.
     Stopped(i32),
+    /// It waits for approvals.
+    Waits(WaitsFor),
     /// Something that the user is to see at once.
     Note(String),
     /// Nothing of the tree is left, and its end is recorded.

@@ -19,6 +19,8 @@ pub struct CallParams {
     pub arguments: Option<Members>,
     /// Attributes of the context, as the bundle's schema declares them for the action.
     pub context: Members,
+    /// What was said beside the arguments, of any shape, for actions whose context has `meta`.
+    pub meta: Option<Members>,
     /// Attributes of the resource, as the schema declares them for its kind.
     pub resource: Members,
 }
@@ -35,8 +37,10 @@ impl CallParams {
     #[must_use]
     pub fn to_canonical(&self) -> Vec<u8> {
         let mut members = Members::new();
-        if let Some(arguments) = &self.arguments {
-            members.insert("arguments".to_owned(), Json::Object(arguments.clone()));
+        for (name, value) in [("arguments", &self.arguments), ("meta", &self.meta)] {
+            if let Some(value) = value {
+                members.insert(name.to_owned(), Json::Object(value.clone()));
+            }
         }
         for (name, value) in [("context", &self.context), ("resource", &self.resource)] {
             if !value.is_empty() {
@@ -57,8 +61,8 @@ impl CallParams {
     /// # Errors
     ///
     /// [`Malformed`] names the first rule that is broken: not canonical, another member than
-    /// `arguments`, `context` and `resource`, one that is no object, an empty `context` or `resource`,
-    /// or a reserved name.
+    /// `arguments`, `context`, `meta` and `resource`, one that is no object, an empty `context` or
+    /// `resource`, or a reserved name.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let bounds = Bounds {
             bytes_max: Self::BYTES_MAX,
@@ -74,29 +78,37 @@ impl CallParams {
         let mut params = Self::default();
         for (name, value) in members {
             let Json::Object(attributes) = value else {
-                return Err(shape("`arguments`, `context` and `resource` are objects"));
+                return Err(shape(
+                    "`arguments`, `context`, `meta` and `resource` are objects",
+                ));
             };
-            if name == "arguments" {
-                params.arguments = Some(attributes);
-                continue;
-            }
-            if attributes.is_empty() {
-                return Err(shape("`context` and `resource` are left out when empty"));
-            }
-            if Self::has_reserved(&attributes) {
-                return Err(shape("a name begins with `__`, which is reserved"));
-            }
             match name.as_str() {
-                "context" => params.context = attributes,
-                "resource" => params.resource = attributes,
-                _ => {
-                    return Err(shape(
-                        "parameters have `arguments`, `context` and `resource` only",
-                    ));
-                }
+                "arguments" => params.arguments = Some(attributes),
+                "meta" => params.meta = Some(attributes),
+                _ => params.take(&name, attributes)?,
             }
         }
         Ok(params)
+    }
+
+    /// Takes what becomes Cedar's JSON.
+    fn take(&mut self, name: &str, attributes: Members) -> Result<(), Malformed> {
+        if attributes.is_empty() {
+            return Err(shape("`context` and `resource` are left out when empty"));
+        }
+        if Self::has_reserved(&attributes) {
+            return Err(shape("a name begins with `__`, which is reserved"));
+        }
+        match name {
+            "context" => self.context = attributes,
+            "resource" => self.resource = attributes,
+            _ => {
+                return Err(shape(
+                    "parameters have `arguments`, `context`, `meta` and `resource` only",
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -132,6 +144,12 @@ mod tests {
         let text = br#"{"arguments":{"__x":[null,{"__y":1}]}}"#;
         let params = CallParams::decode(text).unwrap();
         assert_eq!(params.to_canonical(), text);
+        let text = br#"{"arguments":{},"meta":{"a/b":[1],"__x":{}}}"#;
+        let mut sorted =
+            CallParams::decode(br#"{"arguments":{},"meta":{"__x":{},"a/b":[1]}}"#).unwrap();
+        assert!(CallParams::decode(text).is_err(), "not canonical");
+        assert!(sorted.meta.take().is_some_and(|meta| meta.len() == 2));
+        assert_eq!(sorted.to_canonical(), br#"{"arguments":{}}"#);
         let none = CallParams::decode(br#"{"arguments":{}}"#).unwrap();
         assert_eq!(none.arguments, Some(Members::new()));
     }
@@ -144,6 +162,7 @@ mod tests {
             r#"{"context":{}}"#,
             r#"{"other":{"a":1}}"#,
             r#"{"arguments":[1]}"#,
+            r#"{"meta":"x"}"#,
             r#"{"resource":{"b":1}, "context":{"a":1}}"#,
             r#"{"context":{"__entity":{"id":"x","type":"Principal"}}}"#,
             r#"{"context":{"a":[{"b":{"__extn":1}}]}}"#,

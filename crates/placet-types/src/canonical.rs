@@ -5,6 +5,7 @@
 //! limit, before anything is hashed: lenient readers disagree with each other about such texts, and
 //! a gateway that reads one thing while its upstream reads another has authorized nothing.
 
+mod escape;
 mod read;
 mod write;
 
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use escape::{EscapeError, escape};
 pub use read::{Bounds, Malformed};
 
 /// A JSON value as I-JSON allows it.

@@ -11,7 +11,7 @@ use clap_complete::Shell as CompletedShell;
 use placet_types::{Digest, ExecutionId, Index, PrincipalId, ProfileName};
 
 pub(crate) use acts::{Approve, Changes, Key, Principal, Reason, Resume, Revoke, Secret, Shadow};
-pub(crate) use mcp::{Client, Mcp, McpAct, McpLogin, Resource, Serve};
+pub(crate) use mcp::{Client, Mcp, McpAct, McpChange, McpLogin, Resource, Serve};
 pub(crate) use verify::Verify;
 
 const EXIT_STATUSES: &str = "\

@@ -160,6 +160,7 @@ fn submission(call: &Call) -> Result<(Submission, FixedIntent, Salt), Problem> {
         params: Params::new(params, salt.clone()),
         holder: body.holder,
         environment,
+        bearer: None,
         attestation: body.attestation,
         caller,
         caller_uid,

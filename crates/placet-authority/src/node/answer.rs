@@ -17,6 +17,7 @@ pub(super) fn submission(body: SubmitBody, uid: u32) -> Submission {
         holder: body.holder,
         environment: body.environment,
         attestation: body.attestation,
+        bearer: body.bearer,
         caller: body.door.map_or(Caller::Unix(uid), Caller::Execution),
         caller_uid: uid,
     }

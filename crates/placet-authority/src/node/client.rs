@@ -205,6 +205,8 @@ impl Connection {
             secrets.as_slice()
         } else if let Response::Handed(one) = &response {
             std::slice::from_ref(one)
+        } else if let Response::Taken(_, following) = &response {
+            std::slice::from_ref(following)
         } else {
             &[]
         };
@@ -359,6 +361,7 @@ fn push_of(response: &Response) -> Option<Pushed> {
         Response::Welcome(_)
         | Response::Started { .. }
         | Response::Handed(_)
+        | Response::Taken(..)
         | Response::Secrets(_)
         | Response::Permitted(_)
         | Response::Called(_)

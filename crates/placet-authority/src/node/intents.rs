@@ -40,6 +40,7 @@ impl Node {
     pub(super) fn calls(&self, body: CallsBody, peer: &Peer, outlet: &Arc<Outlet>) -> Response {
         let CallsBody {
             attested,
+            bearer,
             calls,
             ended,
         } = body;
@@ -51,6 +52,7 @@ impl Node {
         let submissions = calls.into_iter().filter(|_| !is_leaving).map(|call| {
             let body = SubmitBody {
                 attestation: Some(attested.attestation.clone()),
+                bearer: bearer.clone(),
                 door: None,
                 environment: attested.environment.clone(),
                 holder: attested.holder,

@@ -64,6 +64,7 @@ impl Node {
                 }
             }
             Request::HandAgain { .. } => (elsewhere(), Vec::new()),
+            Request::TakeLogin { name } => self.take_login(name, peer),
             Request::Start {
                 artifact,
                 exec,
@@ -106,6 +107,22 @@ impl Node {
                 Response::Error(self.refuse_act(presented.into_bytes(), error, &identity))
             }
             Err(unavailable) => unavailable_response(unavailable),
+        }
+    }
+
+    /// Takes a login away; its value goes to the operator who did.
+    fn take_login(&self, name: SecretName, peer: &Peer) -> (Response, Vec<Secret>) {
+        // Before it is gone, and of use only once it is.
+        let value = self.authority.login(&name);
+        let response = self.change_secrets(Change::Remove(name.clone()), peer);
+        match (response, value) {
+            (Response::Recorded { index }, Some(value)) => {
+                // A secret has 64 KiB at most.
+                let bytes = u32::try_from(value.len()).unwrap_or_default();
+                let following = FollowingBody { bytes, name };
+                (Response::Taken(index, following), vec![value])
+            }
+            (response, _) => (response, Vec::new()),
         }
     }
 

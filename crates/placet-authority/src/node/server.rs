@@ -362,7 +362,10 @@ impl Node {
                 }
                 recorded(started)
             }
-            Request::SetSecret { .. } | Request::RenewSecret { .. } | Request::HandAgain { .. } => {
+            Request::SetSecret { .. }
+            | Request::RenewSecret { .. }
+            | Request::HandAgain { .. }
+            | Request::TakeLogin { .. } => {
                 refuse(DenialCode::Malformed, "a secret without its bytes")
             }
             Request::RemoveSecret { name } => self.change_secrets(Change::Remove(name), peer),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use placet_evidence::{
     Attestation, CheckedDenial, Environment, Grant, Nonce, PrincipalStatus, Selector, SignalKind,
-    Stage, Verdict,
+    Stage, TokenIdentity, Verdict,
 };
 use placet_types::canonical::{Bounds, Json};
 use placet_types::{
@@ -92,6 +92,11 @@ pub enum Request {
         /// Which one.
         name: SecretName,
     },
+    /// Takes the tokens of a login away, and gives them to whoever logs out.
+    TakeLogin {
+        /// Which secret: `oauth.` and the name of the server.
+        name: SecretName,
+    },
     /// Asks again for a secret that a running execution was handed on this connection: it may have a successor.
     HandAgain {
         /// Which execution.
@@ -162,6 +167,9 @@ pub struct SubmitBody {
     /// What the gateway signed about the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attestation: Option<Attestation>,
+    /// Whom the gateway asks for, if somebody has shown it an access token: its word, as the rest is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<Box<TokenIdentity>>,
     /// The execution that asks, for intents that came through the door of its cell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub door: Option<ExecutionId>,
@@ -332,6 +340,8 @@ pub enum Response {
     },
     /// To `HandAgain`: its value follows the frame.
     Handed(FollowingBody),
+    /// To `TakeLogin`: the record; the value follows the frame.
+    Taken(Index, FollowingBody),
     /// To `Secrets`.
     Secrets(Box<SecretsBody>),
     /// To `Attach`.

@@ -6,7 +6,7 @@ use placet_artifact::Claims;
 use placet_artifact::jws::Compact;
 use placet_authority::{Act, Answer, Authority, Submission};
 use placet_decision::Params;
-use placet_evidence::Caller;
+use placet_evidence::{Caller, TokenIdentity};
 use placet_policy::BundleFiles;
 use placet_types::canonical::Json;
 use placet_types::{
@@ -35,6 +35,7 @@ fn paying() -> BundleFiles {
 
 fn pay(amount: f64, salt: u8) -> Submission {
     let params = CallParams {
+        meta: None,
         arguments: None,
         context: BTreeMap::from([("amount".to_owned(), Json::Number(amount))]),
         resource: BTreeMap::from([("owner".to_owned(), Json::String("rick".into()))]),
@@ -54,6 +55,7 @@ fn pay(amount: f64, salt: u8) -> Submission {
         },
     };
     Submission {
+        bearer: None,
         attestation: None,
         intent: intent.to_canonical().unwrap(),
         params: Params::new(bytes, salt),
@@ -112,4 +114,44 @@ fn parameters_of_another_action_are_malformed() {
         ..pay(1.0, 4)
     };
     assert_eq!(denied(&authority, odd).code, DenialCode::Malformed);
+}
+
+/// A gateway that asks for somebody, whose token it has verified.
+fn asks_for(subject: &str, salt: u8) -> Submission {
+    let bearer = TokenIdentity {
+        claims: BTreeMap::new(),
+        issuer: "https://idp.example".into(),
+        subject: subject.into(),
+    };
+    Submission {
+        bearer: Some(Box::new(bearer)),
+        ..pay(1.0, salt)
+    }
+}
+
+#[test]
+fn a_gateway_asks_for_somebody_as_whom_the_rules_say_that_is_and_as_nobody_else() {
+    let world = World::new();
+    let authority = world.open();
+    let mut files = paying();
+    let rule = format!(
+        "[[identity]]\ndescription = \"d\"\nprincipal = \"{AGENT}\"\n\
+         oidc = {{ issuer = \"https://idp.example\", subject = \"builder\" }}\n"
+    );
+    files.0.insert("identities.toml".into(), rule.into_bytes());
+    let (archive, bundle) = archive(&files, Some(&world.operator_key()));
+    let act = Act::Activate { archive, bundle };
+    authority.act(act, principal(OPERATOR)).unwrap().unwrap();
+    let Answer::Permitted(permitted) = authority.submit(asks_for("builder", 5)).unwrap() else {
+        panic!("permitted");
+    };
+    let record = authority.with_state(|state| state.execution(&permitted.exec).is_some());
+    assert!(record);
+    // The gateway's own user may act as the agent, and still not for just anybody.
+    let refused = denied(&authority, asks_for("stranger", 6));
+    assert_eq!(
+        (refused.check, refused.code),
+        (4, DenialCode::IdentityUnmapped)
+    );
+    assert_replays(&authority);
 }

@@ -205,6 +205,7 @@ pub(crate) fn submission(argv: &[&str], parent: Option<ExecutionId>) -> Submissi
         },
     };
     Submission {
+        bearer: None,
         attestation: None,
         intent: intent.to_canonical().unwrap(),
         params: Params::new(bytes, salt),

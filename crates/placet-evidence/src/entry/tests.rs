@@ -63,6 +63,7 @@ fn decided() -> Decided {
     };
     let facts = Facts {
         attestation: None,
+        bearer: None,
         caller: Caller::Unix(1000),
         environment: Fixed::new(environment).unwrap(),
         exec,

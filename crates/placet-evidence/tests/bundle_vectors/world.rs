@@ -379,6 +379,7 @@ fn decided() -> Decided {
         denial: None,
         facts: Facts {
             attestation: None,
+            bearer: None,
             caller: Caller::Unix(1000),
             environment: Fixed::new(environment).unwrap(),
             exec: EXEC,

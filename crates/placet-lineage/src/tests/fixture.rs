@@ -123,6 +123,7 @@ impl Log {
             denial: None,
             facts: Facts {
                 attestation: None,
+                bearer: None,
                 caller: below.map_or(Caller::Unix(1000), |n| Caller::Execution(exec(n))),
                 environment: Fixed::new(Environment {
                     container: None,

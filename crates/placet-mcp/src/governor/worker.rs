@@ -190,6 +190,7 @@ impl Worker {
     /// What asks about one call by itself.
     fn submission(&mut self, held: &Held) -> Result<Box<SubmitBody>, Failed> {
         let (attestation, environment) = self.attested()?;
+        let bearer = self.setting.bearer.as_deref().cloned();
         let CallBody {
             intent,
             params,
@@ -197,6 +198,7 @@ impl Worker {
         } = held.body.clone();
         Ok(Box::new(SubmitBody {
             attestation: Some(attestation),
+            bearer: bearer.map(Box::new),
             door: None,
             environment,
             holder: self.link()?.pep.holder(),

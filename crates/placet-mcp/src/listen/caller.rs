@@ -2,10 +2,12 @@
 
 use std::hash::{Hash, Hasher};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
+use placet_evidence::TokenIdentity;
 use placet_types::{DenialCode, PrincipalId};
 
 /// Somebody who has proven who it is.
@@ -15,6 +17,8 @@ pub struct Caller {
     pub principal: PrincipalId,
     /// How it has proven itself, beyond the principal: a session is of both. Never a secret.
     pub by: String,
+    /// Who that is to whoever vouches for it, where somebody does.
+    pub identity: Option<Arc<TokenIdentity>>,
     /// How long what it showed is good; what it listens to ends then.
     pub good_for: Option<Duration>,
 }

@@ -1,7 +1,5 @@
 //! What the head of a request must be before anything of it is looked at closer.
 
-use std::time::Duration;
-
 use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, ORIGIN, TRANSFER_ENCODING,
@@ -16,8 +14,6 @@ use crate::frame::Bounds;
 use crate::headers;
 use crate::remote;
 
-/// How long a body may take.
-pub(super) const BODY: Duration = Duration::from_secs(30);
 /// The revision without sessions.
 pub(super) const ALONE: &str = "2026-07-28";
 /// Revisions that are spoken.
@@ -74,8 +70,7 @@ pub(super) fn place(request: &Request<Incoming>) -> Result<(), Refusal> {
     }
     let method = request.method();
     if ![Method::POST, Method::GET, Method::DELETE].contains(method) {
-        let why = "POST, GET or DELETE";
-        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, why).closing());
+        return Err(Refusal::method("GET, POST, DELETE").closing());
     }
     let headers = request.headers();
     let length = one(headers, CONTENT_LENGTH.as_str())?;

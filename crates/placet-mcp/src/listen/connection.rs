@@ -8,19 +8,17 @@ use std::time::Duration;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use placet_fetch::Paced;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::Gate;
-use super::paced::Paced;
 use crate::remote::unless_over;
 
 /// Connections at once.
 const CONNECTIONS_MAX: u32 = 256;
-/// How long the head of a request may take, and a handshake; also how long a connection is kept idle.
-const HEAD: Duration = Duration::from_secs(10);
 /// Longest head of a request, in bytes, and most headers in it.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 const HEADERS_MAX: usize = 64;
@@ -56,7 +54,7 @@ async fn take(stream: TcpStream, peer: SocketAddr, gate: Arc<Gate>, place: Owned
         None => serve(stream, peer, gate).await,
         Some(tls) => {
             let accepting = tls().accept(stream);
-            if let Ok(Ok(stream)) = timeout(HEAD, accepting).await {
+            if let Ok(Ok(stream)) = timeout(gate.door.patience.head, accepting).await {
                 serve(stream, peer, gate).await;
             }
         }
@@ -69,17 +67,18 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut stopping = gate.stopping.clone();
+    let patience = gate.door.patience;
     let service = service_fn(move |request| {
         let gate = Arc::clone(&gate);
         async move { Ok::<_, Infallible>(gate.answer(request, peer).await) }
     });
     let connection = Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(patience.head)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .half_close(false)
-        .serve_connection(TokioIo::new(Paced::new(stream)), service);
+        .serve_connection(TokioIo::new(Paced::new(stream, patience.write)), service);
     let mut connection = std::pin::pin!(connection);
     // How it ended is the client's business: whatever mattered has its record.
     if unless_over(&mut stopping, connection.as_mut())

@@ -39,6 +39,8 @@ const PRIME: &str = "";
 /// A session that a client speaks to.
 pub(super) struct Live {
     caller: Caller,
+    /// Whether what is there at once and alone is a stream as well.
+    streams: bool,
     to: AsyncMutex<Option<Sender>>,
     state: Mutex<State>,
     /// Told when somebody has read.
@@ -58,11 +60,12 @@ struct State {
 }
 
 impl Live {
-    pub(super) fn new(ends: Ends, caller: Caller) -> io::Result<Arc<Self>> {
+    pub(super) fn new(ends: Ends, caller: Caller, streams: bool) -> io::Result<Arc<Self>> {
         let to = Sender::from_owned_fd(ends.to.into())?;
         let from = Receiver::from_owned_fd(ends.from.into())?;
         let live = Arc::new(Self {
             caller,
+            streams,
             to: AsyncMutex::new(Some(to)),
             state: Mutex::new(State {
                 streams: Streams::default(),
@@ -255,7 +258,10 @@ impl Live {
             } else {
                 StatusCode::OK
             };
-            return Ok(json(status, text));
+            // A stream has one status: whatever needs another is none.
+            if !self.streams || status != StatusCode::OK {
+                return Ok(json(status, text));
+            }
         }
         if self.is_over() {
             return Err(Refusal::over());

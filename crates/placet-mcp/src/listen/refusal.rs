@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use hyper::header::{CONNECTION, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONNECTION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use placet_types::DenialCode;
 use serde_json::{Value, json as object};
@@ -33,6 +33,8 @@ pub(super) struct Said {
     pub(super) id: Option<OwnedId>,
     pub(super) data: Option<Value>,
     pub(super) challenge: Option<String>,
+    /// What may be done there instead (RFC 9110, 10.2.1).
+    pub(super) allow: Option<&'static str>,
     /// Under which code it is recorded, where it is.
     pub(super) recorded: Option<DenialCode>,
     /// What was presented, for the record.
@@ -50,6 +52,7 @@ impl Refusal {
             id: None,
             data: None,
             challenge: None,
+            allow: None,
             recorded: None,
             presented: None,
             closes: false,
@@ -58,6 +61,13 @@ impl Refusal {
 
     pub(super) fn busy(why: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, BUSY, why)
+    }
+
+    pub(super) fn method(allow: &'static str) -> Self {
+        let why = format!("only these: {allow}");
+        let mut refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, why);
+        refusal.allow = Some(allow);
+        refusal
     }
 
     /// Nothing comes from that session any more.
@@ -90,6 +100,9 @@ impl Refusal {
         let challenge = said.challenge.as_deref().map(HeaderValue::from_str);
         if let Some(Ok(challenge)) = challenge {
             headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(allow) = said.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         if said.closes {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

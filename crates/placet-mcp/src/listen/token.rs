@@ -100,6 +100,7 @@ impl Callers for Token {
                 principal: self.principal.clone(),
                 by: self.mark.clone(),
                 good_for: None,
+                identity: None,
             })
         } else {
             Err(Unproven::default())

@@ -13,7 +13,7 @@ use super::form::{encode, one};
 use super::metadata::{Server, discover, shown};
 use super::register::client as registered;
 use super::token::ask;
-use super::tokens::{Hidden, Registered, Tokens};
+use super::tokens::{Hidden, Reached, Registered, Revocation, Tokens};
 
 pub use super::register::Known;
 
@@ -132,7 +132,8 @@ impl Login {
         Ok(Code(Hidden::new(code.ok_or(other("it has no code"))?)))
     }
 
-    /// Gives the code for tokens. It is used up, and so is the login.
+    /// Gives the code for tokens. It is used up, and so is the login. `reached` is how `client` reaches who gives
+    /// them, for whoever gives them back.
     ///
     /// # Errors
     ///
@@ -142,6 +143,7 @@ impl Login {
         client: &Client,
         code: Code,
         now: Millis,
+        reached: Reached,
     ) -> Result<Tokens, OAuthError> {
         let Code(code) = code;
         let what = [
@@ -159,6 +161,10 @@ impl Login {
             issuer: self.server.issuer,
             refresh_token: given.refresh_token,
             resource: self.resource,
+            revocation: self
+                .server
+                .revocation_endpoint
+                .map(|endpoint| Revocation { endpoint, reached }),
             scope: given.scope.or(self.scope),
             token_endpoint: self.server.token_endpoint,
         })

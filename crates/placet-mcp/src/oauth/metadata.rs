@@ -33,6 +33,8 @@ pub(super) struct Server {
     #[serde(default)]
     pub(super) registration_endpoint: Option<String>,
     #[serde(default)]
+    pub(super) revocation_endpoint: Option<String>,
+    #[serde(default)]
     pub(super) code_challenge_methods_supported: Vec<String>,
     #[serde(default)]
     pub(super) authorization_response_iss_parameter_supported: bool,
@@ -152,7 +154,8 @@ async fn server(client: &Client, issuer: &str) -> Result<Server, OAuthError> {
     {
         return Err(OAuthError::NoPkce);
     }
-    for endpoint in [&server.authorization_endpoint, &server.token_endpoint] {
+    let endpoints = [&server.authorization_endpoint, &server.token_endpoint];
+    for endpoint in endpoints.into_iter().chain(&server.revocation_endpoint) {
         Target::parse(endpoint).map_err(bad)?;
     }
     Ok(server)

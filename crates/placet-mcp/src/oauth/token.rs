@@ -16,6 +16,7 @@ use super::tokens::{Hidden, Method, Registered, TOKEN_BYTES_MAX};
 /// Longest answer, in bytes.
 const BYTES_MAX: usize = 64 << 10;
 const WHAT: &str = "the token endpoint";
+const BACK: &str = "the revocation endpoint";
 
 /// What it gives.
 #[derive(Deserialize)]
@@ -48,25 +49,7 @@ pub(super) async fn ask(
     as_whom: &Registered,
     what: &[(&str, &str)],
 ) -> Result<Given, OAuthError> {
-    let endpoint = Target::parse(endpoint).map_err(|error| OAuthError::Target(WHAT, error))?;
-    let mut pairs = what.to_vec();
-    let mut header = None;
-    match (as_whom.method, &as_whom.secret) {
-        (Method::ClientSecretBasic, Some(secret)) => {
-            header = Some(basic(&as_whom.id, secret.expose())?);
-        }
-        (Method::ClientSecretPost, Some(secret)) => {
-            pairs.push(("client_id", &as_whom.id));
-            pairs.push(("client_secret", secret.expose()));
-        }
-        (Method::None, _) | (_, None) => pairs.push(("client_id", &as_whom.id)),
-    }
-    let form = encode(pairs);
-    let ask = Ask::Form(form.as_bytes(), header.as_ref());
-    let answer = client
-        .ask(&endpoint, ask, BYTES_MAX)
-        .await
-        .map_err(|error| OAuthError::Ask(WHAT, error))?;
+    let answer = post(client, (endpoint, WHAT), as_whom, what).await?;
     if answer.status != 200 {
         return Err(OAuthError::Refused(WHAT, refusal(&answer)));
     }
@@ -84,6 +67,52 @@ pub(super) async fn ask(
         return Err(bad("its token is empty or too long"));
     }
     Ok(given)
+}
+
+/// Gives a token back. One that is not known there is as good as given back, and one of a kind that is never taken
+/// back goes by itself.
+pub(super) async fn revoke(
+    client: &Client,
+    endpoint: &str,
+    as_whom: &Registered,
+    what: &[(&str, &str)],
+) -> Result<(), OAuthError> {
+    let answer = post(client, (endpoint, BACK), as_whom, what).await?;
+    if answer.status == 200 {
+        return Ok(());
+    }
+    match refusal(&answer).as_str() {
+        "unsupported_token_type" => Ok(()),
+        why => Err(OAuthError::Refused(BACK, why.to_owned())),
+    }
+}
+
+/// Posts a form, as a client that proves itself.
+async fn post(
+    client: &Client,
+    (endpoint, name): (&str, &'static str),
+    as_whom: &Registered,
+    what: &[(&str, &str)],
+) -> Result<Answer, OAuthError> {
+    let endpoint = Target::parse(endpoint).map_err(|error| OAuthError::Target(name, error))?;
+    let mut pairs = what.to_vec();
+    let mut header = None;
+    match (as_whom.method, &as_whom.secret) {
+        (Method::ClientSecretBasic, Some(secret)) => {
+            header = Some(basic(&as_whom.id, secret.expose())?);
+        }
+        (Method::ClientSecretPost, Some(secret)) => {
+            pairs.push(("client_id", &as_whom.id));
+            pairs.push(("client_secret", secret.expose()));
+        }
+        (Method::None, _) | (_, None) => pairs.push(("client_id", &as_whom.id)),
+    }
+    let form = encode(pairs);
+    let ask = Ask::Form(form.as_bytes(), header.as_ref());
+    client
+        .ask(&endpoint, ask, BYTES_MAX)
+        .await
+        .map_err(|error| OAuthError::Ask(name, error))
 }
 
 fn basic(id: &str, secret: &str) -> Result<HeaderValue, OAuthError> {

@@ -1,15 +1,18 @@
 //! What a login gives: tokens, bound to the resource that they are for. A secret of the domain.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 
 use hyper::header::HeaderValue;
-use placet_fetch::Target;
+use placet_fetch::{Client, Target};
 use placet_secrets::Secret;
-use placet_types::{Millis, SecretName};
+use placet_types::{Millis, PeerRule, SecretName};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::OAuthError;
+use super::token::revoke;
 
 /// What the names of such secrets begin with. Nothing else is taken from them, and they go into no header of a
 /// configuration.
@@ -39,11 +42,34 @@ pub struct Tokens {
     pub(super) refresh_token: Option<Hidden>,
     /// What they are for, and nothing else.
     pub(super) resource: String,
+    /// Where they are given back; absent where the server takes none back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) revocation: Option<Revocation>,
     /// What they allow, as it was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) scope: Option<String>,
     /// Where the next ones are asked for.
     pub(super) token_endpoint: String,
+}
+
+/// Where tokens are given back (RFC 7009), and how that is reached: as it was when they were given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Revocation {
+    pub(super) endpoint: String,
+    pub(super) reached: Reached,
+}
+
+/// How the authorization server was reached beside the public internet, and who vouched for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reached {
+    /// A file of authorities, in the place of the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Peers that may be spoken to.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub peers: BTreeSet<PeerRule>,
 }
 
 /// A client that an authorization server knows.
@@ -160,6 +186,36 @@ impl Tokens {
         self.refresh_token.is_some()
     }
 
+    /// How whoever takes them back is reached; `None` where nobody does.
+    #[must_use]
+    pub fn reached(&self) -> Option<&Reached> {
+        self.revocation
+            .as_ref()
+            .map(|revocation| &revocation.reached)
+    }
+
+    /// Gives them back to who gave them (RFC 7009): what renews them, and then what is left.
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthError`]: they may go on to be good.
+    pub async fn revoke(&self, client: &Client) -> Result<(), OAuthError> {
+        let Some(revocation) = &self.revocation else {
+            return Ok(());
+        };
+        let kinds = [
+            ("refresh_token", self.refresh_token.as_ref()),
+            ("access_token", Some(&self.access_token)),
+        ];
+        for (kind, token) in kinds {
+            if let Some(token) = token {
+                let what = [("token", token.expose()), ("token_type_hint", kind)];
+                revoke(client, &revocation.endpoint, &self.client, &what).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the access token is over at this time, or about to be.
     pub(super) fn is_over(&self, now: Millis, margin_ms: u64) -> bool {
         self.expires
@@ -225,6 +281,10 @@ mod tests {
             issuer: "https://as.example".into(),
             refresh_token: Some(Hidden::new("rt-1".into())),
             resource: "https://mcp.example/a".into(),
+            revocation: Some(Revocation {
+                endpoint: "https://as.example/revoke".into(),
+                reached: Reached::default(),
+            }),
             scope: None,
             token_endpoint: "https://as.example/token".into(),
         }

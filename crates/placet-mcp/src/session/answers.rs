@@ -227,7 +227,16 @@ impl Session {
                     state.catalog.forget();
                     state.is_stale = state.fetching.is_some();
                 }
-                self.outbox(direction).push(emit::frame(frame));
+                let hidden = match direction {
+                    Direction::ToClient => self.state().hidden.clone(),
+                    Direction::ToServer => None,
+                };
+                self.outbox(direction).push(match (hidden, params) {
+                    (Some(hidden), Some(params)) => {
+                        emit::notification(method, Some(&hidden.redact_said(params)))
+                    }
+                    (Some(_) | None, _) => emit::frame(frame),
+                });
             }
         }
     }

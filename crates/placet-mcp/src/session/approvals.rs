@@ -15,28 +15,17 @@ use serde_json::{Value, json};
 
 use super::requests::Request;
 use super::{HELD_MAX, Key, Open, Own, Session, State};
+use crate::asked::{
+    Before, Modes, goes_on, input_required, is_accepted, message, state_of, takes_input,
+};
 use crate::denial::Said;
 use crate::emit;
-use crate::frame::{Answer, OwnedId, member, members, text_of};
+use crate::frame::{Answer, OwnedId, members};
 use crate::governor::{Held, Pace, Ruling};
 use crate::method::Direction;
 
 /// How often the node is asked what became of what waits.
 const LOOK: Duration = Duration::from_millis(250);
-/// Name of the one thing that is asked for with `input_required`.
-const INPUT: &str = "placet-approval";
-/// What can be answered `input_required`.
-const TAKES_INPUT: [&str; 3] = ["tools/call", "prompts/get", "resources/read"];
-/// Where a client without sessions says with each request what it can do.
-const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-
-/// How a client can be asked something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Modes {
-    form: bool,
-    page: bool,
-}
-
 /// A request, and what stands in the way of it.
 pub(super) struct Pending {
     key: Key,
@@ -56,8 +45,7 @@ pub(super) struct Pending {
 /// What was taken out of a request for the time that its client is asked, by the state it was given.
 #[derive(Clone)]
 pub(super) struct Taken {
-    responses: Option<String>,
-    state: Option<String>,
+    own: Before,
     said: Said,
 }
 
@@ -69,51 +57,6 @@ pub(super) enum Resumed {
     Yes(Option<String>),
     /// It is, and its user does not want to wait.
     Declined(Box<Said>),
-}
-
-impl Modes {
-    /// Of `capabilities`: an empty `elicitation` is that of before, which had forms only.
-    fn read(capabilities: &str) -> Self {
-        let elicitation = members(capabilities)
-            .ok()
-            .and_then(|all| members(member(&all, "elicitation")?).ok());
-        let Some(elicitation) = elicitation else {
-            return Self::default();
-        };
-        let has = |name| member(&elicitation, name).is_some_and(|value| value != "null");
-        Self {
-            form: has("form") || !has("url"),
-            page: has("url"),
-        }
-    }
-
-    /// What the parameters of `initialize` declare.
-    pub(super) fn declared(params: Option<&str>) -> Self {
-        let params = params.and_then(|params| members(params).ok());
-        let capabilities = params.as_ref().and_then(|all| member(all, "capabilities"));
-        capabilities.map(Self::read).unwrap_or_default()
-    }
-
-    /// What a request without a session declares.
-    fn of_request(params: Option<&str>) -> Option<Self> {
-        let params = members(params?).ok()?;
-        let meta = members(member(&params, "_meta")?).ok()?;
-        member(&meta, CAPABILITIES).map(Self::read)
-    }
-
-    /// What the client is asked to show; `None` if it can show nothing of use.
-    fn question(self, message: &str, console: Option<&str>) -> Option<Value> {
-        match console {
-            Some(console) if self.page => {
-                Some(json!({ "mode": "url", "message": message, "url": console }))
-            }
-            Some(_) | None if self.form => Some(json!({
-                "mode": "form", "message": message,
-                "requestedSchema": { "type": "object", "properties": {} },
-            })),
-            Some(_) | None => None,
-        }
-    }
 }
 
 impl Pending {
@@ -171,17 +114,14 @@ impl Session {
             return None;
         }
         let console = (self.config.console)();
-        let resource = format!("{} of {}", pending.request.method, self.config.who.name);
-        let exec = pending.said.exec.map(|exec| exec.to_string());
-        let exec = exec.unwrap_or_default();
-        let how = match &console {
-            Some(_) if modes.page => format!("There it is {exec}"),
-            Some(_) | None => format!("Have it approved: `placet approve {exec}`"),
-        };
-        let message = format!(
-            "Placet holds a request ({resource}): {}. {how}. It goes on by itself once it is approved.",
-            pending.said.reason
+        let what = format!(
+            "a request ({} of {})",
+            pending.request.method, self.config.who.name
         );
+        let exec = pending.said.exec.map(|exec| exec.to_string());
+        let by_page = console.is_some() && modes.page();
+        let reason = &pending.said.reason;
+        let message = message(&what, reason, &exec.unwrap_or_default(), by_page);
         modes.question(&message, console.as_deref())
     }
 
@@ -218,18 +158,14 @@ impl Session {
     /// Answers `input_required`, and remembers what the second try will lack.
     fn require_input(&self, pending: Pending, modes: Modes) {
         let is_asked_by_client = pending.key.0 == Direction::ToServer;
-        let Some(question) = self.question(modes, &pending).filter(|_| {
-            is_asked_by_client && TAKES_INPUT.contains(&pending.request.method.as_str())
-        }) else {
+        let Some(question) = self
+            .question(modes, &pending)
+            .filter(|_| is_asked_by_client && takes_input(&pending.request.method))
+        else {
             return self.give_up(pending);
         };
-        let params = pending.request.params.as_deref();
-        let given = params.and_then(|params| members(params).ok());
-        let given = given.unwrap_or_default();
-        let own = |name: &str| member(&given, name).map(str::to_owned);
         let taken = Taken {
-            responses: own("inputResponses"),
-            state: own("requestState"),
+            own: Before::of(pending.request.params.as_deref()),
             said: pending.said.clone(),
         };
         let token = {
@@ -242,12 +178,7 @@ impl Session {
             }
             token
         };
-        let result = json!({
-            "resultType": "input_required",
-            "inputRequests": { INPUT: { "method": "elicitation/create", "params": question } },
-            "requestState": token,
-        });
-        let frame = emit::result_of(pending.key.1.as_str(), &result.to_string());
+        let frame = input_required(&pending.key.1, &question, &token);
         self.reply(pending.key.0, frame);
     }
 
@@ -257,35 +188,22 @@ impl Session {
         let Some(given) = params.and_then(|params| members(params).ok()) else {
             return Resumed::No;
         };
-        let Some(token) = member(&given, "requestState").and_then(text_of) else {
+        let Some(token) = state_of(&given) else {
             return Resumed::No;
         };
         let taken = {
             let mut state = self.state();
-            let at = state.taken.iter().position(|(known, _)| *known == *token);
+            let at = state.taken.iter().position(|(known, _)| *known == token);
             let Some((_, taken)) = at.and_then(|at| state.taken.remove(at)) else {
                 return Resumed::No;
             };
             taken
         };
-        let answer = member(&given, "inputResponses")
-            .and_then(|responses| members(responses).ok())
-            .and_then(|responses| member(&responses, INPUT).map(str::to_owned));
-        if !answer.is_some_and(|answer| is_accepted(&answer)) {
-            return Resumed::Declined(Box::new(taken.said));
+        if goes_on(&given) {
+            Resumed::Yes(Some(taken.own.back_in(&given)))
+        } else {
+            Resumed::Declined(Box::new(taken.said))
         }
-        let own = [
-            ("inputResponses", taken.responses.as_deref()),
-            ("requestState", taken.state.as_deref()),
-        ];
-        let rest = given
-            .iter()
-            .filter(|one| one.name != "inputResponses" && one.name != "requestState")
-            .map(|one| (one.name.as_ref(), one.value));
-        let own = own
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)));
-        Resumed::Yes(Some(emit::object(rest.chain(own))))
     }
 
     /// Keeps a request open, and looks again and again until something is said of it.
@@ -466,9 +384,4 @@ impl Session {
             self.say(*direction, id, pending.request.is_call(), &pending.said);
         }
     }
-}
-
-/// Whether the answer to an elicitation says that somebody goes on with it.
-fn is_accepted(result: &str) -> bool {
-    members(result).is_ok_and(|all| member(&all, "action") == Some("\"accept\""))
 }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use placet_types::DenialCode;
+use placet_types::canonical::{Bounds as JsonBounds, Json};
 
-use super::approvals::{Modes, Pending, Resumed};
+use super::approvals::{Pending, Resumed};
 use super::{Key, OPEN_MAX, Open, Own, Session, Waiting};
+use crate::asked::Modes;
 use crate::denial::Said;
 use crate::emit;
 use crate::frame::{Frame, FrameError, Id, Kind, OwnedId, member, members};
 use crate::governor::{Pace, Ruling};
 use crate::method::{Class, Direction, Governed};
-use crate::subject::{Subject, SubjectError, tool_name};
+use crate::subject::{Program, Subject, SubjectError, tool_name};
 
 /// The error of JSON-RPC for what is no request.
 const INVALID_REQUEST: i64 = -32_600;
@@ -120,12 +122,20 @@ impl Session {
                     is_resumed,
                     pace,
                 };
-                let subject = Subject::of(&self.config.who, governed, (method, params), None);
+                let client = match direction {
+                    Direction::ToServer => Some(self.state().client.clone()),
+                    Direction::ToClient => None,
+                };
+                let (who, asked) = (&self.config.who, (method, params));
+                let subject = Subject::of(who, governed, asked, None, client.as_deref());
                 self.govern(direction, &asking, subject);
             }
             Class::Listed(_) | Class::Opening | Class::Passed => {
                 if method == "initialize" && direction == Direction::ToServer {
-                    self.state().modes = Modes::declared(params);
+                    let client = Arc::new(opening(params));
+                    let mut state = self.state();
+                    state.modes = Modes::declared(params);
+                    state.client = client;
                 }
                 if !self.outbox(direction).push(emit::frame(frame)) {
                     self.state().open.remove(&(direction, id));
@@ -153,11 +163,12 @@ impl Session {
             Ok(name) => name,
             Err(error) => return self.govern(Direction::ToServer, &asking, Err(error)),
         };
-        let definition = {
+        let (definition, client) = {
             let mut state = self.state();
+            let client = Arc::clone(&state.client);
             match state.catalog.get(&name) {
-                Some(definition) => Some(definition.clone()),
-                None if state.catalog.is_whole() => None,
+                Some(definition) => (Some(definition.clone()), client),
+                None if state.catalog.is_whole() => (None, client),
                 None => {
                     state.waiting.push(Waiting {
                         id: id.clone(),
@@ -175,9 +186,9 @@ impl Session {
         };
         match definition {
             Some(definition) => {
-                let asked = ("tools/call", params);
+                let (who, asked) = (&self.config.who, ("tools/call", params));
                 let subject =
-                    Subject::of(&self.config.who, Governed::Call, asked, Some(&definition));
+                    Subject::of(who, Governed::Call, asked, Some(&definition), Some(&client));
                 self.govern(Direction::ToServer, &asking, subject);
             }
             None => {
@@ -271,6 +282,7 @@ impl Session {
         let said = match ruling {
             Ruling::Started(ticket) => {
                 self.forget_held(&digest);
+                self.state().hides(ticket.redactor());
                 return self.forward(&key, &request, ticket);
             }
             Ruling::Denied {
@@ -434,6 +446,12 @@ impl Session {
         let value: serde_json::Value = serde_json::from_str(text).ok()?;
         OwnedId::read(&value.get("id")?.to_string())
     }
+}
+
+/// What a client says of itself when it begins.
+fn opening(params: Option<&str>) -> Program {
+    let params = params.unwrap_or("{}").as_bytes();
+    Program::of_opening(Json::parse(params, JsonBounds::MESSAGE).ok().as_ref())
 }
 
 /// The members of `_meta` that a server without sessions needs with every request.

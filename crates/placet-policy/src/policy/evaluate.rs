@@ -243,13 +243,14 @@ impl Policy {
         request: &Request<'_>,
         prepared: &'a Prepared,
     ) -> Result<Cow<'a, Entities>, Unusable> {
-        let Some(arguments) = request::arguments(request)? else {
+        let arguments = request::arguments(request)?;
+        if arguments.is_empty() {
             return Ok(Cow::Borrowed(&prepared.entities));
-        };
+        }
         prepared
             .entities
             .clone()
-            .add_entities([arguments], Some(&self.schema))
+            .add_entities(arguments, Some(&self.schema))
             .map(Cow::Owned)
             .map_err(|error| Unusable::Value(error.to_string()))
     }

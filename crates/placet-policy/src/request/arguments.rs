@@ -8,23 +8,33 @@ use std::collections::BTreeMap;
 use cedar_policy::{Entity, RestrictedExpression};
 use placet_types::call::Members;
 use placet_types::canonical::Json;
-use placet_types::uri;
+use placet_types::{CallParams, uri};
 
 use super::call::{DECIMAL_DIGITS, WHOLE_END};
 use super::{Unusable, text, uid};
 
-/// Entity type and id of the arguments.
+/// Entity type of the arguments, and of what was said beside them.
 pub(super) const KIND: &str = "Arguments";
-/// There is one call in a request.
-pub(super) const ID: &str = "call";
 /// Arguments of one call, those that are nested included.
 const ARGUMENTS_MAX: usize = 1024;
 
+/// What a call has of it: the attribute of the context, the id of the entity, and what becomes its tags.
+pub(super) fn of(
+    params: &CallParams,
+) -> impl Iterator<Item = (&'static str, &'static str, &Members)> {
+    [
+        ("args", "call", &params.arguments),
+        ("meta", "meta", &params.meta),
+    ]
+    .into_iter()
+    .filter_map(|(name, id, given)| Some((name, id, given.as_ref()?)))
+}
+
 /// The entity that the arguments are.
-pub(crate) fn entity(arguments: &Members) -> Result<Entity, Unusable> {
+pub(super) fn entity(id: &str, arguments: &Members) -> Result<Entity, Unusable> {
     let mut tags = BTreeMap::new();
     collect("", arguments, &mut tags)?;
-    Entity::new_with_tags(uid(KIND, ID)?, [], [], tags)
+    Entity::new_with_tags(uid(KIND, id)?, [], [], tags)
         .map_err(|error| Unusable::Value(error.to_string()))
 }
 
@@ -163,7 +173,7 @@ mod tests {
             let Ok(Json::Object(members)) = json else {
                 panic!("an object");
             };
-            entity(&members)
+            entity("call", &members)
         };
         assert!(read(r#"{"a.b":1,"a":{"b":2}}"#).is_err());
         assert!(read(r#"{"a.c":1,"a":{"b":2}}"#).is_ok());

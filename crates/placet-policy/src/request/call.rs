@@ -31,9 +31,9 @@ pub(super) fn context(
     let Value::Object(mut members) = common else {
         return Err(Unusable::Value("a context is a record".into()));
     };
-    if params.arguments.is_some() {
-        let entity = json!({ "__entity": { "type": arguments::KIND, "id": arguments::ID } });
-        members.insert("args".to_owned(), entity);
+    for (name, id, _) in arguments::of(params) {
+        let entity = json!({ "__entity": { "type": arguments::KIND, "id": id } });
+        members.insert(name.to_owned(), entity);
     }
     for (name, value) in attributes(&params.context)? {
         // What the log says of the caller is not the caller's to say.
@@ -64,12 +64,12 @@ pub(super) fn plain(
         };
         all.push((name.clone(), value));
     }
-    if params.arguments.is_some() {
-        if params.context.contains_key("args") {
+    for (name, id, _) in arguments::of(params) {
+        if params.context.contains_key(name) {
             return Ok(None);
         }
-        let uid = uid(arguments::KIND, arguments::ID)?;
-        all.push(("args".to_owned(), RestrictedExpression::new_entity_uid(uid)));
+        let uid = uid(arguments::KIND, id)?;
+        all.push((name.to_owned(), RestrictedExpression::new_entity_uid(uid)));
     }
     Ok(Some(all))
 }

@@ -59,6 +59,7 @@ struct FileCase {
     context: Option<toml::Table>,
     question: Option<FileQuestion>,
     arguments: Option<toml::Table>,
+    meta: Option<toml::Table>,
     program: Option<String>,
     argv: Option<Vec<String>>,
     lines: Option<Vec<String>>,
@@ -239,6 +240,7 @@ impl FileCase {
             context: self.context.or(d.context),
             question: self.question.or(d.question),
             arguments: self.arguments.or(d.arguments),
+            meta: self.meta.or(d.meta),
             program: self.program.or(d.program),
             argv,
             lines,
@@ -312,6 +314,7 @@ impl FileCase {
         let params = CallParams {
             arguments: self.arguments.as_ref().map(members).transpose()?,
             context: members(self.context.as_ref().unwrap_or(&toml::Table::new()))?,
+            meta: self.meta.as_ref().map(members).transpose()?,
             resource: members(&resource.attributes)?,
         };
         // As strict as the real thing.

@@ -29,6 +29,7 @@ impl Gateway {
     ) -> Result<SubmitBody, RunError> {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(SubmitBody {
+            bearer: None,
             attestation: Some(self.attestation(environment, link, pep)?),
             door,
             environment: environment.clone(),

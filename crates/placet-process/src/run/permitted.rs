@@ -12,7 +12,7 @@ use placet_authority::node::wire::{PermittedBody, PinnedBody, Request, Response,
 use placet_enforce::{Pep, Permit};
 use placet_evidence::{Environment, RunEnd, Stage};
 use placet_secrets::Secret;
-use placet_types::{Denial, Fixed, Salt, SecretName};
+use placet_types::{Denial, Digest, Fixed, Salt, SecretName};
 
 use super::{Admitted, Gateway, unexpected};
 use crate::call::{Call, CallError, Waits};
@@ -38,6 +38,8 @@ pub(super) struct Inquiry {
     /// the two.
     pub(super) begins: bool,
     pub(super) waits: Waits,
+    /// Under what its salt is kept while it waits.
+    pub(super) remembered: Option<Digest>,
 }
 
 impl Gateway {
@@ -102,7 +104,9 @@ impl Gateway {
             } else {
                 Request::Submit(body)
             };
-            match link.ask(&request)? {
+            let response = link.ask(&request)?;
+            self.remember(inquiry, &response);
+            match response {
                 Response::Permitted(permitted) => return Ok(Submitted::Permitted(permitted)),
                 Response::Denied {
                     denial,
@@ -121,6 +125,9 @@ impl Gateway {
                     }
                     if !std::mem::replace(&mut told, true) {
                         (self.tell)(&Notice::Deferred(&deferred));
+                        if let Some(front) = front.as_deref_mut() {
+                            front.waits(&deferred);
+                        }
                     }
                     let gives_up = match front.as_deref_mut() {
                         Some(front) => front.gives_up_within(ASK_AGAIN),
@@ -136,6 +143,21 @@ impl Gateway {
                 }
                 other => return Err(unexpected(other)),
             }
+        }
+    }
+}
+
+impl Gateway {
+    /// What waits is remembered, and what does not is forgotten.
+    fn remember(&self, inquiry: &Inquiry, response: &Response) {
+        let (Some(key), asked) = (&inquiry.remembered, self.dir.asked()) else {
+            return;
+        };
+        if matches!(response, Response::Deferred(_)) {
+            // Without it the command has to be approved anew when it is asked for again.
+            asked.keep(key, &inquiry.body.salt).unwrap_or(());
+        } else {
+            asked.forget(key);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use placet_authority::node::wire::DeferredBody;
 use placet_sandbox::TerminalStreams;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::fcntl_dupfd_cloexec;
@@ -15,7 +16,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 
 use super::user::streams_that_are_terminals;
-use super::{FromFront, Link, ToFront};
+use super::{FromFront, Link, ToFront, WaitsFor};
 
 /// How long a front may take to set up its side.
 const SETUP_SECS: i64 = 10;
@@ -120,6 +121,11 @@ impl Front {
             |said| matches!(said, FromFront::Signal { signal, .. } if ending.contains(signal)),
         );
         gives_up || self.is_gone
+    }
+
+    /// Tells the front that the command waits for approvals.
+    pub(crate) fn waits(&mut self, deferred: &DeferredBody) {
+        self.tell(ToFront::Waits(WaitsFor::of(deferred)));
     }
 
     /// Tells the front something, at the latest when it reads again.

@@ -13,7 +13,7 @@ use placet_types::ExecutionId;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, shutdown};
 use rustix::process::Signal;
 
-use super::{FromFront, Link, ToFront};
+use super::{FromFront, Link, ToFront, WaitsFor};
 
 /// A governed command that is held by its streams. Dropping it ends the tree.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct HeldStreams {
 pub enum Heard {
     /// Its start is recorded, and it runs.
     Started(ExecutionId),
+    /// It waits for approvals, and starts once it has them.
+    Waits(WaitsFor),
     /// Something to be shown.
     Note(String),
 }
@@ -88,6 +90,7 @@ impl Holder {
             };
             match message {
                 Some((ToFront::Started(exec), _)) => return Ok(Some(Heard::Started(exec))),
+                Some((ToFront::Waits(waits), _)) => return Ok(Some(Heard::Waits(waits))),
                 Some((ToFront::Note(text), _)) => return Ok(Some(Heard::Note(text))),
                 Some((ToFront::Over, _)) => {
                     // There is no terminal to be given back.

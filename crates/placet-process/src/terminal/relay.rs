@@ -275,7 +275,8 @@ impl Relay {
     fn told(&mut self, message: ToFront, fds: Vec<OwnedFd>) -> bool {
         match message {
             ToFront::Terminal => self.begin(fds.into_iter().next()),
-            ToFront::Started(_) => {}
+            // Its own words about that come as a note.
+            ToFront::Started(_) | ToFront::Waits(_) => {}
             ToFront::Stopped(signal) => self.stopped(signal),
             ToFront::Note(text) => {
                 let returns = self.user.returns_at_line_ends();

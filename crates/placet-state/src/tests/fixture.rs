@@ -141,6 +141,7 @@ fn intent(name: &str) -> FixedIntent {
 fn facts(number: u64, time: Millis) -> Facts {
     Facts {
         attestation: None,
+        bearer: None,
         caller: Caller::Unix(1000),
         environment: Fixed::new(Environment {
             container: None,

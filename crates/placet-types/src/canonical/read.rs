@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Json;
+use super::escape::{EscapeError, escape};
 
 /// Limits that the reader holds a text to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,15 @@ pub enum Malformed {
     /// Valid JSON of another shape.
     #[error("the text does not have the expected shape: {0}")]
     Shape(String),
+}
+
+impl From<EscapeError> for Malformed {
+    fn from(error: EscapeError) -> Self {
+        match error {
+            EscapeError::Syntax(at) => Self::Syntax(at),
+            EscapeError::LoneSurrogate(at) => Self::LoneSurrogate(at),
+        }
+    }
 }
 
 /// The largest integer that a double holds exactly together with both neighbours.
@@ -254,52 +264,9 @@ impl Reader<'_> {
     }
 
     fn escape(&mut self) -> Result<char, Malformed> {
-        let start = self.at;
-        self.expect(b'\\')?;
-        let letter = self.peek().ok_or(Malformed::Syntax(start))?;
-        self.at += 1;
-        match letter {
-            b'"' | b'\\' | b'/' => Ok(char::from(letter)),
-            b'b' => Ok('\u{8}'),
-            b'f' => Ok('\u{c}'),
-            b'n' => Ok('\n'),
-            b'r' => Ok('\r'),
-            b't' => Ok('\t'),
-            b'u' => self.unicode_escape(start),
-            _ => Err(Malformed::Syntax(start)),
-        }
-    }
-
-    fn unicode_escape(&mut self, start: usize) -> Result<char, Malformed> {
-        let first = self.four_hex()?;
-        let code = match first {
-            0xd800..=0xdbff => {
-                let rest = self.text.get(self.at..).unwrap_or_default();
-                if !rest.starts_with("\\u") {
-                    return Err(Malformed::LoneSurrogate(start));
-                }
-                self.at += 2;
-                let second = self.four_hex()?;
-                if !(0xdc00..=0xdfff).contains(&second) {
-                    return Err(Malformed::LoneSurrogate(start));
-                }
-                0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00)
-            }
-            other => other,
-        };
-        char::from_u32(code).ok_or(Malformed::LoneSurrogate(start))
-    }
-
-    fn four_hex(&mut self) -> Result<u32, Malformed> {
-        let digits = self
-            .text
-            .get(self.at..self.at + 4)
-            .ok_or(Malformed::Syntax(self.at))?;
-        if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(Malformed::Syntax(self.at));
-        }
-        self.at += 4;
-        u32::from_str_radix(digits, 16).map_err(|_| Malformed::Syntax(self.at))
+        let (plain, end) = escape(self.text, self.at)?;
+        self.at = end;
+        Ok(plain)
     }
 
     fn digits(&mut self) -> Result<(), Malformed> {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand, ValueEnum};
 use placet_fetch::Target;
 use placet_mcp::listen::PATH;
+use placet_mcp::subject::MetaName;
 use placet_types::{Digest, PrincipalId, ProfileName};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -18,7 +19,8 @@ Examples:
   placet mcp --as agent:coder --config mcp.json   # several servers as one, programs and URLs
   placet mcp --as agent:coder --config mcp.json --listen 127.0.0.1:8700   # over Streamable HTTP
   placet mcp --config mcp.json --listen 127.0.0.1:8700 --resource https://mcp.example.org/mcp  # OAuth
-  placet mcp install claude-code          # every server of that client, with a backup
+  placet mcp install claude-code --dry-run   # every server of that client: what would change
+  placet mcp install claude-code          # and with it changed; the file is copied before
   placet mcp login hub --config mcp.json  # tokens of a server elsewhere, by OAuth in a browser
   placet mcp diff files/read_file         # what a tool says it is, against what was approved
   placet mcp approve files/read_file --reason 'looked at it'";
@@ -46,15 +48,26 @@ pub(crate) struct Serve {
     /// Ask for at most the scope of this profile, for the server
     #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<ProfileName>,
+    /// A member of `_meta` that policies see, as `context.meta`, and that becomes a part of what is asked; may be
+    /// repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) meta: Vec<MetaName>,
     /// Seconds that the server may take to stop what was ended, before it is ended as a whole
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub(crate) grace: u64,
+    /// Seconds that a client's first request is held while the server itself needs an approval; after that it is told how
+    #[arg(long, value_name = "SECONDS", default_value_t = 20,
+        value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) wait: u64,
     /// The servers of this configuration of a client (`mcpServers`), instead of one command
     #[arg(long, value_name = "FILE", conflicts_with = "argv")]
     pub(crate) config: Option<PathBuf>,
     /// Only this server of the configuration
     #[arg(long, value_name = "NAME", requires = "config")]
     pub(crate) server: Option<String>,
+    /// The servers that the configuration has for this directory (`projects`, as in Claude Code's)
+    #[arg(long, value_name = "DIR", requires = "config")]
+    pub(crate) project: Option<String>,
     #[command(flatten)]
     pub(crate) http: Http,
     /// The server's command and its arguments
@@ -116,6 +129,21 @@ pub(crate) struct Http {
         default_value_t = 1800
     )]
     pub(crate) idle: u64,
+    /// Answer with a stream of events always, also what is there at once
+    #[arg(long, requires = "listen")]
+    pub(crate) streams: bool,
+    /// Seconds for the head of a request, for a handshake, and between two requests of a connection
+    #[arg(long, value_name = "SECONDS", requires = "listen", default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) head_secs: u64,
+    /// Seconds for the body of a request
+    #[arg(long, value_name = "SECONDS", requires = "listen", default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) body_secs: u64,
+    /// Seconds after which a client is given up that does not read its answers
+    #[arg(long, value_name = "SECONDS", requires = "listen", default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) write_secs: u64,
 }
 
 /// The URL by which clients know a gateway, in the one spelling that tokens are compared with.
@@ -185,7 +213,7 @@ fn caller(text: &str) -> Result<(PrincipalId, PathBuf), String> {
 pub(crate) enum McpAct {
     /// Log in to a server elsewhere (OAuth): prints where to go, and keeps the tokens as a secret
     Login(McpLogin),
-    /// Forget the tokens of a server elsewhere
+    /// Forget the tokens of a server elsewhere, and give them back to who gave them (revoke them)
     Logout {
         /// The server, by its name
         server: String,
@@ -210,40 +238,50 @@ pub(crate) enum McpAct {
     },
     /// Put the gateway in front of every server of a client
     Install {
-        /// Which client
-        client: Client,
         /// Act as this principal
         #[arg(long = "as", value_name = "PRINCIPAL")]
         principal: Option<PrincipalId>,
-        /// The client's configuration, where it is not in its usual place
-        #[arg(long, value_name = "FILE")]
-        file: Option<PathBuf>,
+        #[command(flatten)]
+        change: McpChange,
     },
     /// Take it away again
-    Uninstall {
-        /// Which client
-        client: Client,
-        /// The client's configuration, where it is not in its usual place
-        #[arg(long, value_name = "FILE")]
-        file: Option<PathBuf>,
-    },
+    Uninstall(McpChange),
 }
 
-/// A client with a configuration of servers in JSON.
+/// Which configurations are changed.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct McpChange {
+    /// Which client
+    pub(crate) client: Client,
+    /// The client's configuration, where it is not in its usual place
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Only say what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// A client with a configuration of servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Client {
-    /// Claude Code: `.mcp.json` of the working directory, else `~/.claude.json`
+    /// Claude Code: `.mcp.json` of the working directory, and `~/.claude.json` with what it has by directory
     ClaudeCode,
     /// Claude Desktop
     ClaudeDesktop,
-    /// Cursor: `.cursor/mcp.json` of the working directory, else `~/.cursor/mcp.json`
+    /// Codex: `.codex/config.toml` of the working directory, and `~/.codex/config.toml`
+    Codex,
+    /// Copilot CLI
+    Copilot,
+    /// Cursor: `.cursor/mcp.json` of the working directory, and `~/.cursor/mcp.json`
     Cursor,
-    /// VS Code: `.vscode/mcp.json` of the working directory, else the user's
+    /// Gemini CLI: `.gemini/settings.json` of the working directory, and `~/.gemini/settings.json`
+    Gemini,
+    /// VS Code: `.vscode/mcp.json` of the working directory, and the user's
     Vscode,
     /// Windsurf
     Windsurf,
-    /// Gemini CLI
-    Gemini,
+    /// Zed: `.zed/settings.json` of the working directory, and the user's
+    Zed,
 }
 
 #[cfg(test)]

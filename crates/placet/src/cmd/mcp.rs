@@ -6,6 +6,7 @@ mod elsewhere;
 mod install;
 mod kept;
 mod listen;
+mod lobby;
 mod login;
 mod name;
 mod program;
@@ -28,13 +29,9 @@ pub(crate) fn mcp(global: &Global, args: &Mcp, out: Out) -> Result<Status, Failu
             digest,
             reason,
         }) => definitions::approve(global, tool, *digest, reason, out),
-        Some(McpAct::Install {
-            client,
-            principal,
-            file,
-        }) => install::install(*client, principal.as_ref(), file.as_deref(), out),
-        Some(McpAct::Uninstall { client, file }) => {
-            install::uninstall(*client, file.as_deref(), out)
+        Some(McpAct::Install { principal, change }) => {
+            install::install(change, principal.as_ref(), out)
         }
+        Some(McpAct::Uninstall(change)) => install::uninstall(change, out),
     }
 }

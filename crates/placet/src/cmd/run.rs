@@ -300,7 +300,7 @@ pub(crate) fn report(outcome: &Outcome, out: Out) -> Status {
                 out.note(serde_json::json!({ "deferred": deferred }));
             } else {
                 out.note(format!(
-                    "{} it needs the approval of {}\n  {} run it again without --no-wait, and have it approved",
+                    "{} it needs the approval of {}\n  {} have it approved, and run it again",
                     paint(WARN, "placet: deferred,"),
                     deferred.waiting.in_words(),
                     paint(DIM, "to change that:"),

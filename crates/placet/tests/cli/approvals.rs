@@ -147,6 +147,14 @@ fn a_run_that_does_not_wait_is_told_what_it_needs() {
         told.contains("deferred") && told.contains("1 of leads"),
         "{told}"
     );
+    // Approved meanwhile, the very same command runs; once, and no other.
+    let waits = domain.json(&["approvals"]);
+    let exec = waits[0]["exec"].as_str().unwrap();
+    assert_eq!(say(&domain, "approve", exec, "user:ann", "ann").code, 0);
+    domain.fails(DENIED, &["run", "--no-wait", "--", "true", "other"]);
+    domain.ok(&["run", "--no-wait", "--", "true"]);
+    domain.fails(DENIED, &["run", "--no-wait", "--", "true"]);
+    assert_eq!(domain.json(&["log", "replay"])["holds"], true);
 }
 
 #[test]

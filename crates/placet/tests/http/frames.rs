@@ -51,6 +51,7 @@ pub(crate) fn submission(place: &Place, argv: &[&str], number: u64) -> Request {
     };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Request::Submit(Box::new(SubmitBody {
+        bearer: None,
         attestation: None,
         door: None,
         environment: environment(),

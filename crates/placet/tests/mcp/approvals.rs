@@ -24,7 +24,12 @@ when { resource.name == "pay" && context.args.hasTag("amount") &&
 
 /// A domain where `user:ann` approves payments.
 pub(crate) fn paying() -> Domain {
-    let domain = domain(PAY, &[]);
+    paying_under(PAY)
+}
+
+/// The same, with another policy.
+pub(crate) fn paying_under(policy: &str) -> Domain {
+    let domain = domain(policy, &[]);
     let key = domain.path("ann");
     let made = domain.json(&["key", "new", "--key", key.to_str().unwrap()]);
     let thumbprint = made["thumbprint"].as_str().unwrap();

@@ -196,7 +196,12 @@ impl Listening {
     }
 
     pub(crate) fn open_as(&self, token: &str, capabilities: Value) -> Session<'_> {
-        let opened = self.request("POST", token, "", &opening(capabilities));
+        self.begin(token, &opening(capabilities))
+    }
+
+    /// Begins a session with these words.
+    pub(crate) fn begin(&self, token: &str, opening: &str) -> Session<'_> {
+        let opened = self.request("POST", token, "", opening);
         assert_eq!(opened.status, 200, "{opened:?}");
         let session = Session {
             gateway: self,
@@ -249,6 +254,24 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// The answer to this request; what is said before it is passed over.
+    pub(crate) fn answer(mut self, id: u64) -> Value {
+        assert_eq!(self.status, 200, "{}", self.head);
+        if self.head.contains("text/event-stream") {
+            loop {
+                let message = self.next().expect("an answer comes");
+                if message["id"] == id && message.get("method").is_none() {
+                    return message;
+                }
+            }
+        }
+        let mut body = String::new();
+        self.reader.read_to_string(&mut body).unwrap();
+        serde_json::from_str(&body).unwrap()
+    }
+}
+
 impl Session<'_> {
     pub(crate) fn headers(&self) -> String {
         format!(
@@ -269,19 +292,7 @@ impl Session<'_> {
 
     pub(crate) fn ask(&mut self, method: &str, params: Value) -> Value {
         let frame = self.frame(method, &params);
-        let mut stream = self.send(&frame);
-        assert_eq!(stream.status, 200, "{}", stream.head);
-        if stream.head.contains("text/event-stream") {
-            loop {
-                let message = stream.next().expect("an answer comes");
-                if message["id"] == self.next && message.get("method").is_none() {
-                    return message;
-                }
-            }
-        }
-        let mut body = String::new();
-        stream.reader.read_to_string(&mut body).unwrap();
-        serde_json::from_str(&body).unwrap()
+        self.send(&frame).answer(self.next)
     }
 
     /// A request whose answer is read as it comes.

@@ -328,6 +328,58 @@ fn clients_that_drip_or_say_nothing_hold_up_nobody_and_are_ended() {
 }
 
 #[test]
+fn a_body_that_does_not_come_and_answers_that_nobody_reads_end_their_connection() {
+    let domain = domain(OPEN, &[]);
+    let gateway = Listening::of_test_server(&domain, &["--body-secs", "1", "--write-secs", "1"]);
+    let mut session = gateway.open();
+    // The head is there, and of the body as much as the client wants.
+    let mut slow = gateway.connect();
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n",
+        gateway.token
+    );
+    slow.write_all(format!("{head}Content-Length: 100\r\n\r\n{{").as_bytes())
+        .unwrap();
+    let mut said = String::new();
+    slow.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
+    // Big answers, one behind the other, to somebody who only asks.
+    let asked = session.frame(
+        "tools/call",
+        &json!({ "name": "echo", "arguments": { "message": "x".repeat(1 << 19) } }),
+    );
+    let request = format!(
+        "{head}Mcp-Session-Id: {}\r\nContent-Length: {}\r\n\r\n{asked}",
+        session.id,
+        asked.len()
+    );
+    let mut deaf = gateway.connect();
+    deaf.set_write_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let began = Instant::now();
+    let ended = loop {
+        match deaf.write_all(request.as_bytes()) {
+            Ok(()) => assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "it is still open"
+            ),
+            Err(error) => break error,
+        }
+    };
+    assert_ne!(
+        ended.kind(),
+        std::io::ErrorKind::WouldBlock,
+        "it is still open"
+    );
+    // Nobody else was held up.
+    let said = session.call("echo", json!({ "message": "after" }));
+    assert_eq!(said["content"][0]["text"], "after");
+    let odd = gateway.request("PUT", &gateway.token, "", "");
+    assert_eq!(odd.status, 405);
+    assert_eq!(odd.header("allow").as_deref(), Some("get, post, delete"));
+}
+
+#[test]
 fn a_flood_of_connections_and_calls_is_bounded_and_everything_works_afterwards() {
     let domain = domain(OPEN, &[]);
     let gateway = Listening::of_test_server(&domain, &[]);

@@ -156,7 +156,7 @@ fn find_all(dir: &Path, needle: &[u8]) -> bool {
 #[test]
 fn a_login_at_a_real_authorization_server_gives_tokens_that_renew_themselves_and_show_nowhere() {
     // Shorter than what is left over: each request renews, and each renewal uses the last one up.
-    let (_provider, issuer) = authorization(20);
+    let (_provider, issuer) = authorization(28);
     let domain = reaching(OPEN, HANDED);
     let seen = domain.path("seen");
     let server = guarded(&issuer, &seen);
@@ -217,11 +217,31 @@ fn a_login_at_a_real_authorization_server_gives_tokens_that_renew_themselves_and
         );
         assert!(!said.contains(token));
     }
-    domain.ok(&["mcp", "logout", "far"]);
+    // They are given back: nobody can use them any more, whoever has them.
+    let last = tokens.lines().last().unwrap();
+    assert!(introspect(&issuer, last).contains(r#""active":true"#));
+    let out = domain.json(&["mcp", "logout", "far"]);
+    assert_eq!((&out["revoked"], &out["why"]), (&json!(true), &Value::Null));
+    assert!(introspect(&issuer, last).contains(r#""active":false"#));
     let mut late = configured(&domain, json!({ "far": far }));
     let refused = late.open_or_fail().to_string();
     assert!(refused.contains("credential_missing"), "{refused}");
     late.close();
+}
+
+/// What the authorization server says of a token, asked by the server that it is for.
+fn introspect(issuer: &str, token: &str) -> String {
+    let form = format!("token={token}&client_id=the-server&client_secret=secret-of-the-server");
+    let mut stream = TcpStream::connect(issuer.strip_prefix("http://").unwrap()).unwrap();
+    let request = format!(
+        "POST /token/introspection HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
+        form.len()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// What a server that lies answers: by path, a status, more of the head, and a body.

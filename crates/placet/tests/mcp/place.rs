@@ -195,10 +195,15 @@ impl Drop for Client {
     }
 }
 
+/// JSON, one value a line.
+pub(crate) fn parsed_lines(text: &str) -> Vec<Value> {
+    text.lines().map(parsed).collect()
+}
+
 /// The records of a domain, as programs read them.
 pub(crate) fn records(domain: &Domain) -> Vec<Value> {
     let all = domain.ok(&["log", "tail", "-n", "100000", "--json"]);
-    all.lines().map(parsed).collect()
+    parsed_lines(&all)
 }
 
 /// What became of each call of a tool, in order: its outcome, and why.

@@ -50,6 +50,32 @@ fn what_an_answer_must_not_show_is_taken_out_and_counted() {
     );
     let shown = client.call("echo", json!({ "message": "nothing to hide" }));
     assert_eq!(text(&shown), "nothing to hide");
+    // What is said beside the answer shows no more than the answer, and finds its request all the same.
+    let id = client.send(
+        "tools/call",
+        json!({
+            "name": "noisy", "arguments": { "message": "sk-0123456789" },
+            "_meta": { "progressToken": "sk-abcdef0123" },
+        }),
+    );
+    let mut said = Vec::new();
+    loop {
+        let frame = client.read();
+        if frame["id"] == id {
+            break;
+        }
+        said.push(frame["params"].clone());
+    }
+    assert_eq!(
+        said,
+        [
+            json!({ "progressToken": "sk-abcdef0123", "progress": 1, "message": "[redacted]" }),
+            json!({ "level": "info", "data": "[redacted]" }),
+            json!({ "level": "info",
+                "data": { "user": { "mail": "[redacted]" }, "deep": ["[redacted]"] } }),
+            json!({ "level": "info", "data": r#"{"user": {"mail": "[redacted]"}}"# }),
+        ]
+    );
     client.close();
     // The original is committed to, and what was taken out is counted; where nothing was, nothing is said.
     let records = records(&domain);
@@ -59,7 +85,7 @@ fn what_an_answer_must_not_show_is_taken_out_and_counted() {
         .map(|record| &record["record"]["usage"]["output"])
         .filter(|output| output.is_object());
     let counts: Vec<&Value> = outputs.map(|output| &output["redacted"]).collect();
-    assert_eq!(counts, [&json!(2), &json!(1), &Value::Null]);
+    assert_eq!(counts, [&json!(2), &json!(1), &Value::Null, &Value::Null]);
     // The rules stand in the artifact, as an obligation of the permit.
     let scopes = domain.ok(&["log", "tail", "-n", "100000", "--json"]);
     assert!(!scopes.contains("ann@example.org"));

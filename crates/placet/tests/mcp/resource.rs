@@ -170,6 +170,22 @@ fn a_client_that_finds_the_authorization_server_by_itself_acts_as_whom_the_bundl
     };
     assert_eq!(of("mcp:connect"), ["agent:coder"]);
     assert_eq!(of("mcp:call"), ["agent:coder", "agent:coder"]);
+    // Each names whose token it was, and whoever asks why is told.
+    let named: Vec<&Value> = records
+        .iter()
+        .filter(|record| record["record"]["intent"]["gateway"] == "mcp")
+        .collect();
+    assert_eq!(named.len(), 3);
+    let bearer = json!({ "issuer": issuer.url(), "subject": "builder" });
+    for record in &named {
+        assert_eq!(record["record"]["facts"]["bearer"], bearer, "{record}");
+    }
+    let index = named[1]["index"].to_string();
+    let told = domain.ok(&["explain", &index]);
+    assert!(
+        told.contains(&format!("builder of {}", issuer.url())),
+        "{told}"
+    );
     // The token is in no record and no message.
     let signature = token.rsplit('.').next().unwrap();
     let log = domain.ok(&["log", "tail", "-n", "100000", "--json"]);

@@ -9,6 +9,9 @@ import time
 
 write_lock = threading.Lock()
 cancelled = set()
+subscribed = set()
+listening = {}
+tasks = {}
 
 
 def send(message):
@@ -23,13 +26,52 @@ def tools():
     if os.path.exists("description"):
         described = open("description").read().strip()
     schema = {"type": "object"}
-    names = ["echo", "slow", "stubborn", "crash", "hang", "garbage", "doubled", "pay", "mail", "wipe", "environment", "digest", "mute"]
+    names = ["echo", "slow", "stubborn", "crash", "hang", "garbage", "doubled", "pay", "mail", "wipe", "environment", "digest", "mute", "noisy", "touch", "long"]
     plain = [{"name": name, "description": name, "inputSchema": schema} for name in names]
     return plain + [{"name": "note", "description": described, "inputSchema": schema}]
 
 
 def text(message):
     return {"resultType": "complete", "content": [{"type": "text", "text": message}]}
+
+
+def uri_told(uri):
+    told = [{}] if uri in subscribed else []
+    for listener, wanted in listening.items():
+        if uri in wanted:
+            told.append({"_meta": {"io.modelcontextprotocol/subscriptionId": listener}})
+    return told
+
+
+def begun(params):
+    """A task: that of a client which asked for one, or, without sessions, one that the server makes of a call."""
+    task = "task-%d" % (len(tasks) + 1)
+    tasks[task] = {"taskId": task, "status": "working", "ttl": 60000}
+    message = params.get("arguments", {}).get("message", "")
+
+    def finish():
+        time.sleep(0.3)
+        if tasks[task]["status"] == "working":
+            tasks[task] = {**tasks[task], "status": "completed", "said": message}
+            status = {key: tasks[task][key] for key in ("taskId", "status", "ttl")}
+            send({"jsonrpc": "2.0", "method": "notifications/tasks/status", "params": status})
+
+    threading.Thread(target=finish, daemon=True).start()
+    plain = dict(tasks[task])
+    return {"task": plain} if "task" in params else {"resultType": "task", **plain}
+
+
+def of_task(method, params):
+    known = tasks[params["taskId"]]
+    if method == "tasks/cancel":
+        known["status"] = "cancelled"
+    if method == "tasks/result":
+        related = {"io.modelcontextprotocol/related-task": {"taskId": known["taskId"]}}
+        return {**text(known["said"]), "_meta": related}
+    answer = {key: known[key] for key in ("taskId", "status", "ttl")}
+    if "_meta" in params and known["status"] == "completed":
+        answer = {"resultType": "complete", **answer, "result": text(known["said"])}
+    return answer
 
 
 def call(request_id, params):
@@ -47,6 +89,25 @@ def call(request_id, params):
     if name == "digest":
         answer = hashlib.sha256(os.environ[arguments["variable"]].encode()).hexdigest()
         send({"jsonrpc": "2.0", "id": request_id, "result": text(answer)})
+        return
+    if name == "noisy":
+        said = arguments["message"]
+        token = params["_meta"]["progressToken"]
+        progress = {"progressToken": token, "progress": 1, "message": said}
+        send({"jsonrpc": "2.0", "method": "notifications/progress", "params": progress})
+        for data in (said, {"user": {"mail": said}, "deep": [said]}, json.dumps({"user": {"mail": "x"}})):
+            logged = {"level": "info", "data": data}
+            send({"jsonrpc": "2.0", "method": "notifications/message", "params": logged})
+    if name == "touch":
+        uri, told = arguments["uri"], uri_told(arguments["uri"])
+        send({"jsonrpc": "2.0", "id": request_id, "result": text("told %d" % len(told))})
+        time.sleep(0.3)
+        for meta in told:
+            updated = {"uri": uri, **meta}
+            send({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": updated})
+        return
+    if name == "long" or "task" in params:
+        send({"jsonrpc": "2.0", "id": request_id, "result": begun(params)})
         return
     if name == "mute":
         os.close(1)
@@ -85,7 +146,8 @@ def main():
         if method == "initialize":
             result = {
                 "protocolVersion": message["params"]["protocolVersion"],
-                "capabilities": {"tools": {"listChanged": True}},
+                "capabilities": {"tools": {"listChanged": True}, "resources": {"subscribe": True},
+                    "tasks": {"cancel": {}, "requests": {"tools": {"call": {}}}}},
                 "serverInfo": {"name": "filesystem", "version": "1"},
             }
             send({"jsonrpc": "2.0", "id": request_id, "result": result})
@@ -94,7 +156,21 @@ def main():
             send({"jsonrpc": "2.0", "id": request_id, "result": listed})
         elif method == "tools/call":
             threading.Thread(target=call, args=(request_id, message["params"]), daemon=True).start()
+        elif method in ("resources/subscribe", "resources/unsubscribe"):
+            change = subscribed.add if method.endswith("/subscribe") else subscribed.discard
+            change(message["params"]["uri"])
+            send({"jsonrpc": "2.0", "id": request_id, "result": {}})
+        elif method == "subscriptions/listen":
+            wanted = message["params"]["notifications"]
+            listening[request_id] = wanted["resourceSubscriptions"]
+            said = {"notifications": wanted, "_meta": {"io.modelcontextprotocol/subscriptionId": request_id}}
+            method = "notifications/subscriptions/acknowledged"
+            send({"jsonrpc": "2.0", "method": method, "params": said})
+        elif method in ("tasks/get", "tasks/result", "tasks/cancel"):
+            answer = of_task(method, message["params"])
+            send({"jsonrpc": "2.0", "id": request_id, "result": answer})
         elif method == "notifications/cancelled":
+            listening.pop(message["params"]["requestId"], None)
             cancelled.add(message["params"]["requestId"])
             with open("cancelled", "a") as file:
                 file.write(json.dumps(message["params"]) + "\n")

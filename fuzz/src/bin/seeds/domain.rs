@@ -208,6 +208,7 @@ fn environment() -> Fixed<Environment> {
 fn facts(exec: ExecutionId) -> Facts {
     Facts {
         attestation: None,
+        bearer: None,
         caller: Caller::Unix(1000),
         environment: environment(),
         exec,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use placet_evidence::{
-    AppraisalStatus, Attestation, Environment, Exit, Grant, NetworkUsage, RunEnd, Usage, Verdict,
-    Waiting,
+    AppraisalStatus, Attestation, Environment, Exit, Grant, NetworkUsage, RunEnd, TokenIdentity,
+    Usage, Verdict, Waiting,
 };
 use placet_types::{
     DenialCode, Digest, ExecutionId, Fixed, FixedIntent, FixedScope, GatewayName, Index, KeyId,
@@ -51,6 +51,9 @@ pub struct CallsBody {
     /// What is attested; absent where it is what was last attested on this connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attested: Option<AttestedBody>,
+    /// Whom the gateway asks for with all of them, if somebody has shown it an access token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<Box<TokenIdentity>>,
     /// The calls.
     pub calls: Vec<CallBody>,
     /// What is over.

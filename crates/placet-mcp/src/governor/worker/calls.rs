@@ -140,6 +140,7 @@ impl Worker {
     fn request(&mut self, held: &[Held]) -> Result<Request, Failed> {
         let (attestation, environment) = self.attested()?;
         let ended = self.ended.iter().map(|over| over.body.clone()).collect();
+        let bearer = self.setting.bearer.as_deref().cloned().map(Box::new);
         let link = self.link()?;
         // What was attested counts at the node that gave the nonce, and is said to it once.
         let attested = (link.said.as_ref() != Some(&attestation)).then(|| AttestedBody {
@@ -150,6 +151,7 @@ impl Worker {
         link.said = Some(attestation);
         Ok(Request::Calls(Box::new(CallsBody {
             attested,
+            bearer,
             calls: held.iter().map(|held| held.body.clone()).collect(),
             ended,
         })))

@@ -38,6 +38,7 @@ fn params(context: &str, owner: &str) -> CallParams {
     };
     let owner = ("owner".to_owned(), Json::String(owner.to_owned()));
     CallParams {
+        meta: None,
         arguments: None,
         context,
         resource: [owner].into(),
@@ -212,6 +213,7 @@ fn call(action: &str, tool: &str, arguments: &str) -> Evaluation {
     resource.extend(hints.map(|hint| (hint.to_owned(), Json::Bool(false))));
     let is_call = action == "mcp:call";
     let params = CallParams {
+        meta: None,
         arguments: is_call.then(|| read(arguments)),
         context: if is_call {
             read(r#"{"request":"sha256:00"}"#)

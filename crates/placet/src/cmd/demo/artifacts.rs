@@ -402,6 +402,7 @@ fn start(bench: &mut Bench, exec: ExecutionId, artifact: Digest) -> Result<Respo
 
 fn submit_nonsense(bench: &mut Bench) -> Result<Response, Failure> {
     let body = SubmitBody {
+        bearer: None,
         attestation: None,
         door: None,
         environment: attest::environment(&bench.link.welcome().domain, OwnProgram::Unmeasured)

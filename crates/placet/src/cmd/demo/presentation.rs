@@ -55,6 +55,7 @@ impl Presentation {
         let holder = key()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let body = SubmitBody {
+            bearer: None,
             attestation: None,
             door: None,
             environment,

@@ -54,6 +54,11 @@ fn who(known: &Known, out: Out) {
         format!("{} ({caller})", known.decided.intent.principal),
         out,
     );
+    if let Some(bearer) = &known.decided.facts.bearer {
+        let subject = show::shown(&bearer.subject);
+        let how = "by an access token that the gateway has verified";
+        row("for", format!("{subject} of {}, {how}", bearer.issuer), out);
+    }
     let chain = known.decided.grant.as_ref().map(|grant| &grant.delegation);
     if let Some(chain) = chain.filter(|chain| !chain.is_empty()) {
         row("acts for", show::list(chain), out);

@@ -12,7 +12,7 @@ use hyper::header::HeaderMap;
 use placet_api::oidc::{Oidc, ResourceTokens, Shown};
 use placet_authority::clock::Clock;
 use placet_authority::node::wire::{Request, Response};
-use placet_evidence::Caller as Proven;
+use placet_evidence::{Caller as Proven, TokenIdentity};
 use placet_mcp::listen::{Caller, Callers, PATH, Resolving, Unproven};
 use placet_policy::Mapping;
 use placet_types::{DenialCode, Digest, PrincipalId};
@@ -94,27 +94,30 @@ impl Bearers {
         if !self.scopes.is_subset(&shown.scopes) {
             return Err(Wrong::Scope);
         }
-        let principal = self.principal(&shown).await?;
+        let (principal, identity) = self.principal(&shown).await?;
         let left = shown.until.since(self.clock.wall());
         Ok(Caller {
             principal,
             // An issuer has no space in it.
             by: format!("{} {}", shown.identity.issuer, shown.identity.subject),
             good_for: Some(Duration::from_millis(left)),
+            identity: Some(Arc::new(identity)),
         })
     }
 
     /// Who that is, by the rules of the bundle in force: exactly one principal, or nobody.
-    async fn principal(&self, shown: &Shown) -> Result<PrincipalId, Wrong> {
+    async fn principal(&self, shown: &Shown) -> Result<(PrincipalId, TokenIdentity), Wrong> {
         let mapping = self.mapping().await.map_err(Wrong::Rules)?;
-        let proven = Proven::Token(Box::new(mapping.narrow(shown.identity.clone())));
+        // What rules name of it, and nothing else: that much is recorded.
+        let identity = mapping.narrow(shown.identity.clone());
+        let proven = Proven::Token(Box::new(identity.clone()));
         let mut principals = mapping.principals(&proven).into_iter();
         let who = format!(
             "subject {:?} of {}",
             shown.identity.subject, shown.identity.issuer
         );
         match (principals.next(), principals.next()) {
-            (Some(principal), None) => Ok(principal),
+            (Some(principal), None) => Ok((principal, identity)),
             (None, _) => Err(Wrong::Bearer(format!(
                 "no rule of the bundle in force says which principal {who} is"
             ))),

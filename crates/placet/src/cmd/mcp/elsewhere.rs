@@ -10,26 +10,32 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use placet_authority::asked::AskedBefore;
 use placet_evidence::RunEnd;
 use placet_fetch::{Client, Leads, Target, Trust};
 use placet_mcp::config::expanded;
 use placet_mcp::connect::intent;
-use placet_mcp::governor::{Ended, Governor, Granted, Ruling, Ticket};
+use placet_mcp::governor::{Ended, Governor, Granted, Ruling, Then, Ticket};
 use placet_mcp::oauth::bearer::{Bearer, Given};
 use placet_mcp::oauth::tokens::{PREFIX, Tokens, secret_of};
 use placet_mcp::remote::{Hold, Remote, open};
 use placet_mcp::session::{Control as _, Over};
-use placet_types::{CredentialForm, DenialCode, ProfileName};
+use placet_mcp::subject::Sealed;
+use placet_process::terminal::WaitsFor;
+use placet_types::{CredentialForm, DenialCode, ExecutionId, ProfileName};
 use zeroize::Zeroizing;
 
+use super::lobby::Lobby;
 use super::renew::Kept;
-use super::serve::{Down, Front, Server, Up, governing};
+use super::serve::{Down, Front, Server, Up};
 use crate::cmd::secret::keep_unreadable;
 use crate::context::clock;
 use crate::exit::{Failure, Status};
 
 /// How long a question about tokens may take.
 const QUESTION: Duration = Duration::from_secs(15);
+/// How often it is asked whether a connection that waits was approved.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 type Reached<'a> = (&'a str, &'a BTreeMap<String, String>, Option<&'a Path>);
 
@@ -41,6 +47,7 @@ pub(super) fn start(
     name: &str,
     profile: Option<&ProfileName>,
     (url, headers, ca): Reached<'_>,
+    lobby: &Lobby,
 ) -> Result<Server, Failure> {
     keep_unreadable();
     let target = Target::parse(url).map_err(Failure::new)?;
@@ -48,13 +55,11 @@ pub(super) fn start(
     let closing = Closing::default();
     let governor = governor(front, &closing)?;
     let call = intent(&front.principal, name, &target, profile).map_err(Failure::new)?;
-    let (sender, receiver) = channel();
-    governor.connect(call, Box::new(move |ruling| drop(sender.send(ruling))));
-    let mut ticket = match receiver.recv() {
-        Ok(Ruling::Started(ticket)) => ticket,
+    let mut ticket = match permitted(front, &governor, call, lobby)? {
+        Some(Ruling::Started(ticket)) => ticket,
         other => {
             governor.close();
-            return Ok(Server::Down(refused(name, other.ok())));
+            return Ok(Server::Down(refused(name, other)));
         }
     };
     let granted = ticket.take_granted();
@@ -109,10 +114,73 @@ pub(super) fn start(
     })))
 }
 
+/// What is said of the connection for good: while it waits for approvals, its client waits too.
+fn permitted(
+    front: &Front,
+    governor: &Governor,
+    call: Sealed,
+    lobby: &Lobby,
+) -> Result<Option<Ruling>, Failure> {
+    let (sender, receiver) = channel();
+    let then = || -> Then {
+        let sender = sender.clone();
+        Box::new(move |ruling| drop(sender.send(ruling)))
+    };
+    // The same that was asked for by a gateway that has gone since is the same.
+    let asked = front.domain.dir.asked();
+    let key = AskedBefore::key(&call.intent, &call.params);
+    let call = match key.and_then(|key| asked.salt(&key)) {
+        Some(salt) => call.hidden_by(salt),
+        None => call,
+    };
+    let salt = call.salt.clone();
+    governor.connect(call.clone(), then());
+    let mut ruling = receiver.recv().ok();
+    let mut waits: Option<ExecutionId> = None;
+    loop {
+        match &ruling {
+            Some(Ruling::Deferred(deferred, _)) => {
+                if waits.is_some_and(|exec| exec != deferred.exec) || lobby.is_left() {
+                    // It would wait anew, or for nobody: that is for whoever asks next.
+                    return Ok(ruling);
+                }
+                if waits.is_none() {
+                    if let Some(key) = &key {
+                        // Without it the connection has to be approved anew by the next gateway.
+                        asked.keep(key, &salt).unwrap_or(());
+                    }
+                    lobby.waits(WaitsFor::of(deferred))?;
+                }
+                waits = Some(deferred.exec);
+            }
+            // The node may be on its way back: what waits has time.
+            Some(Ruling::Unavailable(denial))
+                if waits.is_some() && !lobby.is_left() && may_pass(denial.code) => {}
+            Some(Ruling::Started(_) | Ruling::Denied { .. }) => {
+                if let Some(key) = &key {
+                    asked.forget(key);
+                }
+                return Ok(ruling);
+            }
+            Some(Ruling::Unavailable(_)) | None => return Ok(ruling),
+        }
+        std::thread::sleep(ASK_AGAIN);
+        governor.connect(call.clone(), then());
+        ruling = receiver.recv().ok();
+    }
+}
+
+fn may_pass(code: DenialCode) -> bool {
+    matches!(
+        code,
+        DenialCode::EvidenceUnavailable | DenialCode::Overloaded
+    )
+}
+
 /// What has the connection decided and watches it: when its authority is over, it is closed.
 fn governor(front: &Front, closing: &Closing) -> Result<Governor, Failure> {
     let closing = Arc::clone(closing);
-    let setting = governing(&front.domain)?;
+    let setting = front.governing()?;
     let ending = Box::new(move |_, cause| {
         closing.1.get_or_init(|| cause);
         closing.0.get().into_iter().for_each(Hold::kill);
@@ -206,7 +274,7 @@ fn refused(name: &str, ruling: Option<Ruling>) -> Down {
                 deferred.waiting.in_words(),
                 deferred.exec
             ),
-            "start it again once it was approved",
+            "start it again once it was approved: it is the same then",
             11,
         ),
         Some(Ruling::Unavailable(denial)) => (

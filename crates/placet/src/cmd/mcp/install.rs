@@ -1,272 +1,237 @@
-//! The gateway in front of every server that a client's configuration names, and away again.
+//! The gateway in front of every server that a client's configurations name, and away again.
 //!
 //! A server is changed in place and back by the same rule, so what the user changes meanwhile stays. One
 //! that is elsewhere stands, as it was, in the member `placet` of its entry, where the gateway reads it.
 //! Before the first change the file is copied beside itself.
 
-use std::fs;
+mod clients;
+mod entry;
+mod text;
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use placet_types::PrincipalId;
 use serde_json::{Map, Value, json};
 
-use super::name::clean;
-use crate::cli::Client;
+use crate::cli::{Client, McpChange};
 use crate::context::program;
 use crate::exit::{Failure, Status};
 use crate::out::{DIM, GOOD, Out, WARN, paint};
 use crate::show::{many, shown};
+use clients::Format;
+use entry::{Change, Gateway, unwrap};
 
 /// Ending of the copy.
 const BACKUP: &str = "before-placet";
 
-/// What became of one server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
-    Made,
-    /// It was so already.
-    Already,
-    /// It is of a kind that the gateway does not front.
-    Other,
+/// What became of the servers of one file.
+struct Changed {
+    path: PathBuf,
+    servers: Vec<Server>,
 }
 
-impl Client {
-    /// Where its configuration is, the nearest first; and the member that holds the servers.
-    fn files(self, home: &Path) -> (Vec<PathBuf>, &'static str) {
-        let at = |path: &str| home.join(path);
-        let here = |path: &str| PathBuf::from(path);
-        match self {
-            Self::ClaudeCode => (vec![here(".mcp.json"), at(".claude.json")], "mcpServers"),
-            Self::ClaudeDesktop => (
-                vec![
-                    at(".config/Claude/claude_desktop_config.json"),
-                    at("Library/Application Support/Claude/claude_desktop_config.json"),
-                ],
-                "mcpServers",
-            ),
-            Self::Cursor => (
-                vec![here(".cursor/mcp.json"), at(".cursor/mcp.json")],
-                "mcpServers",
-            ),
-            Self::Vscode => (
-                vec![here(".vscode/mcp.json"), at(".config/Code/User/mcp.json")],
-                "servers",
-            ),
-            Self::Windsurf => (vec![at(".codeium/windsurf/mcp_config.json")], "mcpServers"),
-            Self::Gemini => (
-                vec![here(".gemini/settings.json"), at(".gemini/settings.json")],
-                "mcpServers",
-            ),
-        }
-    }
+/// What became of one server.
+struct Server {
+    name: String,
+    change: Change,
+    /// What its client starts from now on.
+    command: String,
 }
 
 pub(super) fn install(
-    client: Client,
+    args: &McpChange,
     principal: Option<&PrincipalId>,
-    file: Option<&Path>,
     out: Out,
 ) -> Result<Status, Failure> {
     let program = program()?;
     let program = program
         .to_str()
         .ok_or_else(|| Failure::new("the path of this program is not text"))?;
-    let (path, _) = find(client, file)?;
-    let path = fs::canonicalize(path)?;
-    let path = path
-        .to_str()
-        .ok_or_else(|| Failure::new("the path of the configuration is not text"))?;
-    change(client, file, "put in front of", out, |name, server| {
-        wrap(name, server, (program, path), principal)
-    })
-}
-
-pub(super) fn uninstall(client: Client, file: Option<&Path>, out: Out) -> Result<Status, Failure> {
-    change(client, file, "taken away from", out, |_, server| {
-        unwrap(server)
-    })
-}
-
-fn change(
-    client: Client,
-    file: Option<&Path>,
-    what: &str,
-    out: Out,
-    each: impl Fn(&str, &mut Map<String, Value>) -> Change,
-) -> Result<Status, Failure> {
-    let (path, member) = find(client, file)?;
-    let unread = |error: &dyn std::fmt::Display| {
-        Failure::new(format!("{}: {error}", path.display()))
-            .hint("comments are not JSON; change such a file by hand, as `placet mcp --help` shows")
-    };
-    let text = fs::read_to_string(&path).map_err(|error| unread(&error))?;
-    let mut config: Value = serde_json::from_str(&text).map_err(|error| unread(&error))?;
-    let servers = config.get_mut(member).and_then(Value::as_object_mut);
-    let servers = servers.ok_or_else(|| unread(&format!("it has no `{member}`")))?;
-    let mut changes = Vec::new();
-    for (name, server) in servers.iter_mut() {
-        if let Some(server) = server.as_object_mut() {
-            changes.push((name.clone(), each(name, server)));
-        }
-    }
-    let made = changes
-        .iter()
-        .filter(|(_, change)| *change == Change::Made)
-        .count();
-    if made > 0 {
-        back_up(&path)?;
-        let mut text = serde_json::to_string_pretty(&config)?;
-        text.push('\n');
-        replace(&path, &text)?;
-    }
-    let names = |wanted: Change| -> Vec<&str> {
-        let of = changes.iter().filter(|(_, change)| *change == wanted);
-        of.map(|(name, _)| name.as_str()).collect()
-    };
-    out.value(&json!({
-        "file": path, "changed": names(Change::Made), "already": names(Change::Already),
-        "left_alone": names(Change::Other),
-    }));
-    let count = many(u64::try_from(made).unwrap_or(u64::MAX), "server");
-    out.line(format!(
-        "{} {what} {count} in {}",
-        paint(GOOD, "Placet"),
-        path.display()
-    ));
-    for name in names(Change::Made) {
-        out.line(format!("  {}", shown(name)));
-    }
-    for name in names(Change::Other) {
-        let note = paint(WARN, "left alone: it has neither a command nor a URL");
-        out.line(format!("  {} {note}", shown(name)));
-    }
-    if made > 0 {
-        let copy = backup_of(&path);
-        out.line(
-            paint(
-                DIM,
-                format!("a copy from before the first change: {}", copy.display()),
-            )
-            .to_string(),
-        );
-        out.line(paint(DIM, "start the client again for it to count").to_string());
-    }
+    let manner = args.client.manner();
+    let is_read = manner.format == Format::Json;
+    let all = change(args, |path| {
+        let path = path.to_owned();
+        Box::new(move |place, server: &mut Map<String, Value>| {
+            let gateway = Gateway {
+                program,
+                config: is_read.then_some(path.as_str()),
+                principal,
+                bare_url_is_old: manner.bare_url_is_old,
+            };
+            gateway.wrap(place, server)
+        })
+    })?;
+    report(
+        &all,
+        args.dry_run,
+        ("put in front of", "would be put in front of"),
+        out,
+    );
     Ok(Status::Ok)
 }
 
-fn find(client: Client, file: Option<&Path>) -> Result<(PathBuf, &'static str), Failure> {
-    let home = std::env::var_os("HOME").unwrap_or_default();
-    let (files, member) = client.files(Path::new(&home));
-    if let Some(file) = file {
-        return Ok((file.to_owned(), member));
+pub(super) fn uninstall(args: &McpChange, out: Out) -> Result<Status, Failure> {
+    let all = change(args, |_| {
+        Box::new(|_, server: &mut Map<String, Value>| unwrap(server))
+    })?;
+    report(
+        &all,
+        args.dry_run,
+        ("taken away from", "would be taken away from"),
+        out,
+    );
+    Ok(Status::Ok)
+}
+
+/// What is done with each server of a file, by the file's path.
+type Doing<'a> = Box<text::Each<'a>>;
+
+/// Changes each configuration of the client that is there.
+fn change<'a>(args: &McpChange, each: impl Fn(&str) -> Doing<'a>) -> Result<Vec<Changed>, Failure> {
+    let manner = args.client.manner();
+    let (mut all, mut empty) = (Vec::new(), Vec::new());
+    for path in find(args.client, args.file.as_deref())? {
+        let unread = |error: &dyn std::fmt::Display| {
+            Failure::new(format!("{}: {error}", path.display()))
+                .hint("it is left as it is; `placet mcp --help` shows how to change it by hand")
+        };
+        let real = fs::canonicalize(&path)?;
+        let named = real.to_str();
+        let named = named.ok_or_else(|| unread(&"its path is not text"))?;
+        let before = fs::read_to_string(&real).map_err(|error| unread(&error))?;
+        let mut servers = Vec::new();
+        let mut doing = each(named);
+        let after = text::change(&before, manner, &mut |place, server| {
+            let change = doing(place, server);
+            let name = match place {
+                (Some(project), name) => format!("{name} ({project})"),
+                (None, name) => name.to_owned(),
+            };
+            let command = command_of(server);
+            servers.push(Server {
+                name,
+                change,
+                command,
+            });
+            change
+        });
+        drop(doing);
+        let Some(after) = after.map_err(|error| unread(&error))? else {
+            empty.push(unread(&format!("it has no `{}`", manner.member)));
+            continue;
+        };
+        if !args.dry_run && after != before {
+            back_up(&real)?;
+            replace(&real, &after)?;
+            forget_copy(&real, &after)?;
+        }
+        all.push(Changed { path, servers });
     }
-    let found = files.iter().find(|path| path.is_file()).cloned();
-    found.map(|path| (path, member)).ok_or_else(|| {
+    match (all.is_empty(), empty.into_iter().next()) {
+        (true, Some(failure)) => Err(failure),
+        _ => Ok(all),
+    }
+}
+
+fn command_of(server: &Map<String, Value>) -> String {
+    let command = server.get("command").and_then(Value::as_str);
+    let args = server.get("args").and_then(Value::as_array);
+    let args = args.into_iter().flatten().filter_map(Value::as_str);
+    let words: Vec<&str> = command.into_iter().chain(args).collect();
+    words.join(" ")
+}
+
+fn report(all: &[Changed], is_dry: bool, (done, would): (&str, &str), out: Out) {
+    let files: Vec<Value> = all.iter().map(Changed::value).collect();
+    out.value(&json!({ "dry_run": is_dry, "files": files }));
+    for changed in all {
+        let made = changed.of(|change| change == Change::Made);
+        let count = many(u64::try_from(made.len()).unwrap_or(u64::MAX), "server");
+        let what = if is_dry { would } else { done };
+        out.line(format!(
+            "{} {what} {count} in {}",
+            paint(GOOD, "Placet"),
+            changed.path.display()
+        ));
+        for server in &made {
+            let command = shown(&server.command).to_string();
+            out.line(format!(
+                "  {}: {}",
+                shown(&server.name),
+                paint(DIM, command)
+            ));
+        }
+        for server in &changed.servers {
+            if let Change::Other(why) = server.change {
+                let note = paint(WARN, format!("left alone: {why}"));
+                out.line(format!("  {} {note}", shown(&server.name)));
+            }
+        }
+        let copy = backup_of(&changed.path);
+        if !made.is_empty() && !is_dry && copy.exists() {
+            let note = format!("a copy from before the first change: {}", copy.display());
+            out.line(paint(DIM, note).to_string());
+        }
+    }
+    let is_any = all
+        .iter()
+        .any(|it| !it.of(|change| change == Change::Made).is_empty());
+    if is_any && !is_dry {
+        out.line(paint(DIM, "start the client again for it to count").to_string());
+    }
+}
+
+impl Changed {
+    fn of(&self, wanted: impl Fn(Change) -> bool) -> Vec<&Server> {
+        let servers = self.servers.iter();
+        servers.filter(|server| wanted(server.change)).collect()
+    }
+
+    fn value(&self) -> Value {
+        let names = |wanted: fn(Change) -> bool| -> Vec<&str> {
+            self.of(wanted)
+                .iter()
+                .map(|server| server.name.as_str())
+                .collect()
+        };
+        json!({
+            "file": self.path,
+            "changed": names(|change| change == Change::Made),
+            "already": names(|change| change == Change::Already),
+            "left_alone": names(|change| matches!(change, Change::Other(_))),
+        })
+    }
+}
+
+/// The configurations that are there.
+fn find(client: Client, file: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
+    if let Some(file) = file {
+        return Ok(vec![file.to_owned()]);
+    }
+    let home = std::env::var_os("HOME").unwrap_or_default();
+    let files = client.files(Path::new(&home));
+    let found: Vec<PathBuf> = files
+        .iter()
+        .filter(|path| path.is_file())
+        .cloned()
+        .collect();
+    if found.is_empty() {
         let places: Vec<String> = files
             .iter()
             .map(|path| path.display().to_string())
             .collect();
-        Failure::new(format!(
-            "there is no configuration at {}",
-            places.join(" or ")
-        ))
-        .hint("name it with --file")
-    })
-}
-
-/// The server as it is, behind the gateway.
-fn wrap(
-    name: &str,
-    server: &mut Map<String, Value>,
-    (program, path): (&str, &str),
-    principal: Option<&PrincipalId>,
-) -> Change {
-    if is_wrapped(server) {
-        return Change::Already;
+        let why = format!("there is no configuration at {}", places.join(" or "));
+        return Err(Failure::new(why).hint("name it with --file"));
     }
-    if server.get("url").is_some_and(Value::is_string) && !server.contains_key("command") {
-        return wrap_elsewhere(name, server, (program, path), principal);
-    }
-    let Some(command) = server.get("command").and_then(Value::as_str) else {
-        return Change::Other;
-    };
-    let mut args = vec![json!("mcp"), json!("--name"), json!(clean(name))];
-    if let Some(principal) = principal {
-        args.extend([json!("--as"), json!(principal.as_str())]);
-    }
-    args.extend([json!("--"), json!(command)]);
-    let own = server.get("args").and_then(Value::as_array);
-    args.extend(own.into_iter().flatten().cloned());
-    server.insert("command".to_owned(), json!(program));
-    server.insert("args".to_owned(), Value::Array(args));
-    Change::Made
-}
-
-/// A server elsewhere: as it was, inside of an entry that starts the gateway.
-fn wrap_elsewhere(
-    name: &str,
-    server: &mut Map<String, Value>,
-    (program, path): (&str, &str),
-    principal: Option<&PrincipalId>,
-) -> Change {
-    if server.get("type").and_then(Value::as_str) == Some("sse") {
-        return Change::Other;
-    }
-    let mut args = vec![json!("mcp"), json!("--config"), json!(path)];
-    args.extend([json!("--server"), json!(name)]);
-    if let Some(principal) = principal {
-        args.extend([json!("--as"), json!(principal.as_str())]);
-    }
-    let was = std::mem::take(server);
-    server.insert("command".to_owned(), json!(program));
-    server.insert("args".to_owned(), Value::Array(args));
-    server.insert("placet".to_owned(), json!({ "remote": was }));
-    Change::Made
-}
-
-/// The server as it was.
-fn unwrap(server: &mut Map<String, Value>) -> Change {
-    let behind = server.get("placet").and_then(|own| own.get("remote"));
-    if let (true, Some(was)) = (is_wrapped(server), behind.and_then(Value::as_object)) {
-        *server = was.clone();
-        return Change::Made;
-    }
-    if !server.contains_key("command") {
-        return Change::Other;
-    }
-    if !is_wrapped(server) {
-        return Change::Already;
-    }
-    let args = server.get("args").and_then(Value::as_array);
-    let mut after = args
-        .into_iter()
-        .flatten()
-        .skip_while(|arg| arg.as_str() != Some("--"))
-        .skip(1)
-        .cloned();
-    let Some(command) = after.next() else {
-        return Change::Already;
-    };
-    let args: Vec<Value> = after.collect();
-    server.insert("command".to_owned(), command);
-    server.insert("args".to_owned(), Value::Array(args));
-    Change::Made
-}
-
-fn is_wrapped(server: &Map<String, Value>) -> bool {
-    let command = server.get("command").and_then(Value::as_str);
-    let is_ours = command
-        .and_then(|command| Path::new(command).file_name())
-        .is_some_and(|name| name == "placet");
-    let first = server
-        .get("args")
-        .and_then(Value::as_array)
-        .and_then(|args| args.first());
-    is_ours && first.and_then(Value::as_str) == Some("mcp")
+    Ok(found)
 }
 
 fn backup_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut name = path.into_os_string();
     name.push(".");
     name.push(BACKUP);
     name.into()
@@ -281,77 +246,32 @@ fn back_up(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// In one step, with the permissions that it had.
-fn replace(path: &Path, text: &str) -> Result<(), Failure> {
-    let path = fs::canonicalize(path)?;
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".{}", std::process::id()));
-    let partial = PathBuf::from(partial);
-    fs::write(&partial, text)?;
-    fs::set_permissions(&partial, fs::metadata(&path)?.permissions())?;
-    fs::rename(&partial, &path)?;
+/// A copy that says the same as the file is of no use any more.
+fn forget_copy(path: &Path, text: &str) -> Result<(), Failure> {
+    let copy = backup_of(path);
+    if fs::read_to_string(&copy).is_ok_and(|copied| copied == text) {
+        fs::remove_file(copy)?;
+    }
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_is_wrapped_once_and_unwrapped_as_it_was() {
-        let original = json!({
-            "command": "npx", "args": ["-y", "@modelcontextprotocol/server-filesystem", "/data"],
-            "env": { "A": "1" }, "x": true,
-        });
-        let mut server = original.as_object().unwrap().clone();
-        let agent = PrincipalId::parse("agent:coder").unwrap();
-        let wrap = |server: &mut _| {
-            wrap(
-                "my files",
-                server,
-                ("/usr/bin/placet", "/home/ann/mcp.json"),
-                Some(&agent),
-            )
-        };
-        assert_eq!(wrap(&mut server), Change::Made);
-        assert_eq!(server["command"], "/usr/bin/placet");
-        let args = json!([
-            "mcp",
-            "--name",
-            "my-files",
-            "--as",
-            "agent:coder",
-            "--",
-            "npx",
-            "-y",
-            "@modelcontextprotocol/server-filesystem",
-            "/data",
-        ]);
-        assert_eq!(server["args"], args);
-        assert_eq!(wrap(&mut server), Change::Already);
-        assert_eq!(unwrap(&mut server), Change::Made);
-        assert_eq!(Value::Object(server.clone()), original);
-        assert_eq!(unwrap(&mut server), Change::Already);
-        let remote = json!({ "type": "http", "url": "https://x", "headers": { "A": "${B}" } });
-        let mut server = remote.as_object().unwrap().clone();
-        assert_eq!(wrap(&mut server), Change::Made);
-        let args = json!([
-            "mcp",
-            "--config",
-            "/home/ann/mcp.json",
-            "--server",
-            "my files",
-            "--as",
-            "agent:coder",
-        ]);
-        assert_eq!(server["args"], args);
-        assert_eq!(wrap(&mut server), Change::Already);
-        assert_eq!(unwrap(&mut server), Change::Made);
-        assert_eq!(Value::Object(server.clone()), remote);
-        let mut other = json!({ "x": 1 }).as_object().unwrap().clone();
-        assert_eq!(
-            (wrap(&mut other), unwrap(&mut other)),
-            (Change::Other, Change::Other)
-        );
+/// In one step, with the permissions that it had; nobody else reads it before it has them.
+fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(format!(".{}", std::process::id()));
+    let partial = PathBuf::from(partial);
+    let mut opened = OpenOptions::new();
+    let mut file = opened
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&partial)?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.set_permissions(fs::metadata(path)?.permissions()))
+        .and_then(|()| fs::rename(&partial, path));
+    if written.is_err() {
+        fs::remove_file(&partial).unwrap_or(());
     }
+    Ok(written?)
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use placet_api::config::Settings;
 use placet_api::tls::Listener;
 use placet_mcp::config::Entry;
-use placet_mcp::listen::{self, Begin, Callers, Door, Ends, PATH, Secured, Stop, Token};
+use placet_mcp::listen::{self, Begin, Callers, Door, Ends, PATH, Patience, Secured, Stop, Token};
 use placet_types::PrincipalId;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
@@ -69,6 +69,12 @@ pub(super) fn serve(
         tls,
         sessions_max: http.sessions,
         idle: Duration::from_secs(http.idle),
+        streams: http.streams,
+        patience: Patience {
+            head: Duration::from_secs(http.head_secs),
+            body: Duration::from_secs(http.body_secs),
+            write: Duration::from_secs(http.write_secs),
+        },
         begin: beginning(front, entries, &threads),
         refuse,
     };
@@ -103,9 +109,9 @@ fn say_where(front: &Front, own: SocketAddr, kept: &TokenFile) {
 /// Begins sessions, and remembers their threads.
 fn beginning(front: &Arc<Front>, entries: Vec<Entry>, threads: &Threads) -> Begin {
     let (front, threads) = (Arc::clone(front), Arc::clone(threads));
-    Box::new(move |principal| {
+    Box::new(move |caller| {
         let ((reader, to), (from, writer)) = (pipe()?, pipe()?);
-        let session = front.acting_as(principal).session(&entries, reader, writer);
+        let session = front.acting_as(caller).session(&entries, reader, writer);
         let thread = session.map_err(|failure| {
             front.out.note(format!("placet: {}", failure.message));
             io::Error::other(failure.message)

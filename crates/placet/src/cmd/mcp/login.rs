@@ -11,7 +11,7 @@ use placet_fetch::{Client, Leads, Target, Trust};
 use placet_mcp::config::{Entry, Reach, expanded};
 use placet_mcp::oauth::callback::Callback;
 use placet_mcp::oauth::login::{Known, Login};
-use placet_mcp::oauth::tokens::{Hidden, Tokens, secret_of};
+use placet_mcp::oauth::tokens::{Hidden, Reached, Tokens, secret_of};
 use placet_mcp::remote::runtime;
 use placet_types::{Network, PeerRule, SecretName};
 
@@ -58,23 +58,69 @@ pub(super) fn login(global: &Global, args: &McpLogin, out: Out) -> Result<Status
 }
 
 pub(super) fn logout(global: &Global, server: &str, out: Out) -> Result<Status, Failure> {
+    keep_unreadable();
     let domain = Domain::open(global)?;
     let secret = secret_name(&super::name::clean(server))?;
     let name = secret.clone();
     let _alone = alone(&domain.dir.logins(), &secret)?;
-    let index = recorded(&domain.ask(&Request::RemoveSecret { name })?)?;
-    out.value(&serde_json::json!({ "server": server, "secret": secret, "index": index }));
+    let taken = domain
+        .node()?
+        .ask_for_secrets(&Request::TakeLogin { name })?;
+    let (index, tokens) = match taken {
+        (Response::Taken(index, _), values) => (index, values.into_iter().next()),
+        (Response::Error(denial), _) => return Err(denial.into()),
+        (other, _) => (recorded(&other)?, None),
+    };
+    let back = tokens.map_or_else(
+        || Err("nothing could be read of them".to_owned()),
+        |(_, tokens)| {
+            let tokens = Tokens::open(&tokens).map_err(|error| error.to_string())?;
+            given_back(&tokens)
+        },
+    );
+    out.value(&serde_json::json!({
+        "server": server, "secret": secret, "index": index, "revoked": back == Ok(true),
+        "why": back.as_ref().err(),
+    }));
+    let what = if back == Ok(true) {
+        "are gone, here and at who gave them"
+    } else {
+        "are gone here"
+    };
     out.line(format!(
-        "the tokens for {} are gone {}",
+        "the tokens for {} {what} {}",
         shown(server),
         paint(DIM, format!("(record {index})"))
     ));
+    match back {
+        Ok(true) => {}
+        Ok(false) => out.note(
+            "placet: the authorization server takes no tokens back: whoever had them can use them until they are over",
+        ),
+        Err(why) => out.note(format!(
+            "placet: they were not revoked, and are good until they are over: {}",
+            shown(&why)
+        )),
+    }
     Ok(Status::Ok)
+}
+
+/// Gives tokens back to who gave them; whether that takes any.
+fn given_back(tokens: &Tokens) -> Result<bool, String> {
+    let Some(reached) = tokens.reached() else {
+        return Ok(false);
+    };
+    let trust = Trust::new(reached.ca.as_deref()).map_err(|error| error.to_string())?;
+    let leads = Leads::within(&Network::peers(&reached.peers));
+    let client = Client::new(trust, leads, QUESTION);
+    let runtime = runtime().map_err(|error| error.to_string())?;
+    let revoked = runtime.block_on(tokens.revoke(&client));
+    revoked.map(|()| true).map_err(|error| error.to_string())
 }
 
 /// The server that is meant.
 fn wanted(config: &Path, server: &str) -> Result<Wanted, Failure> {
-    let entries = configured(config, Some(server))?;
+    let entries = configured(config, Some(server), None)?;
     let Some(Entry { name, reach, .. }) = entries.into_iter().next() else {
         return Err(Failure::new(format!(
             "there is no server {}",
@@ -98,7 +144,8 @@ fn wanted(config: &Path, server: &str) -> Result<Wanted, Failure> {
 
 async fn asked(wanted: &Wanted, args: &McpLogin, out: Out) -> Result<Tokens, Failure> {
     let trust = Trust::new(wanted.ca.as_deref()).map_err(Failure::new)?;
-    let client = Client::new(trust, leads(wanted), QUESTION);
+    let peers = peers(wanted);
+    let client = Client::new(trust, Leads::within(&Network::peers(&peers)), QUESTION);
     let callback = Callback::bind(wanted.oauth.port)
         .await
         .map_err(Failure::new)?;
@@ -117,13 +164,15 @@ async fn asked(wanted: &Wanted, args: &McpLogin, out: Out) -> Result<Tokens, Fai
         .wait(&login, patience)
         .await
         .map_err(Failure::new)?;
-    let finished = login.finish(&client, code, clock().wall()).await;
+    let ca = wanted.ca.as_deref().map(std::path::absolute).transpose()?;
+    let reached = Reached { ca, peers };
+    let finished = login.finish(&client, code, clock().wall(), reached).await;
     finished.map_err(Failure::new)
 }
 
 /// Where the questions of a login may lead: to the public internet, to the server's own address, and to
 /// what the configuration names.
-fn leads(wanted: &Wanted) -> Leads {
+fn peers(wanted: &Wanted) -> BTreeSet<PeerRule> {
     let mut rules: BTreeSet<PeerRule> = wanted.oauth.reach.clone();
     let host = wanted.target.host();
     let own = match host.parse::<IpAddr>() {
@@ -135,7 +184,7 @@ fn leads(wanted: &Wanted) -> Leads {
         Err(_) => Vec::new(),
     };
     rules.extend(own.iter().filter_map(|rule| rule.parse::<PeerRule>().ok()));
-    Leads::within(&Network::peers(&rules))
+    rules
 }
 
 fn known(wanted: &Wanted) -> Result<Option<Known>, Failure> {

@@ -11,6 +11,7 @@ use placet_process::door;
 use placet_process::terminal::{Heard, Holder};
 use placet_types::{ExecutionId, PrincipalId, ProfileName};
 
+use super::lobby::Lobby;
 use super::serve::{Down, Server, Up};
 use crate::context::{Domain, program};
 use crate::exit::{Failure, Status};
@@ -41,12 +42,17 @@ pub(super) struct Wanted<'a> {
     pub(super) profile: Option<&'a ProfileName>,
 }
 
-pub(super) fn start(domain: &Domain, wanted: &Wanted<'_>, out: Out) -> Result<Server, Failure> {
+pub(super) fn start(
+    domain: &Domain,
+    wanted: &Wanted<'_>,
+    lobby: &Lobby,
+    out: Out,
+) -> Result<Server, Failure> {
     let (holder, streams) = Holder::start(&mut supervisor(domain, wanted)?)?;
     let holder = Arc::new(holder);
     let said = Arc::new(Mutex::new(String::new()));
     let errors = pass_on(streams.errors, Arc::clone(&said))?;
-    let Some(exec) = await_start(&holder, out)? else {
+    let Some(exec) = await_start(&holder, lobby, out)? else {
         let status = holder.wait()?;
         // All of it was said. A thread that panicked has said what it could.
         drop(errors.join());
@@ -93,7 +99,7 @@ fn supervisor(domain: &Domain, wanted: &Wanted<'_>) -> Result<Command, Failure> 
         .arg(door::FRONT_OPTION)
         .arg("--domain")
         .arg(domain.dir.root())
-        .args(["run", "--no-wait", "--as", wanted.principal.as_str()]);
+        .args(["run", "--as", wanted.principal.as_str()]);
     if let Some(purpose) = wanted.purpose {
         command.args(["--purpose", purpose]);
     }
@@ -126,10 +132,22 @@ fn pass_on(errors: io::PipeReader, said: Arc<Mutex<String>>) -> io::Result<JoinH
 }
 
 /// The execution of the server, once its start is recorded.
-fn await_start(holder: &Holder, out: Out) -> Result<Option<ExecutionId>, Failure> {
+fn await_start(
+    holder: &Arc<Holder>,
+    lobby: &Lobby,
+    out: Out,
+) -> Result<Option<ExecutionId>, Failure> {
     loop {
         match holder.hear()? {
             Some(Heard::Started(exec)) => return Ok(Some(exec)),
+            Some(Heard::Waits(waits)) => {
+                lobby.waits(waits)?;
+                lobby.when_left({
+                    let holder = Arc::clone(holder);
+                    // Nobody wants it any more; what waits goes on to wait, and is found again.
+                    move || holder.stop()
+                })?;
+            }
             Some(Heard::Note(text)) => out.note(text),
             None => return Ok(None),
         }
@@ -145,7 +163,7 @@ fn attend(holder: &Arc<Holder>, out: Out) -> io::Result<()> {
             while let Ok(Some(heard)) = holder.hear() {
                 match heard {
                     Heard::Note(text) => out.note(text),
-                    Heard::Started(_) => {}
+                    Heard::Started(_) | Heard::Waits(_) => {}
                 }
             }
         })

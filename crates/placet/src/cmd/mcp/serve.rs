@@ -13,11 +13,13 @@ use std::time::Duration;
 use placet_authority::init::public_policy;
 use placet_authority::node::connect_or_start;
 use placet_authority::node::wire::Welcome;
-use placet_mcp::config::{Entry, Reach};
+use placet_evidence::TokenIdentity;
+use placet_mcp::config::{Entry, Pick, Reach};
 use placet_mcp::denial::Said;
 use placet_mcp::frame::{Bounds, Frame, Kind, OwnedId};
 use placet_mcp::governor::{Governor, Setting};
 use placet_mcp::hub::{Hub, Part, Refuse};
+use placet_mcp::listen::Caller;
 use placet_mcp::pipe::{Line, Lines, Sink};
 use placet_mcp::session::{Config, Over, Session, Upstream};
 use placet_mcp::subject::Who;
@@ -27,6 +29,7 @@ use placet_types::{DenialCode, ExecutionId, PrincipalId};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::lobby::{Lobby, Reader, Writer};
 use super::program::{self, Wanted};
 use super::{elsewhere, kept::Kept, listen, name};
 use crate::cli::{Global, Serve};
@@ -69,6 +72,8 @@ type Sessions = Arc<Mutex<Vec<Weak<Session>>>>;
 pub(super) struct Front {
     pub(super) domain: Arc<Domain>,
     pub(super) principal: PrincipalId,
+    /// Whoever has shown an access token, where somebody has.
+    pub(super) bearer: Option<Arc<TokenIdentity>>,
     pub(super) out: Out,
     pub(super) args: Serve,
     sessions: Sessions,
@@ -85,6 +90,7 @@ pub(super) fn serve(global: &Global, args: &Serve, out: Out) -> Result<Status, F
     let front = Arc::new(Front {
         domain: Arc::new(Domain::open(global)?),
         principal: principal_or_own(args.principal.as_ref())?,
+        bearer: None,
         out,
         args: args.clone(),
         sessions: Sessions::default(),
@@ -103,7 +109,7 @@ pub(super) fn serve(global: &Global, args: &Serve, out: Out) -> Result<Status, F
 /// The servers that are meant.
 fn entries(args: &Serve) -> Result<Vec<Entry>, Failure> {
     if let Some(path) = &args.config {
-        return configured(path, args.server.as_deref());
+        return configured(path, args.server.as_deref(), args.project.as_deref());
     }
     if args.argv.is_empty() {
         let hint = "placet mcp -- SERVER COMMAND…, or placet mcp --config mcp.json";
@@ -121,20 +127,41 @@ fn entries(args: &Serve) -> Result<Vec<Entry>, Failure> {
     }])
 }
 
-pub(super) fn configured(path: &Path, only: Option<&str>) -> Result<Vec<Entry>, Failure> {
+pub(super) fn configured(
+    path: &Path,
+    only: Option<&str>,
+    project: Option<&str>,
+) -> Result<Vec<Entry>, Failure> {
     let bad = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
     let bytes = fs::read(path).map_err(|error| bad(&error))?;
     let variable = |name: &str| std::env::var(name).ok();
-    placet_mcp::config::read(&bytes, only, name::clean, variable).map_err(|error| bad(&error))
+    let pick = Pick { only, project };
+    placet_mcp::config::read(&bytes, pick, name::clean, variable).map_err(|error| bad(&error))
 }
 
 impl Front {
     /// One server: its session is the client's.
     fn one(&self, entry: &Entry) -> Result<Status, Failure> {
-        match self.start(entry)? {
-            Server::Down(down) => tell_first(&down),
-            Server::Up(up) => self.carry(entry, *up, io::stdin(), own_output()?),
+        let lobby = self.lobby(entry, (Box::new(io::stdin()), Box::new(io::stdout())))?;
+        match self.start(entry, &lobby)? {
+            Server::Down(down) => {
+                if let Some((reader, writer)) = lobby.refused(&down.said()) {
+                    tell_first(&down, reader, writer)?;
+                }
+                Ok(Status::Code(down.code))
+            }
+            Server::Up(up) => match lobby.started() {
+                Some(reader) => self.carry(entry, *up, reader, own_output()?),
+                None => Ok(Status::Code(1)),
+            },
         }
+    }
+
+    /// Where a client waits, should its server have to.
+    fn lobby(&self, entry: &Entry, client: (Reader, Writer)) -> Result<Lobby, Failure> {
+        let patience = Duration::from_secs(self.args.wait);
+        let console = console(&self.domain)?;
+        Ok(Lobby::new(&entry.name, patience, console, client))
     }
 
     /// Several servers: a session for each, and the hub between them and the client.
@@ -152,7 +179,7 @@ impl Front {
 
     /// Records what was refused before any session saw it.
     pub(super) fn refusing(&self) -> Result<(Governor, Refuse), Failure> {
-        let setting = governing(&self.domain)?;
+        let setting = self.governing()?;
         // Nothing is started by this one, so nothing has to end.
         let governor = Governor::new(setting(Box::new(|_, _| {})))?;
         let records = governor.clone();
@@ -161,9 +188,10 @@ impl Front {
     }
 
     /// The same, for somebody else.
-    pub(super) fn acting_as(&self, principal: &PrincipalId) -> Arc<Self> {
+    pub(super) fn acting_as(&self, caller: &Caller) -> Arc<Self> {
         Arc::new(Self {
-            principal: principal.clone(),
+            principal: caller.principal.clone(),
+            bearer: caller.identity.clone(),
             ..self.clone()
         })
     }
@@ -222,15 +250,24 @@ impl Front {
 
     fn part(&self, entry: &Entry, reader: PipeReader, writer: PipeWriter) {
         let name = &entry.name;
-        let down = match self.start(entry) {
-            Ok(Server::Up(up)) => match self.carry(entry, *up, reader, Box::new(writer)) {
-                Ok(_) => return,
-                Err(failure) => {
-                    return self
-                        .out
-                        .note(format!("placet: {name}: {}", failure.message));
+        let note = |text: &str| self.out.note(format!("placet: {name}: {text}"));
+        let lobby = writer
+            .try_clone()
+            .map_err(Failure::from)
+            .and_then(|answers| self.lobby(entry, (Box::new(reader), Box::new(answers))));
+        let lobby = match lobby {
+            Ok(lobby) => lobby,
+            Err(failure) => return note(&failure.message),
+        };
+        let down = match self.start(entry, &lobby) {
+            Ok(Server::Up(up)) => {
+                if let Some(reader) = lobby.started()
+                    && let Err(failure) = self.carry(entry, *up, reader, Box::new(writer))
+                {
+                    note(&failure.message);
                 }
-            },
+                return;
+            }
             Ok(Server::Down(down)) => down,
             Err(failure) => Down {
                 reason: failure.message,
@@ -238,11 +275,15 @@ impl Front {
                 code: 1,
             },
         };
-        self.out.note(format!("placet: {name}: {}", down.reason));
-        refuse_all(&down, reader, writer);
+        note(&down.reason);
+        // The last end that the client hears must not be ours.
+        drop(writer);
+        if let Some((reader, writer)) = lobby.refused(&down.said()) {
+            refuse_all(&down, reader, writer);
+        }
     }
 
-    fn start(&self, entry: &Entry) -> Result<Server, Failure> {
+    fn start(&self, entry: &Entry, lobby: &Lobby) -> Result<Server, Failure> {
         let profile = self.args.profile.as_ref().or(entry.profile.as_ref());
         let server = match &entry.reach {
             Reach::Program { argv, env } => {
@@ -253,11 +294,14 @@ impl Front {
                     purpose: self.args.purpose.as_deref(),
                     profile,
                 };
-                program::start(&self.domain, &wanted, self.out)?
+                program::start(&self.domain, &wanted, lobby, self.out)?
             }
             Reach::Elsewhere {
                 url, headers, ca, ..
-            } => elsewhere::start(self, &entry.name, profile, (url, headers, ca.as_deref()))?,
+            } => {
+                let reached = (url.as_str(), headers, ca.as_deref());
+                elsewhere::start(self, &entry.name, profile, reached, lobby)?
+            }
         };
         if let Server::Up(up) = &server {
             let note = format!(
@@ -284,6 +328,7 @@ impl Front {
                 principal: self.principal.clone(),
                 server: up.exec,
                 name: entry.name.clone(),
+                meta: self.args.meta.iter().cloned().collect(),
             },
             checks: placet_decision::CHECKS,
             grace: Duration::from_secs(self.args.grace),
@@ -294,7 +339,7 @@ impl Front {
             }),
             tell: Box::new(move |text| out.note(format!("placet: {text}"))),
         };
-        let setting = governing(&self.domain)?;
+        let setting = self.governing()?;
         let (session, running) = Session::new(config, setting, output, up.upstream)?;
         {
             let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -313,10 +358,10 @@ fn own_output() -> io::Result<Box<dyn Sink>> {
 }
 
 /// The first thing that the client asks is answered with why it is not served.
-fn tell_first(down: &Down) -> Result<Status, Failure> {
+fn tell_first(down: &Down, reader: Reader, mut writer: Writer) -> Result<(), Failure> {
     let (sender, receiver) = channel();
     thread::Builder::new().name("first".into()).spawn(move || {
-        let mut lines = Lines::new(io::stdin(), Bounds::REQUEST.bytes_max);
+        let mut lines = Lines::new(reader, Bounds::REQUEST.bytes_max);
         while let Ok(Some(Line::Whole(bytes))) = lines.next_line() {
             if let Some(id) = asked(&bytes) {
                 drop(sender.send(id));
@@ -326,9 +371,10 @@ fn tell_first(down: &Down) -> Result<Status, Failure> {
     })?;
     if let Ok(id) = receiver.recv_timeout(TELL_PATIENCE) {
         let refusal = refusal(down, &id);
-        io::stdout().write_all(refusal.as_bytes()).unwrap_or(());
+        writer.write_all(refusal.as_bytes()).unwrap_or(());
+        writer.flush().unwrap_or(());
     }
-    Ok(Status::Code(down.code))
+    Ok(())
 }
 
 /// Whatever is asked is answered with why it is not served.
@@ -354,10 +400,16 @@ fn asked(bytes: &[u8]) -> Option<OwnedId> {
     }
 }
 
+impl Down {
+    fn said(&self) -> Said {
+        let mut said = Said::new(DenialCode::NoPermit, self.reason.as_str());
+        said.remedy = Some(self.remedy.to_owned());
+        said
+    }
+}
+
 fn refusal(down: &Down, id: &OwnedId) -> String {
-    let mut answer = Said::new(DenialCode::NoPermit, down.reason.as_str());
-    answer.remedy = Some(down.remedy.to_owned());
-    let mut frame = answer.error(Some(id));
+    let mut frame = down.said().error(Some(id));
     frame.push('\n');
     frame
 }
@@ -390,24 +442,26 @@ pub(super) fn on_signal(work: impl Fn() + Send + 'static) -> io::Result<()> {
 
 pub(super) type Ending = Box<dyn Fn(ExecutionId, DenialCode) + Send + Sync>;
 
-/// What the governor of a domain needs, but for what has to be ended.
-pub(super) fn governing(
-    domain: &Domain,
-) -> Result<impl FnOnce(Ending) -> Setting + use<>, Failure> {
-    let (dir, own) = (domain.dir.clone(), own_program()?);
-    let policy = public_policy(&domain.dir)?;
-    let memory = domain.dir.digests();
-    let environment = move |welcome: &Welcome| {
-        let own = OwnProgram::as_asked(welcome, &memory);
-        attest::lately(&welcome.domain, own).map_err(|error| error.to_string())
-    };
-    Ok(move |ending| Setting {
-        connect: Box::new(move || connect_or_start(&dir, &own)),
-        pins: Box::new(move |welcome| {
-            placet_process::pins(&policy, welcome).map_err(|error| error.to_string())
-        }),
-        environment: Box::new(environment),
-        clock: clock(),
-        ending,
-    })
+impl Front {
+    /// What the governor of its calls needs, but for what has to be ended.
+    pub(super) fn governing(&self) -> Result<impl FnOnce(Ending) -> Setting + use<>, Failure> {
+        let (dir, own) = (self.domain.dir.clone(), own_program()?);
+        let policy = public_policy(&self.domain.dir)?;
+        let memory = self.domain.dir.digests();
+        let bearer = self.bearer.clone();
+        let environment = move |welcome: &Welcome| {
+            let own = OwnProgram::as_asked(welcome, &memory);
+            attest::lately(&welcome.domain, own).map_err(|error| error.to_string())
+        };
+        Ok(move |ending| Setting {
+            connect: Box::new(move || connect_or_start(&dir, &own)),
+            pins: Box::new(move |welcome| {
+                placet_process::pins(&policy, welcome).map_err(|error| error.to_string())
+            }),
+            environment: Box::new(environment),
+            bearer,
+            clock: clock(),
+            ending,
+        })
+    }
 }
