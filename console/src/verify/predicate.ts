@@ -39,12 +39,14 @@ const tokenClaims: Check = (value, what) => {
 	if (!isObject(value) || Object.keys(value).length === 0) return void refuse(`${what}: claims are expected`);
 	for (const one of Object.values(value)) setOf(is.text)(one, what);
 };
+/** Whom an identity provider vouches for. */
+const identity = object({ "claims?": tokenClaims, issuer: is.text, subject: is.text });
 /** What proved who asks: one of these. */
 const caller = either({
 	execution: is.exec,
 	key: is.commitment,
 	spiffe: is.spiffe,
-	token: object({ "claims?": tokenClaims, issuer: is.text, subject: is.text }),
+	token: identity,
 	unix: is.u32,
 });
 
@@ -112,6 +114,7 @@ const decision = object({
 	"denial?": checked,
 	facts: object({
 		"attestation?": attestation,
+		"bearer?": identity,
 		caller,
 		environment,
 		exec: is.exec,
