@@ -8,6 +8,7 @@ mod clients;
 mod entry;
 mod text;
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -22,7 +23,7 @@ use crate::exit::{Failure, Status};
 use crate::out::{DIM, GOOD, Out, WARN, paint};
 use crate::show::{many, shown};
 use clients::Format;
-use entry::{Change, Gateway, unwrap};
+use entry::{Change, Gateway, URLS, unwrap};
 
 /// Ending of the copy.
 const BACKUP: &str = "before-placet";
@@ -140,7 +141,8 @@ fn command_of(server: &Map<String, Value>) -> String {
     let command = server.get("command").and_then(Value::as_str);
     let args = server.get("args").and_then(Value::as_array);
     let args = args.into_iter().flatten().filter_map(Value::as_str);
-    let words: Vec<&str> = command.into_iter().chain(args).collect();
+    let url = URLS.iter().find_map(|url| server.get(*url)?.as_str());
+    let words: Vec<&str> = command.or(url).into_iter().chain(args).collect();
     words.join(" ")
 }
 
@@ -213,9 +215,12 @@ fn find(client: Client, file: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
     }
     let home = std::env::var_os("HOME").unwrap_or_default();
     let files = client.files(Path::new(&home));
+    let mut known = BTreeSet::new();
     let found: Vec<PathBuf> = files
         .iter()
         .filter(|path| path.is_file())
+        // In the home directory both are one.
+        .filter(|path| fs::canonicalize(path).is_ok_and(|real| known.insert(real)))
         .cloned()
         .collect();
     if found.is_empty() {

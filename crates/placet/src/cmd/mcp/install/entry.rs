@@ -32,7 +32,7 @@ pub(super) struct Gateway<'a> {
 }
 
 /// Where an entry may say where its server is.
-const URLS: [&str; 3] = ["url", "httpUrl", "serverUrl"];
+pub(super) const URLS: [&str; 3] = ["url", "httpUrl", "serverUrl"];
 
 impl Gateway<'_> {
     /// The server as it is, behind the gateway. `project` is the directory that the client has it for.
