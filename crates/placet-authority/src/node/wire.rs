@@ -12,13 +12,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use placet_evidence::{
-    Attestation, CheckedDenial, Environment, Grant, Nonce, PrincipalStatus, Selector, SignalKind,
-    Stage, TokenIdentity, Verdict,
+    CheckedDenial, Grant, Nonce, PrincipalStatus, Selector, SignalKind, Stage, Verdict,
 };
 use placet_types::canonical::{Bounds, Json};
 use placet_types::{
-    Denial, DenialCode, Digest, DomainName, ExecutionId, Fixed, FixedIntent, GatewayName, Index,
-    Millis, PrincipalId, PublicKey, Salt, SecretName, Signature, Thumbprint, Trip,
+    Denial, DenialCode, Digest, DomainName, ExecutionId, FixedIntent, GatewayName, Index, Millis,
+    PrincipalId, PublicKey, SecretName, Signature, Thumbprint, Trip,
 };
 
 use placet_secrets::Secret;
@@ -31,7 +30,8 @@ use crate::preview::Preview;
 pub use bodies::{
     AppraiseBody, AttestedBody, BegunBody, BornBody, BundleBody, CallBody, CallsBody,
     ConnectionsBody, DeferredBody, DefinitionBody, EndBody, FollowingBody, GatewayBundleBody,
-    LifecycleBody, NodeBundleBody, PermittedBody, PinnedBody, SecretBody, SecretsBody, WaitingBody,
+    LifecycleBody, NodeBundleBody, PermittedBody, PinnedBody, SecretBody, SecretsBody, SubmitBody,
+    WaitingBody,
 };
 
 /// Version of this protocol. A client and a node of different versions do not talk.
@@ -158,31 +158,6 @@ pub enum Request {
     Lifecycle,
     /// Ends the node once nothing runs under it.
     Stop,
-}
-
-/// An intent with everything that is needed to decide it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SubmitBody {
-    /// What the gateway signed about the machine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attestation: Option<Attestation>,
-    /// Whom the gateway asks for, if somebody has shown it an access token: its word, as the rest is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bearer: Option<Box<TokenIdentity>>,
-    /// The execution that asks, for intents that came through the door of its cell.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub door: Option<ExecutionId>,
-    /// The machine.
-    pub environment: Fixed<Environment>,
-    /// The gateway's key.
-    pub holder: PublicKey,
-    /// Canonical JSON of the intent.
-    pub intent: String,
-    /// Canonical JSON of the parameters.
-    pub params: String,
-    /// What hides them.
-    pub salt: Salt,
 }
 
 /// Something notable.

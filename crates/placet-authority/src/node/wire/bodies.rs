@@ -44,6 +44,31 @@ pub struct EndBody {
     pub usage: Option<Usage>,
 }
 
+/// An intent with everything that is needed to decide it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitBody {
+    /// What the gateway signed about the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<Attestation>,
+    /// Whom the gateway asks for, if somebody has shown it an access token: its word, as the rest is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<Box<TokenIdentity>>,
+    /// The execution that asks, for intents that came through the door of its cell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<ExecutionId>,
+    /// The machine.
+    pub environment: Fixed<Environment>,
+    /// The gateway's key.
+    pub holder: PublicKey,
+    /// Canonical JSON of the intent.
+    pub intent: String,
+    /// Canonical JSON of the parameters.
+    pub params: String,
+    /// What hides them.
+    pub salt: Salt,
+}
+
 /// Calls that are to be decided and begun, and how earlier ones ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
