@@ -29,7 +29,7 @@ fn refused(domain: &Domain) -> Vec<String> {
 fn frames_that_two_readers_read_differently_reach_no_server_and_are_recorded() {
     let domain = domain(OPEN, &[]);
     let mut client = Client::of_test_server(&domain);
-    assert_eq!(client.tools().len(), 14);
+    assert_eq!(client.tools().len(), 17);
     let call = |params: &str| {
         format!(r#"{{"jsonrpc":"2.0","id":77,"method":"tools/call","params":{params}}}"#)
     };
