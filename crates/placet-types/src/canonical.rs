@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 pub use escape::{EscapeError, escape};
 pub use read::{Bounds, Malformed};
+pub(crate) use write::Object;
 
 /// A JSON value as I-JSON allows it.
 #[derive(Clone, Debug, PartialEq)]

@@ -129,6 +129,23 @@ impl Fixed<Intent> {
         intent.resource.check()?;
         Ok(intent)
     }
+
+    /// An intent that was settled from its parts, held to what [`Intent::decode`] holds the bytes of one to.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Intent::decode`].
+    pub fn checked(self) -> Result<Self, Malformed> {
+        let text = self.text().as_bytes();
+        if text.len() > Bounds::RECORD.bytes_max {
+            return Err(Malformed::TooLong(Bounds::RECORD.bytes_max));
+        }
+        if !canonical::numbers_are_exact(text) {
+            return Err(Malformed::Shape("a number past 2^53".into()));
+        }
+        self.resource.check()?;
+        Ok(self)
+    }
 }
 
 impl Asked {

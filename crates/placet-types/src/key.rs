@@ -65,7 +65,7 @@ impl PublicKey {
             return Err(KeyError::Weak);
         }
         // A second encoding of the same point would be a second name for the same key.
-        if key.to_edwards().compress().as_bytes() != bytes {
+        if !is_reduced(bytes) {
             return Err(KeyError::NotAPoint);
         }
         Ok(Self(key))
@@ -109,6 +109,13 @@ impl PublicKey {
     pub fn to_base64(&self) -> String {
         STANDARD.encode(self.as_bytes())
     }
+}
+
+/// Whether y is below the prime 2^255 − 19. Of a point that has not small order this is the one encoding:
+/// the sign of x could be spelled in two ways only where x is 0, which is so at two small-order points.
+fn is_reduced(bytes: &[u8; 32]) -> bool {
+    let [lowest, middle @ .., highest] = bytes;
+    highest & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff) || *lowest < 0xed
 }
 
 impl SigningKey {

@@ -3,10 +3,8 @@
 //! Words of the OpenID AuthZEN Authorization API 1.0: may this subject do this action to this
 //! resource, and who or what could. A question is answered with a decision and never with authority.
 
-use std::collections::BTreeMap;
-
 use crate::call::Members;
-use crate::canonical::{Bounds, Json, Malformed};
+use crate::canonical::{Bounds, Json, Malformed, Object};
 
 /// May this subject do this to this resource?
 ///
@@ -107,23 +105,25 @@ impl Question {
     /// The canonical bytes: what the log commits to.
     #[must_use]
     pub fn to_canonical(&self) -> Vec<u8> {
-        let mut all = Members::new();
-        let action = [("name", &self.action.name)];
-        all.insert("action".into(), described(action, &self.action.properties));
-        if !self.context.is_empty() {
-            all.insert("context".into(), Json::Object(self.context.clone()));
-        }
-        for (name, party) in [("resource", &self.resource), ("subject", &self.subject)] {
-            let fixed = [("id", &party.id), ("type", &party.kind)];
-            all.insert(name.into(), described(fixed, &party.properties));
-        }
-        all.insert("sought".into(), Json::String(self.sought.as_str().into()));
+        let mut out = Vec::with_capacity(256);
+        let mut all = Object::begin(&mut out);
+        let (action, resource, subject) = (&self.action, &self.resource, &self.subject);
+        all.object("action", |to| {
+            to.some("name", &action.name);
+            to.filled("properties", &action.properties);
+        });
+        all.filled("context", &self.context);
+        all.object("resource", |to| resource.write(to));
+        all.text("sought", self.sought.as_str());
         if let Some(span) = self.sought.span() {
-            let span = [("begin", span.begin), ("limit", span.limit)];
-            let span = span.map(|(name, value)| (name.to_owned(), Json::Number(value.into())));
-            all.insert("span".into(), Json::Object(BTreeMap::from(span)));
+            all.object("span", |to| {
+                to.number("begin", span.begin);
+                to.number("limit", span.limit);
+            });
         }
-        Json::Object(all).to_canonical()
+        all.object("subject", |to| subject.write(to));
+        all.end();
+        out
     }
 
     /// Reads canonical bytes.
@@ -201,6 +201,12 @@ impl Question {
 }
 
 impl Party {
+    fn write(&self, to: &mut Object<'_>) {
+        to.some("id", &self.id);
+        to.filled("properties", &self.properties);
+        to.some("type", &self.kind);
+    }
+
     fn check(&self, what: &str, open: bool) -> Result<(), Malformed> {
         if !(1..=Question::KIND_BYTES_MAX).contains(&self.kind.len()) {
             return Err(shape(&format!("{what}.type: 1 to 128 bytes")));
@@ -222,17 +228,6 @@ fn exact(value: f64) -> Option<u32> {
         reason = "whole and within 32 bits, as was just seen"
     )]
     whole.then_some(value as u32)
-}
-
-fn described<const N: usize>(fixed: [(&str, &String); N], properties: &Members) -> Json {
-    let mut all = Members::new();
-    for (name, value) in fixed.into_iter().filter(|(_, value)| !value.is_empty()) {
-        all.insert(name.into(), Json::String(value.clone()));
-    }
-    if !properties.is_empty() {
-        all.insert("properties".into(), Json::Object(properties.clone()));
-    }
-    Json::Object(all)
 }
 
 fn party(json: &Json) -> Party {

@@ -245,12 +245,9 @@ impl Reader<'_> {
         loop {
             let start = self.at;
             // Everything up to the next quote, escape or control character is taken as it stands.
-            while self
-                .peek()
-                .is_some_and(|byte| byte != b'"' && byte != b'\\' && byte >= 0x20)
-            {
-                self.at += 1;
-            }
+            let rest = self.text.as_bytes().get(start..).unwrap_or_default();
+            let ends = |byte: &u8| *byte == b'"' || *byte == b'\\' || *byte < 0x20;
+            self.at += rest.iter().position(ends).unwrap_or(rest.len());
             out.push_str(self.text.get(start..self.at).unwrap_or_default());
             match self.peek() {
                 Some(b'"') => {

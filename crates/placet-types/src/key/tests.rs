@@ -116,3 +116,26 @@ fn debug_output_never_holds_the_private_key() {
     assert!(!format!("{key:?}").contains(&encode_hex(&[7; 32])));
     assert!(format!("{key:?}").contains(&key.public().to_base64()));
 }
+
+#[test]
+fn a_second_encoding_of_a_point_is_no_key() {
+    // p + k for every k that 255 bits have room for, with either sign.
+    for (k, sign) in (0..19_u8).flat_map(|k| [(k, 0x7f), (k, 0xff)]) {
+        let mut bytes = [0xff; 32];
+        (bytes[0], bytes[31]) = (0xed + k, sign);
+        assert!(PublicKey::import(&bytes).is_err(), "p + {k}");
+    }
+    // What is a point and of no small order is a key exactly if it is the point's own encoding.
+    for seed in 0..=255_u8 {
+        let mut bytes = *Digest::of(&[seed]).as_bytes();
+        if seed % 4 == 0 {
+            bytes = [0xff; 32];
+            (bytes[0], bytes[31]) = (seed, 0x7f);
+        }
+        let Ok(key) = VerifyingKey::from_bytes(&bytes) else {
+            continue;
+        };
+        let own = key.to_edwards().compress().to_bytes() == bytes;
+        assert_eq!(PublicKey::import(&bytes).is_ok(), own && !key.is_weak());
+    }
+}
