@@ -184,7 +184,7 @@ impl Authority {
                     Caller::Unix(_) | Caller::Execution(_) => Caller::Unix(submission.caller_uid),
                 };
                 let attempt = Attempt {
-                    presented: submission.intent,
+                    presented: submission.intent.as_bytes().to_vec(),
                     salt: random::salt().map_err(|_| Unavailable::Evidence)?,
                     caller,
                     denial,

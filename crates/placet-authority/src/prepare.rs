@@ -1,7 +1,7 @@
 //! Checks that need no state, made before anything waits for the sequencer.
 
 use placet_evidence::{PREFIX, PrincipalRecord, PrincipalStatus};
-use placet_types::{Denial, DenialCode, DomainName, FixedIntent, Millis, PrincipalId, Thumbprint};
+use placet_types::{Denial, DenialCode, DomainName, Millis, PrincipalId, Thumbprint};
 
 use crate::control::ActError;
 use crate::random;
@@ -16,8 +16,8 @@ pub(crate) fn prepare(
     now: Millis,
 ) -> Result<Prepared, Denial> {
     let malformed = |reason: String| Denial::new(DenialCode::Malformed, reason);
-    let intent =
-        FixedIntent::decode(&submission.intent).map_err(|error| malformed(error.to_string()))?;
+    let intent = submission.intent.read();
+    let intent = intent.map_err(|error| malformed(error.to_string()))?;
     check_environment(&submission.environment).map_err(malformed)?;
     if intent.action.as_str().starts_with(PREFIX) {
         // What such an act is about is the node's to say, never the caller's.

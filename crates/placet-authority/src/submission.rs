@@ -7,13 +7,16 @@ use placet_evidence::{
     Attestation, Caller, CheckedDenial, Environment, Exit, Grant, NetworkUsage, RunEnd, SignalKind,
     TokenIdentity, Usage, Waiting,
 };
-use placet_types::{DenialCode, ExecutionId, Fixed, FixedScope, Index, PublicKey, Trip};
+use placet_types::canonical::Malformed;
+use placet_types::{
+    DenialCode, ExecutionId, Fixed, FixedIntent, FixedScope, Index, PublicKey, Trip,
+};
 
 /// An intent with everything that is needed to decide it.
 #[derive(Clone, Debug)]
 pub struct Submission {
-    /// Canonical bytes of the intent, as they came.
-    pub intent: Vec<u8>,
+    /// The intent.
+    pub intent: IntentForm,
     /// Private parameters.
     pub params: Params,
     /// The gateway's own key: the artifact will be bound to it.
@@ -28,6 +31,34 @@ pub struct Submission {
     pub caller: Caller,
     /// Unix user of the submitting process, for records of attempts that do not parse.
     pub caller_uid: u32,
+}
+
+/// An intent, as it came.
+#[derive(Clone, Debug)]
+pub enum IntentForm {
+    /// What should be its canonical bytes.
+    Bytes(Vec<u8>),
+    /// Settled where it was made, from parts that were read: there is nothing to be read again.
+    Settled(FixedIntent),
+}
+
+impl IntentForm {
+    /// The intent, where it is one.
+    pub(crate) fn read(&self) -> Result<FixedIntent, Malformed> {
+        match self {
+            Self::Bytes(bytes) => FixedIntent::decode(bytes),
+            Self::Settled(intent) => intent.clone().checked(),
+        }
+    }
+
+    /// What an attempt that is refused is recorded by.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Settled(intent) => intent.text().as_bytes(),
+        }
+    }
 }
 
 /// The answer to a submission. Either way it is recorded.

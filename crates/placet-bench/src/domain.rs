@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use placet_authority::clock::SystemClock;
 use placet_authority::dir::DomainDir;
 use placet_authority::init::{Beginning, init};
+use placet_authority::submission::IntentForm;
 use placet_authority::{Authority, Running, Submission};
 use placet_decision::Params;
 use placet_evidence::{Caller, Environment};
@@ -118,7 +119,7 @@ pub(crate) fn submission(number: u64) -> Submission {
     Submission {
         bearer: None,
         attestation: None,
-        intent: intent.to_canonical().expect("JSON"),
+        intent: IntentForm::Bytes(intent.to_canonical().expect("JSON")),
         params: Params::new(bytes, salt),
         holder: *HOLDER,
         environment: environment(),

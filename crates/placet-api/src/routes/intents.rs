@@ -1,7 +1,7 @@
 //! Submitting intents.
 
 use hyper::StatusCode;
-use placet_authority::submission::Deferred;
+use placet_authority::submission::{Deferred, IntentForm};
 use placet_authority::{Answer as Decided, Permitted, Submission};
 use placet_decision::Params;
 use placet_evidence::{Attestation, Caller, Environment, Grant, NETWORK_UID, Waiting};
@@ -145,7 +145,6 @@ fn submission(call: &Call) -> Result<(Submission, FixedIntent, Salt), Problem> {
         principal: body.principal,
         resource: body.resource,
     };
-    let bytes = intent.to_canonical()?;
     let fixed = Fixed::new(intent).map_err(|_| Problem::internal())?;
     let caller_uid = match &call.identity {
         Identity::Unix(uid) => *uid,
@@ -156,7 +155,7 @@ fn submission(call: &Call) -> Result<(Submission, FixedIntent, Salt), Problem> {
         | Identity::Public => NETWORK_UID,
     };
     let submission = Submission {
-        intent: bytes,
+        intent: IntentForm::Settled(fixed.clone()),
         params: Params::new(params, salt.clone()),
         holder: body.holder,
         environment,

@@ -8,11 +8,13 @@ use super::acts::Acted;
 use super::wire::{ActBody, BornBody, ConnectionsBody, DeferredBody, Response, SubmitBody};
 use crate::authority::Authority;
 use crate::control::Act;
-use crate::submission::{BornReport, ConnectionsReport, Deferred, Denied, Submission, Unavailable};
+use crate::submission::{
+    BornReport, ConnectionsReport, Deferred, Denied, IntentForm, Submission, Unavailable,
+};
 
 pub(super) fn submission(body: SubmitBody, uid: u32) -> Submission {
     Submission {
-        intent: body.intent.into_bytes(),
+        intent: IntentForm::Bytes(body.intent.into_bytes()),
         params: Params::new(body.params.into_bytes(), body.salt),
         holder: body.holder,
         environment: body.environment,

@@ -1,6 +1,6 @@
 //! Administration that the bundle in force governs, and every way round it that we could think of.
 
-use placet_authority::submission::Deferred;
+use placet_authority::submission::{Deferred, IntentForm};
 use placet_authority::{Act, Answer, Authority, NotPermitted};
 use placet_decision::Params;
 use placet_evidence::{Caller, Entry, PrincipalStatus, Record, Resumed, Selector, Verdict};
@@ -326,7 +326,7 @@ fn taking_trust_away_waits_for_nobody_and_giving_it_back_does() {
 fn no_intent_from_outside_is_an_act_of_administration() {
     let (_world, authority) = world();
     let mut call = submission(&["true"], None);
-    let mut intent = Intent::decode(&call.intent).unwrap();
+    let mut intent = Intent::decode(call.intent.as_bytes()).unwrap();
     let body = br#"{"context":{"node":"","reason":""}}"#.to_vec();
     let salt = placet_types::Salt::new([3; 32]);
     for (action, gateway) in [
@@ -338,7 +338,7 @@ fn no_intent_from_outside_is_an_act_of_administration() {
         intent.gateway = GatewayName::parse(gateway).unwrap();
         intent.principal = principal(OPERATOR);
         intent.params = placet_types::Commitment::to(action, &body, &salt);
-        call.intent = intent.to_canonical().unwrap();
+        call.intent = IntentForm::Bytes(intent.to_canonical().unwrap());
         call.params = Params::new(body.clone(), salt.clone());
         let Answer::Denied(denied) = authority.submit(call.clone()).unwrap() else {
             panic!("denied");

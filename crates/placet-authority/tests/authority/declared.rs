@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use placet_artifact::Claims;
 use placet_artifact::jws::Compact;
+use placet_authority::submission::IntentForm;
 use placet_authority::{Act, Answer, Authority, Submission};
 use placet_decision::Params;
 use placet_evidence::{Caller, TokenIdentity};
@@ -57,7 +58,7 @@ fn pay(amount: f64, salt: u8) -> Submission {
     Submission {
         bearer: None,
         attestation: None,
-        intent: intent.to_canonical().unwrap(),
+        intent: IntentForm::Bytes(intent.to_canonical().unwrap()),
         params: Params::new(bytes, salt),
         holder: another_key().public(),
         environment: environment(Some(placet_types::Tier::U1)),
@@ -103,13 +104,13 @@ fn parameters_of_another_action_are_malformed() {
     };
     assert_eq!(denied(&authority, mixed).code, DenialCode::Malformed);
     // The commitment of a process run, opened by what a payment would give.
-    let mut intent = Intent::decode(&pay(1.0, 4).intent).unwrap();
+    let mut intent = Intent::decode(pay(1.0, 4).intent.as_bytes()).unwrap();
     let bytes = br#"{"context":{"amount":1}}"#.to_vec();
     let salt = Salt::new(*Digest::of(b"salt").as_bytes());
     intent.action = ActionName::parse("process:run").unwrap();
     intent.params = Commitment::to("process:run", &bytes, &salt);
     let odd = Submission {
-        intent: intent.to_canonical().unwrap(),
+        intent: IntentForm::Bytes(intent.to_canonical().unwrap()),
         params: Params::new(bytes, salt),
         ..pay(1.0, 4)
     };

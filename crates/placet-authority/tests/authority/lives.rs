@@ -3,6 +3,7 @@
 use placet_artifact::MemoryGuard;
 use placet_artifact::holder::{Holder, HolderProof};
 use placet_artifact::verify::{ActualParams, Expected, Pins, Presented, Skew, Standing, Verifier};
+use placet_authority::submission::IntentForm;
 use placet_authority::{Answer, EndReport};
 use placet_evidence::{Caller, Exit, Outcome, Record, RunEnd};
 use placet_types::{DenialCode, Digest, Intent, Millis};
@@ -17,7 +18,7 @@ fn a_permit_is_in_the_log_and_its_artifact_verifies_against_the_call() {
     let world = World::new();
     let authority = world.open();
     let call = submission(&["git", "status"], None);
-    let intent = Intent::decode(&call.intent).unwrap();
+    let intent = Intent::decode(call.intent.as_bytes()).unwrap();
     let Answer::Permitted(permitted) = authority.submit(call.clone()).unwrap() else {
         panic!("denied")
     };
@@ -133,7 +134,7 @@ fn a_malformed_intent_is_denied_and_recorded() {
     let world = World::new();
     let authority = world.open();
     let mut broken = submission(&["ls"], None);
-    broken.intent.push(b' ');
+    broken.intent = IntentForm::Bytes([broken.intent.as_bytes(), b" "].concat());
     let Answer::Denied(answer) = authority.submit(broken).unwrap() else {
         panic!("permitted")
     };

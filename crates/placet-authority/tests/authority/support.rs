@@ -12,6 +12,7 @@ use placet_authority::dir::DomainDir;
 use placet_authority::init::{Beginning, init};
 use placet_authority::keys::{self, Role};
 use placet_authority::replay::{Sources, replay};
+use placet_authority::submission::IntentForm;
 use placet_authority::{Answer, Authority, Permitted, Running, Submission};
 use placet_decision::Params;
 use placet_evidence::{Caller, CheckedDenial, Entry, Environment, Record};
@@ -207,7 +208,7 @@ pub(crate) fn submission(argv: &[&str], parent: Option<ExecutionId>) -> Submissi
     Submission {
         bearer: None,
         attestation: None,
-        intent: intent.to_canonical().unwrap(),
+        intent: IntentForm::Bytes(intent.to_canonical().unwrap()),
         params: Params::new(bytes, salt),
         holder: another_key().public(),
         environment: environment(Some(placet_types::Tier::U1)),
