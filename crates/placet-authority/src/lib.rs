@@ -44,6 +44,7 @@ pub mod secrets;
 mod selectors;
 mod sequence;
 pub mod shadow;
+mod sign;
 mod snapshot;
 mod standing;
 mod starts;

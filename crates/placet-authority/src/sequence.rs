@@ -15,14 +15,12 @@
 //! evidence, and both threads end. Opening the log again finds out what is in it.
 
 use std::io;
-use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use placet_artifact::Artifact;
 use placet_artifact::receipt::Receipt;
-use placet_evidence::{Entry, Record};
+use placet_evidence::Record;
 
 use placet_log::{AppendError, Appended, Item, MAX_BATCH_BYTES, Sequencer};
 use placet_state::{Changes, State};
@@ -36,14 +34,13 @@ use crate::meters::Meters;
 use crate::questions::Asked;
 use crate::queue::{Queue, Waited};
 use crate::shadow::Shadow;
+use crate::sign::{Sealed, Signers};
 use crate::snapshot::Saver;
 use crate::submission::{Answer, Deferred, Denied, Permitted, Unavailable};
 use crate::work::{Draft, Then, Work, answer};
 
 /// Threads that draft and write in turn: one for each stage.
 const THREADS: usize = 2;
-/// Below this many records, handing work to another thread costs more than it saves.
-const PARALLEL_MIN: usize = 6;
 /// Records between two snapshots.
 const SNAPSHOT_EVERY: u64 = 50_000;
 /// How long a thread waits for work at a time.
@@ -55,7 +52,7 @@ pub type OnEnding = Box<dyn Fn(ExecutionId, DenialCode) + Send>;
 /// What the threads share.
 pub(crate) struct Sequence {
     pub(crate) queue: Arc<Queue<Work>>,
-    keys: Arc<NodeKeys>,
+    signers: Signers,
     drafting: Mutex<Drafting>,
     /// Until it is finished, which closes the log.
     writing: Mutex<Option<Writer>>,
@@ -89,13 +86,6 @@ pub(crate) struct Writer {
     pub(crate) shadow: Arc<Shadow>,
 }
 
-/// A draft whose entry is signed.
-struct Sealed {
-    item: Item,
-    draft: Draft,
-    artifact: Option<Artifact>,
-}
-
 impl Sequence {
     pub(crate) fn new(
         queue: Arc<Queue<Work>>,
@@ -106,7 +96,7 @@ impl Sequence {
         let ahead = false;
         Self {
             queue,
-            keys,
+            signers: Signers::start(keys),
             drafting: Mutex::new(Drafting { drafter, ahead }),
             writing: Mutex::new(Some(writer)),
             failed: Mutex::default(),
@@ -218,27 +208,12 @@ impl Sequence {
     /// Signs every draft. When one cannot be encoded the fold has gone past what will be in the
     /// log, so nothing of the batch is written, nor anything after it.
     fn seal_all(&self, drafts: Vec<Draft>) -> Result<Vec<Sealed>, AppendError> {
-        let signed = if drafts.len() < PARALLEL_MIN {
-            sign_some(&self.keys, &drafts)
-        } else {
-            sign_spread(&self.keys, &drafts)
-        };
-        let Some(signed) = signed else {
+        self.signers.seal(drafts).map_err(|unsealed| {
+            // Closed before anyone is told, so that who is told finds nothing open.
             self.queue.close();
-            drafts.into_iter().for_each(|draft| draft.then.fail());
-            return Err(AppendError::Stopped);
-        };
-        let pairs = drafts.into_iter().zip(signed);
-        Ok(pairs
-            .map(|(mut draft, (entry, artifact))| Sealed {
-                item: Item {
-                    entry: entry.into_bytes(),
-                    payload: draft.payload.take(),
-                },
-                draft,
-                artifact,
-            })
-            .collect())
+            unsealed.fail();
+            AppendError::Stopped
+        })
     }
 
     /// Nothing is taken any more, and everyone who waits is told.
@@ -500,43 +475,6 @@ fn try_lock<T>(stage: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
         Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
         Err(TryLockError::WouldBlock) => None,
     }
-}
-
-type Signed = (Entry, Option<Artifact>);
-
-fn sign_one(keys: &NodeKeys, draft: &Draft) -> Option<Signed> {
-    let artifact = match &draft.then {
-        Then::Permit { unsigned, .. } => Some(unsigned.sign(&keys.artifact).ok()?),
-        Then::Deny { .. }
-        | Then::Defer { .. }
-        | Then::Answered { .. }
-        | Then::Refused { .. }
-        | Then::NotDone { .. }
-        | Then::Done { .. }
-        | Then::Acted { .. } => None,
-    };
-    Some((Entry::seal(&draft.record, &keys.record).ok()?, artifact))
-}
-
-fn sign_some(keys: &NodeKeys, drafts: &[Draft]) -> Option<Vec<Signed>> {
-    drafts.iter().map(|draft| sign_one(keys, draft)).collect()
-}
-
-/// Spreads the signing over the cores. The order stays.
-fn sign_spread(keys: &NodeKeys, drafts: &[Draft]) -> Option<Vec<Signed>> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let (own, others) = drafts.split_at(drafts.len().div_ceil(cores));
-    thread::scope(|scope| {
-        let shares: Vec<_> = others
-            .chunks(own.len())
-            .map(|chunk| scope.spawn(move || sign_some(keys, chunk)))
-            .collect();
-        let mut signed = sign_some(keys, own)?;
-        for handle in shares {
-            signed.extend(handle.join().ok()??);
-        }
-        Some(signed)
-    })
 }
 
 fn receipt(entry: Vec<u8>, index: Index, appended: &Appended) -> Option<Receipt> {

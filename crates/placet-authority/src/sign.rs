@@ -1,0 +1,285 @@
+//! Signing drafts: two signatures a permit, spread over the cores.
+//!
+//! Threads that stand by take their share of a large batch; to start one for each batch takes as long as
+//! several signatures. The order of the drafts stays.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use placet_artifact::Artifact;
+use placet_evidence::Entry;
+use placet_log::Item;
+
+use crate::keys::NodeKeys;
+use crate::work::{Draft, Then};
+
+/// Below this many records, handing work to another thread costs more than it saves.
+const PARALLEL_MIN: usize = 6;
+
+/// Everything that signs.
+pub(crate) struct Signers {
+    keys: Arc<NodeKeys>,
+    helpers: Vec<Helper>,
+}
+
+/// A draft whose entry is signed.
+pub(crate) struct Sealed {
+    pub(crate) item: Item,
+    pub(crate) draft: Draft,
+    pub(crate) artifact: Option<Artifact>,
+}
+
+/// Some of a batch that was not sealed as a whole. Whoever waits for any of it has to be told.
+pub(crate) struct Unsealed(Vec<Then>);
+
+/// A thread that signs what it is handed.
+struct Helper {
+    shares: Sender<Share>,
+    thread: JoinHandle<()>,
+}
+
+/// A part of a batch, and where it goes.
+struct Share {
+    drafts: Vec<Draft>,
+    to: SyncSender<Part>,
+}
+
+/// What became of a part of a batch.
+#[derive(Default)]
+struct Part {
+    sealed: Vec<Sealed>,
+    unsealed: Vec<Then>,
+    /// Drafts went with the thread that had them. Their replies are dropped, which tells who waits.
+    lost: bool,
+}
+
+impl Signers {
+    /// One helper for each core but this one's; without those that cannot be started.
+    pub(crate) fn start(keys: Arc<NodeKeys>) -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let helpers = (1..cores).filter_map(|_| Helper::start(Arc::clone(&keys)));
+        Self {
+            helpers: helpers.collect(),
+            keys,
+        }
+    }
+
+    /// Signs every draft, in their order, or gives back what waits.
+    pub(crate) fn seal(&self, mut drafts: Vec<Draft>) -> Result<Vec<Sealed>, Unsealed> {
+        let most = if drafts.len() < PARALLEL_MIN {
+            drafts.len()
+        } else {
+            drafts.len().div_ceil(self.helpers.len().saturating_add(1))
+        };
+        let mut rest = drafts.split_off(most.min(drafts.len()));
+        let mut waiting = Vec::with_capacity(self.helpers.len());
+        for helper in &self.helpers {
+            if rest.is_empty() {
+                break;
+            }
+            let after = rest.split_off(most.min(rest.len()));
+            waiting.push(helper.hand(std::mem::replace(&mut rest, after)));
+        }
+        let mut all = seal_some(&self.keys, drafts);
+        for part in waiting {
+            all.join(match part {
+                Ok(receiver) => receiver.recv().unwrap_or_else(|_| Part::gone()),
+                Err(drafts) => seal_some(&self.keys, drafts),
+            });
+        }
+        all.join(seal_some(&self.keys, rest));
+        all.whole()
+    }
+}
+
+impl Unsealed {
+    /// Tells everybody that there is no evidence.
+    pub(crate) fn fail(self) {
+        self.0.into_iter().for_each(Then::fail);
+    }
+}
+
+impl Helper {
+    fn start(keys: Arc<NodeKeys>) -> Option<Self> {
+        let (shares, handed) = channel::<Share>();
+        let work = move || {
+            for Share { drafts, to } in handed {
+                // Whoever handed it in waits for it.
+                drop(to.send(seal_some(&keys, drafts)));
+            }
+        };
+        let thread = thread::Builder::new().name("signer".into()).spawn(work);
+        let thread = thread.ok()?;
+        Some(Self { shares, thread })
+    }
+
+    /// Hands drafts over; gives them back if the thread is gone.
+    fn hand(&self, drafts: Vec<Draft>) -> Result<Receiver<Part>, Vec<Draft>> {
+        let (to, receiver) = sync_channel(1);
+        match self.shares.send(Share { drafts, to }) {
+            Ok(()) => Ok(receiver),
+            Err(share) => Err(share.0.drafts),
+        }
+    }
+}
+
+impl Drop for Signers {
+    fn drop(&mut self) {
+        for Helper { shares, thread } in self.helpers.drain(..) {
+            drop(shares);
+            // It waited for the next share: there is nothing that it could have left undone.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Part {
+    fn gone() -> Self {
+        let lost = true;
+        Self {
+            lost,
+            ..Self::default()
+        }
+    }
+
+    fn join(&mut self, next: Self) {
+        self.sealed.extend(next.sealed);
+        self.unsealed.extend(next.unsealed);
+        self.lost |= next.lost;
+    }
+
+    fn whole(self) -> Result<Vec<Sealed>, Unsealed> {
+        if self.unsealed.is_empty() && !self.lost {
+            return Ok(self.sealed);
+        }
+        let sealed = self.sealed.into_iter().map(|one| one.draft.then);
+        Err(Unsealed(sealed.chain(self.unsealed).collect()))
+    }
+}
+
+fn seal_some(keys: &NodeKeys, drafts: Vec<Draft>) -> Part {
+    let mut part = Part {
+        sealed: Vec::with_capacity(drafts.len()),
+        ..Part::default()
+    };
+    for draft in drafts {
+        match sign(keys, &draft) {
+            Some((entry, artifact)) => part.sealed.push(Sealed::new(draft, entry, artifact)),
+            None => part.unsealed.push(draft.then),
+        }
+    }
+    part
+}
+
+impl Sealed {
+    fn new(mut draft: Draft, entry: Entry, artifact: Option<Artifact>) -> Self {
+        let item = Item {
+            entry: entry.into_bytes(),
+            payload: draft.payload.take(),
+        };
+        Self {
+            item,
+            draft,
+            artifact,
+        }
+    }
+}
+
+fn sign(keys: &NodeKeys, draft: &Draft) -> Option<(Entry, Option<Artifact>)> {
+    let artifact = match &draft.then {
+        Then::Permit { unsigned, .. } => Some(unsigned.sign(&keys.artifact).ok()?),
+        Then::Deny { .. }
+        | Then::Defer { .. }
+        | Then::Answered { .. }
+        | Then::Refused { .. }
+        | Then::NotDone { .. }
+        | Then::Done { .. }
+        | Then::Acted { .. } => None,
+    };
+    Some((Entry::seal(&draft.record, &keys.record).ok()?, artifact))
+}
+
+#[cfg(test)]
+mod tests {
+    use placet_evidence::{Halt, Record};
+    use placet_types::{Index, Millis, PrincipalId, SigningKey};
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::work::Reply;
+
+    fn keys() -> Arc<NodeKeys> {
+        let key = |seed| SigningKey::from_seed(&Zeroizing::new([seed; 32]));
+        let (artifact, log, record) = (key(1), key(2).public(), key(3));
+        Arc::new(NodeKeys {
+            artifact,
+            log,
+            record,
+        })
+    }
+
+    /// A draft that says which it is, and tells `told` what became of it.
+    fn draft(number: u64, reason: String, told: &Sender<bool>) -> Draft {
+        let told = told.clone();
+        let reply = Reply::new(move |answer: Result<Result<Index, _>, _>| {
+            told.send(answer.is_ok()).unwrap();
+        });
+        let by = PrincipalId::parse("user:ann").unwrap();
+        let record = Record::Halted(Halt {
+            by,
+            reason,
+            time: Millis::new(number),
+        });
+        let (payload, then) = (None, Then::Done { reply });
+        Draft {
+            record,
+            payload,
+            then,
+        }
+    }
+
+    fn batch(count: u64, told: &Sender<bool>) -> Vec<Draft> {
+        (0..count)
+            .map(|number| draft(number, "a drill".into(), told))
+            .collect()
+    }
+
+    #[test]
+    fn drafts_come_out_in_their_order_however_many_sign() {
+        let (keys, (told, _answers)) = (keys(), channel());
+        for helpers in [0, 1, 3] {
+            let mut signers = Signers::start(Arc::clone(&keys));
+            signers.helpers = (0..helpers)
+                .filter_map(|_| Helper::start(Arc::clone(&keys)))
+                .collect();
+            for count in [0, 1, 5, 6, 7, 64] {
+                let Ok(sealed) = signers.seal(batch(count, &told)) else {
+                    panic!("not sealed")
+                };
+                let times = sealed.iter().map(|one| one.draft.record.time().get());
+                assert_eq!(times.collect::<Vec<_>>(), (0..count).collect::<Vec<_>>());
+                for one in sealed {
+                    let entry = Entry::from_bytes(one.item.entry);
+                    let opened = entry.open(&keys.record.public()).unwrap();
+                    assert_eq!(*opened.record(), one.draft.record);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_draft_that_cannot_be_encoded_fails_its_batch_and_everybody_is_told() {
+        let (told, answers) = channel();
+        let signers = Signers::start(keys());
+        let mut drafts = batch(20, &told);
+        drafts.push(draft(20, "a".repeat(70_000), &told));
+        let Err(unsealed) = signers.seal(drafts) else {
+            panic!("sealed")
+        };
+        unsealed.fail();
+        drop(told);
+        assert_eq!(answers.iter().collect::<Vec<_>>(), [false; 21]);
+    }
+}
