@@ -131,8 +131,9 @@ impl Envelope {
             signature: Signature::from_slice(&decode_base64(sig)?)
                 .map_err(|_| EnvelopeError::Shape)?,
         };
-        // One envelope, one spelling: space, order and escapes are settled by writing it again.
-        if envelope.encode() == bytes {
+        // One envelope, one spelling: space, order and escapes are settled by writing it again. Base64 that
+        // was read has one spelling already.
+        if envelope.spelled(wire.payload, sig).as_bytes() == bytes {
             Ok(envelope)
         } else {
             Err(EnvelopeError::NotCanonical)
@@ -146,12 +147,16 @@ impl Envelope {
             STANDARD.encode(&self.payload),
             STANDARD.encode(self.signature.as_bytes()),
         );
+        self.spelled(&payload, &sig).into_bytes()
+    }
+
+    /// The canonical JSON, with payload and signature in base64.
+    fn spelled(&self, payload: &str, sig: &str) -> String {
         // INVARIANT: base64, hex and a checked payload type need no JSON escapes.
         format!(
             r#"{{"payload":"{payload}","payloadType":"{}","signatures":[{{"keyid":"{}","sig":"{sig}"}}]}}"#,
             self.payload_type, self.key
         )
-        .into_bytes()
     }
 
     /// Checks the signature and gives the payload.
