@@ -96,7 +96,7 @@ impl Sequence {
         let ahead = false;
         Self {
             queue,
-            signers: Signers::start(keys),
+            signers: Signers::new(keys),
             drafting: Mutex::new(Drafting { drafter, ahead }),
             writing: Mutex::new(Some(writer)),
             failed: Mutex::default(),

@@ -4,8 +4,8 @@
 //! several signatures. The order of the drafts stays.
 
 use std::num::NonZero;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
 use placet_artifact::Artifact;
@@ -17,11 +17,14 @@ use crate::work::{Draft, Then};
 
 /// Below this many records, handing work to another thread costs more than it saves.
 const PARALLEL_MIN: usize = 6;
+/// Threads that sign at a time. Past that the one that drafts is what everybody waits for.
+const SIGNERS_MAX: usize = 8;
 
 /// Everything that signs.
 pub(crate) struct Signers {
     keys: Arc<NodeKeys>,
-    helpers: Vec<Helper>,
+    /// Started with the first large batch: a command that does one thing by itself has none.
+    helpers: OnceLock<Vec<Helper>>,
 }
 
 /// A draft whose entry is signed.
@@ -56,26 +59,29 @@ struct Part {
 }
 
 impl Signers {
-    /// One helper for each core but this one's; without those that cannot be started.
-    pub(crate) fn start(keys: Arc<NodeKeys>) -> Self {
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let helpers = (1..cores).filter_map(|_| Helper::start(Arc::clone(&keys)));
-        Self {
-            helpers: helpers.collect(),
-            keys,
-        }
+    pub(crate) const fn new(keys: Arc<NodeKeys>) -> Self {
+        let helpers = OnceLock::new();
+        Self { keys, helpers }
+    }
+
+    /// One for each core but this one's, within reason; without those that cannot be started.
+    fn helpers(&self) -> &[Helper] {
+        self.helpers.get_or_init(|| {
+            let cores = thread::available_parallelism().map_or(1, NonZero::get);
+            start(cores.min(SIGNERS_MAX) - 1, &self.keys)
+        })
     }
 
     /// Signs every draft, in their order, or gives back what waits.
     pub(crate) fn seal(&self, mut drafts: Vec<Draft>) -> Result<Vec<Sealed>, Unsealed> {
-        let most = if drafts.len() < PARALLEL_MIN {
-            drafts.len()
-        } else {
-            drafts.len().div_ceil(self.helpers.len().saturating_add(1))
-        };
-        let mut rest = drafts.split_off(most.min(drafts.len()));
-        let mut waiting = Vec::with_capacity(self.helpers.len());
-        for helper in &self.helpers {
+        if drafts.len() < PARALLEL_MIN {
+            return seal_some(&self.keys, drafts).whole();
+        }
+        let helpers = self.helpers();
+        let most = drafts.len().div_ceil(helpers.len().saturating_add(1));
+        let mut rest = drafts.split_off(most);
+        let mut waiting = Vec::with_capacity(helpers.len());
+        for helper in helpers {
             if rest.is_empty() {
                 break;
             }
@@ -89,7 +95,6 @@ impl Signers {
                 Err(drafts) => seal_some(&self.keys, drafts),
             });
         }
-        all.join(seal_some(&self.keys, rest));
         all.whole()
     }
 }
@@ -127,7 +132,7 @@ impl Helper {
 
 impl Drop for Signers {
     fn drop(&mut self) {
-        for Helper { shares, thread } in self.helpers.drain(..) {
+        for Helper { shares, thread } in self.helpers.take().into_iter().flatten() {
             drop(shares);
             // It waited for the next share: there is nothing that it could have left undone.
             drop(thread.join());
@@ -157,6 +162,11 @@ impl Part {
         let sealed = self.sealed.into_iter().map(|one| one.draft.then);
         Err(Unsealed(sealed.chain(self.unsealed).collect()))
     }
+}
+
+fn start(helpers: usize, keys: &Arc<NodeKeys>) -> Vec<Helper> {
+    let started = (0..helpers).filter_map(|_| Helper::start(Arc::clone(keys)));
+    started.collect()
 }
 
 fn seal_some(keys: &NodeKeys, drafts: Vec<Draft>) -> Part {
@@ -250,10 +260,10 @@ mod tests {
     fn drafts_come_out_in_their_order_however_many_sign() {
         let (keys, (told, _answers)) = (keys(), channel());
         for helpers in [0, 1, 3] {
-            let mut signers = Signers::start(Arc::clone(&keys));
-            signers.helpers = (0..helpers)
-                .filter_map(|_| Helper::start(Arc::clone(&keys)))
-                .collect();
+            let signers = Signers {
+                helpers: OnceLock::from(start(helpers, &keys)),
+                keys: Arc::clone(&keys),
+            };
             for count in [0, 1, 5, 6, 7, 64] {
                 let Ok(sealed) = signers.seal(batch(count, &told)) else {
                     panic!("not sealed")
@@ -272,7 +282,7 @@ mod tests {
     #[test]
     fn one_draft_that_cannot_be_encoded_fails_its_batch_and_everybody_is_told() {
         let (told, answers) = channel();
-        let signers = Signers::start(keys());
+        let signers = Signers::new(keys());
         let mut drafts = batch(20, &told);
         drafts.push(draft(20, "a".repeat(70_000), &told));
         let Err(unsealed) = signers.seal(drafts) else {
