@@ -26,6 +26,10 @@ mod runs;
 mod serve;
 mod stats;
 
+/// As in the program itself: benches of one process measure what users run.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let only: Option<String> = std::env::args().nth(1);
     if only.as_deref() == Some("mcp-server") {

@@ -23,6 +23,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// Deciding makes and drops thousands of small values, on several threads at once.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = cli::Cli::parse_from(context::arguments());
     let out = out::Out::new(cli.global.json);
