@@ -1,6 +1,6 @@
 //! The supervisor's hold on what serves one cell, and the thread that accepts.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,6 +27,8 @@ const STACK_BYTES: usize = 128 << 10;
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long it is waited after the supervisor has run out of descriptors or threads.
 const BREATH: Duration = Duration::from_millis(20);
+/// Names below one of the scope that a tree may have looked up.
+pub(crate) const BELOW_MAX: usize = 128;
 /// Answers of the stub whose names are remembered.
 const NAMES_MAX: usize = 4096;
 
@@ -59,6 +61,8 @@ pub(crate) struct Shared {
     active: Mutex<usize>,
     changed: Condvar,
     names: Mutex<VecDeque<(IpAddr, HostName)>>,
+    /// Names that were looked up and are not named themselves.
+    below: Mutex<BTreeSet<HostName>>,
     /// How long each request waits for somebody to decide about it; `None`: the scope has.
     patience: Option<Duration>,
     asked: Mutex<BTreeMap<u64, SyncSender<bool>>>,
@@ -102,6 +106,7 @@ impl Proxy {
             active: Mutex::new(0),
             changed: Condvar::new(),
             names: Mutex::default(),
+            below: Mutex::default(),
             patience,
             asked: Mutex::default(),
             open: Mutex::default(),
@@ -214,6 +219,25 @@ impl Shared {
             names.pop_front();
         }
         names.push_back((address, name.clone()));
+    }
+
+    /// Whether a name may be asked of the resolver. Those below a name of the scope are the tree's to make up, and what is in one
+    /// is told to whoever serves it: so they are bounded.
+    pub(crate) fn may_look_up(&self, name: &HostName) -> bool {
+        if self.reach.is_named_itself(name) {
+            return true;
+        }
+        let mut below = self.below.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = below.len() < BELOW_MAX || below.contains(name);
+        if may {
+            below.insert(name.clone());
+        }
+        may
+    }
+
+    /// Whether requests are decided about one by one.
+    pub(crate) fn decides(&self) -> bool {
+        self.patience.is_some()
     }
 
     /// Whether whoever decides allows this; it is not asked where the scope has decided.

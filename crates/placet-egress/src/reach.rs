@@ -28,6 +28,8 @@ pub enum Refused {
     Malformed,
     /// Another way out than TCP.
     NotTcp,
+    /// It has looked up too many names below one that the scope names.
+    TooManyNames,
     /// Whoever decides has said no.
     Denied,
     /// Whoever decides has said nothing in time.
@@ -44,6 +46,7 @@ impl Refused {
             Self::LeadsInside => "leads_inside",
             Self::Malformed => "malformed",
             Self::NotTcp => "not_tcp",
+            Self::TooManyNames => "too_many_names",
             Self::Denied => "denied",
             Self::Unanswered => "unanswered",
         }
@@ -60,6 +63,9 @@ impl Refused {
             }
             Self::Malformed => "the request is not well-formed",
             Self::NotTcp => "only TCP leads out of the cell",
+            Self::TooManyNames => {
+                "this execution has looked up as many names below those of its scope as it may"
+            }
             Self::Denied => "policy denies this connection",
             Self::Unanswered => "no decision about this connection came in time",
         }
@@ -131,6 +137,12 @@ impl Reach {
     pub fn ports_of(&self, name: &HostName) -> Vec<RangeInclusive<u16>> {
         let rules = self.names.iter().filter(|rule| rule.names(name));
         rules.map(NameRule::ports).collect()
+    }
+
+    /// Whether a host is named itself, and not as one of all below another: those are names that the tree makes up.
+    pub(crate) fn is_named_itself(&self, name: &HostName) -> bool {
+        let itself = |rule: &NameRule| !rule.is_about_names_below() && rule.names(name);
+        self.names.iter().any(itself)
     }
 
     /// Whether an address is covered at one of these ports.

@@ -22,8 +22,12 @@ const QUEUE_MAX: usize = 128;
 /// The C library's resolver keeps its buffers on the stack.
 const STACK_BYTES: usize = 512 << 10;
 
+/// Whether a name may be asked about; blocking.
+pub(crate) type May = Box<dyn FnOnce() -> bool + Send>;
+
 struct Job {
     name: HostName,
+    may: May,
     then: Then,
 }
 
@@ -48,15 +52,26 @@ impl Resolver {
 
     /// Looks a name up and does `then` with what was found; `false` when the queue is full.
     pub(crate) fn ask(&self, name: HostName, then: Then) -> bool {
-        self.queue.try_send(Job { name, then }).is_ok()
+        self.ask_if(name, Box::new(|| true), then)
+    }
+
+    /// As [`Self::ask`], where it may be asked; else what is found is [`io::ErrorKind::PermissionDenied`].
+    pub(crate) fn ask_if(&self, name: HostName, may: May, then: Then) -> bool {
+        self.queue.try_send(Job { name, may, then }).is_ok()
     }
 }
 
 fn work(jobs: &Mutex<Receiver<Job>>, lookup: &Lookup) {
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { name, then }) = job else { return };
-        then(lookup(&name));
+        let Ok(Job { name, may, then }) = job else {
+            return;
+        };
+        then(if may() {
+            lookup(&name)
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        });
     }
 }
 

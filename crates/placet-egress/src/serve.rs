@@ -240,6 +240,9 @@ impl Client<'_> {
         let addresses = match &to.host {
             Host::Address(address) => vec![SocketAddr::new(*address, to.port)],
             Host::Name(name) => {
+                if !self.shared.may_look_up(name) {
+                    return Err(Unserved::Refused(Refused::TooManyNames));
+                }
                 let found = self.resolve(name)?;
                 let judged = self.shared.judged(&found, to.port);
                 if judged.is_empty() && !found.is_empty() {

@@ -1,18 +1,22 @@
 //! The DNS stub of a cell: answers for the names in scope, and pins what it answers.
 //!
-//! A name outside of the scope goes no further than here: nothing about it is asked anywhere.
+//! A name outside of the scope goes no further than here: nothing about it is asked anywhere. Of the names below one
+//! of the scope, which the tree makes up, a bounded number is asked about; and where each peer is decided about, none
+//! before a peer of that name is permitted.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use placet_sandbox::is_special;
+use placet_types::HostName;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::dns::{self, Code, Kind, MESSAGE_BYTES_MAX, Question};
-use crate::proxy::Shared;
+use crate::proxy::{Decided, Shared};
 use crate::reach::Refused;
 use crate::report::{Event, Way, host_text};
-use crate::resolve::Found;
+use crate::resolve::{Found, May};
 
 /// Serves until everything ends.
 pub(crate) fn serve(shared: &Arc<Shared>, questions: &UdpSocket) {
@@ -50,11 +54,18 @@ fn take(shared: &Arc<Shared>, answers: &Arc<UdpSocket>, question: Question, from
     if question.kind == Kind::Other {
         return tell(answers, &question, from, Code::Found, &[]);
     }
+    if !shared.may_look_up(&name) {
+        let event = refused(name.as_str(), Refused::TooManyNames);
+        shared.events.offer(event);
+        return tell(answers, &question, from, Code::Refused, &[]);
+    }
+    let may = permitted(shared, &name);
     let again = question.clone();
     let (to, within) = (Arc::clone(answers), Arc::clone(shared));
     let asked_for = name.clone();
-    let asked = shared.resolver.ask(
+    let asked = shared.resolver.ask_if(
         name,
+        may,
         Box::new(move |found| {
             let (code, addresses) = judge(&within, &asked_for, found);
             tell(&to, &question, from, code, &addresses);
@@ -65,10 +76,36 @@ fn take(shared: &Arc<Shared>, answers: &Arc<UdpSocket>, question: Question, from
     }
 }
 
+/// Whether a name may be asked about: where each peer is decided about and it is not named itself, once a peer of it is
+/// permitted, at the first port that it is named with.
+fn permitted(shared: &Arc<Shared>, name: &HostName) -> May {
+    let ports = shared.reach.ports_of(name);
+    let first = ports.iter().map(|range| *range.start()).min();
+    let Some(port) = first.filter(|_| shared.decides() && !shared.reach.is_named_itself(name))
+    else {
+        return Box::new(|| true);
+    };
+    let (within, host) = (Arc::clone(shared), host_text(name.as_str()));
+    Box::new(move || {
+        let why = match within.decide(host.clone(), port) {
+            Decided::Allowed => return true,
+            Decided::Over => return false,
+            Decided::Denied => Refused::Denied,
+            Decided::Unanswered => Refused::Unanswered,
+        };
+        within.events.offer(refused(&host, why));
+        false
+    })
+}
+
 /// What may be told of what a name leads to.
-fn judge(shared: &Shared, name: &placet_types::HostName, found: Found) -> (Code, Vec<IpAddr>) {
-    let Ok(found) = found else {
-        return (Code::Failed, Vec::new());
+fn judge(shared: &Shared, name: &HostName, found: Found) -> (Code, Vec<IpAddr>) {
+    let found = match found {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return (Code::Refused, Vec::new());
+        }
+        Err(_) => return (Code::Failed, Vec::new()),
     };
     let ports = shared.reach.ports_of(name);
     let (mut told, all) = (Vec::new(), found.len());

@@ -20,6 +20,11 @@ struct Served {
 
 /// A proxy for this scope; `answers` says what each lookup finds, in order, the last one for ever.
 fn serve_answers(rules: &[String], answers: Vec<Vec<IpAddr>>) -> Served {
+    serve_asking(rules, answers, None)
+}
+
+/// As [`serve_answers`], where each peer is asked about.
+fn serve_asking(rules: &[String], answers: Vec<Vec<IpAddr>>, patience: Option<Duration>) -> Served {
     let network = Network::peers(&rules.iter().map(|rule| rule.parse().unwrap()).collect());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let questions = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -39,7 +44,8 @@ fn serve_answers(rules: &[String], answers: Vec<Vec<IpAddr>>) -> Served {
         dns: questions.into(),
     };
     let reach = Reach::new(&network);
-    let proxy = Proxy::start_with(sockets, (reach, None), Resolved::default(), &lookup).unwrap();
+    let proxy = Proxy::start_with(sockets, (reach, patience), Resolved::default(), &lookup);
+    let proxy = proxy.unwrap();
     Served {
         proxy,
         at,
@@ -525,4 +531,59 @@ fn the_stub_asks_nobody_about_other_names() {
         )
     });
     assert!(matches!(inside, Event::Refused { .. }));
+}
+
+#[test]
+fn names_below_one_in_scope_are_asked_about_in_bounds() {
+    let served = serve_answers(
+        &["*.example.org:443".to_owned(), "example.net:443".to_owned()],
+        vec![addresses(&["93.184.216.34"])],
+    );
+    let told = (0, vec![Ipv4Addr::new(93, 184, 216, 34)]);
+    for number in 0..BELOW_MAX {
+        let name = format!("s3cret-{number}.example.org");
+        assert_eq!(lookup(&served, &name), told, "{name}");
+    }
+    let one_more = "one-more.example.org";
+    assert_eq!(lookup(&served, one_more), (5, Vec::new()));
+    assert_eq!(served.await_refusal(), Refused::TooManyNames);
+    let (_, answer) = served.tunnel(&format!("{one_more}:443"));
+    assert!(answer.contains("403"), "{answer}");
+    assert_eq!(served.lookups.load(Ordering::SeqCst), BELOW_MAX);
+    // Those that are known by now, and a name that the scope has itself, are as before.
+    assert_eq!(lookup(&served, "s3cret-7.example.org"), told);
+    assert_eq!(lookup(&served, "example.net"), told);
+}
+
+#[test]
+fn where_peers_are_decided_about_no_made_up_name_is_asked_about_before_it_is_permitted() {
+    let served = serve_asking(
+        &[
+            "*.example.org:80-443".to_owned(),
+            "example.net:443".to_owned(),
+        ],
+        vec![addresses(&["93.184.216.34"])],
+        Some(Duration::from_secs(20)),
+    );
+    let told = (0, vec![Ipv4Addr::new(93, 184, 216, 34)]);
+    let looked_up = |name: &str, allow: bool| {
+        let before = served.lookups.load(Ordering::SeqCst);
+        thread::scope(|scope| {
+            let lookup = scope.spawn(|| lookup(&served, name));
+            let asked = served.await_event(|event| matches!(event, Event::Asked { .. }));
+            let Event::Asked { id, host, port } = asked else {
+                panic!("{asked:?}");
+            };
+            assert_eq!((host.as_str(), port), (name, 80));
+            assert_eq!(served.lookups.load(Ordering::SeqCst), before);
+            served.proxy.answer(id, allow);
+            lookup.join().unwrap()
+        })
+    };
+    assert_eq!(looked_up("a.example.org", false), (5, Vec::new()));
+    assert_eq!(served.lookups.load(Ordering::SeqCst), 0);
+    assert_eq!(served.await_refusal(), Refused::Denied);
+    assert_eq!(looked_up("b.example.org", true), told);
+    // What the scope names itself tells nobody anything.
+    assert_eq!(lookup(&served, "example.net"), told);
 }
