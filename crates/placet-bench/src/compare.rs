@@ -223,9 +223,13 @@ fn resident(
 /// Other people's tools, as far as they are here.
 fn others(root: &Path) -> Vec<Variant> {
     let mut all = Vec::new();
+    // Beside their home: Codex makes its helpers there, and not below a directory of temporary files.
+    let temporary = root.join("temporary");
+    fs::create_dir(&temporary).expect("a directory");
     let mut add = |name, slow, tool: &str, args: &[&str]| {
         if let Some(mut command) = found(tool) {
             command.args(args).current_dir(root).env("HOME", root);
+            command.env("TMPDIR", &temporary);
             all.push(Variant::of(name, slow, command));
         } else {
             println!("{name:<44} not installed");

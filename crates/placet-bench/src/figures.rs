@@ -125,6 +125,13 @@ const ASKED: &[Asked] = &[
         "us",
     ),
     asked(
+        "inside-connect",
+        3,
+        "a connection inside beyond bare, p50",
+        AtMost(150.0),
+        "us",
+    ),
+    asked(
         "gone-10",
         3,
         "revocation committed until 10 processes are gone, p99",

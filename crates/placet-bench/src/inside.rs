@@ -2,7 +2,11 @@
 //!
 //! Both ways take turns. Programs are started by one Python process that takes the times itself, so its own start is
 //! in none of them; with decisions each start has other arguments, so that each is an intent of its own
-//! with records of decision and start.
+//! with records of decision and start. Connections are measured likewise.
+//!
+//! `placet-bench inside quick` leaves the builds out, which take minutes.
+
+mod connects;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,7 +75,10 @@ pub(crate) fn work() {
     let operator = ["--operator", "user:bench"];
     taken(&mut ground.placet(&[&init[..], &operator].concat()));
     ground.starts();
-    ground.builds();
+    ground.connects();
+    if std::env::args().nth(2).as_deref() != Some("quick") {
+        ground.builds();
+    }
     taken(&mut ground.placet(&["node", "stop"]));
 }
 
@@ -113,17 +120,9 @@ impl Ground {
                 samples.extend(times.map(Duration::from_nanos));
             }
         }
-        let [bare, verified, decided] = samples.map(Samples::new);
-        let names = [None, Some("inside-verified"), Some("inside-decided")];
-        let all = [&bare, &verified, &decided];
-        for (((name, _), samples), figure) in ways.iter().zip(all).zip(names) {
-            samples.print(name);
-            let more = samples.percentile(50).as_secs_f64() - bare.percentile(50).as_secs_f64();
-            println!("{:<44} p50 {:>+10.1} us", "  beyond bare", more * 1e6);
-            if let Some(figure) = figure {
-                figures::note(figure, more * 1e6);
-            }
-        }
+        let figures = [None, Some("inside-verified"), Some("inside-decided")];
+        let samples = samples.map(Samples::new);
+        print(&ways.map(|(name, _)| name), figures, &samples);
     }
 
     fn builds(&self) {
@@ -178,6 +177,20 @@ impl Ground {
         bare.print(&format!("{name} built by Cargo, bare"));
         inside.print("  inside, its own start and end included");
         ratio("  to bare", &inside, &bare);
+    }
+}
+
+/// Each way, and what it takes beyond the first.
+fn print(names: &[&str; 3], figures: [Option<&'static str>; 3], samples: &[Samples; 3]) {
+    let middle = |samples: &Samples| samples.percentile(50).as_secs_f64();
+    let bare = samples.first().map(middle).unwrap_or_default();
+    for ((name, figure), samples) in names.iter().zip(figures).zip(samples) {
+        samples.print(name);
+        let more = (middle(samples) - bare) * 1e6;
+        println!("{:<44} p50 {more:>+10.1} us", "  beyond bare");
+        if let Some(figure) = figure {
+            figures::note(figure, more);
+        }
     }
 }
 
