@@ -49,6 +49,7 @@
 //! named in the report and not pinned, since the interpreter opens it again. Libraries are not
 //! looked at.
 
+mod awake;
 mod call;
 mod ends;
 mod facts;
@@ -57,6 +58,7 @@ mod judge;
 mod makers;
 mod observe;
 mod stack;
+mod task;
 mod tracer;
 
 use std::collections::BTreeSet;

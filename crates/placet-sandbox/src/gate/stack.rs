@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::sys;
 
 /// Arguments beyond this are not read.
-const ARGV_BYTES_MAX: usize = 32 << 10;
+const ARGV_BYTES_MAX: usize = 128 << 10;
 /// PATH_MAX: execve accepts no longer name.
 const NAME_BYTES_MAX: usize = 4096;
 /// Read in one go: enough for the pointers and the auxiliary vector of most programs.
