@@ -47,6 +47,7 @@ const SCOPE = [
 	"env",
 	"exec",
 	"exec_check?",
+	"exec_digests?",
 	"exec_in_writable",
 	"limits",
 	"network",
@@ -167,6 +168,9 @@ function checkScope(value: Json | undefined): void {
 	for (const name of ["credentials", "pinned", "redact", "sockets", "trips"]) present(scope, name, isEmpty, "scope");
 	for (const name of ["pinned", "sockets"]) {
 		if (scope[name] !== undefined) set(scope[name], `scope.${name}`, (item) => path(item, `scope.${name}`));
+	}
+	if (scope.exec_digests !== undefined) {
+		set(scope.exec_digests, "scope.exec_digests", (item) => named(item, "digest", "scope.exec_digests"));
 	}
 	if (scope.redact !== undefined) set(scope.redact, "scope.redact", redaction);
 	word(scope, "egress", ["decide"]);

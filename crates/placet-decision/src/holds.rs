@@ -84,6 +84,10 @@ fn holds(input: &Input<'_>, scope: &Scope, params: &ProcessParams) -> Result<(),
     if !scope.may_exec(&program) {
         return exceeded("the program stands outside the paths that may be executed");
     }
+    let listed = |digest| scope.may_exec_image(&program, digest);
+    if !input.intent.resource.digest.as_ref().is_some_and(listed) {
+        return exceeded("the contents of the program are not among those that may be started");
+    }
     if !scope.read.contains(&params.cwd) {
         return exceeded("the working directory stands outside the paths that may be read");
     }

@@ -8,7 +8,7 @@ mod read;
 use std::collections::BTreeSet;
 
 use placet_types::{
-    AbsPath, Credentials, Denial, DenialCode, Egress, ExecCheck, Limits, Network, PathSet,
+    AbsPath, Credentials, Denial, DenialCode, Egress, ExecCheck, Images, Limits, Network, PathSet,
     PeerRule, ProfileName, Redaction, Scope, Seconds, Tier, Trips, Writes,
 };
 
@@ -27,6 +27,7 @@ pub struct Profile {
     env: BTreeSet<String>,
     egress: Egress,
     exec_check: ExecCheck,
+    exec_digests: Images,
     exec_in_writable: bool,
     limits: Limits,
     network: BTreeSet<PeerRule>,
@@ -165,6 +166,7 @@ impl Profile {
             env: self.env.clone(),
             exec: trees(&self.exec, vars)?,
             exec_check: self.exec_check,
+            exec_digests: self.exec_digests.clone(),
             exec_in_writable: self.exec_in_writable,
             limits: self.limits,
             network: Network::peers(&self.network),
@@ -196,6 +198,8 @@ impl Profile {
             env: BTreeSet::new(),
             exec: PathSet::default(),
             exec_check: self.exec_check,
+            // It starts nothing.
+            exec_digests: Images::Any,
             exec_in_writable: false,
             limits: self.limits,
             network: Network::peers(&self.network),

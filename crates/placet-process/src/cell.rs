@@ -10,11 +10,13 @@ use placet_egress::{Proxy, Reach, Sockets};
 use placet_enforce::Permit;
 use placet_evidence::Environment;
 use placet_sandbox::{
-    CellSpec, Copied, EgressRules, ExecGate, ExecRule, Limits, Listed, Network, OnRefusal, Others,
-    OwnFile, PROXY_PORT, Paths, Peers, Program as CellProgram, Resolved, SandboxError, Session,
-    TerminalStreams, Tier, WaitingCell,
+    CellSpec, Copied, EgressRules, ExecGate, ExecRule, ImageDigest, Limits, Listed, Network,
+    OnRefusal, Others, OwnFile, PROXY_PORT, Paths, Peers, Program as CellProgram, Resolved,
+    SandboxError, Session, TerminalStreams, Tier, WaitingCell,
 };
-use placet_types::{AbsPath, Egress, ExecCheck, PathSet, PeerRule, ProcessParams, Scope, Writes};
+use placet_types::{
+    AbsPath, Digest, Egress, ExecCheck, Images, PathSet, PeerRule, ProcessParams, Scope, Writes,
+};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
@@ -78,7 +80,7 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
             hidden: setting.hidden,
             tmp_bytes_max: scope.limits.tmp_bytes,
         },
-        exec: exec_gate(scope.exec_check),
+        exec: exec_gate(scope),
         network: Network::Loopback,
         egress: egress(scope, proxied, setting.resolved),
         limits: limits(scope),
@@ -194,11 +196,16 @@ fn socket(path: &AbsPath) -> Option<PathBuf> {
     (resolved == path && is_socket).then_some(path)
 }
 
-fn exec_gate(check: ExecCheck) -> ExecGate {
+/// Where each program is decided about, that decision looks at its contents as well.
+fn exec_gate(scope: &Scope) -> ExecGate {
     ExecGate {
-        rule: match check {
-            ExecCheck::Image => ExecRule::Any,
-            ExecCheck::Decide => ExecRule::Ask {
+        rule: match (scope.exec_check, &scope.exec_digests) {
+            (ExecCheck::Image, Images::Any) => ExecRule::Any,
+            (ExecCheck::Image, Images::Listed(digests)) => {
+                let digest = |digest: &Digest| ImageDigest(*digest.as_bytes());
+                ExecRule::Listed(digests.iter().map(digest).collect())
+            }
+            (ExecCheck::Decide, _) => ExecRule::Ask {
                 patience: DECISION_PATIENCE,
             },
         },

@@ -16,6 +16,7 @@ pub mod digest;
 mod egress;
 pub mod fixed;
 pub mod id;
+mod images;
 pub mod intent;
 pub mod key;
 pub mod path;
@@ -41,6 +42,7 @@ pub use id::{
     ActionName, CredentialPath, DomainName, ExecutionId, GatewayName, Index, PlaceName,
     PrincipalId, ProfileName, SecretName, VariableName,
 };
+pub use images::Images;
 pub use intent::{Asked, Intent, ProcessParams, ResourceRef};
 pub use key::{KeyId, PublicKey, Signature, SigningKey};
 pub use path::{AbsPath, PathSet};

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::credential::Credentials;
+use crate::digest::Digest;
 use crate::egress::Egress;
 use crate::id::SecretName;
+use crate::images::Images;
 use crate::path::{AbsPath, PathSet};
 use crate::peer::{self, PeerRule};
 use crate::redaction::Redaction;
@@ -32,6 +34,9 @@ pub struct Scope {
     /// What stands before each program that is started, beyond `exec`.
     #[serde(default, skip_serializing_if = "ExecCheck::is_image")]
     pub exec_check: ExecCheck,
+    /// Which contents programs may have that are started, beside where they stand.
+    #[serde(default, skip_serializing_if = "Images::is_any")]
+    pub exec_digests: Images,
     /// Whether programs that stand in a writable tree may be started.
     pub exec_in_writable: bool,
     /// Bounds on resources.
@@ -223,6 +228,8 @@ pub enum Excess {
     ExecCheck,
     /// Connections that nobody decided about.
     Egress,
+    /// Starting programs with other contents.
+    ExecDigests,
     /// Starting programs from writable trees.
     ExecInWritable,
     /// Changing the real trees, or keeping the differences.
@@ -264,6 +271,7 @@ impl Scope {
             env: self.env.intersection(&other.env).cloned().collect(),
             exec: self.exec.intersect(&other.exec),
             exec_check: self.exec_check.max(other.exec_check),
+            exec_digests: self.exec_digests.intersect(&other.exec_digests),
             exec_in_writable: self.exec_in_writable && other.exec_in_writable,
             limits: self.limits.intersect(&other.limits),
             network: self.network.intersect(&other.network),
@@ -291,6 +299,10 @@ impl Scope {
             .or_else(|| beyond(&self.write, &outer.write).map(Excess::Write))
             .or_else(|| beyond(&self.exec, &outer.exec).map(Excess::Exec))
             .or_else(|| (self.exec_check < outer.exec_check).then_some(Excess::ExecCheck))
+            .or_else(|| {
+                let exceeds = self.exec_digests.exceed(&outer.exec_digests);
+                exceeds.then_some(Excess::ExecDigests)
+            })
             .or_else(|| (self.egress < outer.egress).then_some(Excess::Egress))
             .or_else(|| {
                 (self.exec_in_writable && !outer.exec_in_writable).then_some(Excess::ExecInWritable)
@@ -334,7 +346,18 @@ impl Scope {
     /// that is allowed.
     #[must_use]
     pub fn may_exec(&self, program: &AbsPath) -> bool {
-        self.exec.contains(program) || (self.exec_in_writable && self.write.contains(program))
+        self.exec.contains(program) || self.may_be_born(program)
+    }
+
+    /// Whether the contents of `program` are among those that may be started, which does not matter in a writable tree from which
+    /// programs may be started.
+    #[must_use]
+    pub fn may_exec_image(&self, program: &AbsPath, digest: &Digest) -> bool {
+        self.exec_digests.allow(digest) || self.may_be_born(program)
+    }
+
+    fn may_be_born(&self, program: &AbsPath) -> bool {
+        self.exec_in_writable && self.write.contains(program)
     }
 }
 
@@ -474,7 +497,18 @@ mod tests {
         );
         let check = prop_oneof![Just(ExecCheck::Image), Just(ExecCheck::Decide)];
         let egress = prop_oneof![Just(Egress::Scope), Just(Egress::Decide)];
-        let exec = (paths(), (check, egress), any::<bool>());
+        let digests = prop::collection::btree_set(0_u8..4, 0..4);
+        let digests = prop::option::of(digests).prop_map(|digests| {
+            digests.map_or(Images::Any, |digests| {
+                Images::Listed(
+                    digests
+                        .iter()
+                        .map(|byte| Digest::new([*byte; 32]))
+                        .collect(),
+                )
+            })
+        });
+        let exec = (paths(), (check, egress, digests), any::<bool>());
         let tier = prop::sample::select(Tier::ALL.to_vec());
         let writes = prop::sample::select(vec![Writes::Direct, Writes::Kept, Writes::Discarded]);
         let rule = prop_oneof![Just("pattern:a"), Just("pointer:/a"), Just("pointer:/b")];
@@ -492,13 +526,14 @@ mod tests {
                 ((pinned, redact), tier, trips),
             )| {
                 let (credentials, env, sockets) = env;
-                let (exec, (exec_check, egress), exec_in_writable) = exec;
+                let (exec, (exec_check, egress, exec_digests), exec_in_writable) = exec;
                 Scope {
                     credentials,
                     egress,
                     env,
                     exec,
                     exec_check,
+                    exec_digests,
                     exec_in_writable,
                     limits,
                     network,

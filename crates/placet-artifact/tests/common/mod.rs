@@ -98,6 +98,7 @@ pub(crate) fn scope() -> Scope {
         egress: placet_types::Egress::default(),
         exec_check: ExecCheck::default(),
         writes: Writes::default(),
+        exec_digests: placet_types::Images::Any,
         exec_in_writable: false,
         limits: Limits {
             cpu_secs: 60,

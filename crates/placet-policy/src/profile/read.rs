@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use placet_types::{
-    AbsPath, Credential, CredentialForm, CredentialPath, Credentials, Egress, ExecCheck, Limits,
-    PeerRule, ProfileName, Redaction, Seconds, SecretName, Tier, Trip, Trips, VariableName, Writes,
+    AbsPath, Credential, CredentialForm, CredentialPath, Credentials, Egress, ExecCheck, Images,
+    Limits, PeerRule, ProfileName, Redaction, Seconds, SecretName, Tier, Trip, Trips, VariableName,
+    Writes,
 };
 use serde::Deserialize;
 
@@ -36,6 +37,8 @@ struct FileProfile {
     egress: Egress,
     #[serde(default)]
     exec_check: ExecCheck,
+    #[serde(default)]
+    exec_digests: Images,
     #[serde(default)]
     exec_in_writable: bool,
     lifetime: Duration,
@@ -150,6 +153,7 @@ pub(crate) fn read(name: &ProfileName, file: &str, text: &str) -> Result<Profile
         env,
         egress: parsed.egress,
         exec_check: parsed.exec_check,
+        exec_digests: parsed.exec_digests,
         exec_in_writable: parsed.exec_in_writable,
         limits: limits(&parsed.limits),
         network: parsed.network,
@@ -306,6 +310,14 @@ fn check_exec(
 ) {
     if exec.is_empty() {
         bad("`exec` names no program: nothing could start".into());
+    }
+    if let Images::Listed(digests) = &file.exec_digests
+        && (digests.is_empty() || digests.len() > Images::COUNT_MAX)
+    {
+        let most = Images::COUNT_MAX;
+        bad(format!(
+            "`exec_digests` has no digest, or more than {most}; leave it out to start programs by their paths alone"
+        ));
     }
     let within = |inner: &Template, outer: &Template| {
         inner.base == outer.base

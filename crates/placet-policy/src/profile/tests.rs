@@ -183,6 +183,27 @@ fn programs_in_writable_trees_need_their_own_word() {
 }
 
 #[test]
+fn digests_of_programs_go_into_the_scope_and_an_empty_list_is_none() {
+    let one = format!("sha256:{}", "ab".repeat(32));
+    let with = |list: &str| TEXT.replace("env =", &format!("exec_digests = [{list}]\nenv ="));
+    let vars = vars("/srv/app", "/home/a");
+    let scope = parse(&with(&format!("\"{one}\"")))
+        .unwrap()
+        .scope(&vars)
+        .unwrap();
+    let text = serde_json::to_value(&scope).unwrap();
+    assert_eq!(text["exec_digests"], serde_json::json!([one]));
+    let any = parse(TEXT).unwrap().scope(&vars).unwrap();
+    assert!(
+        serde_json::to_value(&any)
+            .unwrap()
+            .get("exec_digests")
+            .is_none()
+    );
+    assert!(parse(&with("")).is_err() && parse(&with("\"sha256:ab\"")).is_err());
+}
+
+#[test]
 fn trip_limits_and_pinned_files_go_into_the_scope() {
     let text = TEXT.replace(
         "[lease]",

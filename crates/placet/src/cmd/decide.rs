@@ -1,6 +1,6 @@
 //! `placet decide`: what would happen, and why.
 
-use placet_types::{PathSet, ProfileName, Scope, Writes};
+use placet_types::{Images, PathSet, ProfileName, Scope, Writes};
 
 use crate::cli::{Decide, Global};
 use crate::cmd::run::{command, failure};
@@ -70,6 +70,10 @@ pub(crate) fn print_scope(scope: &Scope, out: Out) {
     out.line(format!("  write     {}{writes}", paths(&scope.write)));
     out.line(format!("  read      {}", paths(&scope.read)));
     out.line(format!("  exec      {}", paths(&scope.exec)));
+    if let Images::Listed(digests) = &scope.exec_digests {
+        let digests: Vec<String> = digests.iter().map(ToString::to_string).collect();
+        out.line(format!("  digests   {}", digests.join(" ")));
+    }
     let peers: Vec<String> = scope.network.rules().map(ToString::to_string).collect();
     out.line(format!("  network   {}", list(&peers)));
     let limits = scope.limits;
