@@ -84,7 +84,7 @@ pub enum CallError {
     #[error("{0:?} cannot be written in a record: it is not UTF-8, or not an absolute path")]
     Path(PathBuf),
     /// The parameters break a rule of their format.
-    #[error("the command cannot be submitted: {0}")]
+    #[error("the command, its environment and paths cannot be written in a record: {0}")]
     Malformed(#[from] canonical::Malformed),
     /// The machine cannot say what it is.
     #[error(transparent)]

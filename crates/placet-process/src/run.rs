@@ -6,6 +6,7 @@
 
 mod attesting;
 mod permitted;
+mod refused;
 mod trust;
 
 use std::collections::BTreeSet;
@@ -100,7 +101,11 @@ impl Gateway {
         crate::attest::try_beside();
         let mut link = (self.connect)()?;
         let offered: BTreeSet<String> = link.welcome().env.iter().cloned().collect();
-        let call = Call::new(command, &offered, Some(&self.dir.digests()))?;
+        let call = Call::new(command, &offered, Some(&self.dir.digests()));
+        let call = match refused::or_refused(&mut link, command, call)? {
+            Ok(call) => call,
+            Err(outcome) => return Ok(outcome),
+        };
         // What waits for approvals is the same when it is asked again, whoever asked before.
         let asked = self.dir.asked();
         let key = AskedBefore::key(&call.intent, &call.params_bytes);

@@ -18,7 +18,7 @@ use placet_process::{Gateway, Spares};
 use placet_types::{DomainName, Index, PrincipalId};
 
 use crate::cli::Global;
-use crate::exit::Failure;
+use crate::exit::{Failure, Status};
 
 /// Environment variable that names the domain directory.
 pub(crate) const DOMAIN_VARIABLE: &str = "PLACET_DOMAIN";
@@ -45,6 +45,24 @@ pub(crate) fn arguments() -> Vec<OsString> {
         .chain(between)
         .chain(arguments)
         .collect()
+}
+
+/// Why arguments are refused of which one is no text: records hold text, and what they cannot hold is not run.
+pub(crate) fn not_text(arguments: &[OsString]) -> Failure {
+    let odd = arguments
+        .iter()
+        .enumerate()
+        .find(|(_, argument)| argument.to_str().is_none());
+    let which = odd.map_or_else(String::new, |(at, argument)| {
+        format!(" {at}, {:?},", argument.as_os_str())
+    });
+    Failure {
+        status: Status::Code(2),
+        ..Failure::new(format!(
+            "argument{which} is not UTF-8: invalid UTF-8 cannot be written in a record"
+        ))
+    }
+    .hint("rename the file, or let a script that is governed pass the argument on")
 }
 
 /// The directory that a command is about, whether or not a domain is in it.

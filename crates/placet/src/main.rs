@@ -22,13 +22,24 @@ mod show;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 
 /// Deciding makes and drops thousands of small values, on several threads at once.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse_from(context::arguments());
+    let arguments = context::arguments();
+    let cli = match cli::Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::InvalidUtf8 => {
+            let failure = context::not_text(&arguments);
+            out::Out::new(false).failure(&failure);
+            return failure.status.leave();
+        }
+        // Help is one of them.
+        Err(error) => error.exit(),
+    };
     let out = out::Out::new(cli.global.json);
     match cmd::dispatch(&cli, &out) {
         Ok(status) => status.leave(),

@@ -212,7 +212,7 @@ fn check_empty(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn in_force(domain: &Domain) -> Result<Policy, Failure> {
+pub(crate) fn in_force(domain: &Domain) -> Result<Policy, Failure> {
     let Response::Status(status) = domain.ask(&Request::Status)? else {
         return Err(Failure::unverified(
             "the node gave an answer that does not fit",

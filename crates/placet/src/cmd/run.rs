@@ -8,12 +8,13 @@ use placet_process::door::{self, DoorReply, DoorRequest};
 use placet_process::terminal::{self, Front, InFront, in_front};
 use placet_process::{CallError, Command, Notice, Outcome, ProgramError, RunError, Waits};
 use placet_sandbox::{SandboxError, Step};
-use placet_types::{DenialCode, PrincipalId, Seconds, Writes};
+use placet_types::{DenialCode, PrincipalId, ProfileName, Seconds, Writes};
 use serde_json::json;
 
 use crate::cli::{Call, Global};
 use crate::cmd::decide::rerouted_to;
 use crate::cmd::doctor;
+use crate::cmd::learn::in_force;
 use crate::context::{Domain, PRINCIPAL_VARIABLE, arguments, environment, program, user_principal};
 use crate::exit::{Failure, Status};
 use crate::out::{BAD, BOLD, DIM, Out, WARN, paint};
@@ -79,9 +80,35 @@ fn govern(
     command.waits = manner.waits;
     let mut gateway = domain.gateway()?;
     gateway.tell = Box::new(move |notice| tell(notice, out));
-    gateway
+    let outcome = gateway
         .run(&command, front)
-        .map_err(|error| failure(error, call))
+        .map_err(|error| failure(error, call))?;
+    if let (Outcome::Denied { .. }, Some(asked)) = (&outcome, &call.profile) {
+        tell_of_profiles(&domain, asked, out);
+    }
+    Ok(outcome)
+}
+
+/// Where a profile was asked for that the bundle in force does not have: those that it has.
+fn tell_of_profiles(domain: &Domain, asked: &ProfileName, out: Out) {
+    // What cannot be read is told of elsewhere.
+    let Ok(policy) = in_force(domain) else { return };
+    if policy.profile(asked).is_some() {
+        return;
+    }
+    let names: Vec<&str> = policy
+        .profiles()
+        .map(|profile| profile.name().as_str())
+        .collect();
+    if out.is_json() {
+        out.note(json!({ "unknown_profile": asked, "profiles": names }));
+        return;
+    }
+    let names = names.join(", ");
+    out.note(format!(
+        "{} there is no profile `{asked}` in the bundle in force; there are {names}",
+        paint(WARN, "placet:")
+    ));
 }
 
 /// This process stays at the user's terminal, and another one supervises.

@@ -68,15 +68,25 @@ fn what_no_record_can_hold_is_refused_in_words() {
     let domain = Domain::new();
     let (mark, odd) = (mark(), OsStr::from_bytes(b"\xff\xfe"));
     let argument = ran(domain.command(&["run", "--", "echo", &mark]).arg(odd));
-    refused(&argument, USAGE, &["invalid UTF-8"]);
+    refused(
+        &argument,
+        USAGE,
+        &["invalid UTF-8", "argument 5, \"\\xFF\\xFE\","],
+    );
     let program = ran(domain.command(&["run", "--"]).arg(odd).arg(&mark));
-    refused(&program, USAGE, &["invalid UTF-8"]);
+    refused(&program, USAGE, &["invalid UTF-8", "argument 3, "]);
     let dir = domain.work().join(odd);
     fs::create_dir(&dir).unwrap();
     let place = ran(domain
         .command(&["run", "--", "echo", &mark])
         .current_dir(&dir));
-    refused(&place, 1, &["cannot be written in a record", "UTF-8"]);
+    let said = [
+        "malformed",
+        "cannot be written in a record",
+        "UTF-8",
+        "placet explain",
+    ];
+    refused(&place, DENIED, &said);
     let variable = ran(domain
         .command(&["run", "--", "sh", "-c", "echo done"])
         .env("LANG", odd));
@@ -101,8 +111,25 @@ fn arguments_of_almost_a_mebibyte_arrive_and_more_are_refused() {
     let arrived = run(10);
     assert_eq!((arrived.code, &*arrived.stdout), (0, "10 100000\n"));
     let refusal = run(11);
-    refused(&refusal, 1, &["longer than 1048576 bytes"]);
+    let said = [
+        "denied, malformed",
+        "longer than 1048576 bytes",
+        "placet explain",
+    ];
+    refused(&refusal, DENIED, &said);
     assert!(refusal.stderr.len() < 4096, "it says it all again");
+    let record = domain.ok(&["log", "tail", "-n", "1", "--json"]);
+    assert!(
+        record.contains("refused") && record.contains("malformed"),
+        "{record}"
+    );
+    // And what can be an intent names the profiles that there are, where it asks for none of them.
+    let unknown = domain.run(&["run", "--profile", "nosuch", "--", "true"]);
+    refused(
+        &unknown,
+        DENIED,
+        &["scope_exceeded", "no profile `nosuch`", "agent, build, "],
+    );
     assert_nothing_left(&domain, &mark);
 }
 
