@@ -17,6 +17,7 @@
 
 mod connect;
 mod decide;
+mod holds;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -30,25 +31,29 @@ use placet_evidence::{Environment, NetworkUsage, RunEnd, SignalKind};
 use placet_sandbox::{
     ExecCall, ExecEnd, ExecReport, ExecVerdict, Gate, Refusal, RunningCell, Status,
 };
-use placet_types::{DenialCode, ExecutionId, Fixed, ProcessParams, ProfileName, canonical};
+use placet_types::{DenialCode, Digest, ExecutionId, Fixed, ProcessParams, ProfileName, canonical};
 
 use crate::born::{self, Births};
+use crate::call::Asking;
 use crate::conduct::{Conduct, Ending, bound_of};
 use crate::contacts::Contacts;
 use crate::drift::Drift;
 use crate::inner::Inner;
 use crate::network::NetworkWatch;
 use crate::outcome::RunError;
-use crate::refusals::{Answered, SAID_CHARS_MAX, visible, words};
+use crate::refusals::{SAID_CHARS_MAX, visible, words};
 use crate::run::Gateway;
 
 use self::connect::Peers;
-use self::decide::Key;
+use self::decide::{Key, Known};
+use self::holds::Again;
 
 /// How often connections are recorded, unless there are many.
 const CONNECTIONS_EVERY: Duration = Duration::from_secs(5);
 /// And when there are.
 const CONNECTIONS_EVERY_FULL: Duration = Duration::from_secs(1);
+/// How often a lost node is looked for.
+const SEEK_EVERY: Duration = Duration::from_millis(250);
 /// Refusals that wait to be said.
 const SAID_MAX: usize = 64;
 
@@ -69,7 +74,11 @@ pub(crate) struct Keeper<'a> {
     link: Option<(Connection, Pep)>,
     /// Whose key what stands below is bound to, while there is no connection.
     pep: Option<Pep>,
-    known: BTreeMap<Key, Answered>,
+    known: BTreeMap<Key, Known>,
+    /// Questions that are asked again.
+    again: Again,
+    /// The bundle that was in force when the node was last heard.
+    in_force: Option<Digest>,
     /// Peers that were decided about.
     peers: Peers,
     inner: Inner,
@@ -82,6 +91,8 @@ pub(crate) struct Keeper<'a> {
     /// Refusals that nobody was told of yet.
     said: Vec<String>,
     listed: Duration,
+    /// When a lost node was last looked for.
+    sought: Duration,
     /// Executions below that must end, as it was told when a lost node was found again.
     due: Vec<(ExecutionId, DenialCode)>,
     ending: Option<DenialCode>,
@@ -110,12 +121,15 @@ impl<'a> Keeper<'a> {
             link: None,
             pep: None,
             known: BTreeMap::new(),
+            again: Again::default(),
+            in_force: None,
             peers: Peers::default(),
             inner: Inner::default(),
             settled: None,
             network: NetworkWatch::new(proxy, permit.scope(), gateway.observe),
             said: Vec::new(),
             listed: Duration::ZERO,
+            sought: Duration::ZERO,
             due: Vec::new(),
             ending: None,
         }
@@ -148,7 +162,7 @@ impl<'a> Keeper<'a> {
         self.take_reports(cell, now, Tree::Lives);
         // An exec is reported before its end: those were taken first, so none is unknown.
         self.take_ends(ends);
-        self.hear();
+        self.hear(now);
         if let Some(cause) = self.ending {
             return Some(Ending { cause, why: None });
         }
@@ -179,16 +193,24 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    fn take_reports(&mut self, cell: &RunningCell, now: Duration, tree: Tree) {
-        if let Some(gate) = cell.gate() {
-            for report in gate.reports() {
-                match report {
-                    // Nobody waits for the answer any more, so there is nothing to decide.
-                    ExecReport::Asked(_) if tree == Tree::Gone => {}
-                    report => self.take(gate, report, now),
-                }
+    /// Takes what the gate reports, and answers those who wait.
+    pub(crate) fn take_execs(&mut self, cell: &RunningCell, now: Duration) {
+        self.take_gate(cell, now, Tree::Lives);
+    }
+
+    fn take_gate(&mut self, cell: &RunningCell, now: Duration, tree: Tree) {
+        let Some(gate) = cell.gate() else { return };
+        for report in gate.reports() {
+            match report {
+                // Nobody waits for the answer any more, so there is nothing to decide.
+                ExecReport::Asked(_) if tree == Tree::Gone => {}
+                report => self.take(gate, report, now),
             }
         }
+    }
+
+    fn take_reports(&mut self, cell: &RunningCell, now: Duration, tree: Tree) {
+        self.take_gate(cell, now, tree);
         let refused = self.network.take(cell, self.gateway.clock.wall());
         self.answer_connects(cell, tree, now);
         let denied = self.network.take_denied();
@@ -246,7 +268,7 @@ impl<'a> Keeper<'a> {
     fn take(&mut self, gate: &Gate, report: ExecReport, now: Duration) {
         match report {
             ExecReport::Asked(call) => {
-                let verdict = if self.decide(&call) {
+                let verdict = if self.decide(&call, now) {
                     ExecVerdict::Allow
                 } else {
                     ExecVerdict::Refuse
@@ -272,18 +294,21 @@ impl<'a> Keeper<'a> {
                 why: Refusal::Denied,
                 ..
             } => self.conduct.refused_on_record(),
-            ExecReport::Refused { call, why } => self.note(words(why), &call),
+            ExecReport::Refused { call, why } => {
+                let code = match why {
+                    Refusal::Unlisted => DenialCode::ScopeExceeded,
+                    _ => DenialCode::RuntimeIntegrity,
+                };
+                self.note((code, words(why)), "", &call);
+            }
         }
     }
 
-    fn note(&mut self, words: &'static str, call: &ExecCall) {
+    fn note(&mut self, (code, words): (DenialCode, &'static str), part: &str, call: &ExecCall) {
         let path = call.image.as_ref().map(|image| image.path.as_path());
         let path = path.map_or_else(String::new, |path| path.to_string_lossy().into_owned());
-        self.say(&format!(
-            "placet: refused, {}: {words}: {path}",
-            DenialCode::RuntimeIntegrity
-        ));
-        let kind = (DenialCode::RuntimeIntegrity, SignalKind::RefusedExec, words);
+        self.say(&format!("placet: refused, {code}: {words}: {path}{part}"));
+        let kind = (code, SignalKind::RefusedExec, words);
         self.conduct.note(kind, 1, path);
     }
 
@@ -345,13 +370,38 @@ impl<'a> Keeper<'a> {
         std::mem::take(&mut self.said)
     }
 
+    /// Asks, at the node behind the next connection where this one turns out to be dead.
     fn ask(&mut self, request: &Request) -> Result<Response, RunError> {
-        let (link, _) = self.link()?;
-        let asked = link.ask(request);
-        if asked.is_err() {
-            self.lose_link();
+        self.on_link(|_, (link, _)| Ok(link.ask(request)?))
+    }
+
+    /// Has a call decided and its start recorded. What was attested counts at the node that gave the nonce, so to the
+    /// node behind the next connection it is attested anew.
+    fn begin(&mut self, call: &Asking<'_>, parent: ExecutionId) -> Result<Response, RunError> {
+        let environment = self.root.environment;
+        self.on_link(|gateway, (link, pep)| {
+            let body = gateway.body(call, Some(parent), environment, (&mut *link, &mut *pep))?;
+            Ok(link.ask(&Request::Begin(Box::new(body)))?)
+        })
+    }
+
+    /// Does something with the connection, and once more with the next one if it turns out to be dead.
+    fn on_link(
+        &mut self,
+        act: impl Fn(&Gateway, &mut (Connection, Pep)) -> Result<Response, RunError>,
+    ) -> Result<Response, RunError> {
+        let mut may_be_dead = self.link.is_some();
+        loop {
+            let gateway = self.gateway;
+            let answer = act(gateway, self.link()?);
+            if answer.is_err() {
+                self.lose_link();
+            }
+            let is_dead = matches!(answer, Err(RunError::Link(_)));
+            if !is_dead || !std::mem::take(&mut may_be_dead) {
+                return answer;
+            }
         }
-        Ok(asked?)
     }
 
     fn lose_link(&mut self) {
@@ -360,18 +410,16 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// A connection of its own: orders to end what stands below come on it.
+    /// A connection of its own: orders to end what stands below come on it. What the node does not know any more has ended.
     fn link(&mut self) -> Result<&mut (Connection, Pep), RunError> {
         if self.link.is_none() {
             let mut link = (self.gateway.connect)()?;
             let mut due = Vec::new();
             for exec in self.inner.ids() {
-                let attached = link.ask(&Request::Attach { exec })?;
-                if let Response::Attached {
-                    ending: Some(cause),
-                } = attached
-                {
-                    due.push((exec, cause));
+                match link.ask(&Request::Attach { exec })? {
+                    Response::Attached { ending } => due.extend(ending.map(|cause| (exec, cause))),
+                    Response::Error(denial) => due.push((exec, denial.code)),
+                    other => return Err(crate::run::unexpected(other)),
                 }
             }
             let pep = match self.pep.take() {
@@ -386,6 +434,32 @@ impl<'a> Keeper<'a> {
             .ok_or(RunError::Link(placet_authority::node::LinkError::Closed))
     }
 
+    /// Takes up again what runs below, after the connection was lost: what nobody carries is ended.
+    fn relink(&mut self, now: Duration) {
+        let due = now.saturating_sub(self.sought) >= SEEK_EVERY;
+        if self.link.is_none() && due && !self.inner.is_empty() {
+            self.sought = now;
+            // Looked for again if it is not there.
+            drop(self.link().map(drop));
+        }
+    }
+
+    /// The bundle that is in force, as the node says. Another one may permit what the one before did not.
+    pub(crate) fn in_force(&mut self, bundle: Digest) {
+        if self
+            .in_force
+            .replace(bundle)
+            .is_some_and(|before| before != bundle)
+        {
+            self.peers.lift();
+            for known in self.known.values_mut() {
+                if let Known::Denied(no) = known {
+                    no.lift();
+                }
+            }
+        }
+    }
+
     /// One of the executions below must end: that of a peer by itself, where it can; else the tree.
     fn end(&mut self, exec: ExecutionId, cause: DenialCode) {
         if self.inner.has(exec) && !self.end_peer(exec, cause) {
@@ -393,7 +467,8 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    fn hear(&mut self) {
+    fn hear(&mut self, now: Duration) {
+        self.relink(now);
         for (exec, cause) in std::mem::take(&mut self.due) {
             self.end(exec, cause);
         }

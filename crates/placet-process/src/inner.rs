@@ -44,6 +44,10 @@ impl Inner {
         self.below.keys().copied()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.below.is_empty()
+    }
+
     pub(crate) fn has(&self, exec: ExecutionId) -> bool {
         self.below.contains_key(&exec)
     }

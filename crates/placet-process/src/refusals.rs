@@ -1,33 +1,11 @@
 //! What is said to a person about a program that was not started.
 
 use placet_sandbox::Refusal;
-use placet_types::{ExecutionId, Index};
+use placet_types::Index;
 
 /// How much is said of one refusal.
 pub(crate) const SAID_CHARS_MAX: usize = 400;
 const LINE_CHARS_MAX: usize = 120;
-
-/// What became of a program that policy was asked about.
-#[derive(Clone)]
-pub(crate) enum Answered {
-    /// It runs as this execution.
-    Runs(ExecutionId),
-    /// It does not; in words.
-    Refused(String),
-}
-
-impl Answered {
-    pub(crate) fn execution(&self) -> Option<ExecutionId> {
-        match self {
-            Self::Runs(execution) => Some(*execution),
-            Self::Refused(_) => None,
-        }
-    }
-}
-
-pub(crate) fn refused(argv: &[String], code: &str, why: &str, index: Index) -> Answered {
-    Answered::Refused(why_not(&argv.join(" "), code, why, index))
-}
 
 /// Why something was refused, and where more is told.
 pub(crate) fn why_not(what: &str, code: &str, why: &str, index: Index) -> String {
@@ -61,7 +39,9 @@ pub(crate) fn words(why: Refusal) -> &'static str {
             "a program was not started, because its file has no name in any directory"
         }
         Refusal::Interpreter => "a program was not started, because it is a program interpreter",
-        Refusal::Unlisted => "a program was not started, because it is not listed",
+        Refusal::Unlisted => {
+            "a program was not started, because its contents are not among those that may be started"
+        }
         Refusal::Denied => "a program was not started, because policy denies it",
         Refusal::Unanswered => "a program was not started, because no answer came in time",
         _ => "a program was not started, for another reason",

@@ -89,6 +89,8 @@ impl Supervisor<'_> {
                 patience.min(RETRY)
             };
             self.wait(cell, patience);
+            // A program that stands still is what somebody waits for.
+            self.keeper.take_execs(cell, self.clock.monotonic());
             if let Some(exit) = self.changes(cell)? {
                 if exit.ended_by == EndedBy::Lease && self.link.is_some() {
                     // What lies unread tells whose silence it was.
@@ -235,6 +237,9 @@ impl Supervisor<'_> {
         };
         match link.pushed() {
             Ok(pushes) => {
+                if let Some(bundle) = link.in_force() {
+                    self.keeper.in_force(bundle);
+                }
                 let mut attest = false;
                 for push in pushes {
                     match push {

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use placet_evidence::Nonce;
 use placet_secrets::Secret;
-use placet_types::{DenialCode, ExecutionId, Millis, SecretName};
+use placet_types::{DenialCode, Digest, ExecutionId, Millis, SecretName};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use zeroize::Zeroize as _;
 
 use super::wire::{self, FRAME_MAX, Request, Response, VERSION, Welcome};
@@ -25,6 +27,7 @@ pub struct Connection {
     pushed: Vec<Pushed>,
     welcome: Welcome,
     nonce: Nonce,
+    in_force: Option<Digest>,
 }
 
 /// An answer, and the secrets that followed it.
@@ -102,6 +105,7 @@ impl Connection {
             pushed: Vec::new(),
             nonce: welcome.nonce,
             welcome,
+            in_force: None,
         })
     }
 
@@ -109,6 +113,12 @@ impl Connection {
     #[must_use]
     pub fn welcome(&self) -> &Welcome {
         &self.welcome
+    }
+
+    /// The policy bundle that the last beat said is in force.
+    #[must_use]
+    pub fn in_force(&self) -> Option<Digest> {
+        self.in_force
     }
 
     /// Something to sign with an environment, which the node gave out not long before `now`.
@@ -178,7 +188,7 @@ impl Connection {
                     None => return Ok(response),
                 }
             }
-            self.fill()?;
+            self.fill(RecvFlags::empty())?;
         }
     }
 
@@ -251,7 +261,7 @@ impl Connection {
             if poll(&mut polled, Some(&timeout)).unwrap_or(0) == 0 {
                 return Ok(None);
             }
-            self.fill()?;
+            self.fill(RecvFlags::empty())?;
         }
     }
 
@@ -273,9 +283,7 @@ impl Connection {
     ///
     /// [`LinkError`]; the connection is of no use afterwards.
     pub fn pushed(&mut self) -> Result<Vec<Pushed>, LinkError> {
-        self.stream.set_nonblocking(true)?;
         let filled = self.fill_all();
-        self.stream.set_nonblocking(false)?;
         while let Some(response) = self.take_frame()? {
             // Nothing was asked, so anything but a push is out of turn.
             self.pushed
@@ -290,7 +298,7 @@ impl Connection {
 
     fn fill_all(&mut self) -> Result<(), LinkError> {
         loop {
-            match self.fill() {
+            match self.fill(RecvFlags::DONTWAIT) {
                 Ok(()) => {}
                 Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(());
@@ -300,12 +308,12 @@ impl Connection {
         }
     }
 
-    fn fill(&mut self) -> Result<(), LinkError> {
+    fn fill(&mut self, flags: RecvFlags) -> Result<(), LinkError> {
         let mut buffer = [0; 16 << 10];
         let read = loop {
-            match self.stream.read(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other?,
+            match recv(&self.stream, &mut buffer, flags) {
+                Err(Errno::INTR) => {}
+                other => break other.map_err(io::Error::from)?.0,
             }
         };
         if read == 0 {
@@ -337,6 +345,9 @@ impl Connection {
             return Ok(None);
         };
         let response = wire::decode(body)?;
+        if let Response::Beat { active, .. } = &response {
+            self.in_force = *active;
+        }
         self.partial.drain(..length + 4);
         Ok(Some(response))
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use placet_secrets::Secret;
-use placet_types::{DenialCode, ExecutionId, Index};
+use placet_types::{DenialCode, Digest, ExecutionId, Index};
 
 use super::wire::{self, Response};
 
@@ -193,7 +193,12 @@ impl Registry {
     }
 
     /// Renews every lease whose gateway listens, and asks for another attestation where one of its executions is due.
-    pub(super) fn beat(&self, size: Index, age: Duration, due: &BTreeSet<ExecutionId>) {
+    pub(super) fn beat(
+        &self,
+        (size, active): (Index, Option<Digest>),
+        age: Duration,
+        due: &BTreeSet<ExecutionId>,
+    ) {
         let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         let mut outlets: Vec<(Arc<Outlet>, bool)> = self
             .carried()
@@ -205,6 +210,7 @@ impl Registry {
         outlets.dedup_by(|(a, _), (b, _)| Arc::ptr_eq(a, b));
         for (outlet, attest) in outlets {
             drop(outlet.send(&Response::Beat {
+                active,
                 age_ms,
                 attest,
                 size,

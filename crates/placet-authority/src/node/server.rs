@@ -260,8 +260,11 @@ impl Node {
         if !self.leave.is_ending() {
             let age = self.pulse.age(now);
             let due = self.keep_attested(now);
+            let active = self
+                .authority
+                .with_state(|state| state.policy().map(|it| it.bundle));
             let size = self.authority.reader().size();
-            self.registry.beat(size, age, &due);
+            self.registry.beat((size, active), age, &due);
         }
         self.end_overdue(now);
         true

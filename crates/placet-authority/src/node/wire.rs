@@ -35,7 +35,7 @@ pub use bodies::{
 };
 
 /// Version of this protocol. A client and a node of different versions do not talk.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 /// Longest frame, in bytes.
 pub const FRAME_MAX: usize = 8 << 20;
 
@@ -343,6 +343,8 @@ pub enum Response {
     Error(Denial),
     /// Pushed: the conditions hold, the log is written, the lease is renewed.
     Beat {
+        /// The policy bundle in force.
+        active: Option<Digest>,
         /// How long ago the log was last seen to be readable and writable, in milliseconds.
         age_ms: u64,
         /// Whether the gateway is to attest its environment again.

@@ -20,8 +20,9 @@ use placet_authority::node::wire::{DeferredBody, EndBody, Request, Response};
 use placet_enforce::Permit;
 use placet_evidence::RunEnd;
 use placet_sandbox::RunningCell;
-use placet_types::{DenialCode, ExecutionId, Index, Millis, PeerRule};
+use placet_types::{DenialCode, ExecutionId, Index, PeerRule};
 
+use super::holds::{Asks, No, Waiting};
 use super::{Keeper, Tree};
 use crate::network::Withdrawn;
 use crate::outcome::RunError;
@@ -30,11 +31,8 @@ use crate::refusals::why_not;
 
 /// Distinct peers that are remembered of one tree. Each is a record, and those permitted are executions.
 const PEERS_MAX: usize = 1024;
-/// How long a no holds at first, and at most.
-const NO_HOLDS: Duration = Duration::from_secs(5);
+/// How long a no holds at most.
 const NO_HOLDS_MAX: Duration = Duration::from_secs(600);
-/// And one that somebody may turn into a yes.
-const WAIT_HOLDS: Duration = Duration::from_secs(1);
 
 /// What was decided about peers, for as long as it holds.
 #[derive(Default)]
@@ -45,25 +43,16 @@ pub(super) struct Peers {
 /// How it stands with a peer.
 enum Known {
     Permitted(ExecutionId),
-    Denied(No),
+    Denied(No<Peered>),
     /// It was permitted, and is not any more.
     Ended(DenialCode),
-}
-
-struct No {
-    why: String,
-    until: Duration,
-    /// How long the next one holds.
-    next: Duration,
-    /// What waits for approvals, until when: an approval is of that very intent.
-    waits: Option<(Box<Peered>, Millis)>,
 }
 
 /// What came out of a question.
 enum Decided {
     Permitted(ExecutionId),
-    Denied(String),
-    Waits(String, Box<Peered>, Millis),
+    /// In words; with what waits for approvals.
+    Denied(String, Option<Waiting<Peered>>),
 }
 
 impl Peers {
@@ -78,26 +67,22 @@ impl Peers {
         self.known.iter().find(one).map(|(peer, _)| peer)
     }
 
-    fn deny(
-        &mut self,
-        peer: &str,
-        why: String,
-        waits: Option<(Box<Peered>, Millis)>,
-        now: Duration,
-    ) {
-        let holds = match self.known.get(peer) {
-            // The same intent again writes nothing: it waits already.
-            _ if waits.is_some() => WAIT_HOLDS,
-            Some(Known::Denied(no)) => no.next,
-            Some(Known::Permitted(_) | Known::Ended(_)) | None => NO_HOLDS,
+    fn deny(&mut self, peer: &str, why: String, waits: Option<Waiting<Peered>>, now: Duration) {
+        let before = match self.known.get(peer) {
+            Some(Known::Denied(no)) => Some(no),
+            Some(Known::Permitted(_) | Known::Ended(_)) | None => None,
         };
-        let no = No {
-            why,
-            until: now.saturating_add(holds),
-            next: holds.saturating_mul(2).clamp(NO_HOLDS, NO_HOLDS_MAX),
-            waits,
-        };
+        let no = No::new(why, waits, before, (now, NO_HOLDS_MAX));
         self.known.insert(peer.to_owned(), Known::Denied(no));
+    }
+
+    /// Another bundle is in force.
+    pub(super) fn lift(&mut self) {
+        for known in self.known.values_mut() {
+            if let Known::Denied(no) = known {
+                no.lift();
+            }
+        }
     }
 
     /// Why nobody may be connected to a peer any more, if somebody may have been.
@@ -156,14 +141,19 @@ impl Keeper<'_> {
     }
 
     fn may_connect(&mut self, peer: &str, now: Duration) -> bool {
-        let before = match self.peers.known.get(peer) {
+        let is_full = self.peers.is_full();
+        let asks = match self.peers.known.get_mut(peer) {
             Some(Known::Permitted(_)) => return true,
-            Some(Known::Denied(no)) if now < no.until => {
-                let text = format!("placet: denied, {}", no.why);
-                self.say(&text);
-                return false;
+            Some(Known::Denied(no)) => {
+                let wall = self.gateway.clock.wall();
+                let asks = no.asks(&mut self.again, (now, wall));
+                if let Asks::Not = asks {
+                    let text = format!("placet: denied, {}", no.why());
+                    self.say(&text);
+                    return false;
+                }
+                asks
             }
-            Some(Known::Denied(no)) => no.waits.clone(),
             Some(Known::Ended(DenialCode::Revoked)) => {
                 let code = DenialCode::Revoked;
                 self.say(&format!(
@@ -171,27 +161,26 @@ impl Keeper<'_> {
                 ));
                 return false;
             }
-            Some(Known::Ended(_)) => None,
-            None if self.peers.is_full() => {
+            Some(Known::Ended(_)) => Asks::Anew,
+            None if is_full => {
                 let code = DenialCode::Overloaded;
                 let why = "its tree connects to too many different peers";
                 self.say(&format!("placet: refused, {code}: {peer}: {why}"));
                 return false;
             }
-            None => None,
+            None => Asks::Anew,
         };
-        let wall = self.gateway.clock.wall();
-        let before = before.filter(|(_, until)| wall < *until);
-        match self.submit_peer(peer, before.map(|(asked, _)| asked)) {
+        match self.submit_peer(peer, asks) {
             Ok(Decided::Permitted(exec)) => {
                 self.peers
                     .known
                     .insert(peer.to_owned(), Known::Permitted(exec));
                 true
             }
-            Ok(Decided::Denied(why)) => self.deny(peer, why, None, now),
-            Ok(Decided::Waits(why, asked, until)) => {
-                self.deny(peer, why, Some((asked, until)), now)
+            Ok(Decided::Denied(why, waits)) => {
+                self.say(&format!("placet: denied, {why}"));
+                self.peers.deny(peer, why, waits, now);
+                false
             }
             Err(_) => {
                 // Not remembered: the next one asks again.
@@ -204,43 +193,23 @@ impl Keeper<'_> {
         }
     }
 
-    fn deny(
-        &mut self,
-        peer: &str,
-        why: String,
-        waits: Option<(Box<Peered>, Millis)>,
-        now: Duration,
-    ) -> bool {
-        self.say(&format!("placet: denied, {why}"));
-        self.peers.deny(peer, why, waits, now);
-        false
-    }
-
     /// Has it decided and its start recorded, by one write of the log.
-    fn submit_peer(
-        &mut self,
-        peer: &str,
-        before: Option<Box<Peered>>,
-    ) -> Result<Decided, RunError> {
+    fn submit_peer(&mut self, peer: &str, asks: Asks<Peered>) -> Result<Decided, RunError> {
         let root = self.root.permit;
         let parent = root.exec();
         let (gateway, environment) = (self.gateway, self.root.environment);
-        let call = match before {
-            Some(before) => before,
-            None => Box::new(Peered::new(
-                peer,
-                self.actor(),
-                (parent, self.root.profile),
-            )?),
+        let call = match asks {
+            Asks::Same(call) => call,
+            Asks::Anew | Asks::Not => {
+                let above = (parent, self.root.profile);
+                Box::new(Peered::new(peer, self.actor(), above)?)
+            }
         };
-        let (link, pep) = self.link()?;
-        let asking = call.asking();
-        let body = gateway.body(&asking, Some(parent), environment, (&mut *link, &mut *pep))?;
-        let permitted = match link.ask(&Request::Begin(Box::new(body)))? {
+        let permitted = match self.begin(&call.asking(), parent)? {
             Response::Permitted(permitted) => permitted,
             Response::Denied { denial, index, .. } => {
                 let why = said(peer, denial.code.as_str(), &denial.reason, index);
-                return Ok(Decided::Denied(why));
+                return Ok(Decided::Denied(why, None));
             }
             Response::Deferred(deferred) => return Ok(waits(peer, call, &deferred)),
             other => return Err(crate::run::unexpected(other)),
@@ -249,6 +218,7 @@ impl Keeper<'_> {
         if permitted.started.is_none() {
             return Err(RunError::Link(LinkError::Unexpected));
         }
+        let (_, pep) = self.link()?;
         let permit = match gateway.admit(pep, &call.asking(), environment, &permitted) {
             Ok(permit) => permit,
             Err(refusal) => {
@@ -260,12 +230,8 @@ impl Keeper<'_> {
             let code = DenialCode::ScopeExceeded;
             self.give_up(exec, code)?;
             let why = "it is permitted for less than the execution that wants it";
-            return Ok(Decided::Denied(said(
-                peer,
-                code.as_str(),
-                why,
-                permitted.index,
-            )));
+            let why = said(peer, code.as_str(), why, permitted.index);
+            return Ok(Decided::Denied(why, None));
         }
         let depth = self.root.depth.saturating_add(1);
         self.inner.begin_connects(exec, parent, depth);
@@ -283,11 +249,9 @@ fn waits(peer: &str, call: Box<Peered>, deferred: &DeferredBody) -> Decided {
         deferred.exec
     );
     let code = DenialCode::ApprovalRequired.as_str();
-    Decided::Waits(
-        said(peer, code, &why, deferred.index),
-        call,
-        deferred.waiting.until,
-    )
+    let until = deferred.waiting.until;
+    let waits = Some(Waiting { call, until });
+    Decided::Denied(said(peer, code, &why, deferred.index), waits)
 }
 
 /// Whether a permit's own scope has the peer.
@@ -301,23 +265,6 @@ fn reaches(permit: &Permit, peer: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn deny(peers: &mut Peers, now: Duration) -> Duration {
-        peers.deny("a.example:1", String::new(), None, now);
-        match peers.known.get("a.example:1") {
-            Some(Known::Denied(no)) => no.until.saturating_sub(now),
-            _ => panic!("not denied"),
-        }
-    }
-
-    #[test]
-    fn a_no_holds_longer_each_time_and_never_for_ever() {
-        let mut peers = Peers::default();
-        let held: Vec<u64> = (0..9)
-            .map(|round| deny(&mut peers, Duration::from_secs(1000 * round)).as_secs())
-            .collect();
-        assert_eq!(held, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
-    }
 
     #[test]
     fn only_a_running_permit_stands_for_a_connection() {

@@ -5,99 +5,182 @@
 )]
 
 use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
 
 use placet_authority::node::LinkError;
 use placet_authority::node::wire::{EndBody, Request, Response};
 use placet_decision::DEPTH_MAX;
 use placet_enforce::Permit;
 use placet_evidence::RunEnd;
-use placet_sandbox::{ExecCall, ExecId};
-use placet_types::{AbsPath, DenialCode, Digest, ExecutionId, PrincipalId};
+use placet_sandbox::ExecCall;
+use placet_types::{AbsPath, DenialCode, Digest, ExecutionId, PrincipalId, canonical};
+use serde::Serialize;
 
 use super::Keeper;
+use super::holds::{Asks, No, Waiting};
 use crate::call::{Call, Started};
 use crate::outcome::RunError;
-use crate::program::Program;
-use crate::refusals::{Answered, refused};
+use crate::program::Program as Found;
+use crate::refusals::why_not;
 
 /// Distinct programs that one tree may have decided. Each is a record, and an execution until the end.
 const DECIDED_MAX: usize = 4096;
+/// How long a no about a program holds at most.
+const NO_HOLDS_MAX: Duration = Duration::from_secs(60);
 
 /// What makes a program of a tree distinct.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
-    digest: Digest,
-    path: AbsPath,
+#[derive(Serialize)]
+struct Program {
     argv: Vec<String>,
     cwd: AbsPath,
+    digest: Digest,
+    path: AbsPath,
     script: Option<AbsPath>,
 }
 
+/// And its digest: arguments can be long.
+pub(super) type Key = Digest;
+
+/// What was decided about a program of a tree.
+pub(super) enum Known {
+    /// It runs as this execution.
+    Runs(ExecutionId),
+    /// It does not, for now.
+    Denied(No<Call>),
+}
+
+/// What came out of a question.
+enum Decided {
+    Runs(ExecutionId),
+    /// In words; with what waits for approvals.
+    Denied(String, Option<Waiting<Call>>),
+}
+
+/// Why an intent cannot be written of a program.
+#[derive(Clone, Copy)]
+enum Unwritable {
+    Image,
+    Path,
+    /// Which one, the program's own name being 0.
+    Argument(usize),
+    Long,
+}
+
+impl Unwritable {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Image => "a program was not started, because its file could not be read",
+            Self::Path => {
+                "a program was not started, because its path, directory or script cannot be written in a record"
+            }
+            Self::Argument(_) => {
+                "a program was not started, because an argument is not UTF-8 and cannot be written in a record"
+            }
+            Self::Long => {
+                "a program was not started, because it has more than 128 KiB of arguments, which are not read"
+            }
+        }
+    }
+
+    /// Which part of it.
+    fn of(self, call: &ExecCall) -> String {
+        let Self::Argument(at) = self else {
+            return String::new();
+        };
+        let argument = call.argv.get(at).map(|word| word.to_string_lossy());
+        format!(", argument {at}: {}", argument.unwrap_or_default())
+    }
+}
+
 impl Keeper<'_> {
-    pub(super) fn decide(&mut self, call: &ExecCall) -> bool {
-        let Some(key) = self.key(call) else {
-            self.note(
-                "a program was not started, because it cannot be written in a record",
-                call,
-            );
-            return false;
+    pub(super) fn decide(&mut self, call: &ExecCall, now: Duration) -> bool {
+        let (key, program) = match self.program(call) {
+            Ok(found) => found,
+            Err(why) => {
+                self.note((DenialCode::Malformed, why.words()), &why.of(call), call);
+                return false;
+            }
         };
-        if let Some(known) = self.known.get(&key).cloned() {
-            return self.conclude(call, &known);
-        }
-        if self.known.len() >= DECIDED_MAX {
-            let kind =
-                "a program was not started, because its tree has started too many different ones";
-            self.note(kind, call);
-            return false;
-        }
-        let parent = self.parent_of(call);
-        let Ok(decided) = self.submit(&key, call, parent) else {
-            self.note(
-                "a program was not started, because no decision was reached",
-                call,
-            );
-            return false;
+        let is_full = self.known.len() >= DECIDED_MAX;
+        let asks = match self.known.get_mut(&key) {
+            Some(Known::Runs(execution)) => {
+                let execution = *execution;
+                self.inner.remember(call.id, execution);
+                return true;
+            }
+            Some(Known::Denied(no)) => {
+                let wall = self.gateway.clock.wall();
+                let asks = no.asks(&mut self.again, (now, wall));
+                if let Asks::Not = asks {
+                    let text = format!("placet: denied, {}", no.why());
+                    self.say(&text);
+                    return false;
+                }
+                asks
+            }
+            None if is_full => {
+                let words = "a program was not started, because its tree has started too many different ones";
+                self.note((DenialCode::Overloaded, words), "", call);
+                return false;
+            }
+            None => Asks::Anew,
         };
-        let started = self.conclude(call, &decided);
-        self.known.insert(key, decided);
-        started
-    }
-
-    fn conclude(&mut self, call: &ExecCall, answered: &Answered) -> bool {
-        if let Answered::Refused(why) = answered {
-            self.say(&format!("placet: denied, {why}"));
+        match self.submit(&program, call, asks) {
+            Ok(Decided::Runs(execution)) => {
+                self.inner.remember(call.id, execution);
+                self.known.insert(key, Known::Runs(execution));
+                true
+            }
+            Ok(Decided::Denied(why, waits)) => {
+                self.say(&format!("placet: denied, {why}"));
+                let before = match self.known.get(&key) {
+                    Some(Known::Denied(no)) => Some(no),
+                    Some(Known::Runs(_)) | None => None,
+                };
+                let no = No::new(why, waits, before, (now, NO_HOLDS_MAX));
+                self.known.insert(key, Known::Denied(no));
+                false
+            }
+            Err(_) => {
+                // Not remembered: the next one asks again.
+                let words = "a program was not started, because no decision was reached";
+                self.note((DenialCode::EvidenceUnavailable, words), "", call);
+                false
+            }
         }
-        let execution = answered.execution();
-        self.remember(call.id, execution);
-        execution.is_some()
     }
 
-    fn remember(&mut self, id: ExecId, execution: Option<ExecutionId>) {
-        if let Some(execution) = execution {
-            self.inner.remember(id, execution);
-        }
-    }
-
-    /// What is to be decided; `None` when a record cannot hold it.
-    fn key(&self, call: &ExecCall) -> Option<Key> {
-        let image = call.image.as_ref()?;
+    /// What is to be decided, unless a record cannot hold it.
+    fn program(&self, call: &ExecCall) -> Result<(Key, Program), Unwritable> {
+        let image = call.image.as_ref().ok_or(Unwritable::Image)?;
+        let path = |path: &Path| {
+            let text = path.to_str().ok_or(Unwritable::Path)?;
+            AbsPath::parse(text).map_err(|_| Unwritable::Path)
+        };
+        let text = |(at, argument): (usize, &OsString)| {
+            let text = argument.to_str().ok_or(Unwritable::Argument(at))?;
+            Ok(text.to_owned())
+        };
+        let argv = call.argv.iter().enumerate().map(text);
+        let argv = argv.collect::<Result<_, _>>()?;
         if call.argv_truncated {
-            return None;
+            return Err(Unwritable::Long);
         }
-        let text = |argument: &OsString| argument.to_str().map(str::to_owned);
         // Read while the process stands still, as its own mount namespace has it.
-        let cwd = std::fs::read_link(format!("/proc/{}/cwd", call.pid)).ok()?;
-        Some(Key {
-            digest: Digest::new(image.digest?.0),
-            path: AbsPath::parse(image.path.to_str()?).ok()?,
-            argv: call.argv.iter().map(text).collect::<Option<_>>()?,
-            cwd: AbsPath::parse(cwd.to_str()?).ok()?,
+        let cwd = std::fs::read_link(format!("/proc/{}/cwd", call.pid));
+        let program = Program {
+            digest: Digest::new(image.digest.ok_or(Unwritable::Image)?.0),
+            path: path(&image.path)?,
+            argv,
+            cwd: path(&cwd.map_err(|_| Unwritable::Path)?)?,
             script: match &call.script {
                 None => None,
-                Some(script) => Some(AbsPath::parse(script.path.to_str()?).ok()?),
+                Some(script) => Some(path(&script.path)?),
             },
-        })
+        };
+        let bytes = canonical::to_bytes(&program).map_err(|_| Unwritable::Path)?;
+        Ok((Digest::of(&bytes), program))
     }
 
     /// The execution that started it; the nearest one above that may still have children.
@@ -115,49 +198,35 @@ impl Keeper<'_> {
     /// until its artifact is verified too: what is not run after all is recorded as failed.
     fn submit(
         &mut self,
-        key: &Key,
+        program: &Program,
         exec: &ExecCall,
-        parent: ExecutionId,
-    ) -> Result<Answered, RunError> {
-        let Some(image) = &exec.image else {
-            return Ok(Answered::Refused("its file could not be read".into()));
+        asks: Asks<Call>,
+    ) -> Result<Decided, RunError> {
+        let call = match asks {
+            Asks::Same(call) => call,
+            Asks::Anew | Asks::Not => Box::new(self.call(program, exec)?),
         };
-        let call = Call::inside(
-            self.root.params,
-            Started {
-                argv: &key.argv,
-                cwd: &key.cwd,
-                script: key.script.as_ref(),
-                profile: self.root.profile,
-            },
-            Program {
-                path: key.path.clone(),
-                identity: image.identity,
-                digest: key.digest,
-            },
-            self.actor(),
-            parent,
-        )?;
-        let gateway = self.gateway;
-        let environment = self.root.environment;
-        let (link, pep) = self.link()?;
-        let body = gateway.body(
-            &call.asking(),
-            Some(parent),
-            environment,
-            (&mut *link, &mut *pep),
-        )?;
-        let permitted = match link.ask(&Request::Begin(Box::new(body)))? {
+        let parent = call.intent.parent.unwrap_or(self.root.permit.exec());
+        let (gateway, environment) = (self.gateway, self.root.environment);
+        let denied = |code: DenialCode, why: &str, index| {
+            let what = program.argv.join(" ");
+            Decided::Denied(why_not(&what, code.as_str(), why, index), None)
+        };
+        let permitted = match self.begin(&call.asking(), parent)? {
             Response::Permitted(permitted) => permitted,
             Response::Denied { denial, index, .. } => {
-                let (code, reason) = (denial.code, &denial.reason);
-                return Ok(refused(&key.argv, code.as_str(), reason, index));
+                return Ok(denied(denial.code, &denial.reason, index));
             }
             Response::Deferred(deferred) => {
                 // A program stands still while it is decided about: nobody can be waited for.
-                let why = "it needs approvals, and is not waited for: start it with `placet run`";
-                let code = DenialCode::ApprovalRequired;
-                return Ok(refused(&key.argv, code.as_str(), why, deferred.index));
+                let why = format!(
+                    "it needs approvals, and is not held that long: have `placet approve {}` said, and start it again",
+                    deferred.exec
+                );
+                let code = DenialCode::ApprovalRequired.as_str();
+                let why = why_not(&program.argv.join(" "), code, &why, deferred.index);
+                let until = deferred.waiting.until;
+                return Ok(Decided::Denied(why, Some(Waiting { call, until })));
             }
             other => return Err(crate::run::unexpected(other)),
         };
@@ -165,6 +234,7 @@ impl Keeper<'_> {
         if permitted.started.is_none() {
             return Err(RunError::Link(LinkError::Unexpected));
         }
+        let (_, pep) = self.link()?;
         let permit = match gateway.admit(pep, &call.asking(), environment, &permitted) {
             Ok(permit) => permit,
             Err(refusal) => {
@@ -177,11 +247,34 @@ impl Keeper<'_> {
             self.give_up(exec, code)?;
             let why = "it is permitted in a narrower scope only, which takes a cell of its own: \
                        start it with `placet run`";
-            return Ok(refused(&key.argv, code.as_str(), why, permitted.index));
+            return Ok(denied(code, why, permitted.index));
         }
         let depth = self.depth_of(parent).saturating_add(1);
         self.inner.begin(exec, parent, depth);
-        Ok(Answered::Runs(exec))
+        Ok(Decided::Runs(exec))
+    }
+
+    /// The program as an intent, below whatever starts it.
+    fn call(&self, program: &Program, exec: &ExecCall) -> Result<Call, RunError> {
+        let unread = || RunError::Link(LinkError::Unexpected);
+        let image = exec.image.as_ref().ok_or_else(unread)?;
+        let call = Call::inside(
+            self.root.params,
+            Started {
+                argv: &program.argv,
+                cwd: &program.cwd,
+                script: program.script.as_ref(),
+                profile: self.root.profile,
+            },
+            Found {
+                path: program.path.clone(),
+                identity: image.identity,
+                digest: program.digest,
+            },
+            self.actor(),
+            self.parent_of(exec),
+        )?;
+        Ok(call)
     }
 
     pub(super) fn actor(&self) -> PrincipalId {
