@@ -14,6 +14,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A connection, and what each of its requests has.
 pub(super) struct Link {
     stream: BufReader<TcpStream>,
+    port: u16,
     path: &'static str,
     tool: &'static str,
     headers: String,
@@ -33,10 +34,9 @@ impl Link {
         tool: &'static str,
         headers: &[(&str, &str)],
     ) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-        stream.set_nodelay(true).expect("a socket");
         let mut link = Self {
-            stream: BufReader::new(stream),
+            stream: connected(port),
+            port,
             path,
             tool,
             headers: format!("Host: 127.0.0.1:{port}\r\n"),
@@ -45,6 +45,11 @@ impl Link {
             .iter()
             .for_each(|(name, value)| link.say(name, value));
         link
+    }
+
+    /// Goes on over another connection: one that stood idle may have been closed.
+    pub(super) fn reopen(&mut self) {
+        self.stream = connected(self.port);
     }
 
     /// Says this with each request from now on.
@@ -86,6 +91,12 @@ pub(super) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let mut headers = head.lines().filter_map(|line| line.split_once(':'));
     let value = headers.find(|(of, _)| of.eq_ignore_ascii_case(name))?.1;
     Some(value.trim())
+}
+
+fn connected(port: u16) -> BufReader<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream.set_nodelay(true).expect("a socket");
+    BufReader::new(stream)
 }
 
 pub(super) fn free_port() -> u16 {

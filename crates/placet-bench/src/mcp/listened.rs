@@ -35,6 +35,7 @@ pub(super) fn together(place: &Place) {
         fs::read_to_string(token).expect("a token").trim()
     );
     let mut links: Vec<Link> = (0..CLIENTS).map(|_| opened(port, &token)).collect();
+    links.iter_mut().for_each(Link::reopen);
     let each = (TOGETHER / CLIENTS / 2) as u64;
     let began = Instant::now();
     let samples: Vec<Duration> = thread::scope(|scope| {
