@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use placet_authority::dir::GATEWAYS_MAX;
 use placet_types::TrustDomain;
 use serde::Deserialize;
 
@@ -18,12 +19,16 @@ use crate::webhooks::{Receiver, ReceiverError, Webhook};
 
 /// Receivers of webhooks, at most.
 const WEBHOOKS_MAX: usize = 16;
+/// Gateways that wait where nothing is said of it: one for what runs, one for what is asked beside it.
+const GATEWAYS: usize = 2;
 use crate::oidc::{self, Oidc};
 
 /// What can be written in the file. Every key may be left out.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Gateways that may wait for commands of the domain's user, each with the next cell built; 0 for none (default: 2).
+    pub gateways: Option<usize>,
     /// Seconds that running executions get to finish when the service stops.
     pub grace_secs: Option<u64>,
     /// Names, with port where it is not the usual one, that the listener answers to beside loopback.
@@ -152,6 +157,8 @@ pub struct Limits {
 /// What the configuration means, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Gateways that may wait.
+    pub gateways: usize,
     /// How long running executions get to finish.
     pub grace: Duration,
     /// Names that the listener answers to.
@@ -221,6 +228,9 @@ pub enum ConfigError {
     /// An identity provider that cannot be taken.
     #[error("oidc, issuer = \"{0}\": {1}")]
     Oidc(String, String),
+    /// More gateways than may wait.
+    #[error("gateways = {0} is more than the {GATEWAYS_MAX} that may wait")]
+    Gateways(usize),
     /// A bound that would bound nothing, or everything.
     #[error("limits.{0} is out of range: {1}")]
     Limit(&'static str, &'static str),
@@ -244,7 +254,8 @@ impl Default for Limits {
 }
 
 /// Environment variables that count, with what each overrides.
-pub const VARIABLES: [(&str, &str); 11] = [
+pub const VARIABLES: [(&str, &str); 12] = [
+    ("PLACET_GATEWAYS", "gateways"),
     ("PLACET_LISTEN", "listen"),
     ("PLACET_HTTP_SOCKET", "socket"),
     ("PLACET_HTTP_SOCKET_MODE", "socket_mode"),
@@ -304,6 +315,9 @@ impl Config {
         if let Some(value) = given("PLACET_METRICS_PUBLIC") {
             self.metrics_public = parsed("PLACET_METRICS_PUBLIC", value, "true or false")?;
         }
+        if let Some(value) = given("PLACET_GATEWAYS") {
+            self.gateways = Some(parsed("PLACET_GATEWAYS", value, "a number")?);
+        }
         if let Some(value) = given("PLACET_GRACE_SECS") {
             self.grace_secs = Some(parsed("PLACET_GRACE_SECS", value, "a number of seconds")?);
         }
@@ -360,12 +374,17 @@ impl Config {
             None => None,
         };
         self.limits.check()?;
+        let gateways = self.gateways.unwrap_or(GATEWAYS);
+        if gateways > GATEWAYS_MAX {
+            return Err(ConfigError::Gateways(gateways));
+        }
         let mode = self.socket_mode.unwrap_or_else(|| "0600".to_owned());
         let socket_mode = u32::from_str_radix(&mode, 8)
             .ok()
             .filter(|bits| *bits <= 0o777)
             .ok_or(ConfigError::Mode(mode))?;
         Ok(Settings {
+            gateways,
             grace: Duration::from_secs(self.grace_secs.unwrap_or(10)),
             hosts: self.hosts.iter().map(|name| name.to_lowercase()).collect(),
             listen: self.listen,

@@ -12,6 +12,7 @@
 //! changes/             what executions changed in copies, until it is applied or discarded
 //! snapshots/           saved folds; may be deleted at any time
 //! node.sock, node.log  the node that serves this directory, while one runs
+//! gateways/            gateways that wait for commands: how many may, their sockets and what they say of themselves
 //! ```
 
 use std::fs;
@@ -20,6 +21,8 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use crate::asked::AskedBefore;
+/// Gateways that wait in one domain, at most.
+pub const GATEWAYS_MAX: usize = 8;
 
 /// A domain directory whose permissions were checked.
 #[derive(Clone, Debug)]
@@ -240,6 +243,58 @@ impl DomainDir {
     #[must_use]
     pub fn node_log(&self) -> PathBuf {
         self.root.join("node.log")
+    }
+
+    /// Where gateways wait for commands.
+    #[must_use]
+    pub fn gateways(&self) -> PathBuf {
+        self.root.join("gateways")
+    }
+
+    /// Says how many gateways may wait while this process serves the domain.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn offer_gateways(&self, bound: usize) -> io::Result<()> {
+        if bound == 0 {
+            return match fs::remove_file(self.gateways_offer()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+        }
+        private_dir(&self.gateways())?;
+        let beside = self.gateways().join("offer.new");
+        let bound = bound.min(GATEWAYS_MAX);
+        fs::write(&beside, format!("{bound} {}", std::process::id()))?;
+        fs::rename(&beside, self.gateways_offer())
+    }
+
+    /// Takes back what this process offered, unless its successor has offered already.
+    pub fn withdraw_gateways(&self) {
+        if self
+            .offer()
+            .is_some_and(|(_, pid)| pid == std::process::id())
+        {
+            // What cannot be taken back is offered until the next node serves.
+            fs::remove_file(self.gateways_offer()).unwrap_or(());
+        }
+    }
+
+    /// How many gateways may wait; none where that was not said.
+    #[must_use]
+    pub fn gateways_offered(&self) -> usize {
+        self.offer().map_or(0, |(bound, _)| bound.min(GATEWAYS_MAX))
+    }
+
+    fn offer(&self) -> Option<(usize, u32)> {
+        let text = fs::read_to_string(self.gateways_offer()).ok()?;
+        let (bound, pid) = text.split_once(' ')?;
+        Some((bound.parse().ok()?, pid.parse().ok()?))
+    }
+
+    fn gateways_offer(&self) -> PathBuf {
+        self.gateways().join("offer")
     }
 
     /// Held by whoever starts a node, so that only one is started.

@@ -3,7 +3,8 @@
 //!
 //! The resident variant is a gateway in this process, as an agent's host would have one: intent, decision,
 //! artifact, cell, durable start, command, durable end, and nothing of a process start of its own; with the cell built
-//! ahead for the scope of the command before, and with each cell built for its command. Other
+//! ahead for the scope of the command before, and with each cell built for its command. The same by `placet run` itself, which hands
+//! over to a gateway that waits, and from cold. Other
 //! people's tools are measured where they are installed; `PLACET_PEERS` names directories, apart by colons,
 //! in which they are looked for before the usual ones. A variant that fails is left out and said.
 
@@ -34,6 +35,8 @@ const RESIDENT: &str = "placet, resident gateway";
 const COLD: &str = "placet run, from cold";
 /// How long the next cell may take to be there.
 const SPARE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a gateway that was just used gets for the next cell.
+const NEXT_CELL: Duration = Duration::from_millis(20);
 /// What the others are compared with.
 const BASELINE: &str = "bwrap --unshare-all";
 
@@ -104,6 +107,11 @@ pub(crate) fn table() {
             Box::new(resident(&domain, &work, &program, false)),
         ),
         Variant::of(COLD, false, placet(&cold)),
+        Variant::by(
+            "placet run, with a gateway that waits",
+            false,
+            Box::new(through(&program, &root, &work)),
+        ),
     ];
     variants.extend(others(&root));
     // `compare resident,bwrap` measures what is named so, and what everything is compared with.
@@ -126,6 +134,9 @@ pub(crate) fn table() {
         }
     }
     drop(timed(&mut placet(&["node", "stop"])));
+    let mut stop = Command::new(&program);
+    stop.arg("--domain").arg(root.join("offering"));
+    drop(timed(stop.args(["node", "stop"])));
     print(variants);
 }
 
@@ -217,6 +228,48 @@ fn resident(
                 Err(format!("{outcome:?}"))
             }
         }
+    }
+}
+
+/// Runs by the command itself, in a domain that offers a gateway: it hands over, and is asked again once that waits for the next one.
+fn through(
+    program: &Path,
+    root: &Path,
+    work: &Path,
+) -> impl FnMut() -> Result<Duration, String> + use<> {
+    let domain = root.join("offering");
+    let placet = |args: &[&str]| {
+        let mut command = Command::new(program);
+        command.arg("--domain").arg(&domain).args(args);
+        command.current_dir(work);
+        command
+    };
+    let init = [
+        "init",
+        "--name",
+        "placet.example/bench",
+        "--operator",
+        "user:bench",
+    ];
+    timed(&mut placet(&init)).expect("a domain");
+    timed(&mut placet(&["node", "stop"])).expect("the end of its node");
+    fs::write(domain.join("placet.toml"), "gateways = 1\n").expect("a file");
+    // The node that was told to stop may take a moment, and offers nothing.
+    std::thread::sleep(SPARE_PATIENCE / 2);
+    let mut run = placet(&["run", "--as", "user:bench", "--", PROGRAM]);
+    let socket = domain.join("gateways/0.sock");
+    move || {
+        let took = timed(&mut run)?;
+        let ended = Instant::now();
+        while !socket.exists() {
+            if ended.elapsed() > SPARE_PATIENCE {
+                return Err("no gateway waits".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // The next cell is built beside that.
+        std::thread::sleep(NEXT_CELL);
+        Ok(took)
     }
 }
 

@@ -52,8 +52,10 @@ pub(crate) struct Setting<'a> {
 pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
     let scope = permit.scope();
     let params = setting.params;
+    let hidden = setting.hidden;
     // Who learns wants to hear of names as well, of which a proxy that refuses them all tells.
     let proxied = Reach::new(&scope.network).has_names() || setting.observed;
+    let egress = egress(scope, proxied, (setting.resolved, &hidden));
     // One way or the other: a scope that asks for copies never gives the trees themselves.
     let (write, copied) = match setting.copied {
         None if scope.writes == Writes::Direct => (present(&scope.write), Vec::new()),
@@ -77,12 +79,12 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
             observed: setting.observed,
             exec: present(&scope.exec),
             exec_in_writable: scope.exec_in_writable,
-            hidden: setting.hidden,
+            hidden,
             tmp_bytes_max: scope.limits.tmp_bytes,
         },
         exec: exec_gate(scope),
         network: Network::Loopback,
-        egress: egress(scope, proxied, setting.resolved),
+        egress,
         limits: limits(scope),
         // Never the supervisor's: what a terminal does for whoever holds it is not in any scope.
         session: setting.terminal.map_or(Session::Own, Session::Terminal),
@@ -159,7 +161,7 @@ pub(crate) fn tier(permit: &Permit, environment: &Environment) -> Result<Tier, S
 }
 
 /// Whom the supervisor connects the tree to.
-fn egress(scope: &Scope, proxied: bool, resolved: Resolved) -> EgressRules {
+fn egress(scope: &Scope, proxied: bool, (resolved, hidden): (Resolved, &[PathBuf])) -> EgressRules {
     let peers: Vec<Peers> = scope
         .network
         .rules()
@@ -169,7 +171,10 @@ fn egress(scope: &Scope, proxied: bool, resolved: Resolved) -> EgressRules {
             PeerRule::Name(_) => None,
         })
         .collect();
-    let sockets: Vec<PathBuf> = scope.sockets.iter().filter_map(socket).collect();
+    // Whoever reaches the domain's own sockets acts as its user: no scope gives that.
+    let is_hidden = |path: &PathBuf| hidden.iter().any(|hidden| path.starts_with(hidden));
+    let mut sockets: Vec<PathBuf> = scope.sockets.iter().filter_map(socket).collect();
+    sockets.retain(|path| !is_hidden(path));
     EgressRules {
         peers,
         resolved: proxied.then_some(resolved),

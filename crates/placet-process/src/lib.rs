@@ -31,6 +31,7 @@ mod outcome;
 mod peered;
 mod program;
 mod refusals;
+pub mod resident;
 mod run;
 mod signals;
 mod supervise;

@@ -129,7 +129,7 @@ impl Supervisor<'_> {
     /// What was just refused is said where the person looks.
     fn say_refusals(&mut self) {
         for text in self.keeper.take_said() {
-            if let Some(front) = &mut self.front {
+            if let Some(front) = told_of_all(&mut self.front) {
                 front.tell(ToFront::Note(text));
             } else if self.announce {
                 // Who has closed that stream does not want to know.
@@ -145,7 +145,8 @@ impl Supervisor<'_> {
         let mut fds: Vec<BorrowedFd<'_>> = vec![cell.pidfd(), self.signals.as_fd()];
         fds.extend(self.front.as_ref().map(|front| front.as_fd()));
         // Only a front is told of stops.
-        fds.extend(self.front.as_ref().map(|_| cell.as_fd()));
+        let told = self.front.as_ref().filter(|front| !front.is_plain());
+        fds.extend(told.map(|_| cell.as_fd()));
         fds.extend(self.link.as_ref().map(|link| link.as_fd()));
         fds.extend(cell.gate().map(|gate| gate.as_fd()));
         fds.extend(cell.broker().map(|broker| broker.as_fd()));
@@ -167,7 +168,7 @@ impl Supervisor<'_> {
     /// Tells the front of stops; gives the end, if it has come.
     fn changes(&mut self, cell: &mut RunningCell) -> Result<Option<Exit>, SandboxError> {
         while let Some(change) = cell.next_change(Some(Duration::ZERO))? {
-            match (change, &mut self.front) {
+            match (change, told_of_all(&mut self.front)) {
                 (Change::Ended(exit), _) => return Ok(Some(exit)),
                 (Change::Stopped(signal), Some(front)) if !self.front_stopped => {
                     self.front_stopped = true;
@@ -187,6 +188,14 @@ impl Supervisor<'_> {
         for said in front.heard() {
             // A command that has just ended needs none of it.
             drop(match said {
+                FromFront::Signal { signal, .. }
+                    if front.is_plain()
+                        && self.front_stopped
+                        && signal == Signal::CONT.as_raw() =>
+                {
+                    self.front_stopped = false;
+                    cell.signal_group(signal)
+                }
                 FromFront::Foreground => {
                     self.front_stopped = false;
                     cell.to_foreground()
@@ -203,7 +212,10 @@ impl Supervisor<'_> {
                     signal,
                     group: false,
                 } => cell.signal(signal),
-                FromFront::Streams | FromFront::Ready { .. } | FromFront::Restored => Ok(()),
+                FromFront::Offer
+                | FromFront::Streams
+                | FromFront::Ready { .. }
+                | FromFront::Restored => Ok(()),
             });
         }
         !front.is_gone()
@@ -295,6 +307,11 @@ impl Supervisor<'_> {
             link: self.link,
         }
     }
+}
+
+/// The front, unless it stands for a caller without a terminal, who hears of neither stops nor single refusals.
+fn told_of_all<'a>(front: &'a mut Option<&mut Front>) -> Option<&'a mut Front> {
+    front.as_deref_mut().filter(|front| !front.is_plain())
 }
 
 /// Why a cell ended that its supervisor did not end.

@@ -37,6 +37,8 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::resident::Leaving;
+
 pub use front::Front;
 pub use holder::{Heard, HeldStreams, Holder};
 pub(crate) use relay::Relay;
@@ -80,6 +82,8 @@ impl WaitsFor {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ToFront {
+    /// The command is over, and so is the supervisor's part in it: the front leaves like this. Only a gateway that stays says it.
+    Leave(Leaving),
     /// The other end of the cell's terminal comes with this.
     Terminal,
     /// The start is recorded, and the command runs.
@@ -98,6 +102,8 @@ pub(crate) enum ToFront {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FromFront {
+    /// A command for a gateway that stays: its description, the working directory and the standard streams come with this.
+    Offer,
     /// The standard streams come with this.
     Streams,
     /// The terminal is set up. Whether the command begins in its foreground.
@@ -135,6 +141,10 @@ impl Link {
         Ok((Self(ours), theirs))
     }
 
+    pub(crate) fn over(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
     /// Sends without waiting; `WouldBlock` when the other end has too much to read.
     pub(crate) fn send<T: Serialize>(
         &self,
@@ -143,7 +153,7 @@ impl Link {
         flags: SendFlags,
     ) -> io::Result<()> {
         let bytes = serde_json::to_vec(message).map_err(io::Error::other)?;
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -159,7 +169,7 @@ impl Link {
         flags: RecvFlags,
     ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         let mut bytes = [0; MESSAGE_BYTES_MAX];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = flags | RecvFlags::CMSG_CLOEXEC;
         let got = recvmsg(

@@ -9,6 +9,8 @@ use std::io;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::sys;
+
 /// The supervisor as the kernel describes it.
 pub(crate) struct Ambient {
     /// The mount table, opened and never read: it is in a state of error once anything was mounted, unmounted or set anew.
@@ -44,6 +46,25 @@ const INHERITED: [&str; 14] = [
     "Cpus_allowed:",
     "Mems_allowed:",
 ];
+
+/// The priority of a process in the queues of disks, which its children get: class and level, as ioprio_get(2) packs them.
+///
+/// # Errors
+///
+/// When there is no such process.
+pub fn io_priority(pid: i32) -> io::Result<i32> {
+    Ok(sys::io_priority(pid)?)
+}
+
+/// From here on no program that this process executes gets any of its descriptors but the standard streams: what it was started with
+/// itself, too.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn keep_descriptors() -> io::Result<()> {
+    Ok(sys::keep_descriptors()?)
+}
 
 impl Ambient {
     pub(crate) fn now() -> io::Result<Self> {

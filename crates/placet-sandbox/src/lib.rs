@@ -61,6 +61,7 @@ mod tree;
 mod wire;
 mod worker;
 
+pub use ambient::{io_priority, keep_descriptors};
 pub use broker::{
     Broker, ConnectCall, ConnectId, ConnectRefusal, ConnectReport, ConnectVerdict, EgressRules,
     Listed, Others, Peer, Peers, Resolved, Traffic, is_special,
@@ -73,7 +74,7 @@ pub use error::{NoControlGroup, NotCopyable, SandboxError, Step, Unobservable};
 pub use gate::{ExecCall, ExecEnd, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 pub use gate::{ImageDigest, ImageFile, Observed, OnRefusal, Opened, OwnScript, Refusal, Script};
 pub use probe::{Capabilities, Feature, State, examine, probe, probe_lately};
-pub use spares::{HeldOff, Spares};
+pub use spares::{HeldOff, SpareCounts, Spares};
 pub use spec::{
     CLIENT_PATH, CellSpec, Copied, DNS_PORT, DOOR_PATH, FileIdentity, Limits, Network, OwnFile,
     PROXY_PORT, Paths, Program, Session, TerminalStreams,

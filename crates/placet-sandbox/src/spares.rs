@@ -54,6 +54,18 @@ pub struct Spares {
     /// Held while one is cloned, and by whoever has something in memory that no clone is to have.
     cloning: Arc<Mutex<()>>,
     builder: Option<Builder>,
+    counted: Arc<Mutex<SpareCounts>>,
+}
+
+/// What became of the cells that were built ahead.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpareCounts {
+    /// Built ahead.
+    pub built: u64,
+    /// Of those, used.
+    pub taken: u64,
+    /// Why the last one could not be built.
+    pub failed: Option<String>,
 }
 
 /// The thread that builds and ends them.
@@ -86,6 +98,7 @@ impl Spares {
             noted: Mutex::default(),
             cloning: Arc::default(),
             builder: None,
+            counted: Arc::default(),
         }
     }
 
@@ -97,15 +110,21 @@ impl Spares {
         let waiting: Arc<Mutex<Vec<Spare>>> = Arc::default();
         let (orders, ordered) = channel();
         let cloning: Arc<Mutex<()>> = Arc::default();
-        let (own, alone) = (Arc::clone(&waiting), Arc::clone(&cloning));
+        let counted: Arc<Mutex<SpareCounts>> = Arc::default();
+        let room = Room {
+            waiting: Arc::clone(&waiting),
+            cloning: Arc::clone(&cloning),
+            counted: Arc::clone(&counted),
+        };
         let thread = thread::Builder::new()
             .name("placet-spares".to_owned())
-            .spawn(move || serve(&own, &alone, &ordered))?;
+            .spawn(move || room.serve(&ordered))?;
         Ok(Self {
             waiting,
             noted: Mutex::default(),
             cloning,
             builder: Some(Builder { orders, thread }),
+            counted,
         })
     }
 
@@ -115,21 +134,27 @@ impl Spares {
         lock(&self.waiting).len()
     }
 
+    /// What became of those that were built.
+    #[must_use]
+    pub fn counts(&self) -> SpareCounts {
+        lock(&self.counted).clone()
+    }
+
     /// Notes what the next cell will probably be like.
     pub fn note(&self, spec: &CellSpec) {
         if self.builder.is_some() {
-            *self.noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(spec.clone());
+            // Nothing of the one command: what is kept here is in the memory of every cell to come.
+            let mut spec = spec.clone();
+            spec.env.clear();
+            spec.program.argv.truncate(1);
+            *lock(&self.noted) = Some(spec);
         }
     }
 
-    /// Has a cell built for what was noted last, beside whatever this thread does next. Better while no command of this
-    /// supervisor runs: a clone copies its memory.
+    /// Has a cell built for what was noted last, beside whatever this thread does next; again, where the one that waited has waited
+    /// long enough. Better while no command of this supervisor runs: a clone copies its memory.
     pub fn restock(&self) {
-        let noted = self
-            .noted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let noted = lock(&self.noted).clone();
         if let (Some(builder), Some(spec)) = (&self.builder, noted) {
             // A thread that is gone builds nothing.
             drop(builder.orders.send(Box::new(spec)));
@@ -169,7 +194,11 @@ impl Spares {
             && is_there(&built.tree, &plan.worker.program)
             && built.tree.renew(lease).is_ok()
             && later.put(&plan.worker.program);
-        usable.then_some(Taken {
+        if !usable {
+            return None;
+        }
+        lock(&self.counted).taken += 1;
+        Some(Taken {
             built,
             plan: own,
             streams,
@@ -202,77 +231,86 @@ impl fmt::Debug for Spares {
     }
 }
 
-fn lock(waiting: &Mutex<Vec<Spare>>) -> MutexGuard<'_, Vec<Spare>> {
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     // Whoever panicked with it has left it whole.
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Builds what is ordered and ends what has waited long enough.
-fn serve(waiting: &Mutex<Vec<Spare>>, cloning: &Mutex<()>, orders: &Receiver<Box<CellSpec>>) {
-    loop {
-        let next = lock(waiting).iter().map(|spare| spare.until_ns).min();
-        let now = sys::boot_time_ns();
-        let patience = next.map_or(LIFE, |at| Duration::from_nanos(at.saturating_sub(now)));
-        match orders.recv_timeout(patience) {
-            // What cannot be built is missed by nobody: who wants such a cell is told why then.
-            Ok(spec) => build(waiting, cloning, *spec).unwrap_or(()),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+/// What the thread that builds them has of the others.
+struct Room {
+    waiting: Arc<Mutex<Vec<Spare>>>,
+    cloning: Arc<Mutex<()>>,
+    counted: Arc<Mutex<SpareCounts>>,
+}
+
+impl Room {
+    /// Builds what is ordered and ends what has waited long enough.
+    fn serve(&self, orders: &Receiver<Box<CellSpec>>) {
+        loop {
+            let next = lock(&self.waiting).iter().map(|spare| spare.until_ns).min();
+            let now = sys::boot_time_ns();
+            let patience = next.map_or(LIFE, |at| Duration::from_nanos(at.saturating_sub(now)));
+            match orders.recv_timeout(patience) {
+                // What cannot be built is missed by nobody: who wants such a cell is told why then.
+                Ok(spec) => {
+                    let built = self.build(*spec);
+                    lock(&self.counted).failed = built.err().map(|error| error.to_string());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let now = sys::boot_time_ns();
+            let over: Vec<Spare> = {
+                let mut waiting = lock(&self.waiting);
+                waiting
+                    .extract_if(.., |spare| spare.until_ns <= now)
+                    .collect()
+            };
+            // Outside of the lock: it takes a moment.
+            drop(over);
         }
-        let now = sys::boot_time_ns();
-        let over: Vec<Spare> = {
-            let mut waiting = lock(waiting);
-            waiting
-                .extract_if(.., |spare| spare.until_ns <= now)
-                .collect()
-        };
-        // Outside of the lock: it takes a moment.
-        drop(over);
     }
-}
 
-fn build(
-    waiting: &Mutex<Vec<Spare>>,
-    cloning: &Mutex<()>,
-    spec: CellSpec,
-) -> Result<(), SandboxError> {
-    // Looked at before anything is copied: what changes meanwhile shows.
-    let ambient = Ambient::now().map_err(|source| SandboxError::Supervisor {
-        what: "read its own state",
-        source,
-    })?;
-    let spec = CellSpec {
-        lease: LIFE,
-        ..spec
-    };
-    let until_ns = deadline_after(LIFE);
-    let prepared = Cell::prepare_for(spec, true)?;
-    let plan = Arc::clone(prepared.plan());
-    if !plan.may_wait() {
-        return Ok(());
+    fn build(&self, spec: CellSpec) -> Result<(), SandboxError> {
+        // Looked at before anything is copied: what changes meanwhile shows.
+        let ambient = Ambient::now().map_err(|source| SandboxError::Supervisor {
+            what: "read its own state",
+            source,
+        })?;
+        let spec = CellSpec {
+            lease: LIFE,
+            ..spec
+        };
+        let until_ns = deadline_after(LIFE);
+        let prepared = Cell::prepare_for(spec, true)?;
+        let plan = Arc::clone(prepared.plan());
+        if !plan.may_wait() {
+            return Ok(());
+        }
+        let same = |spare: &Spare| spare.plan.builds_the_same_as(&plan) && spare.ambient.is_still();
+        if lock(&self.waiting).iter().any(same) {
+            return Ok(());
+        }
+        let built = {
+            let _alone = self.cloning.lock().unwrap_or_else(PoisonError::into_inner);
+            prepared.build()?
+        };
+        let spare = Spare {
+            built,
+            plan,
+            ambient,
+            until_ns,
+        };
+        let oldest = {
+            let mut waiting = lock(&self.waiting);
+            let oldest = (waiting.len() >= SPARES_MAX).then(|| waiting.remove(0));
+            waiting.push(spare);
+            oldest
+        };
+        lock(&self.counted).built += 1;
+        drop(oldest);
+        Ok(())
     }
-    let same = |spare: &Spare| spare.plan.builds_the_same_as(&plan) && spare.ambient.is_still();
-    if lock(waiting).iter().any(same) {
-        return Ok(());
-    }
-    let built = {
-        let _alone = cloning.lock().unwrap_or_else(PoisonError::into_inner);
-        prepared.build()?
-    };
-    let spare = Spare {
-        built,
-        plan,
-        ambient,
-        until_ns,
-    };
-    let oldest = {
-        let mut waiting = lock(waiting);
-        let oldest = (waiting.len() >= SPARES_MAX).then(|| waiting.remove(0));
-        waiting.push(spare);
-        oldest
-    };
-    drop(oldest);
-    Ok(())
 }
 
 /// Copies of the standard streams that the program does not get from a terminal of the cell's own.

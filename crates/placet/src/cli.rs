@@ -2,6 +2,7 @@
 
 mod acts;
 mod mcp;
+mod node;
 mod verify;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use placet_types::{Digest, ExecutionId, Index, PrincipalId, ProfileName};
 
 pub(crate) use acts::{Approve, Changes, Key, Principal, Reason, Resume, Revoke, Secret, Shadow};
 pub(crate) use mcp::{Client, Mcp, McpAct, McpChange, McpLogin, Resource, Serve};
+pub(crate) use node::{GatewayAct, Node};
 pub(crate) use verify::Verify;
 
 const EXIT_STATUSES: &str = "\
@@ -165,6 +167,15 @@ written here authorizes nothing: read it, add it to a bundle, test and activate 
     /// The node that serves a domain; it starts by itself
     #[command(subcommand)]
     Node(Node),
+    /// Gateways that stay: `placet run` finds one that waits with the next cell built, and is done sooner
+    #[command(
+        subcommand,
+        after_help = "\
+How many may wait says `gateways` in the configuration (placet.toml in the domain directory): 2 under `placet up`, none
+under a node that starts by itself, unless it is said; 0 for none. The first `placet run` starts one. It runs commands of its own user
+only, one at a time, and only for callers whose limits, masks, groups, namespaces and program are its own; others run by themselves."
+    )]
+    Gateway(GatewayAct),
     /// Serve a domain over HTTP, beside its own socket, until it is told to stop
     #[command(after_help = "\
 On SIGTERM it takes no new intents, lets running executions finish for `grace_secs`, ends the rest,
@@ -173,7 +184,7 @@ and goes once every end is recorded.
 Without a configuration it listens on `http.sock` in the domain directory only. Environment variables
 override the file: PLACET_LISTEN, PLACET_HTTP_SOCKET, PLACET_HTTP_SOCKET_MODE, PLACET_PUBLIC,
 PLACET_METRICS_PUBLIC, PLACET_TLS_CERT, PLACET_TLS_KEY, PLACET_TLS_DOMAIN, PLACET_LOG_LEVEL, PLACET_LOG_FORMAT,
-PLACET_GRACE_SECS.
+PLACET_GRACE_SECS, PLACET_GATEWAYS.
 
 Examples:
   placet up
@@ -522,22 +533,4 @@ pub(crate) enum Config {
     },
     /// Print the OpenAPI document of the HTTP interface
     Openapi,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Node {
-    /// What the node of the domain is doing
-    Status,
-    /// End the node once nothing runs under it
-    Stop,
-    /// Serve a domain until nobody needs it
-    #[command(hide = true)]
-    Serve {
-        /// Started by another command: say when ready, and detach
-        #[arg(long)]
-        detached: bool,
-        /// Leave after this many idle seconds; 0 for never
-        #[arg(long, default_value_t = 120)]
-        idle: u64,
-    },
 }

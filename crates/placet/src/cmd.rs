@@ -10,6 +10,7 @@ mod doctor;
 mod environment;
 mod executions;
 mod explain;
+mod gateway;
 mod halt;
 mod init;
 mod key;
@@ -21,7 +22,7 @@ mod node;
 mod policy;
 mod principal;
 mod revoke;
-mod run;
+pub(crate) mod run;
 mod secret;
 mod shell;
 mod up;
@@ -67,6 +68,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &Out) -> Result<Status, Failure> {
         Command::Verify(args) => verify::verify(global, args, out),
         Command::Demo(args) => demo::demo(args, out),
         Command::Environment => environment::environment(global, out),
+        Command::Gateway(act) => gateway::gateway(global, act, out),
         Command::Node(command) => node::node(global, command, out),
         Command::Up(args) => up::up(global, args, out),
         Command::Console(args) => console::console(global, args, out),

@@ -37,13 +37,21 @@ impl Status {
     /// Ends the process so that a caller sees what it would have seen of the bare command.
     pub(crate) fn leave(self) -> ExitCode {
         match self {
-            Self::Ok => ExitCode::SUCCESS,
-            Self::Error => ExitCode::FAILURE,
-            Self::Denied => ExitCode::from(DENIED),
-            Self::Terminated => ExitCode::from(TERMINATED),
-            Self::Unverified => ExitCode::from(UNVERIFIED),
-            Self::Code(code) => ExitCode::from(code),
             Self::Signal(signal) => die_by(signal),
+            other => ExitCode::from(other.code()),
+        }
+    }
+
+    /// As a number; as shells write it where it is a signal.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Error => 1,
+            Self::Denied => DENIED,
+            Self::Terminated => TERMINATED,
+            Self::Unverified => UNVERIFIED,
+            Self::Code(code) => code,
+            Self::Signal(signal) => signal.saturating_add(128),
         }
     }
 }

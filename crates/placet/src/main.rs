@@ -17,6 +17,7 @@ mod context;
 mod exit;
 mod find;
 mod out;
+mod resident;
 mod show;
 
 use std::process::ExitCode;

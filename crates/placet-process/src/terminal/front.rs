@@ -17,6 +17,7 @@ use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 
 use super::user::streams_that_are_terminals;
 use super::{FromFront, Link, ToFront, WaitsFor};
+use crate::resident::Parting;
 
 /// How long a front may take to set up its side.
 const SETUP_SECS: i64 = 10;
@@ -33,6 +34,8 @@ pub struct Front {
     terminal: Option<(OwnedFd, Termios)>,
     waiting: VecDeque<ToFront>,
     is_gone: bool,
+    /// Whether it stands for a caller without a terminal, who is told no more than such a caller is.
+    is_plain: bool,
 }
 
 impl Front {
@@ -53,23 +56,45 @@ impl Front {
         let Some((FromFront::Streams, streams)) = link.receive(RecvFlags::empty())? else {
             return Err(nobody());
         };
-        let [input, output, error] = <[OwnedFd; 3]>::try_from(streams).map_err(|_| nobody())?;
-        dup2_stdin(&input)?;
-        dup2_stdout(&output)?;
-        dup2_stderr(&error)?;
+        let streams = <[OwnedFd; 3]>::try_from(streams).map_err(|_| nobody())?;
+        let [input, output, error] = &streams;
+        dup2_stdin(input)?;
+        dup2_stdout(output)?;
+        dup2_stderr(error)?;
         setsid()?;
-        let terminal = [input, output, error]
-            .into_iter()
-            .find(|stream| isatty(stream));
-        let terminal = terminal.and_then(|fd| tcgetattr(&fd).ok().map(|found| (fd, found)));
         Ok(Self {
+            is_plain: false,
+            ..Self::handed(link, pid, streams)
+        })
+    }
+
+    /// A caller whose standard streams are this process's already.
+    pub(crate) fn handed(link: Link, pid: Option<Pid>, streams: [OwnedFd; 3]) -> Self {
+        let terminal = streams.into_iter().find(|stream| isatty(stream));
+        let terminal = terminal.and_then(|fd| tcgetattr(&fd).ok().map(|found| (fd, found)));
+        let streams = streams_that_are_terminals();
+        Self {
             link,
             pid,
-            streams: streams_that_are_terminals(),
+            is_plain: !streams.contains(&true),
+            streams,
             terminal,
             waiting: VecDeque::new(),
             is_gone: false,
-        })
+        }
+    }
+
+    /// Whether it stands for a caller without a terminal.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// As [`Front::release`], for a front that is told afterwards how to leave.
+    pub fn part(mut self) -> Parting {
+        if !self.is_plain {
+            self.await_restored();
+        }
+        Parting(self.link)
     }
 
     /// The streams that the cell's own terminal is to take the place of; `None` where none of them is
@@ -181,6 +206,10 @@ impl Front {
     /// Nothing runs any more: waits until the front has shown all that was written and has given the
     /// user's terminal back, or has ended. What this process prints from here on comes after that.
     pub fn release(mut self) {
+        self.await_restored();
+    }
+
+    fn await_restored(&mut self) {
         self.waiting.push_back(ToFront::Over);
         while !self.is_gone {
             if self.heard().contains(&FromFront::Restored) {

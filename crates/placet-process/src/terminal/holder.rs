@@ -100,7 +100,7 @@ impl Holder {
                     );
                     return Ok(None);
                 }
-                Some((ToFront::Terminal | ToFront::Stopped(_), _)) => {}
+                Some((ToFront::Terminal | ToFront::Stopped(_) | ToFront::Leave(_), _)) => {}
                 None => return Ok(None),
             }
         }

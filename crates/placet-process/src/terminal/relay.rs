@@ -15,6 +15,7 @@ use rustix::termios::{OptionalActions, tcsetattr, tcsetwinsize};
 
 use super::user::{UserTerminal, is_orphaned, streams_that_are_terminals};
 use super::{FromFront, Link, ToFront};
+use crate::resident::Leaving;
 use crate::signals::{Sent, Signals};
 
 /// How much is carried at a time, each way.
@@ -64,16 +65,30 @@ pub(crate) struct Relay {
     held_return: bool,
     user_is_gone: bool,
     tree_began: bool,
+    leaving: Option<Leaving>,
 }
 
 impl Relay {
     /// Connects to a supervisor, and hands it the standard streams.
     pub(crate) fn new(link: Link) -> io::Result<Self> {
-        let user = UserTerminal::find()?;
-        let signals = Signals::take_over()?;
+        let relay = Self::handed(link)?;
         let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
         let streams = [input.as_fd(), output.as_fd(), error.as_fd()];
-        link.send(&FromFront::Streams, &streams, SendFlags::empty())?;
+        relay
+            .link
+            .send(&FromFront::Streams, &streams, SendFlags::empty())?;
+        Ok(relay)
+    }
+
+    /// How this process is to leave, if it was told.
+    pub(crate) fn leaving(&self) -> Option<Leaving> {
+        self.leaving
+    }
+
+    /// Is connected to a supervisor that has the standard streams.
+    pub(crate) fn handed(link: Link) -> io::Result<Self> {
+        let user = UserTerminal::find()?;
+        let signals = Signals::take_over()?;
         let [input, output, _] = streams_that_are_terminals();
         Ok(Self {
             user,
@@ -86,6 +101,7 @@ impl Relay {
             held_return: false,
             user_is_gone: false,
             tree_began: false,
+            leaving: None,
         })
     }
 
@@ -277,6 +293,7 @@ impl Relay {
             ToFront::Terminal => self.begin(fds.into_iter().next()),
             // Its own words about that come as a note.
             ToFront::Started(_) | ToFront::Waits(_) => {}
+            ToFront::Leave(leaving) => self.leaving = Some(leaving),
             ToFront::Stopped(signal) => self.stopped(signal),
             ToFront::Note(text) => {
                 let returns = self.user.returns_at_line_ends();

@@ -149,6 +149,26 @@ pub(crate) fn close_range(first: c_int, last: c_uint) -> Sys<()> {
     done(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0 as c_uint) })
 }
 
+/// From here on no descriptor behind the standard streams goes to a program that is executed.
+pub(crate) fn keep_descriptors() -> Sys<()> {
+    // SAFETY: closes nothing in this process.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3 as c_uint,
+            c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    })
+}
+
+/// Class and level of a process in the queues of disks, as ioprio_get(2) packs them.
+pub(crate) fn io_priority(pid: c_int) -> Sys<c_int> {
+    const OF_PROCESS: c_int = 1;
+    // SAFETY: takes no pointers.
+    number(unsafe { libc::syscall(libc::SYS_ioprio_get, OF_PROCESS, pid) })
+}
+
 /// Blocks every signal in this thread; used before clone, so that no handler runs in the child.
 pub(crate) fn block_signals() -> Sys<()> {
     set_signal_mask(u64::MAX)

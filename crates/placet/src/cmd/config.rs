@@ -36,7 +36,7 @@ fn check(global: &Global, file: Option<&Path>, out: Out) -> Result<Status, Failu
         "listen": listen, "socket": settings.socket, "socket_mode": format!("{:04o}", settings.socket_mode),
         "tls": settings.tls.is_some(), "oidc": settings.oidc.iter().map(|one| &one.issuer).collect::<Vec<_>>(),
         "public": settings.public, "metrics_public": settings.metrics_public,
-        "hosts": settings.hosts, "grace_secs": settings.grace.as_secs(),
+        "hosts": settings.hosts, "grace_secs": settings.grace.as_secs(), "gateways": settings.gateways,
     }));
     let word = |yes: bool| if yes { "yes" } else { "no" };
     out.line("the configuration stands");
@@ -51,7 +51,18 @@ fn check(global: &Global, file: Option<&Path>, out: Out) -> Result<Status, Failu
         out.line(format!("  oidc     {}", provider.issuer));
     }
     out.line(format!("  public   {}", word(settings.public)));
+    out.line(format!("  gateways {}", settings.gateways));
     Ok(Status::Ok)
+}
+
+/// How many gateways may wait under a node that starts by itself: what the file says, and none where it says nothing.
+pub(crate) fn gateways(domain: &Path) -> Result<usize, Failure> {
+    let usual = domain.join(FILE);
+    if !usual.exists() {
+        return Ok(0);
+    }
+    let config = Config::read(&usual).map_err(Failure::new)?;
+    Ok(config.gateways.unwrap_or(0))
 }
 
 /// What counts for a domain directory: the file, the environment above it, the command line above that.

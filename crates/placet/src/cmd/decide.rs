@@ -3,7 +3,7 @@
 use placet_types::{Images, PathSet, ProfileName, Scope, Writes};
 
 use crate::cli::{Decide, Global};
-use crate::cmd::run::{command, failure};
+use crate::cmd::run::{command, failure, program_of};
 use crate::context::Domain;
 use crate::exit::{Failure, Status};
 use crate::out::{BAD, BOLD, DIM, GOOD, Out, paint};
@@ -14,7 +14,7 @@ pub(crate) fn decide(global: &Global, args: &Decide, out: Out) -> Result<Status,
     let (call, preview) = domain
         .gateway()?
         .preview(&command)
-        .map_err(|error| failure(error, &args.call))?;
+        .map_err(|error| failure(error, program_of(&args.call)))?;
     out.value(&serde_json::json!({
         "permit": preview.denial.is_none(), "intent": call.intent, "preview": preview,
     }));

@@ -20,7 +20,7 @@ use placet_types::{Digest, ExecutionId, PathSet, PrincipalId, ProcessParams, Pro
 use serde_json::json;
 
 use crate::cli::{Global, Learn};
-use crate::cmd::run::{at_terminal, command, failure, report};
+use crate::cmd::run::{at_terminal, command, failure, program_of, report};
 use crate::context::Domain;
 use crate::exit::{Failure, Status};
 use crate::out::{BOLD, DIM, GOOD, Out, paint};
@@ -93,13 +93,13 @@ pub(crate) fn learn(
     });
     let (measured, _) = gateway
         .preview(&command)
-        .map_err(|error| failure(error, &call))?;
+        .map_err(|error| failure(error, program_of(&call)))?;
     let outcome = gateway.run(&command, front.as_mut());
     // Whatever is said about it comes after what the command has said.
     if let Some(front) = front {
         front.release();
     }
-    let outcome = outcome.map_err(|error| failure(error, &call))?;
+    let outcome = outcome.map_err(|error| failure(error, program_of(&call)))?;
     let status = report(&outcome, out);
     let Noted { observed, changes } = noted.take();
     let (Outcome::Ended { .. }, Some((exec, mut observed, contacts))) = (&outcome, observed) else {

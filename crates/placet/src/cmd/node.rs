@@ -9,8 +9,9 @@ use placet_authority::node::wire::{Request, Response};
 use placet_authority::node::{READY, ServeOptions, serve};
 
 use crate::cli::{Global, Node};
+use crate::cmd::config::gateways;
 use crate::cmd::policy::{attested, lifecycle};
-use crate::cmd::secret;
+use crate::cmd::{gateway, secret};
 use crate::context::{Domain, clock};
 use crate::exit::{Failure, Status};
 use crate::out::{BOLD, Out, paint};
@@ -87,6 +88,7 @@ fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
             attested(gateway)
         ));
     }
+    gateway::show(domain, out);
     Ok(Status::Ok)
 }
 
@@ -119,8 +121,22 @@ fn serve_here(domain: &Domain, idle: Option<Duration>, out: Out) -> Result<Statu
         );
     }
     has_room(&domain.dir.log())?;
-    serve(&domain.dir, clock(), ServeOptions { idle }, ready).map_err(Failure::unverified)?;
+    offering(domain, || {
+        serve(&domain.dir, clock(), ServeOptions { idle }, ready).map_err(Failure::unverified)
+    })?;
     Ok(Status::Ok)
+}
+
+/// While a node serves, as many gateways may wait as the configuration says; none where it says nothing of it.
+fn offering<T>(domain: &Domain, served: impl FnOnce() -> T) -> T {
+    match gateways(domain.dir.root()) {
+        Ok(bound) => domain.dir.offer_gateways(bound).unwrap_or(()),
+        // What a node on demand does is not a matter of this file.
+        Err(failure) => drop(writeln!(io::stderr(), "{}", failure.message)),
+    }
+    let result = served();
+    domain.dir.withdraw_gateways();
+    result
 }
 
 /// Tries whether the log's directory takes what is written. A node that cannot write must not begin:
@@ -165,7 +181,9 @@ fn serve_detached(domain: &Domain, idle: Option<Duration>) -> Result<Status, Fai
         say(&failure.message);
         return Err(failure);
     }
-    match serve(&domain.dir, clock(), ServeOptions { idle }, ready) {
+    match offering(domain, || {
+        serve(&domain.dir, clock(), ServeOptions { idle }, ready)
+    }) {
         Ok(()) => Ok(Status::Ok),
         Err(error) => {
             say(&error.to_string());

@@ -18,6 +18,7 @@ use crate::cmd::learn::in_force;
 use crate::context::{Domain, PRINCIPAL_VARIABLE, arguments, environment, program, user_principal};
 use crate::exit::{Failure, Status};
 use crate::out::{BAD, BOLD, DIM, Out, WARN, paint};
+use crate::resident;
 use crate::show::{self, many};
 
 /// How a command is run, beside what its call says.
@@ -53,6 +54,26 @@ pub(crate) fn run(
     if door::is_inside() && global.domain.is_none() && !manner.front {
         return run_through_door(call, manner, out);
     }
+    let caller = !manner.front && call.door.is_none();
+    let dir = if caller {
+        Some(Domain::open(global)?.dir)
+    } else {
+        None
+    };
+    if let Some(dir) = &dir
+        && let Some(status) = resident::run(dir, call, &manner, out)?
+    {
+        return Ok(status);
+    }
+    let ended = by_itself(global, call, manner, out);
+    if let Some(dir) = &dir {
+        resident::keep(dir);
+    }
+    ended
+}
+
+/// In processes of its own.
+fn by_itself(global: &Global, call: &Call, manner: Manner, out: Out) -> Result<Status, Failure> {
     if !manner.front && terminal::is_at_terminal() {
         return at_terminal();
     }
@@ -82,7 +103,7 @@ fn govern(
     gateway.tell = Box::new(move |notice| tell(notice, out));
     let outcome = gateway
         .run(&command, front)
-        .map_err(|error| failure(error, call))?;
+        .map_err(|error| failure(error, program_of(call)))?;
     if let (Outcome::Denied { .. }, Some(asked)) = (&outcome, &call.profile) {
         tell_of_profiles(&domain, asked, out);
     }
@@ -90,7 +111,7 @@ fn govern(
 }
 
 /// Where a profile was asked for that the bundle in force does not have: those that it has.
-fn tell_of_profiles(domain: &Domain, asked: &ProfileName, out: Out) {
+pub(crate) fn tell_of_profiles(domain: &Domain, asked: &ProfileName, out: Out) {
     // What cannot be read is told of elsewhere.
     let Ok(policy) = in_force(domain) else { return };
     if policy.profile(asked).is_some() {
@@ -358,9 +379,13 @@ pub(crate) fn report(outcome: &Outcome, out: Out) -> Status {
     }
 }
 
+/// The program's name, as it was given.
+pub(crate) fn program_of(call: &Call) -> &str {
+    call.argv.first().map(String::as_str).unwrap_or_default()
+}
+
 /// Statuses that shells use for a program that cannot be started.
-pub(crate) fn failure(error: RunError, call: &Call) -> Failure {
-    let name = call.argv.first().map(String::as_str).unwrap_or_default();
+pub(crate) fn failure(error: RunError, name: &str) -> Failure {
     let message = error.to_string();
     match error {
         RunError::Call(CallError::Program(ProgramError::NotFound(_))) => {

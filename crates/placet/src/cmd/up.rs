@@ -82,6 +82,7 @@ fn serve(
         attest::environment(&domain.name, OwnProgram::Unmeasured).map_err(Failure::new)?;
     let policy = std::fs::read_to_string(domain.dir.policy_file())?;
     let host = Host::open(&domain.dir, clock()).map_err(Failure::unverified)?;
+    domain.dir.offer_gateways(settings.gateways)?;
     let service = host.service();
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let handle = signals.handle();
@@ -112,6 +113,7 @@ fn serve(
     notify("READY=1");
     let served = host.run(ServeOptions { idle: None });
     server.stop();
+    domain.dir.withdraw_gateways();
     handle.close();
     // They have nothing to say.
     drop(alarm);

@@ -40,6 +40,7 @@ mod policy;
 mod resident;
 mod secrets;
 mod sockets;
+mod stays;
 mod through;
 mod verify;
 mod watched;

@@ -1,0 +1,294 @@
+//! `placet gateway`: gateways that stay, and wait for commands.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use placet_authority::clock::Clock;
+use placet_process::resident::{Leaving, Offer, Slot, Taken, detach};
+use placet_process::{Command, Gateway, Outcome, Spares, Waits};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
+
+use crate::cli::{GatewayAct, Global};
+use crate::cmd::run;
+use crate::context::{Domain, clock};
+use crate::exit::{Failure, Status};
+use crate::out::{BOLD, DIM, Out, paint};
+
+/// How often a gateway that waits looks whether it should.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long it waits for a command.
+const IDLE: Duration = Duration::from_mins(10);
+/// How often it has the next cell built again, where the last one has waited long enough.
+const RESTOCK: Duration = Duration::from_secs(20);
+/// Reasons that are told apart, at most.
+const REASONS_MAX: usize = 32;
+
+/// What a gateway says of itself, for people: nobody believes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    /// Its process.
+    pid: u32,
+    /// Commands that it ran.
+    served: u64,
+    /// Cells that wait now.
+    waiting: usize,
+    /// Cells that it built ahead.
+    built: u64,
+    /// Of those, used.
+    taken: u64,
+    /// Why the last one could not be built.
+    failed: Option<String>,
+    /// Callers that were declined, by that in which they stand otherwise.
+    declined: BTreeMap<String, u64>,
+}
+
+pub(crate) fn gateway(global: &Global, act: &GatewayAct, out: Out) -> Result<Status, Failure> {
+    let domain = Domain::open(global)?;
+    match act {
+        GatewayAct::Status => status(&domain, out),
+        GatewayAct::Serve { slot } => serve(&domain, *slot),
+    }
+}
+
+/// The gateways of a domain, as they say of themselves.
+fn said(domain: &Domain) -> BTreeMap<usize, Said> {
+    let sockets = domain.dir.gateways();
+    let one = |slot: usize| {
+        let lock = fs::File::open(sockets.join(format!("{slot}.lock"))).ok()?;
+        if lock.try_lock().is_ok() {
+            // Nobody holds it: what lies here is of one that is gone.
+            return None;
+        }
+        let text = fs::read(sockets.join(format!("{slot}.json"))).ok()?;
+        Some((slot, serde_json::from_slice(&text).ok()?))
+    };
+    (0..placet_authority::dir::GATEWAYS_MAX)
+        .filter_map(one)
+        .collect()
+}
+
+fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
+    let (offered, said) = (domain.dir.gateways_offered(), said(domain));
+    let all: Vec<&Said> = said.values().collect();
+    out.value(&serde_json::json!({ "offered": offered, "gateways": all }));
+    print(offered, &said, out);
+    Ok(Status::Ok)
+}
+
+/// In lines for people, also below what the node says.
+pub(crate) fn show(domain: &Domain, out: Out) {
+    print(domain.dir.gateways_offered(), &said(domain), out);
+}
+
+fn print(offered: usize, said: &BTreeMap<usize, Said>, out: Out) {
+    if offered == 0 {
+        out.line("  gateways    none may wait: `placet up` offers some, or `gateways = 2` in placet.toml");
+        return;
+    }
+    out.line(format!("  gateways    {} of {offered}", said.len()));
+    for one in said.values() {
+        out.line(format!(
+            "    process {}: {} commands, {} cells waiting, {} built ahead, {} of them used",
+            paint(BOLD, one.pid),
+            one.served,
+            one.waiting,
+            one.built,
+            one.taken
+        ));
+        if let Some(why) = &one.failed {
+            out.line(format!("      {} {why}", paint(DIM, "not built ahead:")));
+        }
+        for (part, count) in &one.declined {
+            let what = paint(DIM, "ran by themselves, standing otherwise in");
+            out.line(format!("      {what} {part}: {count}"));
+        }
+    }
+}
+
+/// One gateway, from its first caller to the last.
+struct Resident<'a> {
+    domain: &'a Domain,
+    gateway: Gateway,
+    slot: &'a Slot,
+    number: usize,
+    program: (u64, u64, i64),
+    clock: Arc<dyn Clock>,
+    said: Said,
+    /// What was written down last.
+    told: Option<Said>,
+}
+
+fn serve(domain: &Domain, number: usize) -> Result<Status, Failure> {
+    if number >= domain.dir.gateways_offered() {
+        return Ok(Status::Ok);
+    }
+    let Some(slot) = Slot::take(&domain.dir.gateways(), number)? else {
+        // Somebody was faster.
+        return Ok(Status::Ok);
+    };
+    // A session of its own: no terminal's signals, and nobody's job.
+    if rustix::process::setsid().is_err() {
+        // It leads a group already, so it is nobody's job as it is.
+    }
+    detach()?;
+    let mut gateway = domain.gateway()?;
+    gateway.spares = Spares::kept()?;
+    let resident = Resident {
+        domain,
+        gateway,
+        slot: &slot,
+        number,
+        program: own_program()?,
+        clock: clock(),
+        said: Said {
+            pid: std::process::id(),
+            ..Said::default()
+        },
+        told: None,
+    };
+    resident.stay()?;
+    Ok(Status::Ok)
+}
+
+impl Resident<'_> {
+    fn stay(mut self) -> Result<(), Failure> {
+        let slot = self.slot;
+        self.tell();
+        let mut waiting = slot.wait()?;
+        let mut heard_at = self.clock.monotonic();
+        let mut stocked_at = heard_at;
+        loop {
+            let visit = waiting.visit(LOOK)?;
+            let now = self.clock.monotonic();
+            match visit {
+                None if now.saturating_sub(heard_at) > IDLE || !self.is_wanted() => return Ok(()),
+                None => {
+                    let is_due = now.saturating_sub(stocked_at) > RESTOCK;
+                    if is_due && self.gateway.spares.waiting() == 0 {
+                        stocked_at = now;
+                        self.gateway.spares.restock();
+                    }
+                    self.tell();
+                }
+                Some(Err(part)) => {
+                    self.decline(part);
+                    self.tell();
+                }
+                Some(Ok(visit)) => {
+                    match visit.take(waiting) {
+                        Ok(taken) => {
+                            self.said.served += 1;
+                            work(self.domain, &mut self.gateway, taken)?;
+                        }
+                        // It runs by itself.
+                        Err(_) => detach()?,
+                    }
+                    self.tell();
+                    waiting = slot.wait()?;
+                    heard_at = self.clock.monotonic();
+                    stocked_at = heard_at;
+                }
+            }
+        }
+    }
+
+    fn decline(&mut self, part: String) {
+        let known = self.said.declined.len() < REASONS_MAX;
+        let part = if known { part } else { "others".to_owned() };
+        *self.said.declined.entry(part).or_default() += 1;
+    }
+
+    /// Writes down what it says of itself, where that has changed.
+    fn tell(&mut self) {
+        let counts = self.gateway.spares.counts();
+        let now = Said {
+            waiting: self.gateway.spares.waiting(),
+            built: counts.built,
+            taken: counts.taken,
+            failed: counts.failed,
+            declined: self.said.declined.clone(),
+            ..self.said
+        };
+        let path = self.domain.dir.gateways();
+        let path = path.join(format!("{}.json", self.number));
+        if self.told.as_ref() != Some(&now) {
+            let text = serde_json::to_string(&now).unwrap_or_default();
+            // Whole or not at all. Who cannot be told does not know.
+            let beside = path.with_extension("new");
+            let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, &path));
+            written.unwrap_or(());
+            self.told = Some(now);
+        }
+    }
+
+    /// Whether the domain still offers it, and it is still the program that is installed.
+    fn is_wanted(&self) -> bool {
+        self.number < self.domain.dir.gateways_offered()
+            && self.slot.is_there()
+            && std::env::current_exe()
+                .and_then(fs::metadata)
+                .is_ok_and(|found| (found.dev(), found.ino(), found.ctime_nsec()) == self.program)
+    }
+}
+
+fn own_program() -> Result<(u64, u64, i64), Failure> {
+    let found = fs::metadata("/proc/self/exe")?;
+    Ok((found.dev(), found.ino(), found.ctime_nsec()))
+}
+
+/// One command, with the same words and records as if its caller ran it by itself.
+fn work(domain: &Domain, gateway: &mut Gateway, taken: Taken) -> Result<(), Failure> {
+    let Taken { offer, mut front } = taken;
+    let out = Out::new(offer.json);
+    gateway.tell = Box::new(move |notice| run::tell(notice, out));
+    let name = offer.argv.first().cloned().unwrap_or_default();
+    let outcome = command(offer).and_then(|mut command| {
+        let outcome = gateway.run(&command, Some(&mut front));
+        // This process stays: what a caller had in its environment does not.
+        command.env.values_mut().for_each(String::zeroize);
+        let outcome = outcome.map_err(|error| run::failure(error, &name))?;
+        if let (Outcome::Denied { .. }, Some(asked)) = (&outcome, &command.profile) {
+            run::tell_of_profiles(domain, asked, out);
+        }
+        Ok(outcome)
+    });
+    // Whatever is said about it comes after what the command has said.
+    let parting = front.part();
+    let status = match outcome {
+        Ok(outcome) => run::report(&outcome, out),
+        Err(failure) => {
+            out.failure(&failure);
+            failure.status
+        }
+    };
+    gateway.tell = Box::new(|_| {});
+    let leaving = match status {
+        Status::Signal(signal) => Leaving::Signal(signal),
+        other => Leaving::Code(other.code()),
+    };
+    Ok(parting.leave(leaving)?)
+}
+
+fn command(offer: Offer) -> Result<Command, Failure> {
+    let cwd = std::env::current_dir()
+        .map_err(|error| Failure::new(format!("the working directory: {error}")))?;
+    Ok(Command {
+        argv: offer.argv,
+        env: offer.env,
+        cwd,
+        principal: offer.principal,
+        purpose: offer.purpose,
+        profile: offer.profile,
+        lifetime: offer.lifetime,
+        parent: offer.parent,
+        door: None,
+        waits: if offer.no_wait { Waits::No } else { Waits::Yes },
+        decide: offer.decide,
+        announce: offer.announce,
+    })
+}
