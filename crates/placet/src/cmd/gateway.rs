@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,11 @@ pub(crate) fn gateway(global: &Global, act: &GatewayAct, out: Out) -> Result<Sta
     }
 }
 
+/// Where the gateway of a number says what it says of itself.
+fn said_at(domain: &Domain, number: usize) -> PathBuf {
+    domain.dir.gateways().join(format!("{number}.json"))
+}
+
 /// The gateways of a domain, as they say of themselves.
 fn said(domain: &Domain) -> BTreeMap<usize, Said> {
     let sockets = domain.dir.gateways();
@@ -64,7 +70,7 @@ fn said(domain: &Domain) -> BTreeMap<usize, Said> {
             // Nobody holds it: what lies here is of one that is gone.
             return None;
         }
-        let text = fs::read(sockets.join(format!("{slot}.json"))).ok()?;
+        let text = fs::read(said_at(domain, slot)).ok()?;
         Some((slot, serde_json::from_slice(&text).ok()?))
     };
     (0..placet_authority::dir::GATEWAYS_MAX)
@@ -131,6 +137,8 @@ fn serve(domain: &Domain, number: usize) -> Result<Status, Failure> {
         // Somebody was faster.
         return Ok(Status::Ok);
     };
+    // What an earlier one said of itself is not this one's; there need not be any.
+    fs::remove_file(said_at(domain, number)).unwrap_or(());
     // A session of its own: no terminal's signals, and nobody's job.
     if rustix::process::setsid().is_err() {
         // It leads a group already, so it is nobody's job as it is.
@@ -214,8 +222,7 @@ impl Resident<'_> {
             declined: self.said.declined.clone(),
             ..self.said
         };
-        let path = self.domain.dir.gateways();
-        let path = path.join(format!("{}.json", self.number));
+        let path = said_at(self.domain, self.number);
         if self.told.as_ref() != Some(&now) {
             let text = serde_json::to_string(&now).unwrap_or_default();
             // Whole or not at all. Who cannot be told does not know.

@@ -217,8 +217,7 @@ fn streams_directory_and_environment_are_the_callers_own_and_nothing_of_them_sta
 #[test]
 fn a_caller_that_stands_otherwise_runs_by_itself_with_what_it_has() {
     let domain = offering();
-    let run = |prefix: &str, inside: &str| {
-        let binary = env!("CARGO_BIN_EXE_placet");
+    let run_by = |binary: &str, prefix: &str, inside: &str| {
         let script = format!("{prefix} {binary} run -- sh -c '{inside}'");
         let mut command = domain.command(&[]);
         let mut shell = Command::new("sh");
@@ -267,14 +266,14 @@ fn a_caller_that_stands_otherwise_runs_by_itself_with_what_it_has() {
     for (prefix, inside, expected, part) in cases {
         let declined = |said: &Value| said["declined"][part].as_u64().unwrap_or_default();
         let earlier = declined(&said(&domain));
-        let told = run(prefix, inside);
+        let told = run_by(env!("CARGO_BIN_EXE_placet"), prefix, inside);
         assert_eq!(told, expected, "{prefix}");
         await_some(part, || (declined(&said(&domain)) > earlier).then_some(()));
     }
-    // Another file system root, and another program.
+    // Another program.
     let copy = domain.path("placet-copy");
     fs::copy(env!("CARGO_BIN_EXE_placet"), &copy).unwrap();
-    run(copy.to_str().unwrap(), "true");
+    run_by(copy.to_str().unwrap(), "", "true");
     assert_eq!(served(&domain), before);
     // Ignored signals are no such difference.
     assert_eq!(run("trap \"\" HUP INT; exec", "echo served"), "served\n");
