@@ -11,6 +11,7 @@ const ALWAYS: [&str; 9] = [
     "/.well-known/authzen-configuration",
     "/console/",
     "/console/signed-in",
+    "/console/signed-out",
     "/console/{file}",
     "/docs",
     "/healthz",
