@@ -22,7 +22,13 @@ impl Shared {
             let jobs = lane.take();
             let mut worker = lock(&lane.worker);
             let is_idle = jobs.is_empty();
+            if !is_idle {
+                // What is over goes with what is asked: by itself it would hold up the next call.
+                worker.take_ended(lane.all_ended());
+            }
             worker.work(jobs);
+            // What could go with nothing, or was not heard before, is told now.
+            worker.report();
             lane.busy.store(false, Ordering::SeqCst);
             let closing = self.closing.load(Ordering::SeqCst);
             if is_idle && closing && lane.is_empty() {

@@ -333,6 +333,8 @@ impl Worker {
         &mut self,
         mut ask: impl FnMut(&mut Self) -> Result<T, Failed>,
     ) -> Result<T, Failed> {
+        // What comes first on the connection is the answer that is awaited.
+        self.await_answer();
         for had_link in [self.link.is_some(), false] {
             match ask(self) {
                 Err(Failed::Link(reason)) => {

@@ -117,7 +117,11 @@ impl Worker {
         let Some(Asked { calls, ended }) = self.asked.take() else {
             return;
         };
-        let answer = self.link().and_then(|link| Ok(link.node.answer()?));
+        let Some(link) = &mut self.link else {
+            // It was lost, and the answer with it.
+            return self.decide_all(calls);
+        };
+        let answer = link.node.answer().map_err(Failed::from);
         let answers = answer.and_then(|response| self.called(response, calls.len(), ended));
         if matches!(answers, Err(Failed::Link(_))) {
             self.lose_link();

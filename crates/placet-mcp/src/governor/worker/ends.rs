@@ -13,6 +13,8 @@ impl Worker {
 
     /// Tells the node now. What it does not hear it records by itself, once the lease has lapsed.
     pub(in crate::governor) fn report(&mut self) {
+        // What comes first on the connection is the answer that is awaited.
+        self.await_answer();
         if self.ended.is_empty() {
             return;
         }
