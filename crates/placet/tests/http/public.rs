@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::place::{Node, Place};
 
 /// What anybody may read, whatever is configured.
-const ALWAYS: [&str; 9] = [
+const ALWAYS: [&str; 10] = [
     "/.well-known/authzen-configuration",
     "/console/",
     "/console/signed-in",
