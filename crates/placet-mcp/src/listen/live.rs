@@ -246,22 +246,23 @@ impl Live {
             }
         });
         drop(timeout(SOON, first).await);
+        let status = |text: &str| {
+            if is_alone {
+                readdress::status(text)
+            } else {
+                StatusCode::OK
+            }
+        };
+        // A stream has one status: whatever needs another is none.
+        let is_wanted = |text: &str| !self.streams || status(text) != StatusCode::OK;
         let (only, is_primed) = {
             let mut state = self.state();
             let version = state.version.as_deref();
             let is_primed = !is_alone && version.is_some_and(|version| version >= PRIMED);
-            (state.streams.only(&reader), is_primed)
+            (state.streams.only(&reader, is_wanted), is_primed)
         };
         if let Some(text) = only {
-            let status = if is_alone {
-                readdress::status(&text)
-            } else {
-                StatusCode::OK
-            };
-            // A stream has one status: whatever needs another is none.
-            if !self.streams || status != StatusCode::OK {
-                return Ok(json(status, text));
-            }
+            return Ok(json(status(&text), text));
         }
         if self.is_over() {
             return Err(Refusal::over());

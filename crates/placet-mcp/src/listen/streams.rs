@@ -189,10 +189,16 @@ impl Streams {
         is_there
     }
 
-    /// The only thing that a stream says, if that is all that it ever will: then it is forgotten.
-    pub(super) fn only(&mut self, reader: &Reader) -> Option<String> {
+    /// The only thing that a stream says, if that is all that it ever will and is wanted by itself: then it is
+    /// forgotten. Otherwise the stream goes on to say it.
+    pub(super) fn only(
+        &mut self,
+        reader: &Reader,
+        is_wanted: impl FnOnce(&str) -> bool,
+    ) -> Option<String> {
         let stream = self.all.get(&reader.stream)?;
-        if !stream.is_done || stream.last != 1 {
+        let (_, text) = stream.kept.back()?;
+        if !stream.is_done || stream.last != 1 || !is_wanted(text) {
             return None;
         }
         self.forget(reader.stream)
