@@ -262,11 +262,12 @@ fn a_caller_that_stands_otherwise_runs_by_itself_with_what_it_has() {
             ("exec setpriv --no-new-privs", "true", "", "NoNewPrivs"),
         ]);
     }
+    let run = |prefix: &str, inside: &str| run_by(env!("CARGO_BIN_EXE_placet"), prefix, inside);
     let before = served(&domain);
     for (prefix, inside, expected, part) in cases {
         let declined = |said: &Value| said["declined"][part].as_u64().unwrap_or_default();
         let earlier = declined(&said(&domain));
-        let told = run_by(env!("CARGO_BIN_EXE_placet"), prefix, inside);
+        let told = run(prefix, inside);
         assert_eq!(told, expected, "{prefix}");
         await_some(part, || (declined(&said(&domain)) > earlier).then_some(()));
     }
