@@ -39,8 +39,6 @@ struct State<R, V> {
     /// The questions that wait for an answer, with it once it has come.
     asked: BTreeMap<u64, Option<V>>,
     was_full: bool,
-    /// Whether the serving thread has something to look at.
-    news: bool,
     /// Whether there are reports that the supervisor has not been called for.
     unheard: bool,
 }
@@ -53,7 +51,6 @@ impl<R, V: Copy> Queue<R, V> {
                 reports: VecDeque::new(),
                 asked: BTreeMap::new(),
                 was_full: false,
-                news: false,
                 unheard: false,
             }),
             reports_ready: event()?,
@@ -117,7 +114,6 @@ impl<R, V: Copy> Queue<R, V> {
         state.unheard = false;
         let reports = std::mem::take(&mut state.reports);
         if std::mem::take(&mut state.was_full) {
-            state.news = true;
             ring(&self.news);
         }
         reports.into()
@@ -129,21 +125,14 @@ impl<R, V: Copy> Queue<R, V> {
             return false;
         };
         *answer = Some(verdict);
-        state.news = true;
         drop(state);
         ring(&self.news);
         true
     }
 
-    /// Whether there is an answer, or room, that [`Self::answers`] was not called for.
-    pub(crate) fn has_news(&self) -> bool {
-        self.state().news
-    }
-
     /// Stops waiting for answers that have come, and gives them.
     pub(crate) fn answers(&self) -> BTreeMap<u64, V> {
         let mut state = self.state();
-        state.news = false;
         silence(&self.news);
         let answered = |(id, verdict): (&u64, &Option<V>)| Some((*id, (*verdict)?));
         let answers = state.asked.iter().filter_map(answered).collect();
@@ -188,9 +177,8 @@ mod tests {
         assert!(queue.answer(1, false));
         assert!(!queue.answer(1, true));
         assert!(!queue.answer(3, true));
-        assert!(queue.has_news());
         assert_eq!(queue.answers(), BTreeMap::from([(1, false)]));
-        assert!(!queue.has_news() && queue.answers().is_empty());
+        assert!(queue.answers().is_empty());
         queue.forget(2);
         assert!(!queue.answer(2, true));
     }

@@ -49,7 +49,6 @@
 //! named in the report and not pinned, since the interpreter opens it again. Libraries are not
 //! looked at.
 
-mod awake;
 mod call;
 mod ends;
 mod facts;
@@ -58,7 +57,6 @@ mod judge;
 mod makers;
 mod observe;
 mod stack;
-mod task;
 mod tracer;
 
 use std::collections::BTreeSet;

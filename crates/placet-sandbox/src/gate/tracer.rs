@@ -14,14 +14,12 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::awake::Awake;
 use super::call;
 use super::ends::Ends;
 use super::judge::{Judge, Judged, Judgement, Known};
 use super::makers::Makers;
 use super::observe::{Observer, Shown};
 use super::stack::{Arguments, Stack};
-use super::task::Task;
 use super::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
 use super::{OnRefusal, Refusal, given};
 use crate::error::SandboxError;
@@ -49,6 +47,18 @@ pub(crate) struct Traces {
     pub(crate) traced: TracedTasks,
     /// What the tracer looks at beside execs.
     pub(crate) shown: Shown,
+}
+
+/// One process or thread of the tree.
+#[derive(Clone, Default)]
+struct Task {
+    /// The exec whose image it runs.
+    image: Option<ExecId>,
+    /// The execs that it has called itself, the last [`OWN_MAX`] of them: its end is theirs.
+    own: Vec<ExecId>,
+    made_by: Option<u32>,
+    /// Whether the stop of its maker has been heard. It comes before or after its own first one.
+    born: bool,
 }
 
 /// An exec that is held back.
@@ -92,19 +102,17 @@ struct Trace {
     execs: u64,
     /// How long to look away while nothing happens and something is held.
     pause: Duration,
-    awake: Awake,
 }
 
 /// Makers that were killed at their stop leave one behind; nothing worse than a wrong
 /// [`ExecCall::made_by`] follows from forgetting.
 const ENDED_UNBORN_MAX: usize = 1024;
+/// A process that calls exec again and again is one end for so many.
+const OWN_MAX: usize = 64;
 /// The reaper and the worker.
 const TASKS_MIN: u64 = 2;
 const PAUSE_MIN: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_millis(4);
-/// How long it stays awake after a stop, and after it has asked the supervisor.
-const AWAKE_NS: u64 = 250_000;
-const AWAKE_ASKED_NS: u64 = 1_000_000;
 const STACK_BYTES: usize = 256 << 10;
 
 /// Starts tracing the waiting worker.
@@ -149,7 +157,6 @@ pub(crate) fn start(
         makers: shown.making.then(Makers::default),
         execs: 0,
         pause: PAUSE_MIN,
-        awake: Awake::default(),
     };
     let (tell, told) = sync_channel(1);
     let thread = thread::Builder::new()
@@ -224,22 +231,12 @@ impl Trace {
         loop {
             // The tree comes first: the supervisor is woken when there is a moment.
             let unheard = self.queue.has_unheard();
-            let now_ns = sys::boot_time_ns();
-            let awake = self.awake.is(now_ns);
-            let rests = self.held.is_empty() && !unheard && !awake;
-            match sys::next_traced(rests) {
+            match sys::next_traced(self.held.is_empty() && !unheard) {
                 Ok(Some((pid, event))) => {
                     self.pause = PAUSE_MIN;
                     self.hear(pid, event);
-                    self.awake.stay(sys::boot_time_ns(), AWAKE_NS);
                     if self.ending {
                         return self.end_all();
-                    }
-                }
-                Ok(None) if awake => {
-                    if !self.queue.has_news() {
-                        self.awake.give_way(now_ns);
-                        continue;
                     }
                 }
                 Ok(None) if unheard => self.queue.call_supervisor(),
@@ -359,9 +356,15 @@ impl Trace {
         if !self.tasks.contains_key(&pid) && self.is_one_too_many(pid) {
             return;
         }
-        let image = self.image_of(maker);
+        let image = self.tasks.get(&maker).and_then(|task| task.image);
         let task = self.tasks.entry(pid).or_default();
-        task.is_born(maker, image);
+        let already = task.image.filter(|_| !task.born);
+        *task = Task {
+            image: already.or(image),
+            own: std::mem::take(&mut task.own),
+            made_by: Some(maker.unsigned_abs()),
+            born: true,
+        };
     }
 
     fn at_end(&mut self, pid: i32, status: Status) {
@@ -472,12 +475,16 @@ impl Trace {
                 if let Some(observer) = &self.observer {
                     observer.started(&call);
                 }
-                self.tasks.entry(pid).or_default().runs(id);
+                let task = self.tasks.entry(pid).or_default();
+                task.image = Some(id);
+                if task.own.len() >= OWN_MAX {
+                    task.own.remove(0);
+                }
+                task.own.push(id);
                 sys::go_on(pid, 0).unwrap_or(());
             }
             Judgement::Ask => {
                 let until_ns = deadline_after(self.patience);
-                self.awake.stay(sys::boot_time_ns(), AWAKE_ASKED_NS);
                 self.hold(pid, call, Waits::Answer { until_ns });
             }
             Judgement::Refuse(_) => self.refuse(pid),
