@@ -23,6 +23,10 @@ use rustix::io::Errno;
 use crate::credentials;
 use crate::program::Program;
 
+/// How long a cell may take to be built and to wait for its release. Nothing runs in it until then, and its lease begins with
+/// the release: on a machine that is busy for longer than that, a cell would otherwise end before it has begun.
+const SETUP_MAX: Duration = Duration::from_secs(30);
+
 /// How long a program waits at its first instruction for its decision, and a connection for its own.
 const DECISION_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -88,7 +92,7 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
         limits: limits(scope),
         // Never the supervisor's: what a terminal does for whoever holds it is not in any scope.
         session: setting.terminal.map_or(Session::Own, Session::Terminal),
-        lease: Duration::from_millis(permit.claims().lease.interval_ms),
+        lease: SETUP_MAX,
         proxied,
         own_files: if proxied { own_files() } else { Vec::new() },
         door: setting.client.is_some(),

@@ -370,21 +370,36 @@ fn in_memory(pid: u64) -> Vec<String> {
     use std::os::unix::fs::FileExt as _;
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let pages = fs::File::open(format!("/proc/{pid}/pagemap")).unwrap();
+    let value = VALUE.as_bytes();
     let mut found = Vec::new();
     for line in maps.lines().filter(|line| line.contains(" rw")) {
         let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
-        let start = u64::from_str_radix(start, 16).unwrap();
-        let end = u64::from_str_radix(end, 16).unwrap();
-        let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
-        if memory.read_exact_at(&mut bytes, start).is_ok() {
-            let value = VALUE.as_bytes();
-            let places = bytes.windows(value.len()).enumerate();
-            let places = places.filter(|(_, part)| *part == value);
-            found.extend(places.map(|(at, _)| format!("{line}: {at}")));
+        let page = |text: &str| u64::from_str_radix(text, 16).unwrap() / PAGE;
+        let (start, end) = (page(start), page(end));
+        let mut entries = vec![0; usize::try_from((end - start) * 8).unwrap()];
+        if pages.read_exact_at(&mut entries, start * 8).is_err() {
+            continue;
+        }
+        // An allocator reserves a gigabyte that nobody has touched. What is present, or swapped out, has something in it.
+        let is_used: Vec<bool> = entries.chunks(8).map(|one| one[7] & 0xc0 != 0).collect();
+        let mut at = 0;
+        for run in is_used.chunk_by(|a, b| a == b) {
+            let (from, used) = (start + at, run[0]);
+            at += run.len() as u64;
+            let len = if used { run.len() } else { 0 };
+            let mut bytes = vec![0; len * usize::try_from(PAGE).unwrap()];
+            if used && memory.read_exact_at(&mut bytes, from * PAGE).is_ok() {
+                let places = bytes.windows(value.len()).enumerate();
+                let places = places.filter(|(_, part)| *part == value);
+                found.extend(places.map(|(at, _)| format!("{line}: {at}")));
+            }
         }
     }
     found
 }
+
+const PAGE: u64 = 4096;
 
 #[test]
 fn what_operators_do_at_once_is_done_one_after_the_other() {
