@@ -145,21 +145,16 @@ fn commands_nest_and_the_log_knows_who_began_whom() {
     }
     let tree = domain.ok(&["lineage", "tree", "--ascii"]);
     assert_eq!(tree.matches("exec_").count(), 4, "{tree}");
-    // Four deep is as deep as agents may go.
-    let deeper = |inner: &str| format!("{INSIDE} run -- sh -c '{inner}'");
-    let five = format!("{INSIDE} run -- cat note").replace('\'', "");
-    let four = format!(
-        "exec {INSIDE} run -- sh -c \"exec {INSIDE} run -- sh -c \\\"exec {INSIDE} run -- sh -c \\\\\\\"{five}\\\\\\\"\\\"\""
-    );
-    let ran = domain.run(&[
-        "run",
-        "--as",
-        "agent:coder",
-        "--",
-        "sh",
-        "-c",
-        &deeper(&four),
-    ]);
+    // Seven deep is as deep as agents may go.
+    let deeper =
+        format!("[ $1 = 0 ] && exec cat note; exec {INSIDE} run -- sh deeper $(($1 - 1))\n");
+    fs::write(domain.work().join("deeper"), deeper).unwrap();
+    let nested = |depth: &str| {
+        let run = ["run", "--as", "agent:coder", "--", "sh", "deeper", depth];
+        domain.run(&run)
+    };
+    assert_eq!(nested("7").stdout, "at the bottom\n");
+    let ran = nested("8");
     assert_eq!(ran.code, DENIED, "{ran:?}");
     assert!(ran.stderr.contains("policy_forbids"), "{ran:?}");
     let denied = domain.executions().pop().unwrap();
