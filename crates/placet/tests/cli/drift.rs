@@ -95,7 +95,13 @@ fn the_start_commits_to_what_is_pinned_and_what_cannot_be_pinned_does_not_start(
 /// release has the same words on its command line.
 fn runs(program: &str, mark: &str) -> bool {
     living(mark).iter().any(|pid| {
-        fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|image| image.ends_with(program))
+        let image = fs::read_link(format!("/proc/{pid}/exe"));
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // One that is still looked at before its first instruction is stopped (`t`), and does not run yet.
+        let sleeps = stat
+            .rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('S'));
+        image.is_ok_and(|image| image.ends_with(program)) && sleeps
     })
 }
 
