@@ -71,7 +71,8 @@ const LIMITS = [
 	"tree_memory_bytes?",
 	"wall_secs",
 ];
-const TRIPS = [
+/** What a scope and a signal can name as a limit of conduct. */
+export const TRIPS = [
 	"cpu_total_secs",
 	"execs_per_minute",
 	"network_bytes",

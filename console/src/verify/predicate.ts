@@ -3,6 +3,7 @@
 import { claims, codes, weaker } from "../../../spec/vectors/vocabulary.json";
 import { ACTS } from "./acts";
 import { fromBase64Url, refuse, utf8 } from "./bytes";
+import { TRIPS } from "./claims";
 import { isObject, type Json, type JsonObject, str } from "./json";
 import * as is from "./shapes";
 import { type Check, either, listOf, object, oneOf, setOf } from "./shapes";
@@ -172,17 +173,6 @@ const ended = object({
 	"usage?": usage,
 });
 const SIGNALS = ["drift", "limit", "refused_connect", "refused_exec", "refused_read", "refused_write", "trip"];
-const TRIPS = [
-	"cpu_total_secs",
-	"execs_per_minute",
-	"network_bytes",
-	"programs",
-	"refused_connects",
-	"refused_execs",
-	"refused_reads",
-	"refused_writes",
-	"signals",
-];
 const signal = object({
 	...about,
 	code,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use placet_types::{DenialCode, ExecutionId, Index};
+use placet_types::{DenialCode, Digest, ExecutionId, Index};
 
 use super::answer::{denied_response, recorded, refuse, submission, unavailable_response};
 use super::leave::leaving;
@@ -84,15 +84,21 @@ impl Node {
         Response::Called(answers.collect())
     }
 
+    /// What a gateway verifies a permit against.
+    fn bundle_in_force(&self) -> Result<Digest, Response> {
+        let active = self
+            .authority
+            .with_state(|state| state.policy().map(|policy| policy.bundle));
+        active.ok_or_else(|| refuse(DenialCode::PolicyMismatch, "no policy bundle is in force"))
+    }
+
     fn begun(&self, permitted: Permitted, started: Index, outlet: &Arc<Outlet>) -> Response {
         self.registry.attach(permitted.exec, outlet);
         self.tell_if_ending(permitted.exec);
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let active = self
-            .authority
-            .with_state(|state| state.policy().map(|policy| policy.bundle));
-        let Some(active) = active else {
-            return refuse(DenialCode::PolicyMismatch, "no policy bundle is in force");
+        let active = match self.bundle_in_force() {
+            Ok(active) => active,
+            Err(refusal) => return refusal,
         };
         Response::Begun(Box::new(BegunBody {
             active,
@@ -119,11 +125,9 @@ impl Node {
                     self.tell_if_ending(permitted.exec);
                 }
                 let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-                let active = self
-                    .authority
-                    .with_state(|state| state.policy().map(|policy| policy.bundle));
-                let Some(active) = active else {
-                    return refuse(DenialCode::PolicyMismatch, "no policy bundle is in force");
+                let active = match self.bundle_in_force() {
+                    Ok(active) => active,
+                    Err(refusal) => return refusal,
                 };
                 Response::Permitted(Box::new(PermittedBody {
                     active,

@@ -46,7 +46,7 @@ pub(super) type Key = Digest;
 pub(super) enum Known {
     /// It runs as this execution.
     Runs(ExecutionId),
-    /// It does not, for now.
+    /// It does not, until it is asked about again.
     Denied(No<Call>),
 }
 
