@@ -497,14 +497,23 @@ impl fmt::Debug for Prepared {
 
 /// The devices of the file systems that only the cell has, as its worker sees them.
 fn own_devices(tree: &Tree, plan: &Plan) -> Result<Vec<u64>, SandboxError> {
-    let failed =
-        |errno: rustix::io::Errno| failed("look into the cell", Errno(errno.raw_os_error()));
     let worker = tree.handed().ok_or(SandboxError::SetupDied)?.worker.as_fd();
     let pid = process::pid_of(worker).ok_or(SandboxError::SetupDied)?;
-    let worker = Process::open(pid).map_err(failed)?;
-    let devices = plan.own_places.iter();
-    let devices = devices.map(|path| worker.inode_of(path).map(|inode| inode.dev));
-    devices.collect::<Result<_, _>>().map_err(failed)
+    let devices = || -> Result<Vec<u64>, rustix::io::Errno> {
+        let worker = Process::open(pid)?;
+        let devices = plan.own_places.iter();
+        devices
+            .map(|path| worker.inode_of(path).map(|inode| inode.dev))
+            .collect()
+    };
+    devices().map_err(|errno| {
+        // Of a worker whose lease lapsed meanwhile nothing is to be seen: that is why, not what was looked for.
+        if process::has_ended(worker) {
+            SandboxError::SetupDied
+        } else {
+            failed("look into the cell", Errno(errno.raw_os_error()))
+        }
+    })
 }
 
 fn explain(plan: &Plan, program: &Path, failure: Failure) -> SandboxError {

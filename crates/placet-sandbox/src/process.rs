@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
@@ -97,6 +98,12 @@ pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
     let line = info.lines().find_map(|line| line.strip_prefix("Pid:"))?;
     line.trim().parse().ok().filter(|pid| *pid > 0)
+}
+
+/// Whether the process behind a pidfd runs no more.
+pub(crate) fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
+    let mut wanted = [PollFd::new(&pidfd, PollFlags::IN)];
+    matches!(poll(&mut wanted, Some(&Timespec::default())), Ok(1))
 }
 
 pub(crate) fn stat(file: impl AsFd) -> Result<libc::stat, Errno> {
