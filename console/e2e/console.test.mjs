@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import {
 	accessible,
+	at,
 	eventually,
 	fine,
 	heading,
@@ -88,6 +89,27 @@ test("every page shows, with nothing inline, from elsewhere, or in anybody's way
 			assert.deepEqual(await accessible(page), [], `${surface}, ${scheme}`);
 		}
 	}
+	fine(page);
+	await page.context().close();
+});
+
+test("an operator has the log checked, and Health says what was found", async () => {
+	const page = await signedIn(browser, place);
+	await at(page, place, "health");
+	const log = page.locator("#health-log");
+	await log.getByText("Read through").waitFor();
+	await log.getByRole("button", { name: "Check now" }).click();
+	// Both: that the log is what was signed, and that its decisions follow from it.
+	await eventually("both are made", async () => (await log.getByText("sound", { exact: true }).count()) === 2);
+	await log
+		.getByRole("link", { name: /^\d+ records$/ })
+		.last()
+		.waitFor();
+	await page
+		.getByRole("row", { name: /PlacetLogAmiss/ })
+		.getByText("ok", { exact: true })
+		.waitFor();
+	assert.deepEqual(await accessible(page), []);
 	fine(page);
 	await page.context().close();
 });

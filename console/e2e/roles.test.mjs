@@ -147,6 +147,8 @@ test("the public sees proofs, a summary of health and the shape of the lineage, 
 	await heading(page, "Health");
 	await page.getByText("ready", { exact: true }).waitFor();
 	await page.getByText("Records in the log").waitFor();
+	await page.getByText("sound", { exact: true }).first().waitFor();
+	assert.equal(await page.getByRole("button", { name: "Check now" }).count(), 0);
 	assert.deepEqual(await accessible(page), []);
 	await at(page, "lineage");
 	await page.getByText(/^\d+ executions$/).waitFor();

@@ -22,6 +22,7 @@ export type PolicyTests = Schemas["PolicyTests"];
 export type Coverage = Schemas["PolicyCoverage"];
 export type Activations = Schemas["Activations"];
 export type Supposed = Schemas["Supposed"];
+export type LogChecks = Schemas["LogChecks"];
 export type PolicyNodes = Schemas["PolicyNodes"];
 export type Shadow = Schemas["Shadow"]["shadow"];
 export type ProblemBody = Schemas["Problem"];

@@ -84,6 +84,21 @@ export const RULES: Rule[] = [
 		fires: (_, after) => sum(after, "placet_writing") === 0,
 	},
 	{
+		name: "PlacetLogAmiss",
+		severity: "page",
+		says: "A check of the log found something amiss.",
+		fires: (_, after) => after.samples.some((sample) => sample.name === "placet_check_sound" && sample.value === 0),
+	},
+	{
+		name: "PlacetCheckOverdue",
+		severity: "ticket",
+		says: "A check of the log is overdue by six hours.",
+		fires: (_, after) =>
+			after.samples.some(
+				(sample) => sample.name === "placet_check_due_seconds" && after.at / 1000 - sample.value > 6 * 3600,
+			),
+	},
+	{
 		name: "PlacetHalted",
 		severity: "ticket",
 		says: "An operator halted the domain.",

@@ -25,6 +25,8 @@ export function ago(time: number, now: number): string {
 }
 
 export const exact = (time: number): string => new Date(time).toISOString().replace("T", " ");
+/** The time of day, as the exact times say it: in UTC. */
+export const clockTime = (time: number): string => exact(time).slice(11, 19);
 export const count = (number: number): string => number.toLocaleString("en-US");
 
 export function bytes(size: number): string {

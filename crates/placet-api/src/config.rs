@@ -3,6 +3,8 @@
 //! Strict: an unknown key is an error, so that a mistyped limit is not a limit that is missing.
 //! [`Config`] is what was written; [`Settings`] is what it means, and cannot be had without the checks.
 
+mod checks;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,12 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use placet_authority::dir::GATEWAYS_MAX;
+use placet_authority::node::checks::Schedule;
 use placet_types::TrustDomain;
 use serde::Deserialize;
 
 use crate::log::{Format, Level};
 use crate::traces::{Collector, CollectorError, Traces};
 use crate::webhooks::{Receiver, ReceiverError, Webhook};
+
+pub use checks::Checks;
 
 /// Receivers of webhooks, at most.
 const WEBHOOKS_MAX: usize = 16;
@@ -27,6 +32,9 @@ use crate::oidc::{self, Oidc};
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// When the log is checked beside the service.
+    #[serde(default)]
+    pub checks: Checks,
     /// Gateways that may wait for commands of the domain's user, each with the next cell built; 0 for none (default: 2).
     pub gateways: Option<usize>,
     /// Seconds that running executions get to finish when the service stops.
@@ -157,6 +165,8 @@ pub struct Limits {
 /// What the configuration means, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// When the log is checked beside the service.
+    pub checks: Schedule,
     /// Gateways that may wait.
     pub gateways: usize,
     /// How long running executions get to finish.
@@ -231,6 +241,9 @@ pub enum ConfigError {
     /// More gateways than may wait.
     #[error("gateways = {0} is more than the {GATEWAYS_MAX} that may wait")]
     Gateways(usize),
+    /// Checks of the log that cannot be made so.
+    #[error("checks.{0} is out of range: {1}")]
+    Check(&'static str, &'static str),
     /// A bound that would bound nothing, or everything.
     #[error("limits.{0} is out of range: {1}")]
     Limit(&'static str, &'static str),
@@ -384,6 +397,7 @@ impl Config {
             .filter(|bits| *bits <= 0o777)
             .ok_or(ConfigError::Mode(mode))?;
         Ok(Settings {
+            checks: self.checks.settle()?,
             gateways,
             grace: Duration::from_secs(self.grace_secs.unwrap_or(10)),
             hosts: self.hosts.iter().map(|name| name.to_lowercase()).collect(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use placet_authority::meters::Histogram;
 use placet_authority::node::Service;
+use placet_authority::node::checks::{Check, CheckBody, ChecksBody, Finding};
 use placet_authority::shadow::ShadowReport;
 
 use crate::call::Shared;
@@ -156,6 +157,7 @@ impl Requests {
             "Records in the log.",
             status.size.get(),
         );
+        checks(&service.checks(), text);
         beside(authority.shadow(), text);
         let (intents, urgent) = authority.waiting();
         text.head(
@@ -221,7 +223,52 @@ impl Requests {
     }
 }
 
-/// Identity providers and certificates.
+/// What checks of the log found, and when.
+fn checks(body: &ChecksBody, text: &mut Text) {
+    let each = |text: &mut Text, name: &str, help: &str, of: &dyn Fn(&CheckBody) -> Option<u64>| {
+        text.head(name, "gauge", help);
+        for check in Check::ALL {
+            if let Some(value) = of(body.of(check)) {
+                text.put(name, &format!("{{check=\"{}\"}}", check.as_str()), value);
+            }
+        }
+    };
+    each(
+        text,
+        "placet_check_sound",
+        "1 where the last check of the log found nothing amiss; absent before the first.",
+        &|it| {
+            it.last
+                .as_ref()
+                .map(|it| (it.finding == Finding::Sound).into())
+        },
+    );
+    each(
+        text,
+        "placet_check_records",
+        "Records that the last check of the log looked at.",
+        &|it| it.last.as_ref().map(|it| it.records),
+    );
+    each(
+        text,
+        "placet_check_finished_seconds",
+        "When the last check of the log was over, in Unix time.",
+        &|it| it.last.as_ref().map(|it| it.ended.as_unix_secs()),
+    );
+    each(
+        text,
+        "placet_check_due_seconds",
+        "When the next check of the log begins, in Unix time.",
+        &|it| it.due.map(placet_types::Millis::as_unix_secs),
+    );
+    each(
+        text,
+        "placet_check_running",
+        "1 while the log is checked.",
+        &|it| Some(it.running.is_some().into()),
+    );
+}
+
 /// What a bundle beside the one in force would have changed.
 fn beside(report: Option<ShadowReport>, text: &mut Text) {
     let Some(report) = report else { return };
@@ -254,6 +301,7 @@ fn beside(report: Option<ShadowReport>, text: &mut Text) {
     );
 }
 
+/// Identity providers and certificates.
 fn identities(shared: &Shared, text: &mut Text) {
     let name = "placet_oidc_total";
     text.head(

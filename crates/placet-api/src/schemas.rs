@@ -31,8 +31,8 @@ pub(crate) mod environment;
 pub(crate) mod lifecycle;
 
 pub(crate) use console::{
-    AWAY, CAME_BACK, ENDED_SESSION, EXPORT, LINK, PLAYED, POLICY_SOURCE, PROOF_BUNDLE, PROVIDER,
-    SCENES, SESSION, SHAPE,
+    AWAY, CAME_BACK, CHECKS, ENDED_SESSION, EXPORT, LINK, PLAYED, POLICY_SOURCE, PROOF_BUNDLE,
+    PROVIDER, SCENES, SESSION, SHAPE,
 };
 
 schema!(ANY, "Any", || json!({ "type": "object" }));

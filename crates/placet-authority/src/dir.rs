@@ -11,6 +11,7 @@
 //! asked/               salts of intents that wait for approvals; without them these are asked for anew
 //! changes/             what executions changed in copies, until it is applied or discarded
 //! snapshots/           saved folds; may be deleted at any time
+//! checks.json          what the last checks of the log found; may be deleted at any time
 //! node.sock, node.log  the node that serves this directory, while one runs
 //! gateways/            gateways that wait for commands: how many may, their sockets and what they say of themselves
 //! ```
@@ -225,6 +226,12 @@ impl DomainDir {
     #[must_use]
     pub fn snapshots(&self) -> PathBuf {
         self.root.join("snapshots")
+    }
+
+    /// What the last checks of the log found.
+    #[must_use]
+    pub fn checks(&self) -> PathBuf {
+        self.root.join("checks.json")
     }
 
     /// What executions changed in copies of their write trees.

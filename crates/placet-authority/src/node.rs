@@ -11,13 +11,13 @@
 mod acts;
 mod answer;
 mod attesting;
+pub mod checks;
 pub mod client;
 mod intents;
 mod leave;
 mod overdue;
 mod pulse;
 mod registry;
-mod scrub;
 mod secrets;
 mod server;
 mod service;

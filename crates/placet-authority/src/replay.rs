@@ -1,6 +1,6 @@
 //! Replay: every decision computed again from the log, and compared with what was recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use placet_artifact::Unsigned;
@@ -18,6 +18,11 @@ use crate::draft::decode_question;
 use crate::opening::OpenError;
 use crate::payload::decode_payload;
 use crate::scopes;
+
+/// Compiled bundles that are held at a time: past that they are read again.
+const POLICIES_MAX: usize = 16;
+/// Scopes that are held beside those of open executions.
+const SCOPES_MAX: usize = 1024;
 
 /// What replay found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,10 +76,11 @@ pub fn replay(
         sources,
         policies: BTreeMap::new(),
         scopes: BTreeMap::new(),
+        scopes_max: SCOPES_MAX,
         report: ReplayReport::default(),
     };
     run.report.records = 1;
-    let mut erased = std::collections::BTreeSet::new();
+    let mut erased = BTreeSet::new();
     for entry in reader.entries(Index::new(1)..reader.size()) {
         let (index, bytes) = entry?;
         let record = Entry::from_bytes(bytes)
@@ -110,6 +116,7 @@ struct Run<'a> {
     sources: Sources<'a>,
     policies: BTreeMap<Digest, Option<Arc<Policy>>>,
     scopes: BTreeMap<Digest, FixedScope>,
+    scopes_max: usize,
     report: ReplayReport,
 }
 
@@ -141,7 +148,7 @@ impl Run<'_> {
             .intent
             .parent
             .and_then(|parent| state.execution(&parent));
-        let parent_scope = parent.and_then(|parent| self.scope(parent.grant.scope));
+        let parent_scope = parent.and_then(|parent| self.scope(state, parent.grant.scope));
         let input = Input {
             state,
             policy: policy.as_deref(),
@@ -152,9 +159,7 @@ impl Run<'_> {
         };
         let decision = decide(&input);
         if let Some((grant, scope)) = decision.permit() {
-            self.scopes
-                .entry(grant.scope)
-                .or_insert_with(|| scope.clone());
+            self.hold(state, grant.scope, scope);
         }
         if !is_attested_as_said(state, decided) {
             self.report.different.push(index);
@@ -236,6 +241,9 @@ impl Run<'_> {
 
     fn policy(&mut self, bundle: Digest) -> Option<Arc<Policy>> {
         let bundles = self.sources.bundles;
+        if self.policies.len() >= POLICIES_MAX && !self.policies.contains_key(&bundle) {
+            self.policies.clear();
+        }
         self.policies
             .entry(bundle)
             .or_insert_with(|| bundles.load(bundle).ok().map(Arc::new))
@@ -243,13 +251,23 @@ impl Run<'_> {
     }
 
     /// A scope that this run granted itself; one from before a loss of order is read from disk.
-    fn scope(&mut self, digest: Digest) -> Option<FixedScope> {
+    fn scope(&mut self, state: &State, digest: Digest) -> Option<FixedScope> {
         if let Some(scope) = self.scopes.get(&digest) {
             return Some(scope.clone());
         }
         let scope = scopes::read(self.sources.blobs, digest)?;
-        self.scopes.insert(digest, scope.clone());
+        self.hold(state, digest, &scope);
         Some(scope)
+    }
+
+    /// What open executions hold stays: their children are decided by it.
+    fn hold(&mut self, state: &State, digest: Digest, scope: &FixedScope) {
+        if self.scopes.len() >= self.scopes_max {
+            let open: BTreeSet<Digest> = state.executions().map(|(_, it)| it.grant.scope).collect();
+            self.scopes.retain(|digest, _| open.contains(digest));
+            self.scopes_max = self.scopes.len().saturating_add(SCOPES_MAX);
+        }
+        self.scopes.entry(digest).or_insert_with(|| scope.clone());
     }
 }
 

@@ -39,7 +39,12 @@ pub(crate) fn intents() {
     let server =
         Server::start(settings, service.clone(), policy, environment, None).expect("a server");
     let socket = server.socket().to_owned();
-    let node = std::thread::spawn(move || host.run(ServeOptions { idle: None }));
+    let node = std::thread::spawn(move || {
+        host.run(ServeOptions {
+            idle: None,
+            checks: None,
+        })
+    });
     run(&socket, "intent to artifact, HTTP, 1 connection", 1, ALONE);
     let many = format!("intent to artifact, HTTP, {CONNECTIONS} connections");
     let rate = run(&socket, &many, CONNECTIONS, TOGETHER);

@@ -57,6 +57,10 @@ schema!(SESSION, "Session", || object(
     ],
     &[],
 ));
+schema!(CHECKS, "LogChecks", || object(
+    &[("fsck", check()), ("replay", check())],
+    &[],
+));
 schema!(PROVIDER, "ProviderSignIn", || object(
     &[(
         "issuer",
@@ -219,6 +223,44 @@ fn proven() -> Value {
         &[
             ("entry", text("the log entry, to the byte")),
             ("proof", text("its C2SP tlog-proof")),
+        ],
+        &[],
+    )
+}
+
+/// How it stands with one check of the log.
+fn check() -> Value {
+    let last = object(
+        &[
+            ("began", time("when it began")),
+            ("ended", time("when it was over")),
+            (
+                "finding",
+                json!({ "enum": ["sound", "remark", "damaged", "unread"], "description": "remark: what can be computed again, or cannot be told any more" }),
+            ),
+            ("records", index("records that were looked at, from 0 on")),
+        ],
+        &[
+            ("detail", text("what is amiss")),
+            ("index", index("the first record that is amiss")),
+        ],
+    );
+    let running = object(
+        &[
+            ("began", time("when it began")),
+            ("of", index("records that there were then")),
+            ("records", index("records that were looked at so far")),
+        ],
+        &[],
+    );
+    object(
+        &[
+            (
+                "due",
+                nullable("integer", "when it begins next, where it begins by itself"),
+            ),
+            ("last", json!({ "oneOf": [{ "type": "null" }, last] })),
+            ("running", json!({ "oneOf": [{ "type": "null" }, running] })),
         ],
         &[],
     )

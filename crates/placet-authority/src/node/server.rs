@@ -16,10 +16,10 @@ use placet_types::{Denial, DenialCode, ExecutionId, Index, Millis};
 
 use super::answer::{born, connections, recorded, refuse, unavailable_response};
 use super::attesting::Attestations;
+use super::checks::{self, Checks, Schedule};
 use super::leave::Leave;
 use super::pulse::Pulse;
 use super::registry::{Carrier, Outlet, Registry};
-use super::scrub::scrub_first_or_beside;
 use super::service::Service;
 use super::wire::{
     self, AttestedBody, Request, Response, SignalBody, StatusBody, VERSION, Welcome,
@@ -48,6 +48,8 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(2);
 pub struct ServeOptions {
     /// How long the node stays when nobody needs it; `None` for ever.
     pub idle: Option<Duration>,
+    /// When the log is checked beside the service; `None` for only when it is opened.
+    pub checks: Option<Schedule>,
 }
 
 /// Why a node did not serve, or stopped.
@@ -68,6 +70,11 @@ pub enum ServeError {
         "the evidence log is damaged at index {0}; nothing runs under it, see `placet log fsck`"
     )]
     Damaged(Index),
+    /// A decision of the log does not follow from what is recorded before it.
+    #[error(
+        "the decision at index {0} does not come out as it is recorded; nothing runs under it, see `placet log replay`"
+    )]
+    Inconsistent(Index),
     /// The log could not be read through.
     #[error("the evidence log could not be read: {0}")]
     Scrub(String),
@@ -85,7 +92,8 @@ pub(super) struct Node {
     pub(super) stays: AtomicBool,
     pub(super) leave: Leave,
     pub(super) genesis: String,
-    /// What the scrub found, once it is through with bad news.
+    pub(super) checks: Arc<Checks>,
+    /// What a check found, once it is through with bad news.
     pub(super) damage: OnceLock<ServeError>,
 }
 
@@ -93,6 +101,7 @@ pub(super) struct Node {
 pub struct Host {
     node: Arc<Node>,
     listener: UnixListener,
+    dir: DomainDir,
     path: std::path::PathBuf,
 }
 
@@ -139,6 +148,7 @@ impl Host {
             registry,
             pulse,
             attestations: Attestations::new(clock.monotonic()),
+            checks: Arc::new(Checks::open(dir, Arc::clone(&clock))),
             clock,
             connections: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
@@ -147,10 +157,11 @@ impl Host {
             genesis: String::from_utf8_lossy(&genesis).into_owned(),
             damage: OnceLock::new(),
         });
-        scrub_first_or_beside(&node, dir)?;
+        checks::first(&node, dir)?;
         Ok(Self {
             node,
             listener,
+            dir: dir.clone(),
             path,
         })
     }
@@ -170,7 +181,11 @@ impl Host {
         self.node
             .stays
             .store(options.idle.is_none(), Ordering::Relaxed);
+        if let Some(schedule) = options.checks {
+            checks::start(&self.node, &self.dir, schedule)?;
+        }
         self.node.run(&self.listener, options);
+        self.node.checks.stop();
         // New clients find no socket and start a node of their own, which waits for our lock.
         drop(std::fs::remove_file(&self.path));
         drop(self.listener);
@@ -234,10 +249,11 @@ impl Node {
         }
     }
 
-    /// The bad news of the scrub, if there were any. The node serves nobody any more.
+    /// The bad news of a check, if there were any. The node serves nobody any more.
     fn take_damage(&self) -> Result<(), ServeError> {
         match self.damage.get() {
             Some(ServeError::Damaged(index)) => Err(ServeError::Damaged(*index)),
+            Some(ServeError::Inconsistent(index)) => Err(ServeError::Inconsistent(*index)),
             Some(error) => Err(ServeError::Scrub(error.to_string())),
             None => Ok(()),
         }

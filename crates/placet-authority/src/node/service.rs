@@ -14,6 +14,7 @@ use placet_types::{Denial, DenialCode, Digest, ExecutionId, Fixed, GatewayName, 
 
 use super::acts::Acted;
 use super::attesting::Standing;
+use super::checks::ChecksBody;
 use super::leave::leaving;
 use super::server::Node;
 use super::wire::{ActBody, ExecutionBody, LifecycleBody, PrincipalBody, StatusBody, WaitingBody};
@@ -293,6 +294,18 @@ impl Service {
     #[must_use]
     pub fn status(&self) -> StatusBody {
         self.node.authority.status()
+    }
+
+    /// How it stands with the checks of the log.
+    #[must_use]
+    pub fn checks(&self) -> ChecksBody {
+        self.node.checks.body()
+    }
+
+    /// Has the log checked now, unless it is being checked. `false` where this node makes no checks.
+    #[must_use]
+    pub fn check_now(&self) -> bool {
+        self.node.checks.ask()
     }
 
     /// Which bundles are in use, where, and what the one beside would have changed.

@@ -9,6 +9,7 @@
 mod acts;
 mod administration;
 mod approvals;
+mod checks;
 mod declared;
 mod faults;
 mod lives;

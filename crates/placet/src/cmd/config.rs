@@ -32,7 +32,10 @@ fn check(global: &Global, file: Option<&Path>, out: Out) -> Result<Status, Failu
         tls::Listener::new(tls, now).map_err(Failure::new)?;
     }
     let listen = settings.listen.map(|address| address.to_string());
+    let checks = settings.checks;
+    let every = checks.every.map(|every| every.as_secs() / 3600);
     out.value(&json!({
+        "checks": { "core_percent": checks.percent.get(), "every_hours": every.unwrap_or(0) },
         "listen": listen, "socket": settings.socket, "socket_mode": format!("{:04o}", settings.socket_mode),
         "tls": settings.tls.is_some(), "oidc": settings.oidc.iter().map(|one| &one.issuer).collect::<Vec<_>>(),
         "public": settings.public, "metrics_public": settings.metrics_public,
@@ -52,6 +55,9 @@ fn check(global: &Global, file: Option<&Path>, out: Out) -> Result<Status, Failu
     }
     out.line(format!("  public   {}", word(settings.public)));
     out.line(format!("  gateways {}", settings.gateways));
+    let often = every.map_or("when asked".to_owned(), |hours| format!("every {hours} h"));
+    let percent = checks.percent.get();
+    out.line(format!("  checks   {often}, {percent} % of a core"));
     Ok(Status::Ok)
 }
 

@@ -122,7 +122,13 @@ fn serve_here(domain: &Domain, idle: Option<Duration>, out: Out) -> Result<Statu
     }
     has_room(&domain.dir.log())?;
     offering(domain, || {
-        serve(&domain.dir, clock(), ServeOptions { idle }, ready).map_err(Failure::unverified)
+        serve(
+            &domain.dir,
+            clock(),
+            ServeOptions { idle, checks: None },
+            ready,
+        )
+        .map_err(Failure::unverified)
     })?;
     Ok(Status::Ok)
 }
@@ -182,7 +188,12 @@ fn serve_detached(domain: &Domain, idle: Option<Duration>) -> Result<Status, Fai
         return Err(failure);
     }
     match offering(domain, || {
-        serve(&domain.dir, clock(), ServeOptions { idle }, ready)
+        serve(
+            &domain.dir,
+            clock(),
+            ServeOptions { idle, checks: None },
+            ready,
+        )
     }) {
         Ok(()) => Ok(Status::Ok),
         Err(error) => {

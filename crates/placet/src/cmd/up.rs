@@ -111,7 +111,10 @@ fn serve(
         })?;
     let alarm = lifetime.map(|lifetime| leave_after(lifetime, service.clone()));
     notify("READY=1");
-    let served = host.run(ServeOptions { idle: None });
+    let served = host.run(ServeOptions {
+        idle: None,
+        checks: Some(settings.checks),
+    });
     server.stop();
     domain.dir.withdraw_gateways();
     handle.close();

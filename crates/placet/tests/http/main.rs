@@ -19,6 +19,7 @@ mod approvals;
 mod authzen;
 mod budgets;
 mod certificates;
+mod checks;
 mod console;
 mod environment;
 mod events;

@@ -20,12 +20,13 @@ const ALWAYS: [&str; 10] = [
     "/v1/session",
 ];
 /// What anybody may read of a public log.
-const LOG: [&str; 6] = [
+const LOG: [&str; 7] = [
     "/log/checkpoint",
     "/log/policy",
     "/log/proof/{index}",
     "/log/tile/{tile}",
     "/v1/lineage/shape",
+    "/v1/log/checks",
     "/v1/proofs/{index}",
 ];
 const METERS: [&str; 1] = ["/metrics"];
