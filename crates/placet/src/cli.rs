@@ -3,6 +3,7 @@
 mod acts;
 mod mcp;
 mod node;
+mod read;
 mod verify;
 
 use std::path::PathBuf;

@@ -22,7 +22,6 @@ mod show;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
 
 /// Deciding makes and drops thousands of small values, on several threads at once.
@@ -31,7 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = context::arguments();
-    let cli = match cli::Cli::try_parse_from(&arguments) {
+    let cli = match cli::Cli::read(&arguments) {
         Ok(cli) => cli,
         Err(error) if error.kind() == ErrorKind::InvalidUtf8 => {
             let failure = context::not_text(&arguments);
