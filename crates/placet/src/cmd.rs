@@ -73,7 +73,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &Out) -> Result<Status, Failure> {
         Command::Up(args) => up::up(global, args, out),
         Command::Console(args) => console::console(global, args, out),
         Command::Config(command) => config::config(global, command, out),
-        Command::Doctor => doctor::doctor(out),
+        Command::Doctor => doctor::doctor(global, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "placet", &mut script);

@@ -3,13 +3,25 @@
 use placet_sandbox::{Capabilities, Feature, State, Tier};
 use serde_json::{Value, json};
 
+use crate::cli::Global;
+use crate::cmd::gateway;
+use crate::context::Domain;
 use crate::exit::{Failure, Status};
 use crate::out::{BAD, BOLD, DIM, GOOD, Out, WARN, paint};
 
-pub(crate) fn doctor(out: Out) -> Result<Status, Failure> {
+pub(crate) fn doctor(global: &Global, out: Out) -> Result<Status, Failure> {
     let found = placet_sandbox::examine();
-    out.value(&as_value(&found));
+    // The machine is looked at with and without a domain.
+    let domain = Domain::open(global).ok();
+    let mut value = as_value(&found);
+    if let (Some(domain), Some(members)) = (&domain, value.as_object_mut()) {
+        members.insert("gateways".to_owned(), gateway::as_value(domain));
+    }
+    out.value(&value);
     print(&found, out);
+    if let Some(domain) = &domain {
+        gateway::show(domain, out);
+    }
     Ok(if found.tier() >= Some(Tier::U1) {
         Status::Ok
     } else {

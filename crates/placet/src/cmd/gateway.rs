@@ -79,14 +79,19 @@ fn said(domain: &Domain) -> BTreeMap<usize, Said> {
 }
 
 fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
-    let (offered, said) = (domain.dir.gateways_offered(), said(domain));
-    let all: Vec<&Said> = said.values().collect();
-    out.value(&serde_json::json!({ "offered": offered, "gateways": all }));
-    print(offered, &said, out);
+    out.value(&as_value(domain));
+    show(domain, out);
     Ok(Status::Ok)
 }
 
-/// In lines for people, also below what the node says.
+/// How many the domain offers, and what those that stay say of themselves.
+pub(crate) fn as_value(domain: &Domain) -> serde_json::Value {
+    let said = said(domain);
+    let all: Vec<&Said> = said.values().collect();
+    serde_json::json!({ "offered": domain.dir.gateways_offered(), "gateways": all })
+}
+
+/// In lines for people, also below what the node says, and the doctor.
 pub(crate) fn show(domain: &Domain, out: Out) {
     print(domain.dir.gateways_offered(), &said(domain), out);
 }
@@ -278,7 +283,10 @@ fn work(domain: &Domain, gateway: &mut Gateway, taken: Taken) -> Result<(), Fail
         Status::Signal(signal) => Leaving::Signal(signal),
         other => Leaving::Code(other.code()),
     };
-    Ok(parting.leave(leaving)?)
+    let left = parting.leave(leaving);
+    // Its caller waits for nothing any more.
+    gateway.restock();
+    Ok(left?)
 }
 
 fn command(offer: Offer) -> Result<Command, Failure> {

@@ -213,6 +213,101 @@ fn streams_directory_and_environment_are_the_callers_own_and_nothing_of_them_sta
     assert!(!String::from_utf8_lossy(&environ).contains("PLACET_PRINCIPAL"));
 }
 
+/// A control group beside that of this process.
+struct OtherGroup(PathBuf);
+
+impl OtherGroup {
+    fn make() -> Self {
+        let name = format!("placet-test-{}", std::process::id());
+        let hierarchies = [
+            "/sys/fs/cgroup/pids",
+            "/sys/fs/cgroup/unified",
+            "/sys/fs/cgroup",
+        ];
+        let made = hierarchies.into_iter().find_map(|at| {
+            let group = Path::new(at).join(&name);
+            fs::create_dir(&group).ok().map(|()| Self(group))
+        });
+        made.expect("a hierarchy that root can make a group in")
+    }
+
+    /// What brings a shell into it.
+    fn entering(&self) -> String {
+        format!("echo $$ > {}/cgroup.procs; exec", self.0.display())
+    }
+}
+
+impl Drop for OtherGroup {
+    fn drop(&mut self) {
+        // What cells leave below it would be removed by the next of them. The last process may take a moment.
+        let remove = |dir: &Path| {
+            let all = Command::new("find")
+                .arg(dir)
+                .args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"])
+                .stderr(Stdio::null())
+                .status();
+            drop(all);
+            !dir.exists()
+        };
+        await_some("an empty group", || remove(&self.0).then_some(()));
+    }
+}
+
+/// In a mount namespace that gateway and caller share: the same files below another root directory.
+#[test]
+fn a_caller_below_another_root_is_declined() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let domain = Domain::new();
+    domain.stop();
+    fs::write(domain.dir().join("placet.toml"), "gateways = 1\n").unwrap();
+    let root = domain.path("root");
+    fs::create_dir(&root).unwrap();
+    let script = format!(
+        r#"set -e
+        "$0" run -- true
+        for i in $(seq 600); do test -e {domain}/gateways/0.sock && break; sleep 0.1; done
+        "$0" run -- echo served
+        mount -t tmpfs none {root}
+        for from in /*; do
+            if test -L "$from"; then cp -P "$from" {root}; continue; fi
+            test -d "$from" || continue
+            mkdir {root}"$from"
+            mount --rbind "$from" {root}"$from"
+        done
+        for i in $(seq 600); do test -e {domain}/gateways/0.sock && break; sleep 0.1; done
+        chroot {root} sh -c 'cd {work} && exec "$0" run -- true' "$0" || echo "by itself: $?"
+        for i in $(seq 600); do "$0" gateway status --json | grep -q '"root":1' && break; sleep 0.1; done
+        "$0" gateway status --json"#,
+        domain = domain.dir().display(),
+        root = root.display(),
+        work = domain.work().display(),
+    );
+    let mut command = domain.command(&[]);
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+    shell.arg(env!("CARGO_BIN_EXE_placet")).stdin(Stdio::null());
+    shell.current_dir(command.get_current_dir().unwrap());
+    for (name, value) in command.env("NONE", "").get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let ran = ran(&mut shell);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines.first(), Some(&"served"), "{ran:?}");
+    let said = parsed(lines.last().unwrap());
+    let gateway = &said["gateways"][0];
+    assert_eq!(
+        (&gateway["served"], &gateway["declined"]["root"]),
+        (&1.into(), &1.into()),
+        "{ran:?}"
+    );
+}
+
 /// Each way in which a caller can stand otherwise, with a command that tells of it where a command can.
 #[test]
 fn a_caller_that_stands_otherwise_runs_by_itself_with_what_it_has() {
@@ -264,6 +359,11 @@ fn a_caller_that_stands_otherwise_runs_by_itself_with_what_it_has() {
     }
     let run = |prefix: &str, inside: &str| run_by(env!("CARGO_BIN_EXE_placet"), prefix, inside);
     let before = served(&domain);
+    let group = geteuid().is_root().then(OtherGroup::make);
+    let enter = group.as_ref().map(OtherGroup::entering);
+    if let Some(enter) = &enter {
+        cases.push((enter.as_str(), "true", "", "cgroup"));
+    }
     for (prefix, inside, expected, part) in cases {
         let declined = |said: &Value| said["declined"][part].as_u64().unwrap_or_default();
         let earlier = declined(&said(&domain));
