@@ -215,6 +215,7 @@ fn resident(
             .run(&command, None)
             .map_err(|error| error.to_string())?;
         let took = began.elapsed();
+        gateway.restock();
         let ended = Instant::now();
         while spares && gateway.spares.waiting() == 0 {
             if ended.elapsed() > SPARE_PATIENCE {

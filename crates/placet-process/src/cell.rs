@@ -68,11 +68,7 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
     };
     CellSpec {
         tier: setting.tier,
-        program: CellProgram {
-            path: PathBuf::from(setting.program.path.as_str()),
-            identity: setting.program.identity,
-            argv: params.argv.iter().map(OsString::from).collect(),
-        },
+        program: program(params, setting.program),
         env: environment(scope, &params.env, proxied),
         credentials: credentials::slots(&scope.credentials),
         cwd: PathBuf::from(params.cwd.as_str()),
@@ -97,6 +93,15 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
         own_files: if proxied { own_files() } else { Vec::new() },
         door: setting.client.is_some(),
         client: setting.client,
+    }
+}
+
+/// The program that a cell begins with.
+pub(crate) fn program(params: &ProcessParams, program: &Program) -> CellProgram {
+    CellProgram {
+        path: PathBuf::from(program.path.as_str()),
+        identity: program.identity,
+        argv: params.argv.iter().map(OsString::from).collect(),
     }
 }
 

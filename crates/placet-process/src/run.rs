@@ -4,6 +4,7 @@
     reason = "every answer but the awaited ones is out of turn, whatever kinds there will be"
 )]
 
+mod ahead;
 mod attesting;
 mod permitted;
 mod refused;
@@ -41,7 +42,8 @@ use crate::signals::Signals;
 use crate::supervise::{Supervised, Supervisor};
 use crate::terminal::{Front, ToFront};
 
-use permitted::{Inquiry, may_begin, start};
+use ahead::Guess;
+use permitted::{Inquiry, Start, may_begin, start};
 pub use trust::pins;
 
 /// How long the node may be gone before the record of an end is given up.
@@ -123,20 +125,24 @@ impl Gateway {
             waits: command.waits,
             remembered: key,
         };
+        let like = ahead::like(&call, front.as_deref());
+        let mut ahead = Guess::for_command(like);
         let admitted = match self.permitted(
             &mut link,
             (&call, &mut inquiry),
             (&mut pep, &environment),
-            &mut front,
+            (&mut front, &mut ahead),
         )? {
             Ok(admitted) => admitted,
             Err(outcome) => return Ok(outcome),
         };
-        let outcome = self.carry_out((link, &mut pep), &call, &admitted, front);
-        // Without the key of this run: what waits has a copy of this memory.
-        drop(pep);
+        self.carry_out((link, &mut pep), &call, &admitted, (front, ahead))
+    }
+
+    /// Has the next cell built, where some are kept: for whoever has run a command and has nothing left to do for it. What waits has a copy
+    /// of this memory, so of the command nothing should be left in it.
+    pub fn restock(&self) {
         self.spares.restock();
-        outcome
     }
 
     /// Says what would be decided about a command.
@@ -170,14 +176,18 @@ impl Gateway {
         (mut link, pep): (Connection, &mut Pep),
         call: &Call,
         admitted: &Admitted,
-        mut front: Option<&mut Front>,
+        (mut front, ahead): (Option<&mut Front>, Guess),
     ) -> Result<Outcome, RunError> {
         let permit = &admitted.permit;
         let exec = permit.exec();
         let mut signals = Signals::take_over().map_err(RunError::Signals)?;
+        let mut how = Start::of(admitted, front.as_deref());
         let built = self
             .copies(&mut link, permit)
-            .and_then(|copies| self.prepare(admitted, call, (copies, front.as_deref())))
+            .and_then(|copies| {
+                let planned = || how.ask_beside(&mut link, permit);
+                self.prepare(admitted, call, (copies, front.as_deref()), (ahead, planned))
+            })
             .and_then(|mut prepared| {
                 set_up_terminal(&mut prepared.0, front.as_deref_mut())?;
                 Ok(prepared)
@@ -186,7 +196,7 @@ impl Gateway {
             Ok(prepared) => prepared,
             Err(error) => {
                 // Authorized and never started: it lapses now rather than when its window ends.
-                let how = if admitted.begun {
+                let how = if how.is_recorded(&mut link) {
                     RunEnd::Failed
                 } else {
                     RunEnd::Lapsed
@@ -200,13 +210,9 @@ impl Gateway {
         // From here until they are in the cell, nobody is to read this process's memory, or to have a copy of it.
         let unreadable =
             (!wanted.is_empty()).then(|| (self.spares.hold_off(), Unreadable::begin()));
-        let secrets = if admitted.begun {
-            Vec::new()
-        } else {
-            match start(&mut link, permit, &pinned)? {
-                Ok(secrets) => secrets,
-                Err(outcome) => return Ok(outcome),
-            }
+        let secrets = match start((&mut link, how), permit, &pinned)? {
+            Ok(secrets) => secrets,
+            Err(outcome) => return Ok(outcome),
         };
         let claims = permit.claims();
         let writes = permit.scope().writes;
@@ -257,10 +263,11 @@ impl Gateway {
         admitted: &Admitted,
         call: &Call,
         (copies, front): (Option<Copies>, Option<&Front>),
+        beside: (Guess, impl FnOnce()),
     ) -> Result<Prepared, RunError> {
         let scope = admitted.permit.scope();
         let pinned = Pinned::measure(&scope.pinned)?;
-        let (waiting, proxy) = self.build(admitted, call, (copies.as_ref(), front))?;
+        let (waiting, proxy) = self.build(admitted, call, (copies.as_ref(), front), beside)?;
         match conduct::uncounted(&scope.trips, waiting.denials().is_some()) {
             Some((trip, why)) => Err(RunError::Uncounted(trip, why)),
             None => Ok((waiting, proxy, pinned, copies)),
@@ -273,6 +280,7 @@ impl Gateway {
         admitted: &Admitted,
         call: &Call,
         (copies, front): (Option<&Copies>, Option<&Front>),
+        (ahead, planned): (Guess, impl FnOnce()),
     ) -> Result<(WaitingCell, Option<Proxy>), SandboxError> {
         let permit = &admitted.permit;
         let resolved = Resolved::default();
@@ -291,9 +299,16 @@ impl Gateway {
             },
         );
         if may_begin(permit) {
-            self.spares.note(&spec);
+            self.spares.note(&spec, ahead.like());
         }
-        let waiting = Cell::prepare(spec)?.spawn_from(&self.spares)?;
+        let waiting = match ahead.confirm(&spec) {
+            Some(waiting) => waiting,
+            None => {
+                let prepared = Cell::prepare(spec)?;
+                planned();
+                prepared.spawn_from(&self.spares)?
+            }
+        };
         let proxy =
             cell::proxy(&waiting, permit, resolved).map_err(|source| SandboxError::Supervisor {
                 what: "serve the network of a cell",

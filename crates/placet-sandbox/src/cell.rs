@@ -22,7 +22,7 @@ use crate::hear::{SETUP_SECS_MAX, pair, receive_with_fds};
 use crate::opens::{self, Allowed, Opens, Traced};
 use crate::plan::Plan;
 use crate::process::{self, Process};
-use crate::spares::Spares;
+use crate::spares::{Spares, Taken};
 use crate::spec::CellSpec;
 use crate::sys::Errno;
 use crate::tier::Tier;
@@ -115,14 +115,21 @@ impl Prepared {
     /// As [`Prepared::spawn`].
     pub fn spawn_from(self, spares: &Spares) -> Result<WaitingCell, SandboxError> {
         match spares.take(&self.plan, self.lease) {
-            None => self.spawn(),
-            Some(spare) => {
-                let mut waiting = self.serve(spare.built)?;
-                waiting.later = Some(spare.plan);
-                waiting.streams = Some(spare.streams);
-                Ok(waiting)
-            }
+            Some(spare) if spare.put(&self.plan.worker.program) => self.serve_spare(spare),
+            Some(_) | None => self.spawn(),
         }
+    }
+
+    /// What the supervisor does beside a cell that waited.
+    pub(crate) fn serve_spare(self, spare: Taken) -> Result<WaitingCell, SandboxError> {
+        let mut waiting = self.serve(spare.built)?;
+        waiting.later = Some(spare.plan);
+        waiting.streams = Some(spare.streams);
+        Ok(waiting)
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        self.lease
     }
 
     pub(crate) fn plan(&self) -> &Arc<Plan> {

@@ -24,7 +24,7 @@ pub const CREDENTIALS_PATH: &str = "/run/placet/credentials";
 pub const CREDENTIAL_BYTES_MAX: usize = 64 << 10;
 
 /// Which values a cell gets with its release. The values are in no spec.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CredentialSlots {
     /// Environment variables: see [`crate::WaitingCell::put_variable`].
     pub variables: Vec<OsString>,

@@ -83,13 +83,13 @@ impl Later {
         })
     }
 
-    /// Says what the worker becomes; `false` where that does not fit. To be called once.
-    pub(crate) fn put(&self, program: &Program) -> bool {
+    /// Says what the worker becomes, and with which environment; `false` where that does not fit. To be called once.
+    pub(crate) fn put(&self, program: &Program, env: &StringArray) -> bool {
         let mut writer = Writer {
             memory: &self.0,
             next: WORDS.saturating_mul(WORD_BYTES),
         };
-        writer.program(program).is_ok()
+        writer.program(program, env).is_ok()
     }
 
     /// What was put. For the worker, after its release: makes no call and allocates nothing.
@@ -127,7 +127,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn program(&mut self, program: &Program) -> sys::Sys<()> {
+    fn program(&mut self, program: &Program, env: &StringArray) -> sys::Sys<()> {
         let FileIdentity {
             dev,
             ino,
@@ -153,7 +153,7 @@ impl Writer<'_> {
         self.word(Word::Cwd, cwd as u64)?;
         let argv = self.strings(program.argv.strings())?;
         self.word(Word::Argv, argv as u64)?;
-        let env = self.strings(program.env.strings())?;
+        let env = self.strings(env.strings())?;
         self.word(Word::Env, env as u64)
     }
 
@@ -221,7 +221,8 @@ mod tests {
     #[test]
     fn a_program_is_read_as_it_was_put() {
         let later = Later::new().unwrap();
-        assert!(later.put(&program("an argument")));
+        let first = program("an argument");
+        assert!(later.put(&first, &first.env));
         let start = later.start().unwrap();
         assert_eq!((start.path, start.cwd), (c"/usr/bin/true", c"/work"));
         assert_eq!(start.identity, program("").identity);
@@ -236,6 +237,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_not_put() {
         let later = Later::new().unwrap();
-        assert!(!later.put(&program(&"a".repeat(BYTES_MAX))));
+        let long = program(&"a".repeat(BYTES_MAX));
+        assert!(!later.put(&long, &long.env));
     }
 }

@@ -24,6 +24,7 @@
     reason = "clone3, mount, Landlock and seccomp have no safe interface"
 )]
 
+mod ahead;
 mod ambient;
 mod backstop;
 mod bpf;
@@ -61,6 +62,7 @@ mod tree;
 mod wire;
 mod worker;
 
+pub use ahead::Ahead;
 pub use ambient::{io_priority, keep_descriptors};
 pub use broker::{
     Broker, ConnectCall, ConnectId, ConnectRefusal, ConnectReport, ConnectVerdict, EgressRules,

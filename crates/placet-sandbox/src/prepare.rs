@@ -516,7 +516,7 @@ fn argv(arguments: &[OsString]) -> Result<StringArray, SandboxError> {
     strings.collect::<Result<_, _>>().map(StringArray::new)
 }
 
-fn env(variables: &[(OsString, OsString)]) -> Result<StringArray, SandboxError> {
+pub(crate) fn env(variables: &[(OsString, OsString)]) -> Result<StringArray, SandboxError> {
     let strings = variables.iter().map(|(name, value)| variable(name, value));
     strings.collect::<Result<_, _>>().map(StringArray::new)
 }

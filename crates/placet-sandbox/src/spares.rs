@@ -24,20 +24,21 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{fmt, io};
 
+use crate::ahead::Ahead;
 use crate::ambient::Ambient;
 use crate::cell::{Built, Cell};
 use crate::error::SandboxError;
 use crate::later::Program;
 use crate::plan::Plan;
 use crate::process::{Process, pid_of};
-use crate::spec::CellSpec;
+use crate::spec::{self, CellSpec};
 use crate::sys;
 use crate::tree::{Tree, deadline_after};
 
@@ -50,7 +51,7 @@ const LIFE: Duration = Duration::from_secs(30);
 pub struct Spares {
     waiting: Arc<Mutex<Vec<Spare>>>,
     /// The spec of the last cell: the guess at the next one.
-    noted: Mutex<Option<CellSpec>>,
+    noted: Mutex<Option<Noted>>,
     /// Held while one is cloned, and by whoever has something in memory that no clone is to have.
     cloning: Arc<Mutex<()>>,
     builder: Option<Builder>,
@@ -68,6 +69,12 @@ pub struct SpareCounts {
     pub failed: Option<String>,
 }
 
+/// The last cell, and what its command was like.
+struct Noted {
+    spec: CellSpec,
+    like: u64,
+}
+
 /// The thread that builds and ends them.
 struct Builder {
     orders: Sender<Box<CellSpec>>,
@@ -82,11 +89,19 @@ struct Spare {
     until_ns: u64,
 }
 
-/// One that was taken, with its program put.
+/// One that was taken.
 pub(crate) struct Taken {
     pub(crate) built: Built,
     pub(crate) plan: Arc<Plan>,
     pub(crate) streams: Vec<OwnedFd>,
+}
+
+impl Taken {
+    /// Says what it becomes; `false` where that is too long.
+    pub(crate) fn put(&self, program: &Program) -> bool {
+        let later = self.plan.worker.later.as_ref();
+        later.is_some_and(|later| later.put(program, &program.env))
+    }
 }
 
 impl Spares {
@@ -140,21 +155,40 @@ impl Spares {
         lock(&self.counted).clone()
     }
 
-    /// Notes what the next cell will probably be like.
-    pub fn note(&self, spec: &CellSpec) {
+    /// Notes what the next cell will probably be like; the more so if its command is `like` this one.
+    pub fn note(&self, spec: &CellSpec, like: u64) {
         if self.builder.is_some() {
             // Nothing of the one command: what is kept here is in the memory of every cell to come.
             let mut spec = spec.clone();
             spec.env.clear();
             spec.program.argv.truncate(1);
-            *lock(&self.noted) = Some(spec);
+            *lock(&self.noted) = Some(Noted { spec, like });
         }
+    }
+
+    /// Takes the spare for a command like the one before, and stands beside it, while nobody knows yet what its scope is: see
+    /// [`Ahead`]. `None` where no spare waits that it would probably get.
+    #[must_use]
+    pub fn ahead(&self, like: u64, program: spec::Program, cwd: PathBuf) -> Option<Ahead> {
+        if self.waiting() == 0 {
+            return None;
+        }
+        let spec = {
+            let noted = lock(&self.noted);
+            let noted = noted.as_ref().filter(|noted| noted.like == like)?;
+            CellSpec {
+                program,
+                cwd,
+                ..noted.spec.clone()
+            }
+        };
+        Ahead::of(spec, self)
     }
 
     /// Has a cell built for what was noted last, beside whatever this thread does next; again, where the one that waited has waited
     /// long enough. Better while no command of this supervisor runs: a clone copies its memory.
     pub fn restock(&self) {
-        let noted = lock(&self.noted).clone();
+        let noted = lock(&self.noted).as_ref().map(|noted| noted.spec.clone());
         if let (Some(builder), Some(spec)) = (&self.builder, noted) {
             // A thread that is gone builds nothing.
             drop(builder.orders.send(Box::new(spec)));
@@ -169,7 +203,7 @@ impl Spares {
         }
     }
 
-    /// Takes the spare that is what `plan` would build, and puts its program.
+    /// Takes the spare that is what `plan` would build. Its program is still to be [put](Taken::put).
     pub(crate) fn take(&self, plan: &Plan, lease: Duration) -> Option<Taken> {
         if self.builder.is_none() || !plan.may_wait() {
             return None;
@@ -188,12 +222,10 @@ impl Spares {
             ambient,
             until_ns: _,
         } = spare;
-        let later = own.worker.later.as_ref()?;
         let usable = ambient.is_still()
             && is_alive(&mut built.tree)
             && is_there(&built.tree, &plan.worker.program)
-            && built.tree.renew(lease).is_ok()
-            && later.put(&plan.worker.program);
+            && built.tree.renew(lease).is_ok();
         if !usable {
             return None;
         }

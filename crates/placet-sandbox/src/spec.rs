@@ -62,6 +62,42 @@ pub struct CellSpec {
     pub client: Option<PathBuf>,
 }
 
+impl CellSpec {
+    /// Whether it is this very cell but for its environment and its lease, which come with the release.
+    ///
+    /// Every field is named, so that a new one has to be thought about.
+    pub(crate) fn is_but_for_environment(&self, other: &Self) -> bool {
+        let Self {
+            tier,
+            program,
+            env: _,
+            credentials,
+            cwd,
+            paths,
+            exec,
+            network,
+            egress,
+            limits,
+            session,
+            lease: _,
+            proxied,
+            own_files,
+            door,
+            client,
+        } = self;
+        *tier == other.tier
+            && (program, cwd) == (&other.program, &other.cwd)
+            && *credentials == other.credentials
+            && *paths == other.paths
+            && *exec == other.exec
+            && *network == other.network
+            && egress.covers_the_same_as(&other.egress)
+            && (limits, session) == (&other.limits, &other.session)
+            && (proxied, own_files) == (&other.proxied, &other.own_files)
+            && (door, client) == (&other.door, &other.client)
+    }
+}
+
 /// Where on 127.0.0.1 a proxied cell finds its proxy.
 pub const PROXY_PORT: u16 = 3128;
 
@@ -89,7 +125,7 @@ pub const DOOR_PATH: &str = "/run/placet/door.sock";
 pub const CLIENT_PATH: &str = "/run/placet/placet";
 
 /// The first program of a cell.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// Canonical absolute path; must lie in [`Paths::exec`]. The program's ELF interpreter has to
     /// be in it too, and the interpreter's path as the program spells it has to lead there: see
@@ -167,7 +203,7 @@ fn nanos(secs: i64, nanos: i64) -> i64 {
 /// What is not named does not exist inside, apart from the cell's own `/proc`, `/dev`, `/tmp`,
 /// `/run` and the host root's symbolic links into the scope. A listening AF_UNIX socket of the host that
 /// lies in a visible path is seen, and connected to only where [`EgressRules::sockets`] lists it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Paths {
     /// Readable; libraries here can be loaded, programs not started.
     pub read: Vec<PathBuf>,
@@ -258,7 +294,7 @@ pub struct TerminalStreams {
 
 /// Upper bounds; `None` keeps what the supervisor has. A bound above the supervisor's own hard
 /// limit becomes that limit. Core dumps are always off.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Processor time of each single process, in seconds; passing it is SIGXCPU.
     pub cpu_secs: Option<u64>,

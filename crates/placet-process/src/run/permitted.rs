@@ -12,8 +12,9 @@ use placet_authority::node::wire::{PermittedBody, PinnedBody, Request, Response,
 use placet_enforce::{Pep, Permit};
 use placet_evidence::{Environment, RunEnd, Stage};
 use placet_secrets::Secret;
-use placet_types::{Denial, Digest, Fixed, Salt, SecretName};
+use placet_types::{Denial, Digest, Fixed, Salt, SecretName, Writes};
 
+use super::ahead::Guess;
 use super::{Admitted, Gateway, unexpected};
 use crate::call::{Call, CallError, Waits};
 use crate::drift::Pinned;
@@ -50,10 +51,11 @@ impl Gateway {
         link: &mut Connection,
         (call, inquiry): (&Call, &mut Inquiry),
         (pep, environment): (&mut Pep, &Fixed<Environment>),
-        front: &mut Option<&mut Front>,
+        (front, ahead): (&mut Option<&mut Front>, &mut Guess),
     ) -> Result<Result<Admitted, Outcome>, RunError> {
         loop {
-            let submitted = self.submit((link, pep), inquiry, front.as_deref_mut())?;
+            let waiting = (front.as_deref_mut(), &mut *ahead);
+            let submitted = self.submit((link, pep), (call, inquiry), waiting)?;
             let permitted = match submitted {
                 Submitted::Permitted(permitted) => permitted,
                 Submitted::Otherwise(outcome) => return Ok(Err(outcome)),
@@ -91,8 +93,8 @@ impl Gateway {
     fn submit(
         &self,
         (link, pep): (&mut Connection, &mut Pep),
-        inquiry: &Inquiry,
-        mut front: Option<&mut Front>,
+        (call, inquiry): (&Call, &Inquiry),
+        (mut front, ahead): (Option<&mut Front>, &mut Guess),
     ) -> Result<Submitted, RunError> {
         let mut told = false;
         loop {
@@ -104,7 +106,11 @@ impl Gateway {
             } else {
                 Request::Submit(body)
             };
-            let response = link.ask(&request)?;
+            link.send(&request)?;
+            if !told {
+                ahead.make(call, &self.spares);
+            }
+            let response = link.answer()?;
             self.remember(inquiry, &response);
             match response {
                 Response::Permitted(permitted) => return Ok(Submitted::Permitted(permitted)),
@@ -123,6 +129,7 @@ impl Gateway {
                     if inquiry.waits == Waits::No || self.clock.wall() >= deferred.waiting.until {
                         return Ok(Submitted::Otherwise(Outcome::Deferred(*deferred)));
                     }
+                    ahead.forget();
                     if !std::mem::replace(&mut told, true) {
                         (self.tell)(&Notice::Deferred(&deferred));
                         if let Some(front) = front.as_deref_mut() {
@@ -168,21 +175,71 @@ pub(super) fn may_begin(permit: &Permit) -> bool {
     scope.pinned.is_empty() && scope.credentials.is_empty()
 }
 
+/// How far the record of a start is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// It is asked for once the cell stands: it says more than that the execution starts, or a cell that does not stand can still come of it.
+    Unasked,
+    /// It may be asked for as soon as it is known how the cell is to be built, and is written meanwhile.
+    Beside,
+    /// It was asked for; the answer is to be taken.
+    Asked,
+    /// It is recorded.
+    Recorded,
+}
+
+impl Start {
+    /// Where `front` is a terminal, that has to be set up first.
+    pub(super) fn of(admitted: &Admitted, front: Option<&Front>) -> Self {
+        let scope = admitted.permit.scope();
+        let at_terminal = front.is_some_and(|front| front.streams().is_some());
+        if admitted.begun {
+            Self::Recorded
+        } else if may_begin(&admitted.permit)
+            && scope.trips.is_empty()
+            && scope.writes == Writes::Direct
+            && !at_terminal
+        {
+            Self::Beside
+        } else {
+            Self::Unasked
+        }
+    }
+
+    /// Asks, if it may by now.
+    pub(super) fn ask_beside(&mut self, link: &mut Connection, permit: &Permit) {
+        // A node that cannot be asked does not answer either.
+        if *self == Self::Beside && link.send(&request(permit, None)).is_ok() {
+            *self = Self::Asked;
+        }
+    }
+
+    /// Whether an execution that comes to nothing has started by what is recorded.
+    pub(super) fn is_recorded(self, link: &mut Connection) -> bool {
+        match self {
+            Self::Unasked | Self::Beside => false,
+            Self::Asked => matches!(
+                link.answer(),
+                Ok(Response::Recorded { .. } | Response::Started { .. })
+            ),
+            Self::Recorded => true,
+        }
+    }
+}
+
 /// Has the start recorded; gives the values of credentials, or the denial.
 pub(super) fn start(
-    link: &mut Connection,
+    (link, how): (&mut Connection, Start),
     permit: &Permit,
     pinned: &Pinned,
 ) -> Result<Result<Vec<(SecretName, Secret)>, Outcome>, RunError> {
-    let exec = permit.exec();
-    let start = Request::Start {
-        artifact: permit.artifact(),
-        exec,
-        gateway: permit.claims().aud.clone(),
-        pinned: committed(pinned)?,
-        takes_secrets: !permit.scope().credentials.is_empty(),
+    let (started, secrets) = match how {
+        Start::Recorded => return Ok(Ok(Vec::new())),
+        Start::Asked => (link.answer()?, Vec::new()),
+        Start::Unasked | Start::Beside => {
+            link.ask_for_secrets(&request(permit, committed(pinned)?))?
+        }
     };
-    let (started, secrets) = link.ask_for_secrets(&start)?;
     match started {
         Response::Recorded { .. } | Response::Started { .. } => Ok(Ok(secrets)),
         Response::Denied {
@@ -195,6 +252,16 @@ pub(super) fn start(
             index,
         })),
         other => Err(unexpected(other)),
+    }
+}
+
+fn request(permit: &Permit, pinned: Option<PinnedBody>) -> Request {
+    Request::Start {
+        artifact: permit.artifact(),
+        exec: permit.exec(),
+        gateway: permit.claims().aud.clone(),
+        pinned,
+        takes_secrets: !permit.scope().credentials.is_empty(),
     }
 }
 

@@ -107,6 +107,21 @@ impl EgressRules {
         }
     }
 
+    /// Whether they are the same, of a cell for which no names are looked up: what those lead to is each cell's own.
+    pub(crate) fn covers_the_same_as(&self, other: &Self) -> bool {
+        let Self {
+            peers,
+            resolved,
+            listed,
+            sockets,
+            others,
+        } = self;
+        resolved.is_none()
+            && other.resolved.is_none()
+            && (peers, sockets) == (&other.peers, &other.sockets)
+            && (listed, others) == (&other.listed, &other.others)
+    }
+
     /// Whether any connection could leave the cell's network.
     pub(crate) fn leads_out(&self) -> bool {
         !self.peers.is_empty() || self.resolved.is_some() || self.others != Others::Refuse

@@ -13,7 +13,7 @@ use crate::denials::Denials;
 use crate::error::SandboxError;
 use crate::gate::{Gate, Tracer};
 use crate::hear::{SETUP_SECS_MAX, next_report};
-use crate::sys;
+use crate::sys::{self, StringArray};
 use crate::tree::deadline_after;
 use crate::wire::{Order, Report};
 
@@ -59,6 +59,13 @@ impl WaitingCell {
             Some(Report::Failed(failure)) => Err(explain(&self.plan, &self.program, failure)),
             Some(_) => Err(SandboxError::SetupDied),
         }
+    }
+
+    /// Says what a cell that waited becomes, with this environment; `false` where that is too long, or it is none.
+    pub(crate) fn tell(&self, env: &StringArray) -> bool {
+        let later = self.later.as_ref();
+        let later = later.and_then(|plan| plan.worker.later.as_ref());
+        later.is_some_and(|later| later.put(&self.plan.worker.program, env))
     }
 
     /// Puts the value of a variable that [`CellSpec::credentials`](crate::CellSpec::credentials) names.

@@ -80,7 +80,7 @@ use crate::queue::Queue;
 use crate::tree::Status;
 
 /// What is done about the programs that a tree starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecGate {
     /// Which may start.
     pub rule: ExecRule,
@@ -90,7 +90,7 @@ pub struct ExecGate {
 
 /// Which images may start. In every rule but the first, images without a name, program
 /// interpreters and unreadable images may not.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecRule {
     /// There is no gate: [`crate::Paths`] alone says what can be executed.
     Ungated,

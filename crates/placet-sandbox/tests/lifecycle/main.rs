@@ -106,6 +106,18 @@ const NOT_GIVEN_BY_U0: &[NotGiven] = &[
     ("a_spare_that_was_killed_is_not_used", NO_SPARE),
     ("two_commands_never_get_the_same_spare", NO_SPARE),
     ("a_killed_supervisor_leaves_no_spare", NO_SPARE),
+    (
+        "a_cell_that_stands_ahead_becomes_the_one_that_is_asked_for",
+        NO_SPARE,
+    ),
+    (
+        "a_cell_that_stands_ahead_for_another_spec_is_ended",
+        NO_SPARE,
+    ),
+    (
+        "nothing_stands_ahead_of_a_command_unlike_the_last",
+        NO_SPARE,
+    ),
     ("no_spare_has_anything_of_one_execution", NO_SPARE),
     ("no_spare_is_cloned_while_it_is_held_off", NO_SPARE),
 ];

@@ -1,5 +1,6 @@
 //! Cells that wait for a program: when one is used, when not, and what ends it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::process::Stdio;
 use std::sync::Barrier;
 use std::thread;
 
-use placet_sandbox::{Cell, CellSpec, Session, Spares, Status, WaitingCell};
+use placet_sandbox::{Ahead, Cell, CellSpec, ExecRule, Session, Spares, Status, WaitingCell};
 
 use crate::running::first_line;
 use crate::support::{ACT, Act, Test, acting, acting_spec, command, own_executable, scratch};
@@ -46,6 +47,18 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "a_killed_supervisor_leaves_no_spare",
         a_killed_supervisor_leaves_none,
+    ),
+    (
+        "a_cell_that_stands_ahead_becomes_the_one_that_is_asked_for",
+        a_cell_that_stands_ahead,
+    ),
+    (
+        "a_cell_that_stands_ahead_for_another_spec_is_ended",
+        a_cell_ahead_of_another_spec,
+    ),
+    (
+        "nothing_stands_ahead_of_a_command_unlike_the_last",
+        nothing_ahead_of_another_command,
     ),
     ("no_spare_has_anything_of_one_execution", what_never_waits),
     ("no_spare_is_cloned_while_it_is_held_off", nobody_clones),
@@ -91,7 +104,7 @@ fn spec(act: &str, arguments: &[&str]) -> CellSpec {
 /// A spare for that spec.
 fn stocked(spec: &CellSpec) -> Spares {
     let spares = Spares::kept().unwrap();
-    spares.note(spec);
+    spares.note(spec, 0);
     spares.restock();
     eventually("a spare", || spares.waiting() == 1);
     spares
@@ -145,7 +158,7 @@ fn a_spare_becomes_the_cell() {
     assert_eq!(end_of(taken(next, &spares)), Status::Exited(0));
     // There is one for each command, and one is enough.
     for _ in 0..2 {
-        spares.note(&first);
+        spares.note(&first, 0);
         spares.restock();
     }
     eventually("another spare", || spares.waiting() == 1);
@@ -298,6 +311,73 @@ fn a_killed_supervisor_leaves_none() {
     eventually("the end of the spare", || marked(&marker) == 0);
 }
 
+/// A spare that stands ahead for `spec`, and the number of its first process.
+fn standing_ahead(spec: &CellSpec) -> (Spares, Ahead, u32) {
+    let spares = stocked(spec);
+    let spare = pid_of_spare().unwrap();
+    let ahead = spares.ahead(0, spec.program.clone(), spec.cwd.clone());
+    (spares, ahead.unwrap(), spare)
+}
+
+fn a_cell_that_stands_ahead() {
+    let dir = scratch();
+    let work = dir.path().to_str().unwrap();
+    let mut first = spec("exit", &["0"]);
+    first.paths.write.push(dir.path().to_owned());
+    let spares = stocked(&first);
+    let spare = pid_of_spare().unwrap();
+    let mut next = first.clone();
+    next.program.argv = acting("compare_start", &[work, "a value"]);
+    next.cwd = dir.path().to_owned();
+    let ahead = spares.ahead(0, next.program.clone(), next.cwd.clone());
+    assert_eq!(spares.waiting(), 0);
+    // Its variables are known with the scope.
+    next.env.push(("WORD".into(), "a value".into()));
+    let waiting = ahead.unwrap().confirm(&next).unwrap();
+    assert_eq!(waiting.pid(), spare);
+    assert_eq!(end_of(waiting), Status::Exited(0));
+}
+
+fn a_cell_ahead_of_another_spec() {
+    let dir = scratch();
+    let plain = spec("exit", &["3"]);
+    type Change = fn(&mut CellSpec, &Path);
+    let changes: [Change; 9] = [
+        |spec, dir| spec.paths.write.push(dir.to_owned()),
+        |spec, dir| spec.paths.hidden.push(dir.join("hidden")),
+        |spec, _| spec.limits.open_files = Some(64),
+        |spec, _| spec.network = placet_sandbox::Network::Loopback,
+        |spec, _| spec.door = true,
+        |spec, _| spec.program.argv.push("another".into()),
+        |spec, dir| spec.cwd = dir.to_owned(),
+        |spec, _| spec.exec.rule = ExecRule::Listed(BTreeSet::new()),
+        |spec, dir| spec.egress.sockets.push(dir.join("socket")),
+    ];
+    for change in changes {
+        let (spares, ahead, spare) = standing_ahead(&plain);
+        let mut asked = plain.clone();
+        change(&mut asked, dir.path());
+        assert!(ahead.confirm(&asked).is_none(), "{asked:?}");
+        assert_eq!(spares.waiting(), 0);
+        assert!(!Path::new(&format!("/proc/{spare}")).exists());
+    }
+    let (_spares, ahead, spare) = standing_ahead(&plain);
+    drop(ahead);
+    assert!(!Path::new(&format!("/proc/{spare}")).exists());
+}
+
+fn nothing_ahead_of_another_command() {
+    let plain = spec("exit", &["3"]);
+    let spares = stocked(&plain);
+    let ahead = spares.ahead(1, plain.program.clone(), plain.cwd.clone());
+    assert!(ahead.is_none());
+    assert_eq!(spares.waiting(), 1);
+    let mut outside = plain.program.clone();
+    outside.path = "/nonexistent".into();
+    assert!(spares.ahead(0, outside, plain.cwd.clone()).is_none());
+    assert_eq!(end_of(taken(plain, &spares)), Status::Exited(3));
+}
+
 fn what_never_waits() {
     let spares = Spares::kept().unwrap();
     let mut shared = spec("exit", &["0"]);
@@ -305,12 +385,12 @@ fn what_never_waits() {
     let mut secret = spec("exit", &["0"]);
     secret.credentials.variables.push("TOKEN".into());
     for never in [shared, secret] {
-        spares.note(&never);
+        spares.note(&never, 0);
         spares.restock();
     }
     // Ordered after them, and so there once they were not built.
     let last = spec("exit", &["0"]);
-    spares.note(&last);
+    spares.note(&last, 0);
     spares.restock();
     eventually("the last", || spares.waiting() == 1);
     assert_eq!(end_of(taken(last, &spares)), Status::Exited(0));
@@ -320,7 +400,7 @@ fn nobody_clones() {
     let spares = Spares::kept().unwrap();
     let spec = spec("exit", &["0"]);
     let held = spares.hold_off();
-    spares.note(&spec);
+    spares.note(&spec, 0);
     spares.restock();
     thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!((spares.waiting(), pid_of_spare()), (0, None));

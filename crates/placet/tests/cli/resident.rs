@@ -45,7 +45,9 @@ fn run(domain: &Domain, gateway: &Gateway, argv: &[&str]) -> Outcome {
         decide: false,
         announce: false,
     };
-    gateway.run(&command, None).unwrap()
+    let outcome = gateway.run(&command, None).unwrap();
+    gateway.restock();
+    outcome
 }
 
 fn is_success(outcome: &Outcome) -> bool {

@@ -1,0 +1,68 @@
+//! What is done of a start while the node decides whether there is one.
+//!
+//! A gateway that stays has a cell that waits. To take it for a command takes a plan of its scope, a broker, a trace, which together cost more than the decision. A command like the
+//! one before will probably get the same scope, so this is done meanwhile, for that scope. What comes of it is used if the cell that the
+//! verified permit asks for is the same in every field; else it is ended, and the permit's is built.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+use std::path::PathBuf;
+
+use placet_sandbox::{Ahead, CellSpec, Spares, WaitingCell};
+
+use crate::call::Call;
+use crate::cell;
+use crate::terminal::Front;
+
+/// A cell for the scope that a command will probably get.
+#[derive(Debug)]
+pub(super) struct Guess {
+    like: u64,
+    made: Option<Ahead>,
+}
+
+/// Of commands with the same number the scope is probably the same. It is no more than a guess, so it need not be hard to find two.
+pub(super) fn like(call: &Call, front: Option<&Front>) -> u64 {
+    let mut like = DefaultHasher::new();
+    let (intent, asked) = (&call.intent, &call.intent.asked);
+    (call.program.path.as_str(), call.params.cwd.as_str()).hash(&mut like);
+    (intent.principal.as_str(), intent.parent).hash(&mut like);
+    asked
+        .profile
+        .as_ref()
+        .map(|name| name.as_str())
+        .hash(&mut like);
+    asked.exec_check.hash(&mut like);
+    let streams = front.and_then(Front::streams);
+    streams
+        .map(|streams| (streams.input, streams.output, streams.error))
+        .hash(&mut like);
+    like.finish()
+}
+
+impl Guess {
+    pub(super) fn for_command(like: u64) -> Self {
+        Self { like, made: None }
+    }
+
+    pub(super) fn like(&self) -> u64 {
+        self.like
+    }
+
+    /// Makes a cell ready, if one waits for a command like this one.
+    pub(super) fn make(&mut self, call: &Call, spares: &Spares) {
+        let cwd = PathBuf::from(call.params.cwd.as_str());
+        let program = cell::program(&call.params, &call.program);
+        self.made = spares.ahead(self.like, program, cwd);
+    }
+
+    /// What is decided later is decided about another time.
+    pub(super) fn forget(&mut self) {
+        self.made = None;
+    }
+
+    /// The cell, if it is what the permit asks for.
+    pub(super) fn confirm(self, spec: &CellSpec) -> Option<WaitingCell> {
+        self.made?.confirm(spec)
+    }
+}
