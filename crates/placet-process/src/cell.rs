@@ -10,9 +10,9 @@ use placet_egress::{Proxy, Reach, Sockets};
 use placet_enforce::Permit;
 use placet_evidence::Environment;
 use placet_sandbox::{
-    CellSpec, Copied, EgressRules, ExecGate, ExecRule, ImageDigest, Limits, Listed, Network,
-    OnRefusal, Others, OwnFile, PROXY_PORT, Paths, Peers, Program as CellProgram, Resolved,
-    SandboxError, Session, TerminalStreams, Tier, WaitingCell,
+    CellSpec, Copied, Digests, EgressRules, ExecGate, ExecRule, ImageDigest, Limits, Listed,
+    Network, OnRefusal, Others, OwnFile, PROXY_PORT, Paths, Peers, Program as CellProgram,
+    Resolved, SandboxError, Session, TerminalStreams, Tier, WaitingCell,
 };
 use placet_types::{
     AbsPath, Digest, Egress, ExecCheck, Images, PathSet, PeerRule, ProcessParams, Scope, Writes,
@@ -44,6 +44,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) observed: bool,
     /// Never visible inside: the domain directory, with keys and log.
     pub(crate) hidden: Vec<PathBuf>,
+    /// Where digests of programs are remembered: in the domain directory.
+    pub(crate) digests: PathBuf,
     /// What names lead to, once they were looked up.
     pub(crate) resolved: Resolved,
     /// This program, so that commands inside can ask for more through the door.
@@ -82,7 +84,7 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
             hidden,
             tmp_bytes_max: scope.limits.tmp_bytes,
         },
-        exec: exec_gate(scope),
+        exec: exec_gate(scope, setting.digests),
         network: Network::Loopback,
         egress,
         limits: limits(scope),
@@ -211,7 +213,7 @@ fn socket(path: &AbsPath) -> Option<PathBuf> {
 }
 
 /// Where each program is decided about, that decision looks at its contents as well.
-fn exec_gate(scope: &Scope) -> ExecGate {
+fn exec_gate(scope: &Scope, digests: PathBuf) -> ExecGate {
     ExecGate {
         rule: match (scope.exec_check, &scope.exec_digests) {
             (ExecCheck::Image, Images::Any) => ExecRule::Any,
@@ -224,6 +226,7 @@ fn exec_gate(scope: &Scope) -> ExecGate {
             },
         },
         refused: OnRefusal::EndProcess,
+        digests: Some(Digests::at(digests)),
     }
 }
 

@@ -117,14 +117,19 @@ impl Conduct {
     }
 
     /// Measures what is due, and gives the reason to end the tree, once there is one.
-    pub(crate) fn look(&mut self, cell: &RunningCell, now: Duration) -> Option<&Ending> {
+    /// `noticed` says whether [`Self::as_fd`] is readable.
+    pub(crate) fn look(
+        &mut self,
+        cell: &RunningCell,
+        (now, noticed): (Duration, bool),
+    ) -> Option<&Ending> {
         if self.ending.is_none() {
             let due = now.saturating_sub(self.measured) >= MEASURE_EVERY;
             if due {
                 self.measured = now;
                 self.measure(cell);
             }
-            self.ending = self.judge(now);
+            self.ending = self.judge((now, noticed));
         }
         self.ending.as_ref().map(|(ending, _)| ending)
     }
@@ -147,11 +152,11 @@ impl Conduct {
         }
     }
 
-    fn judge(&mut self, now: Duration) -> Option<(Ending, SignalBody)> {
+    fn judge(&mut self, at: (Duration, bool)) -> Option<(Ending, SignalBody)> {
         if let Some(tripped) = self.judge_meter() {
             return Some(tripped);
         }
-        let drifted = self.drift.look(now)?.clone();
+        let drifted = self.drift.look(at)?.clone();
         Some(self.end(drifted.code, (SignalKind::Drift, None), drifted.what))
     }
 

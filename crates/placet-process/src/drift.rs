@@ -185,7 +185,7 @@ impl Drift {
     }
 
     /// Looks, where a notice came or it is time; gives the first thing that was found to have changed.
-    pub(crate) fn look(&mut self, now: Duration) -> Option<&Drifted> {
+    pub(crate) fn look(&mut self, (now, noticed): (Duration, bool)) -> Option<&Drifted> {
         if self.found.is_some() {
             return self.found.as_ref();
         }
@@ -195,7 +195,10 @@ impl Drift {
             self.began = Some(now);
         }
         let listens_now = self.listen(now);
-        if listens_now || self.was_told() || now.saturating_sub(self.looked) >= LOOK_EVERY {
+        if listens_now
+            || (noticed && self.was_told())
+            || now.saturating_sub(self.looked) >= LOOK_EVERY
+        {
             self.looked = now;
             let again = now.saturating_sub(self.read) >= READ_AGAIN_EVERY;
             if again {

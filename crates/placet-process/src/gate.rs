@@ -18,13 +18,15 @@
 mod connect;
 mod decide;
 mod holds;
+mod known;
+mod link;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
+use placet_authority::node::Pushed;
 use placet_authority::node::wire::{BornBody, ConnectionsBody, Request, Response, SignalBody};
-use placet_authority::node::{Connection, Pushed};
 use placet_egress::Proxy;
 use placet_enforce::{Pep, Permit};
 use placet_evidence::{Environment, NetworkUsage, RunEnd, SignalKind};
@@ -34,26 +36,24 @@ use placet_sandbox::{
 use placet_types::{DenialCode, Digest, ExecutionId, Fixed, ProcessParams, ProfileName, canonical};
 
 use crate::born::{self, Births};
-use crate::call::Asking;
 use crate::conduct::{Conduct, Ending, bound_of};
 use crate::contacts::Contacts;
 use crate::drift::Drift;
 use crate::inner::Inner;
 use crate::network::NetworkWatch;
-use crate::outcome::RunError;
 use crate::refusals::{SAID_CHARS_MAX, visible, words};
 use crate::run::Gateway;
 
 use self::connect::Peers;
-use self::decide::{Key, Known};
-use self::holds::Again;
+use self::decide::Programs;
+use self::link::Link;
 
 /// How often connections are recorded, unless there are many.
 const CONNECTIONS_EVERY: Duration = Duration::from_secs(5);
 /// And when there are.
 const CONNECTIONS_EVERY_FULL: Duration = Duration::from_secs(1);
-/// How often a lost node is looked for.
-const SEEK_EVERY: Duration = Duration::from_millis(250);
+/// How long what a tree starts may lie before it is taken note of, when nobody waits for an answer.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// Refusals that wait to be said.
 const SAID_MAX: usize = 64;
 
@@ -71,12 +71,11 @@ pub(crate) struct Root<'a> {
 pub(crate) struct Keeper<'a> {
     gateway: &'a Gateway,
     root: Root<'a>,
-    link: Option<(Connection, Pep)>,
+    link: Option<Link>,
     /// Whose key what stands below is bound to, while there is no connection.
     pep: Option<Pep>,
-    known: BTreeMap<Key, Known>,
-    /// Questions that are asked again.
-    again: Again,
+    /// Programs that were decided about.
+    programs: Programs,
     /// The bundle that was in force when the node was last heard.
     in_force: Option<Digest>,
     /// Peers that were decided about.
@@ -84,6 +83,8 @@ pub(crate) struct Keeper<'a> {
     inner: Inner,
     /// Ends of processes that came before the tree was ended, when it was.
     settled: Option<Vec<ExecEnd>>,
+    /// Whether the gate had something to report since this was last asked.
+    heard: bool,
     conduct: Conduct,
     /// Where the scope lets programs start that the tree has made.
     births: Option<Births>,
@@ -120,12 +121,12 @@ impl<'a> Keeper<'a> {
             root,
             link: None,
             pep: None,
-            known: BTreeMap::new(),
-            again: Again::default(),
+            programs: decide::none(),
             in_force: None,
-            peers: Peers::default(),
+            peers: connect::none(),
             inner: Inner::default(),
             settled: None,
+            heard: false,
             network: NetworkWatch::new(proxy, permit.scope(), gateway.observe),
             said: Vec::new(),
             listed: Duration::ZERO,
@@ -135,10 +136,14 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// What is to be waited for: the connection that orders to end come on, and what may have drifted.
-    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let link = self.link.as_ref().map(|(link, _)| link.as_fd());
-        link.into_iter().chain(self.conduct.as_fd())
+    /// The connection that orders to end come on.
+    pub(crate) fn link_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.link.as_ref().map(|link| link.node.as_fd())
+    }
+
+    /// Readable when something may have drifted.
+    pub(crate) fn notices(&self) -> Option<BorrowedFd<'_>> {
+        self.conduct.as_fd()
     }
 
     /// Readable when the proxy of the cell has something to say, if there is one.
@@ -157,7 +162,11 @@ impl<'a> Keeper<'a> {
     }
 
     /// Takes what gate, broker and proxy report and what the node says; gives the first reason to end.
-    pub(crate) fn attend(&mut self, cell: &RunningCell, now: Duration) -> Option<Ending> {
+    pub(crate) fn attend(
+        &mut self,
+        cell: &RunningCell,
+        (now, noticed): (Duration, bool),
+    ) -> Option<Ending> {
         let ends = cell.gate().map(Gate::ends).unwrap_or_default();
         self.take_reports(cell, now, Tree::Lives);
         // An exec is reported before its end: those were taken first, so none is unknown.
@@ -166,7 +175,7 @@ impl<'a> Keeper<'a> {
         if let Some(cause) = self.ending {
             return Some(Ending { cause, why: None });
         }
-        if let Some(ending) = self.conduct.look(cell, now) {
+        if let Some(ending) = self.conduct.look(cell, (now, noticed)) {
             return Some(ending.clone());
         }
         let due = self.conduct.due(now);
@@ -198,9 +207,23 @@ impl<'a> Keeper<'a> {
         self.take_gate(cell, now, Tree::Lives);
     }
 
+    /// How long to wait at most: a tree that starts programs is looked at soon again, so that its gate need not call for each.
+    pub(crate) fn patience(&mut self, cell: &RunningCell) -> Duration {
+        let is_busy = std::mem::take(&mut self.heard);
+        if let Some(gate) = cell.gate() {
+            gate.attend(is_busy);
+        }
+        if is_busy {
+            LOOK_AGAIN_AFTER
+        } else {
+            Duration::MAX
+        }
+    }
+
     fn take_gate(&mut self, cell: &RunningCell, now: Duration, tree: Tree) {
         let Some(gate) = cell.gate() else { return };
         for report in gate.reports() {
+            self.heard = true;
             match report {
                 // Nobody waits for the answer any more, so there is nothing to decide.
                 ExecReport::Asked(_) if tree == Tree::Gone => {}
@@ -370,80 +393,6 @@ impl<'a> Keeper<'a> {
         std::mem::take(&mut self.said)
     }
 
-    /// Asks, at the node behind the next connection where this one turns out to be dead.
-    fn ask(&mut self, request: &Request) -> Result<Response, RunError> {
-        self.on_link(|_, (link, _)| Ok(link.ask(request)?))
-    }
-
-    /// Has a call decided and its start recorded. What was attested counts at the node that gave the nonce, so to the
-    /// node behind the next connection it is attested anew.
-    fn begin(&mut self, call: &Asking<'_>, parent: ExecutionId) -> Result<Response, RunError> {
-        let environment = self.root.environment;
-        self.on_link(|gateway, (link, pep)| {
-            let body = gateway.body(call, Some(parent), environment, (&mut *link, &mut *pep))?;
-            Ok(link.ask(&Request::Begin(Box::new(body)))?)
-        })
-    }
-
-    /// Does something with the connection, and once more with the next one if it turns out to be dead.
-    fn on_link(
-        &mut self,
-        act: impl Fn(&Gateway, &mut (Connection, Pep)) -> Result<Response, RunError>,
-    ) -> Result<Response, RunError> {
-        let mut may_be_dead = self.link.is_some();
-        loop {
-            let gateway = self.gateway;
-            let answer = act(gateway, self.link()?);
-            if answer.is_err() {
-                self.lose_link();
-            }
-            let is_dead = matches!(answer, Err(RunError::Link(_)));
-            if !is_dead || !std::mem::take(&mut may_be_dead) {
-                return answer;
-            }
-        }
-    }
-
-    fn lose_link(&mut self) {
-        if let Some((_, pep)) = self.link.take() {
-            self.pep = Some(pep);
-        }
-    }
-
-    /// A connection of its own: orders to end what stands below come on it. What the node does not know any more has ended.
-    fn link(&mut self) -> Result<&mut (Connection, Pep), RunError> {
-        if self.link.is_none() {
-            let mut link = (self.gateway.connect)()?;
-            let mut due = Vec::new();
-            for exec in self.inner.ids() {
-                match link.ask(&Request::Attach { exec })? {
-                    Response::Attached { ending } => due.extend(ending.map(|cause| (exec, cause))),
-                    Response::Error(denial) => due.push((exec, denial.code)),
-                    other => return Err(crate::run::unexpected(other)),
-                }
-            }
-            let pep = match self.pep.take() {
-                Some(pep) => pep,
-                None => self.gateway.pep(&link)?,
-            };
-            self.link = Some((link, pep));
-            self.due.extend(due);
-        }
-        self.link
-            .as_mut()
-            .ok_or(RunError::Link(placet_authority::node::LinkError::Closed))
-    }
-
-    /// Takes up again what runs below, after the connection was lost: what nobody carries is ended.
-    fn relink(&mut self, now: Duration) {
-        let due = now.saturating_sub(self.sought) >= SEEK_EVERY;
-        if self.link.is_none() && due && !self.inner.is_empty() {
-            self.sought = now;
-            // Looked for again if it is not there.
-            drop(self.link().map(drop));
-        }
-    }
-
     /// The bundle that is in force, as the node says. Another one may permit what the one before did not.
     pub(crate) fn in_force(&mut self, bundle: Digest) {
         if self
@@ -452,11 +401,7 @@ impl<'a> Keeper<'a> {
             .is_some_and(|before| before != bundle)
         {
             self.peers.lift();
-            for known in self.known.values_mut() {
-                if let Known::Denied(no) = known {
-                    no.lift();
-                }
-            }
+            self.programs.lift();
         }
     }
 
@@ -472,16 +417,16 @@ impl<'a> Keeper<'a> {
         for (exec, cause) in std::mem::take(&mut self.due) {
             self.end(exec, cause);
         }
-        let Some((link, pep)) = &mut self.link else {
+        let Some(Link { node, pep, .. }) = &mut self.link else {
             return;
         };
-        let Ok(pushes) = link.pushed() else {
+        let Ok(pushes) = node.pushed() else {
             return self.lose_link();
         };
         let asked = |push: &Pushed| matches!(push, Pushed::Beat { attest: true, .. });
         if pushes.iter().any(asked) {
             let environment = self.root.environment;
-            if self.gateway.attest_again(environment, (link, pep)).is_err() {
+            if self.gateway.attest_again(environment, (node, pep)).is_err() {
                 self.lose_link();
             }
         }

@@ -2,14 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use placet_sandbox::FileIdentity;
+use placet_sandbox::{Digests, FileIdentity, ImageDigest};
 use placet_types::{AbsPath, Digest};
-
-/// Files larger than this have their digest remembered.
-const REMEMBER_BYTES_MIN: u64 = 256 << 10;
 
 /// A program: where it stands, which file that is, and what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,17 +104,13 @@ pub(crate) fn measure(path: &Path, memory: Option<&Path>) -> Result<Program, Pro
     let file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
     let identity = FileIdentity::of_metadata(&metadata);
-    let remembered = memory.map(|dir| dir.join(memory_name(&identity)));
-    let known = remembered
-        .as_ref()
-        .filter(|_| metadata.size() >= REMEMBER_BYTES_MIN)
-        .and_then(|path| fs::read_to_string(path).ok())
-        .and_then(|text| Digest::parse_hex(text.trim()).ok());
-    if let Some(digest) = known {
+    let digests = memory.map(|dir| Digests::at(dir.to_owned()));
+    let known = digests.as_ref().and_then(|all| all.recall(&identity));
+    if let Some(ImageDigest(bytes)) = known {
         return Ok(Program {
             path: abs,
             identity,
-            digest,
+            digest: Digest::new(bytes),
         });
     }
     let digest = read_digest(&file).map_err(io)?;
@@ -125,9 +118,8 @@ pub(crate) fn measure(path: &Path, memory: Option<&Path>) -> Result<Program, Pro
     if FileIdentity::of_metadata(&file.metadata().map_err(io)?) != identity {
         return Err(ProgramError::Changed(path.to_owned()));
     }
-    if let Some(path) = remembered.filter(|_| metadata.size() >= REMEMBER_BYTES_MIN) {
-        // Not remembering costs time and nothing else.
-        drop(fs::write(path, digest.hex()));
+    if let Some(digests) = digests {
+        digests.remember(&identity, ImageDigest(*digest.as_bytes()));
     }
     Ok(Program {
         path: abs,
@@ -141,16 +133,4 @@ fn read_digest(file: &File) -> io::Result<Digest> {
     let mut file = file;
     file.read_to_end(&mut bytes)?;
     Ok(Digest::of(&bytes))
-}
-
-/// A name that another state of the file, or another file, does not have.
-fn memory_name(identity: &FileIdentity) -> String {
-    let FileIdentity {
-        dev,
-        ino,
-        size,
-        mtime_ns,
-        ctime_ns,
-    } = identity;
-    format!("{dev:x}-{ino:x}-{size:x}-{mtime_ns:x}-{ctime_ns:x}")
 }

@@ -293,6 +293,7 @@ impl Gateway {
                 copied: copies.map(Copies::copied),
                 observed: self.observe,
                 hidden: vec![self.dir.root().to_owned()],
+                digests: self.dir.digests(),
                 resolved: resolved.clone(),
                 client: cell::client(&self.program),
                 terminal: front.and_then(Front::streams),
@@ -374,6 +375,7 @@ impl Gateway {
             ),
             why: None,
             unsaid: 0,
+            changes_taken: began,
         };
         let Supervised {
             exit,

@@ -50,6 +50,15 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) why: Option<Ending>,
     /// Refusals that were not said, because there is no front and nobody asked for it.
     pub(crate) unsaid: usize,
+    /// When it was last looked what became of the cell.
+    pub(crate) changes_taken: Duration,
+}
+
+/// What there is to be heard.
+struct Ready {
+    cell: bool,
+    signals: bool,
+    notices: bool,
 }
 
 /// How a supervised cell ended.
@@ -83,15 +92,18 @@ impl Supervisor<'_> {
                 Verdict::Continue { until } => until,
             };
             let patience = until.saturating_sub(now).min(LOOK_EVERY);
+            let patience = patience.min(self.keeper.patience(cell));
             let patience = if self.link.is_some() {
                 patience
             } else {
                 patience.min(RETRY)
             };
-            self.wait(cell, patience);
+            let ready = self.wait(cell, patience);
             // A program that stands still is what somebody waits for.
             self.keeper.take_execs(cell, self.clock.monotonic());
-            if let Some(exit) = self.changes(cell)? {
+            if ready.cell
+                && let Some(exit) = self.changes(cell)?
+            {
                 if exit.ended_by == EndedBy::Lease && self.link.is_some() {
                     // What lies unread tells whose silence it was.
                     self.hear(cell);
@@ -99,7 +111,8 @@ impl Supervisor<'_> {
                 let cause = cause_of(&exit, self.watch.verdict(self.clock.monotonic()));
                 return Ok(self.over(cell, exit, cause));
             }
-            for sent in self.signals.pending() {
+            let sent = ready.signals.then(|| self.signals.pending());
+            for sent in sent.into_iter().flatten() {
                 // A command that has just ended needs no signal.
                 drop(if sent.by_kernel {
                     cell.signal_group(sent.signal)
@@ -118,7 +131,10 @@ impl Supervisor<'_> {
             if self.copies.is_some_and(Copies::is_over) {
                 self.take(Event::Ending(DenialCode::Anomaly));
             }
-            if let Some(ending) = self.keeper.attend(cell, self.clock.monotonic()) {
+            if let Some(ending) = self
+                .keeper
+                .attend(cell, (self.clock.monotonic(), ready.notices))
+            {
                 self.take(Event::Ending(ending.cause));
                 self.why = self.why.or(Some(ending));
             }
@@ -140,19 +156,23 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Waits until something can be heard, or the time is up.
-    fn wait(&self, cell: &RunningCell, patience: Duration) {
-        let mut fds: Vec<BorrowedFd<'_>> = vec![cell.pidfd(), self.signals.as_fd()];
-        fds.extend(self.front.as_ref().map(|front| front.as_fd()));
+    /// Waits until something can be heard, or the time is up; says what need not be asked for in vain.
+    fn wait(&mut self, cell: &RunningCell, patience: Duration) -> Ready {
+        let mut fds: Vec<BorrowedFd<'_>> = vec![cell.pidfd(), self.signals.as_fd(), cell.as_fd()];
         // Only a front is told of stops.
-        let told = self.front.as_ref().filter(|front| !front.is_plain());
-        fds.extend(told.map(|_| cell.as_fd()));
+        if self.front.as_ref().is_none_or(|front| front.is_plain()) {
+            fds.pop();
+        }
+        let told = fds.len();
+        fds.extend(self.keeper.notices());
+        let noticed = fds.len();
+        fds.extend(self.front.as_ref().map(|front| front.as_fd()));
         fds.extend(self.link.as_ref().map(|link| link.as_fd()));
         fds.extend(cell.gate().map(|gate| gate.as_fd()));
         fds.extend(cell.broker().map(|broker| broker.as_fd()));
         fds.extend(self.keeper.network());
         fds.extend(cell.denials().map(|denials| denials.as_fd()));
-        fds.extend(self.keeper.fds());
+        fds.extend(self.keeper.link_fd());
         let mut fds: Vec<PollFd<'_>> = fds
             .iter()
             .map(|fd| PollFd::new(fd, PollFlags::IN))
@@ -161,8 +181,24 @@ impl Supervisor<'_> {
             tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(patience.subsec_nanos()),
         };
-        // An interrupted wait is a short one.
-        poll(&mut fds, Some(&timeout)).unwrap_or(0);
+        // One that was interrupted, as by a signal, says nothing.
+        let interrupted = poll(&mut fds, Some(&timeout)).is_err();
+        let is_ready = |at: usize| {
+            let fd = fds.get(at);
+            interrupted || fd.is_some_and(|fd| !fd.revents().is_empty())
+        };
+        let now = self.clock.monotonic();
+        // Stops that nobody is told of are taken away all the same.
+        let due = now.saturating_sub(self.changes_taken) >= LOOK_EVERY;
+        let ready = Ready {
+            cell: due || is_ready(0) || (told > 2 && is_ready(2)),
+            signals: is_ready(1),
+            notices: noticed > told && is_ready(told),
+        };
+        if ready.cell {
+            self.changes_taken = now;
+        }
+        ready
     }
 
     /// Tells the front of stops; gives the end, if it has come.

@@ -151,6 +151,7 @@ fn start(argv: Vec<std::ffi::OsString>, gated: bool) -> Outcome<RunningCell> {
                 ExecRule::Ungated
             },
             refused: OnRefusal::EndProcess,
+            digests: None,
         },
         network: Network::None,
         egress: EgressRules::nobody(),

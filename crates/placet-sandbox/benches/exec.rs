@@ -166,6 +166,7 @@ fn spec(name: &str, what: &str) -> Outcome<CellSpec> {
         exec: ExecGate {
             rule: rule(name, &own)?,
             refused: OnRefusal::EndProcess,
+            digests: None,
         },
         network: Network::None,
         egress: EgressRules::nobody(),

@@ -34,6 +34,7 @@ mod copies;
 mod credentials;
 mod denials;
 mod devices;
+mod digests;
 mod elf;
 mod error;
 mod gate;
@@ -71,6 +72,7 @@ pub use broker::{
 pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
 pub use credentials::{CREDENTIAL_BYTES_MAX, CREDENTIALS_PATH, CredentialSlots};
 pub use denials::{Denial, Denials, DeniedAccess};
+pub use digests::Digests;
 pub use elf::elf_interpreter;
 pub use error::{NoControlGroup, NotCopyable, SandboxError, Step, Unobservable};
 pub use gate::{ExecCall, ExecEnd, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -29,9 +30,9 @@ pub(crate) enum Urgency {
 pub(crate) struct Queue<R, V> {
     state: Mutex<State<R, V>>,
     /// Readable while reports wait.
-    reports_ready: OwnedFd,
+    reports_ready: Bell,
     /// Readable while the serving thread has something to look at: an answer, or room.
-    news: OwnedFd,
+    news: Bell,
 }
 
 struct State<R, V> {
@@ -41,20 +42,22 @@ struct State<R, V> {
     was_full: bool,
     /// Whether there are reports that the supervisor has not been called for.
     unheard: bool,
+    /// Whether the supervisor comes to look by itself.
+    attended: bool,
 }
 
 impl<R, V: Copy> Queue<R, V> {
     pub(crate) fn new() -> rustix::io::Result<Self> {
-        let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         Ok(Self {
             state: Mutex::new(State {
                 reports: VecDeque::new(),
                 asked: BTreeMap::new(),
                 was_full: false,
                 unheard: false,
+                attended: false,
             }),
-            reports_ready: event()?,
-            news: event()?,
+            reports_ready: Bell::new()?,
+            news: Bell::new()?,
         })
     }
 
@@ -64,11 +67,11 @@ impl<R, V: Copy> Queue<R, V> {
     }
 
     pub(crate) fn reports_ready(&self) -> BorrowedFd<'_> {
-        self.reports_ready.as_fd()
+        self.reports_ready.event.as_fd()
     }
 
     pub(crate) fn news(&self) -> BorrowedFd<'_> {
-        self.news.as_fd()
+        self.news.event.as_fd()
     }
 
     /// Adds a report; `false` when there is no room.
@@ -99,22 +102,35 @@ impl<R, V: Copy> Queue<R, V> {
 
     /// Whether [`Self::call_supervisor`] is due.
     pub(crate) fn has_unheard(&self) -> bool {
-        self.state().unheard
+        let state = self.state();
+        state.unheard && !state.attended
+    }
+
+    /// The supervisor says whether it comes to look by itself before long: then it is called for what it is to hear now
+    /// or to answer, and not for the rest.
+    pub(crate) fn attend(&self, attended: bool) {
+        let mut state = self.state();
+        state.attended = attended;
+        let missed = !attended && state.unheard;
+        drop(state);
+        if missed {
+            self.call_supervisor();
+        }
     }
 
     /// Makes the supervisor's descriptor readable.
     pub(crate) fn call_supervisor(&self) {
         self.state().unheard = false;
-        ring(&self.reports_ready);
+        self.reports_ready.ring();
     }
 
     pub(crate) fn take(&self) -> Vec<R> {
         let mut state = self.state();
-        silence(&self.reports_ready);
+        self.reports_ready.silence();
         state.unheard = false;
         let reports = std::mem::take(&mut state.reports);
         if std::mem::take(&mut state.was_full) {
-            ring(&self.news);
+            self.news.ring();
         }
         reports.into()
     }
@@ -126,14 +142,14 @@ impl<R, V: Copy> Queue<R, V> {
         };
         *answer = Some(verdict);
         drop(state);
-        ring(&self.news);
+        self.news.ring();
         true
     }
 
     /// Stops waiting for answers that have come, and gives them.
     pub(crate) fn answers(&self) -> BTreeMap<u64, V> {
         let mut state = self.state();
-        silence(&self.news);
+        self.news.silence();
         let answered = |(id, verdict): (&u64, &Option<V>)| Some((*id, (*verdict)?));
         let answers = state.asked.iter().filter_map(answered).collect();
         state.asked.retain(|_, verdict| verdict.is_none());
@@ -146,14 +162,35 @@ impl<R, V: Copy> Queue<R, V> {
     }
 }
 
-/// Makes an eventfd readable. It cannot fail but by its counter's limit, where it is readable.
-fn ring(bell: &OwnedFd) {
-    rustix::io::write(bell, &1u64.to_ne_bytes()).unwrap_or(0);
+/// A descriptor that is readable while somebody is called.
+struct Bell {
+    event: OwnedFd,
+    /// Whether it may be readable: whoever looks now and then need not ask the kernel for it.
+    rung: AtomicBool,
 }
 
-/// Makes an eventfd unreadable; one that is so already says EAGAIN.
-fn silence(bell: &OwnedFd) {
-    rustix::io::read(bell, &mut [0u8; 8]).unwrap_or(0);
+impl Bell {
+    fn new() -> rustix::io::Result<Self> {
+        Ok(Self {
+            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            rung: AtomicBool::new(false),
+        })
+    }
+
+    /// It cannot fail but by its counter's limit, where it is readable.
+    fn ring(&self) {
+        rustix::io::write(&self.event, &1u64.to_ne_bytes()).unwrap_or(0);
+        // Afterwards: what is readable and not known to be so is found out by the next look, which comes at once. The other way round
+        // a look in between would leave it readable for ever.
+        self.rung.store(true, Ordering::Release);
+    }
+
+    /// One that is not readable says EAGAIN.
+    fn silence(&self) {
+        if self.rung.swap(false, Ordering::AcqRel) {
+            rustix::io::read(&self.event, &mut [0u8; 8]).unwrap_or(0);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -168,6 +205,28 @@ mod tests {
         assert!(!queue.answer(1, true));
         assert_eq!(queue.take().len(), REPORTS_MAX);
         assert!(queue.put(999, Urgency::Later));
+    }
+
+    #[test]
+    fn who_comes_to_look_is_called_for_what_cannot_wait_and_for_many() {
+        let is_called = |queue: &Queue<usize, bool>| {
+            rustix::io::read(queue.reports_ready(), &mut [0u8; 8]).is_ok()
+        };
+        let queue = Queue::new().unwrap();
+        queue.attend(true);
+        assert!(queue.put(1, Urgency::Later));
+        assert!(!queue.has_unheard() && !is_called(&queue));
+        assert!(queue.put(2, Urgency::Now) && is_called(&queue));
+        assert!(queue.put(3, Urgency::Answer(1)) && is_called(&queue));
+        assert!((4..=REPORTS_UNHEARD_MAX).all(|number| queue.put(number, Urgency::Later)));
+        assert!(is_called(&queue));
+        // What came just before it stops looking is not left.
+        assert!(queue.put(0, Urgency::Later) && !is_called(&queue));
+        queue.attend(false);
+        assert!(is_called(&queue));
+        assert_eq!(queue.take().len(), REPORTS_UNHEARD_MAX + 1);
+        queue.attend(false);
+        assert!(!is_called(&queue));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use placet_evidence::Nonce;
 use placet_secrets::Secret;
 use placet_types::{DenialCode, Digest, ExecutionId, Millis, SecretName};
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -17,6 +18,17 @@ use super::wire::{self, FRAME_MAX, Request, Response, VERSION, Welcome};
 
 /// How long a request may take before the node counts as gone.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is read in one piece, at least.
+const ROOM: usize = 16 << 10;
+
+/// How much was read.
+enum Filled {
+    /// What there was.
+    Some,
+    /// As much as there was room for.
+    Room,
+}
 
 /// A connection to a node. One request at a time; pushes are kept until they are taken.
 #[derive(Debug)]
@@ -299,7 +311,9 @@ impl Connection {
     fn fill_all(&mut self) -> Result<(), LinkError> {
         loop {
             match self.fill(RecvFlags::DONTWAIT) {
-                Ok(()) => {}
+                Ok(Filled::Room) => {}
+                // Whatever comes later makes it readable again.
+                Ok(Filled::Some) => return Ok(()),
                 Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(());
                 }
@@ -308,10 +322,18 @@ impl Connection {
         }
     }
 
-    fn fill(&mut self, flags: RecvFlags) -> Result<(), LinkError> {
-        let mut buffer = [0; 16 << 10];
+    fn fill(&mut self, flags: RecvFlags) -> Result<Filled, LinkError> {
+        if self.partial.capacity().saturating_sub(self.partial.len()) < ROOM {
+            // Grown by hand: what was read may be a secret, and must not be left behind.
+            let room = self.partial.len().saturating_mul(2).saturating_add(ROOM);
+            let mut grown = Vec::with_capacity(room);
+            grown.extend_from_slice(&self.partial);
+            self.partial.zeroize();
+            self.partial = grown;
+        }
+        let room = self.partial.capacity().saturating_sub(self.partial.len());
         let read = loop {
-            match recv(&self.stream, &mut buffer, flags) {
+            match recv(&self.stream, spare_capacity(&mut self.partial), flags) {
                 Err(Errno::INTR) => {}
                 other => break other.map_err(io::Error::from)?.0,
             }
@@ -319,18 +341,11 @@ impl Connection {
         if read == 0 {
             return Err(LinkError::Closed);
         }
-        let more = buffer.get(..read).unwrap_or_default();
-        if self.partial.capacity().saturating_sub(self.partial.len()) < read {
-            // Grown by hand: what was read may be a secret, and must not be left behind.
-            let room = self.partial.len().saturating_add(read).saturating_mul(2);
-            let mut grown = Vec::with_capacity(room);
-            grown.extend_from_slice(&self.partial);
-            self.partial.zeroize();
-            self.partial = grown;
-        }
-        self.partial.extend_from_slice(more);
-        buffer.zeroize();
-        Ok(())
+        Ok(if read < room {
+            Filled::Some
+        } else {
+            Filled::Room
+        })
     }
 
     fn take_frame(&mut self) -> Result<Option<Response>, LinkError> {

@@ -42,6 +42,7 @@ impl Node {
             attested,
             bearer,
             calls,
+            door,
             ended,
         } = body;
         let Some(attested) = peer.attests(attested) else {
@@ -53,7 +54,7 @@ impl Node {
             let body = SubmitBody {
                 attestation: Some(attested.attestation.clone()),
                 bearer: bearer.clone(),
-                door: None,
+                door,
                 environment: attested.environment.clone(),
                 holder: attested.holder,
                 intent: call.intent,

@@ -36,10 +36,13 @@ impl Ground {
         let environment = attest::environment(&domain(), attest::OwnProgram::Unmeasured).unwrap();
         let environment = (*environment).clone();
         let mut drift = Drift::watch(&program, measured, environment, domain());
-        assert_eq!(drift.look(secs(1).saturating_sub(LISTEN_AFTER)), None);
+        assert_eq!(
+            drift.look((secs(1).saturating_sub(LISTEN_AFTER), true)),
+            None
+        );
         // What is over in a moment has asked the kernel for nothing.
         assert!(drift.as_fd().is_none());
-        assert_eq!(drift.look(secs(1)), None);
+        assert_eq!(drift.look((secs(1), true)), None);
         assert!(drift.as_fd().is_some());
         Self { dir, drift }
     }
@@ -49,7 +52,7 @@ impl Ground {
     }
 
     fn code_at(&mut self, now: Duration) -> Option<DenialCode> {
-        self.drift.look(now).map(|drifted| drifted.code)
+        self.drift.look((now, true)).map(|drifted| drifted.code)
     }
 }
 
@@ -128,7 +131,7 @@ fn a_machine_that_says_something_else_of_itself_is_not_the_one_that_was_decided_
     for (part, change) in changes {
         let mut ground = Ground::new();
         change(&mut ground.drift.environment);
-        let found = ground.drift.look(secs(4)).unwrap();
+        let found = ground.drift.look((secs(4), true)).unwrap();
         assert_eq!(found.code, DenialCode::EnvironmentUntrusted, "{part}");
         assert!(found.what.contains(part), "{found:?}");
     }

@@ -12,17 +12,16 @@
     reason = "every answer but the awaited ones is out of turn, whatever kinds there will be"
 )]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use placet_authority::node::LinkError;
 use placet_authority::node::wire::{DeferredBody, EndBody, Request, Response};
 use placet_enforce::Permit;
 use placet_evidence::RunEnd;
 use placet_sandbox::RunningCell;
 use placet_types::{DenialCode, ExecutionId, Index, PeerRule};
 
-use super::holds::{Asks, No, Waiting};
+use super::holds::{Asks, Waiting};
+use super::known::{Decided, Found, Table};
 use super::{Keeper, Tree};
 use crate::network::Withdrawn;
 use crate::outcome::RunError;
@@ -34,64 +33,35 @@ const PEERS_MAX: usize = 1024;
 /// How long a no holds at most.
 const NO_HOLDS_MAX: Duration = Duration::from_secs(600);
 
-/// What was decided about peers, for as long as it holds.
-#[derive(Default)]
-pub(super) struct Peers {
-    known: BTreeMap<String, Known>,
-}
+/// What was decided about peers, by `host:port` as the scope lists them.
+pub(super) type Peers = Table<String, Standing, Peered>;
 
-/// How it stands with a peer.
-enum Known {
-    Permitted(ExecutionId),
-    Denied(No<Peered>),
-    /// It was permitted, and is not any more.
+/// How it stands with a peer that was permitted.
+pub(super) enum Standing {
+    Runs(ExecutionId),
+    /// It is not permitted any more.
     Ended(DenialCode),
 }
 
-/// What came out of a question.
-enum Decided {
-    Permitted(ExecutionId),
-    /// In words; with what waits for approvals.
-    Denied(String, Option<Waiting<Peered>>),
+/// Nothing was decided so far.
+pub(super) fn none() -> Peers {
+    Table::new(PEERS_MAX, NO_HOLDS_MAX)
 }
 
-impl Peers {
-    fn is_full(&self) -> bool {
-        self.known.len() >= PEERS_MAX
-    }
+/// The peer whose execution this is.
+fn of(peers: &Peers, exec: ExecutionId) -> Option<&String> {
+    let is_it = |standing: &Standing| matches!(standing, Standing::Runs(id) if *id == exec);
+    let mut all = peers.yeses();
+    all.find(|(_, standing)| is_it(standing))
+        .map(|(peer, _)| peer)
+}
 
-    /// The peer whose execution this is.
-    fn of(&self, exec: ExecutionId) -> Option<&String> {
-        let one =
-            |(_, known): &(&String, &Known)| matches!(known, Known::Permitted(id) if *id == exec);
-        self.known.iter().find(one).map(|(peer, _)| peer)
-    }
-
-    fn deny(&mut self, peer: &str, why: String, waits: Option<Waiting<Peered>>, now: Duration) {
-        let before = match self.known.get(peer) {
-            Some(Known::Denied(no)) => Some(no),
-            Some(Known::Permitted(_) | Known::Ended(_)) | None => None,
-        };
-        let no = No::new(why, waits, before, (now, NO_HOLDS_MAX));
-        self.known.insert(peer.to_owned(), Known::Denied(no));
-    }
-
-    /// Another bundle is in force.
-    pub(super) fn lift(&mut self) {
-        for known in self.known.values_mut() {
-            if let Known::Denied(no) = known {
-                no.lift();
-            }
-        }
-    }
-
-    /// Why nobody may be connected to a peer any more, if somebody may have been.
-    fn withdrawn(&self, peer: &str) -> Option<DenialCode> {
-        match self.known.get(peer) {
-            Some(Known::Permitted(_)) => None,
-            Some(Known::Ended(cause)) => Some(*cause),
-            Some(Known::Denied(_)) | None => Some(DenialCode::AuthorizationDiscontinuity),
-        }
+/// Why nobody may be connected to a peer any more, if somebody may have been.
+fn withdrawn(peers: &Peers, peer: &str) -> Option<DenialCode> {
+    match peers.yes(peer) {
+        Some(Standing::Runs(_)) => None,
+        Some(Standing::Ended(cause)) => Some(*cause),
+        None => Some(DenialCode::AuthorizationDiscontinuity),
     }
 }
 
@@ -111,7 +81,7 @@ impl Keeper<'_> {
     /// A connection that was under way when its peer's execution ended is found here as well.
     fn take_back(&mut self) {
         let peers = &self.peers;
-        match self.network.withdraw(|peer| peers.withdrawn(peer)) {
+        match self.network.withdraw(|peer| withdrawn(peers, peer)) {
             Withdrawn::Closed => {}
             Withdrawn::Held(cause) => self.ending = self.ending.or(Some(cause)),
         }
@@ -119,11 +89,11 @@ impl Keeper<'_> {
 
     /// The node says that this execution must end; `false` when it is not one of a peer.
     pub(super) fn end_peer(&mut self, exec: ExecutionId, cause: DenialCode) -> bool {
-        let Some(peer) = self.peers.of(exec).cloned() else {
+        let Some(peer) = of(&self.peers, exec).cloned() else {
             return false;
         };
         self.say(&format!("placet: ended, {cause}: connections to {peer}"));
-        self.peers.known.insert(peer, Known::Ended(cause));
+        self.peers.permit(peer, Standing::Ended(cause));
         self.take_back();
         if self.ending.is_none() {
             // What was open to it is closed. Ends of trees are recorded when those are gone.
@@ -141,45 +111,39 @@ impl Keeper<'_> {
     }
 
     fn may_connect(&mut self, peer: &str, now: Duration) -> bool {
-        let is_full = self.peers.is_full();
-        let asks = match self.peers.known.get_mut(peer) {
-            Some(Known::Permitted(_)) => return true,
-            Some(Known::Denied(no)) => {
-                let wall = self.gateway.clock.wall();
-                let asks = no.asks(&mut self.again, (now, wall));
-                if let Asks::Not = asks {
-                    let text = format!("placet: denied, {}", no.why());
-                    self.say(&text);
-                    return false;
-                }
-                asks
-            }
-            Some(Known::Ended(DenialCode::Revoked)) => {
-                let code = DenialCode::Revoked;
-                self.say(&format!(
+        let wall = self.gateway.clock.wall();
+        let asks = match self.peers.find(peer, (now, wall)) {
+            Found::Yes(Standing::Runs(_)) => return true,
+            Found::Yes(Standing::Ended(code @ DenialCode::Revoked)) => {
+                let text = format!(
                     "placet: refused, {code}: connect {peer}: it was revoked for this tree"
-                ));
+                );
+                self.say(&text);
                 return false;
             }
-            Some(Known::Ended(_)) => Asks::Anew,
-            None if is_full => {
+            Found::Yes(Standing::Ended(_)) => Asks::Anew,
+            Found::No(why) => {
+                let text = format!("placet: denied, {why}");
+                self.say(&text);
+                return false;
+            }
+            Found::Full => {
                 let code = DenialCode::Overloaded;
                 let why = "its tree connects to too many different peers";
                 self.say(&format!("placet: refused, {code}: {peer}: {why}"));
                 return false;
             }
-            None => Asks::Anew,
+            Found::Ask(asks) => asks,
         };
         match self.submit_peer(peer, asks) {
-            Ok(Decided::Permitted(exec)) => {
-                self.peers
-                    .known
-                    .insert(peer.to_owned(), Known::Permitted(exec));
+            Ok(Decided::Yes(exec)) => {
+                let peer = peer.to_owned();
+                self.peers.permit(peer, Standing::Runs(exec));
                 true
             }
-            Ok(Decided::Denied(why, waits)) => {
+            Ok(Decided::No(why, waits)) => {
                 self.say(&format!("placet: denied, {why}"));
-                self.peers.deny(peer, why, waits, now);
+                self.peers.deny(peer.to_owned(), why, waits, now);
                 false
             }
             Err(_) => {
@@ -194,32 +158,33 @@ impl Keeper<'_> {
     }
 
     /// Has it decided and its start recorded, by one write of the log.
-    fn submit_peer(&mut self, peer: &str, asks: Asks<Peered>) -> Result<Decided, RunError> {
+    fn submit_peer(
+        &mut self,
+        peer: &str,
+        asks: Asks<Peered>,
+    ) -> Result<Decided<ExecutionId, Peered>, RunError> {
         let root = self.root.permit;
         let parent = root.exec();
         let (gateway, environment) = (self.gateway, self.root.environment);
         let call = match asks {
             Asks::Same(call) => call,
-            Asks::Anew | Asks::Not => {
+            Asks::Anew => {
                 let above = (parent, self.root.profile);
                 Box::new(Peered::new(peer, self.actor(), above)?)
             }
         };
-        let permitted = match self.begin(&call.asking(), parent)? {
-            Response::Permitted(permitted) => permitted,
+        let begun = match self.begin(&call.asking(), parent)? {
+            Response::Begun(begun) => begun,
             Response::Denied { denial, index, .. } => {
                 let why = said(peer, denial.code.as_str(), &denial.reason, index);
-                return Ok(Decided::Denied(why, None));
+                return Ok(Decided::No(why, None));
             }
             Response::Deferred(deferred) => return Ok(waits(peer, call, &deferred)),
             other => return Err(crate::run::unexpected(other)),
         };
-        let exec = permitted.exec;
-        if permitted.started.is_none() {
-            return Err(RunError::Link(LinkError::Unexpected));
-        }
-        let (_, pep) = self.link()?;
-        let permit = match gateway.admit(pep, &call.asking(), environment, &permitted) {
+        let exec = begun.exec;
+        let pep = &mut self.link()?.pep;
+        let permit = match gateway.admit(pep, &call.asking(), environment, &(&*begun).into()) {
             Ok(permit) => permit,
             Err(refusal) => {
                 self.give_up(exec, refusal.code)?;
@@ -230,12 +195,12 @@ impl Keeper<'_> {
             let code = DenialCode::ScopeExceeded;
             self.give_up(exec, code)?;
             let why = "it is permitted for less than the execution that wants it";
-            let why = said(peer, code.as_str(), why, permitted.index);
-            return Ok(Decided::Denied(why, None));
+            let why = said(peer, code.as_str(), why, begun.index);
+            return Ok(Decided::No(why, None));
         }
         let depth = self.root.depth.saturating_add(1);
         self.inner.begin_connects(exec, parent, depth);
-        Ok(Decided::Permitted(exec))
+        Ok(Decided::Yes(exec))
     }
 }
 
@@ -243,7 +208,7 @@ fn said(peer: &str, code: &str, why: &str, index: Index) -> String {
     why_not(&format!("connect {peer}"), code, why, index)
 }
 
-fn waits(peer: &str, call: Box<Peered>, deferred: &DeferredBody) -> Decided {
+fn waits(peer: &str, call: Box<Peered>, deferred: &DeferredBody) -> Decided<ExecutionId, Peered> {
     let why = format!(
         "it needs approvals, and a connection is not held that long: have `placet approve {}` said, and connect again",
         deferred.exec
@@ -251,7 +216,7 @@ fn waits(peer: &str, call: Box<Peered>, deferred: &DeferredBody) -> Decided {
     let code = DenialCode::ApprovalRequired.as_str();
     let until = deferred.waiting.until;
     let waits = Some(Waiting { call, until });
-    Decided::Denied(said(peer, code, &why, deferred.index), waits)
+    Decided::No(said(peer, code, &why, deferred.index), waits)
 }
 
 /// Whether a permit's own scope has the peer.
@@ -268,27 +233,16 @@ mod tests {
 
     #[test]
     fn only_a_running_permit_stands_for_a_connection() {
-        let mut peers = Peers::default();
+        let mut peers = none();
         let exec = ExecutionId::new([1; 16]);
         let peer = "a.example:1".to_owned();
-        assert!(peers.withdrawn(&peer).is_some());
-        peers.known.insert(peer.clone(), Known::Permitted(exec));
-        assert_eq!(peers.withdrawn(&peer), None);
-        assert_eq!(peers.of(exec), Some(&peer));
-        let ended = Known::Ended(DenialCode::PolicyMismatch);
-        peers.known.insert(peer.clone(), ended);
-        assert_eq!(peers.withdrawn(&peer), Some(DenialCode::PolicyMismatch));
-        assert_eq!(peers.of(exec), None);
-    }
-
-    #[test]
-    fn peers_are_bounded() {
-        let mut peers = Peers::default();
-        for number in 0..PEERS_MAX {
-            assert!(!peers.is_full());
-            let peer = format!("a.example:{number}");
-            peers.deny(&peer, String::new(), None, Duration::ZERO);
-        }
-        assert!(peers.is_full());
+        assert!(withdrawn(&peers, &peer).is_some());
+        peers.permit(peer.clone(), Standing::Runs(exec));
+        assert_eq!(withdrawn(&peers, &peer), None);
+        assert_eq!(of(&peers, exec), Some(&peer));
+        let ended = Standing::Ended(DenialCode::PolicyMismatch);
+        peers.permit(peer.clone(), ended);
+        assert_eq!(withdrawn(&peers, &peer), Some(DenialCode::PolicyMismatch));
+        assert_eq!(of(&peers, exec), None);
     }
 }

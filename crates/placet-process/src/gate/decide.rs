@@ -18,10 +18,11 @@ use placet_types::{AbsPath, DenialCode, Digest, ExecutionId, PrincipalId, canoni
 use serde::Serialize;
 
 use super::Keeper;
-use super::holds::{Asks, No, Waiting};
+use super::holds::{Asks, Waiting};
+use super::known::{Decided, Found, Table};
 use crate::call::{Call, Started};
 use crate::outcome::RunError;
-use crate::program::Program as Found;
+use crate::program::Program as Image;
 use crate::refusals::why_not;
 
 /// Distinct programs that one tree may have decided. Each is a record, and an execution until the end.
@@ -39,22 +40,13 @@ struct Program {
     script: Option<AbsPath>,
 }
 
-/// And its digest: arguments can be long.
-pub(super) type Key = Digest;
+/// What was decided about programs, by the digests of [`Program`], since arguments can be long. A yes is the execution
+/// that it runs as.
+pub(super) type Programs = Table<Digest, ExecutionId, Call>;
 
-/// What was decided about a program of a tree.
-pub(super) enum Known {
-    /// It runs as this execution.
-    Runs(ExecutionId),
-    /// It does not, until it is asked about again.
-    Denied(No<Call>),
-}
-
-/// What came out of a question.
-enum Decided {
-    Runs(ExecutionId),
-    /// In words; with what waits for approvals.
-    Denied(String, Option<Waiting<Call>>),
+/// Nothing was decided so far.
+pub(super) fn none() -> Programs {
+    Table::new(DECIDED_MAX, NO_HOLDS_MAX)
 }
 
 /// Why an intent cannot be written of a program.
@@ -94,6 +86,7 @@ impl Unwritable {
 }
 
 impl Keeper<'_> {
+    /// Whether it may run.
     pub(super) fn decide(&mut self, call: &ExecCall, now: Duration) -> bool {
         let (key, program) = match self.program(call) {
             Ok(found) => found,
@@ -102,44 +95,33 @@ impl Keeper<'_> {
                 return false;
             }
         };
-        let is_full = self.known.len() >= DECIDED_MAX;
-        let asks = match self.known.get_mut(&key) {
-            Some(Known::Runs(execution)) => {
-                let execution = *execution;
-                self.inner.remember(call.id, execution);
+        let wall = self.gateway.clock.wall();
+        let asks = match self.programs.find(&key, (now, wall)) {
+            Found::Yes(execution) => {
+                self.inner.remember(call.id, *execution);
                 return true;
             }
-            Some(Known::Denied(no)) => {
-                let wall = self.gateway.clock.wall();
-                let asks = no.asks(&mut self.again, (now, wall));
-                if let Asks::Not = asks {
-                    let text = format!("placet: denied, {}", no.why());
-                    self.say(&text);
-                    return false;
-                }
-                asks
+            Found::No(why) => {
+                let text = format!("placet: denied, {why}");
+                self.say(&text);
+                return false;
             }
-            None if is_full => {
+            Found::Full => {
                 let words = "a program was not started, because its tree has started too many different ones";
                 self.note((DenialCode::Overloaded, words), "", call);
                 return false;
             }
-            None => Asks::Anew,
+            Found::Ask(asks) => asks,
         };
         match self.submit(&program, call, asks) {
-            Ok(Decided::Runs(execution)) => {
+            Ok(Decided::Yes(execution)) => {
                 self.inner.remember(call.id, execution);
-                self.known.insert(key, Known::Runs(execution));
+                self.programs.permit(key, execution);
                 true
             }
-            Ok(Decided::Denied(why, waits)) => {
+            Ok(Decided::No(why, waits)) => {
                 self.say(&format!("placet: denied, {why}"));
-                let before = match self.known.get(&key) {
-                    Some(Known::Denied(no)) => Some(no),
-                    Some(Known::Runs(_)) | None => None,
-                };
-                let no = No::new(why, waits, before, (now, NO_HOLDS_MAX));
-                self.known.insert(key, Known::Denied(no));
+                self.programs.deny(key, why, waits, now);
                 false
             }
             Err(_) => {
@@ -152,7 +134,7 @@ impl Keeper<'_> {
     }
 
     /// What is to be decided, unless a record cannot hold it.
-    fn program(&self, call: &ExecCall) -> Result<(Key, Program), Unwritable> {
+    fn program(&self, call: &ExecCall) -> Result<(Digest, Program), Unwritable> {
         let image = call.image.as_ref().ok_or(Unwritable::Image)?;
         let path = |path: &Path| {
             let text = path.to_str().ok_or(Unwritable::Path)?;
@@ -201,19 +183,19 @@ impl Keeper<'_> {
         program: &Program,
         exec: &ExecCall,
         asks: Asks<Call>,
-    ) -> Result<Decided, RunError> {
+    ) -> Result<Decided<ExecutionId, Call>, RunError> {
         let call = match asks {
             Asks::Same(call) => call,
-            Asks::Anew | Asks::Not => Box::new(self.call(program, exec)?),
+            Asks::Anew => Box::new(self.call(program, exec)?),
         };
         let parent = call.intent.parent.unwrap_or(self.root.permit.exec());
         let (gateway, environment) = (self.gateway, self.root.environment);
         let denied = |code: DenialCode, why: &str, index| {
             let what = program.argv.join(" ");
-            Decided::Denied(why_not(&what, code.as_str(), why, index), None)
+            Decided::No(why_not(&what, code.as_str(), why, index), None)
         };
-        let permitted = match self.begin(&call.asking(), parent)? {
-            Response::Permitted(permitted) => permitted,
+        let begun = match self.begin(&call.asking(), parent)? {
+            Response::Begun(begun) => begun,
             Response::Denied { denial, index, .. } => {
                 return Ok(denied(denial.code, &denial.reason, index));
             }
@@ -226,16 +208,13 @@ impl Keeper<'_> {
                 let code = DenialCode::ApprovalRequired.as_str();
                 let why = why_not(&program.argv.join(" "), code, &why, deferred.index);
                 let until = deferred.waiting.until;
-                return Ok(Decided::Denied(why, Some(Waiting { call, until })));
+                return Ok(Decided::No(why, Some(Waiting { call, until })));
             }
             other => return Err(crate::run::unexpected(other)),
         };
-        let exec = permitted.exec;
-        if permitted.started.is_none() {
-            return Err(RunError::Link(LinkError::Unexpected));
-        }
-        let (_, pep) = self.link()?;
-        let permit = match gateway.admit(pep, &call.asking(), environment, &permitted) {
+        let exec = begun.exec;
+        let pep = &mut self.link()?.pep;
+        let permit = match gateway.admit(pep, &call.asking(), environment, &(&*begun).into()) {
             Ok(permit) => permit,
             Err(refusal) => {
                 self.give_up(exec, refusal.code)?;
@@ -247,11 +226,11 @@ impl Keeper<'_> {
             self.give_up(exec, code)?;
             let why = "it is permitted in a narrower scope only, which takes a cell of its own: \
                        start it with `placet run`";
-            return Ok(denied(code, why, permitted.index));
+            return Ok(denied(code, why, begun.index));
         }
         let depth = self.depth_of(parent).saturating_add(1);
         self.inner.begin(exec, parent, depth);
-        Ok(Decided::Runs(exec))
+        Ok(Decided::Yes(exec))
     }
 
     /// The program as an intent, below whatever starts it.
@@ -266,7 +245,7 @@ impl Keeper<'_> {
                 script: program.script.as_ref(),
                 profile: self.root.profile,
             },
-            Found {
+            Image {
                 path: program.path.clone(),
                 identity: image.identity,
                 digest: program.digest,

@@ -67,15 +67,18 @@ impl<C> No<C> {
         self.until = Duration::ZERO;
     }
 
-    /// Whether to ask again, once it holds no longer.
-    pub(super) fn asks(&mut self, again: &mut Again, (now, wall): (Duration, Millis)) -> Asks<C> {
+    /// How to ask again, once it holds no longer.
+    pub(super) fn asks(
+        &mut self,
+        again: &mut Again,
+        (now, wall): (Duration, Millis),
+    ) -> Option<Asks<C>> {
         if self.holds(now) {
-            return Asks::Not;
+            return None;
         }
         match self.take_waiting(wall) {
-            Some(call) => Asks::Same(call),
-            None if again.may(now) => Asks::Anew,
-            None => Asks::Not,
+            Some(call) => Some(Asks::Same(call)),
+            None => again.may(now).then_some(Asks::Anew),
         }
     }
 
@@ -85,10 +88,8 @@ impl<C> No<C> {
     }
 }
 
-/// Whether something is asked about.
+/// How something is asked about.
 pub(super) enum Asks<C> {
-    /// Not now.
-    Not,
     /// As a new intent.
     Anew,
     /// As the intent that waits for approvals, which writes nothing while it does.

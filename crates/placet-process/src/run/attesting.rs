@@ -1,7 +1,7 @@
 //! What is submitted of a call, with the environment attested.
 
 use placet_authority::node::Connection;
-use placet_authority::node::wire::{AppraiseBody, Request, Response, SubmitBody};
+use placet_authority::node::wire::{AppraiseBody, CallBody, Request, Response, SubmitBody};
 use placet_enforce::Pep;
 use placet_evidence::{Attestation, Environment};
 use placet_types::{ExecutionId, Fixed};
@@ -40,6 +40,16 @@ impl Gateway {
         })
     }
 
+    /// A call as it is asked about where the environment was attested before.
+    pub(crate) fn call_body(call: &Asking<'_>) -> CallBody {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        CallBody {
+            intent: text(call.intent.to_canonical().unwrap_or_default()),
+            params: text(call.params.to_vec()),
+            salt: call.salt.clone(),
+        }
+    }
+
     /// Attests again what was decided about, as the node asks for it. What is not so any more is not said: it is drift, which
     /// ends the work.
     pub(crate) fn attest_again(
@@ -66,7 +76,7 @@ impl Gateway {
         }
     }
 
-    pub(super) fn attestation(
+    pub(crate) fn attestation(
         &self,
         environment: &Fixed<Environment>,
         link: &mut Connection,

@@ -61,7 +61,8 @@ impl Gateway {
                 Submitted::Otherwise(outcome) => return Ok(Err(outcome)),
             };
             let begun = permitted.started.is_some();
-            let permit = match self.admit(pep, &call.asking(), environment, &permitted) {
+            let released = (&*permitted).into();
+            let permit = match self.admit(pep, &call.asking(), environment, &released) {
                 Ok(permit) => permit,
                 Err(refusal) => {
                     report_refusal(link, &permitted, &refusal);

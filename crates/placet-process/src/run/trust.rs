@@ -3,16 +3,46 @@
 use placet_artifact::receipt::Receipt;
 use placet_artifact::verify::{PinError, Pins, Refusal};
 use placet_authority::node::Connection;
-use placet_authority::node::wire::{PermittedBody, Welcome};
+use placet_authority::node::wire::{BegunBody, PermittedBody, Welcome};
 use placet_enforce::{Call as AdmittedCall, Pep, Permit};
 use placet_evidence::{Entry, Environment, Record};
 use placet_tlog::Policy as LogPolicy;
-use placet_types::{Fixed, GatewayName, SigningKey};
+use placet_types::{Digest, Fixed, GatewayName, SigningKey};
 use zeroize::Zeroizing;
 
 use super::Gateway;
 use crate::call::{Asking, CallError, GATEWAY};
 use crate::outcome::RunError;
+
+/// What the node released: not believed before it is verified.
+pub(crate) struct Released<'a> {
+    active: &'a Digest,
+    artifact: &'a str,
+    entry: &'a str,
+    proof: &'a str,
+}
+
+impl<'a> From<&'a PermittedBody> for Released<'a> {
+    fn from(body: &'a PermittedBody) -> Self {
+        Self {
+            active: &body.active,
+            artifact: &body.artifact,
+            entry: &body.entry,
+            proof: &body.proof,
+        }
+    }
+}
+
+impl<'a> From<&'a BegunBody> for Released<'a> {
+    fn from(body: &'a BegunBody) -> Self {
+        Self {
+            active: &body.active,
+            artifact: &body.artifact,
+            entry: &body.entry,
+            proof: &body.proof,
+        }
+    }
+}
 
 impl Gateway {
     pub(crate) fn pep(&self, link: &Connection) -> Result<Pep, RunError> {
@@ -28,21 +58,21 @@ impl Gateway {
         pep: &mut Pep,
         call: &Asking<'_>,
         environment: &Fixed<Environment>,
-        permitted: &PermittedBody,
+        released: &Released<'_>,
     ) -> Result<Permit, Refusal> {
         let receipt = Receipt {
-            entry: permitted.entry.clone().into_bytes(),
-            proof: permitted.proof.clone().into_bytes(),
+            entry: released.entry.as_bytes().to_vec(),
+            proof: released.proof.as_bytes().to_vec(),
         };
         pep.admit(
-            &permitted.artifact,
+            released.artifact,
             &receipt,
             &AdmittedCall {
                 intent: call.intent,
                 params: call.params,
                 salt: call.salt,
                 environment: &environment.digest(),
-                policy: &permitted.active,
+                policy: released.active,
                 now: self.clock.wall(),
             },
         )

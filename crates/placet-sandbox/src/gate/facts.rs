@@ -12,9 +12,9 @@ use std::sync::{Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::{ImageDigest, Refusal};
+use crate::digests::{Digests, is_settled};
 use crate::elf::{self, Shape};
 use crate::spec::FileIdentity;
-use crate::sys;
 
 /// Digest and form of one state of one file.
 #[derive(Clone, Debug)]
@@ -28,12 +28,11 @@ const MEMORY_MAX: usize = 4096;
 /// Larger images are refused: somebody would wait for seconds.
 const IMAGE_BYTES_MAX: u64 = 1 << 30;
 const CHUNK_BYTES: usize = 256 << 10;
-/// Far more than a tick of any kernel, or than file systems round times to.
-const SETTLED_NS: i64 = 2_000_000_000;
 
 static MEMORY: Mutex<Option<HashMap<FileIdentity, Facts>>> = Mutex::new(None);
 
-/// The facts about an open file in this state. `alive` says whether anybody still needs them.
+/// The facts about an open file in this state. `alive` says whether anybody still needs them; `kept` are the digests that
+/// earlier processes have computed, for a file that nobody in the tree can change.
 ///
 /// # Errors
 /// [`Refusal::Unreadable`], [`Refusal::Changed`] or [`Refusal::TooLarge`].
@@ -41,6 +40,7 @@ pub(super) fn of(
     file: &File,
     identity: FileIdentity,
     alive: &dyn Fn() -> bool,
+    kept: Option<&Digests>,
 ) -> Result<Facts, Refusal> {
     if let Some(facts) = recall(&identity) {
         return Ok(facts);
@@ -48,9 +48,10 @@ pub(super) fn of(
     if identity.size > IMAGE_BYTES_MAX {
         return Err(Refusal::TooLarge);
     }
-    let settled = sys::real_time_ns().saturating_sub(identity.ctime_ns) > SETTLED_NS;
+    let settled = is_settled(&identity);
+    let known = kept.and_then(|kept| kept.recall(&identity));
     let facts = Facts {
-        digest: digest(file, alive)?,
+        digest: known.map_or_else(|| digest(file, alive), Ok)?,
         shape: elf::shape(file).map_err(|_| Refusal::Unreadable)?,
     };
     let metadata = file.metadata().map_err(|_| Refusal::Unreadable)?;
@@ -58,6 +59,9 @@ pub(super) fn of(
         return Err(Refusal::Changed);
     }
     if settled {
+        if let Some(kept) = kept.filter(|_| known.is_none()) {
+            kept.remember(&identity, facts.digest);
+        }
         remember(identity, facts.clone());
     }
     Ok(facts)
@@ -108,7 +112,7 @@ mod tests {
 
     fn facts_of(file: &File) -> Result<Facts, Refusal> {
         let identity = FileIdentity::of_metadata(&file.metadata().unwrap());
-        of(file, identity, &|| true)
+        of(file, identity, &|| true, None)
     }
 
     #[test]
@@ -132,7 +136,7 @@ mod tests {
             file.as_file().set_modified(then).unwrap();
             let open = File::open(file.path()).unwrap();
             let identity = FileIdentity::of_metadata(&open.metadata().unwrap());
-            let facts = of(&open, identity, &|| true).unwrap();
+            let facts = of(&open, identity, &|| true, None).unwrap();
             assert_eq!(facts.digest.0, <[u8; 32]>::from(Sha256::digest(content)));
             assert!(recall(&identity).is_none());
         }
@@ -149,12 +153,39 @@ mod tests {
     }
 
     #[test]
+    fn a_digest_is_kept_for_the_next_process_and_taken_from_the_last_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Digests::at(dir.path().to_owned());
+        // A large file that no other test reads.
+        let file = File::open("/bin/bash").unwrap();
+        let identity = FileIdentity::of_metadata(&file.metadata().unwrap());
+        let forget = || {
+            MEMORY
+                .lock()
+                .unwrap()
+                .as_mut()
+                .map(|all| all.remove(&identity))
+        };
+        let facts = of(&file, identity, &|| true, Some(&kept)).unwrap();
+        assert_eq!(kept.recall(&identity), Some(facts.digest));
+        let other = ImageDigest([7; 32]);
+        kept.remember(&identity, other);
+        forget();
+        let again = of(&file, identity, &|| true, Some(&kept)).unwrap();
+        assert_eq!((again.digest, again.shape), (other, facts.shape));
+        forget();
+        let anew = of(&file, identity, &|| true, None).unwrap();
+        assert_eq!(anew.digest, facts.digest);
+        forget();
+    }
+
+    #[test]
     fn a_file_in_another_state_than_expected_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let open = File::open(file.path()).unwrap();
         let before = FileIdentity::of_metadata(&open.metadata().unwrap());
         std::fs::write(file.path(), "more").unwrap();
-        let found = of(&open, before, &|| true);
+        let found = of(&open, before, &|| true, None);
         assert_eq!(found.unwrap_err(), Refusal::Changed);
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn of(
         return None;
     }
     let alive = || !sys::has_ended(pid);
-    let facts = facts::of(&readable(&file)?, identity, &alive).ok()?;
+    let facts = facts::of(&readable(&file)?, identity, &alive, None).ok()?;
     Some(OwnScript {
         maker: makers.of(Inode {
             dev: identity.dev,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::call::{self, Image};
 use super::facts::{self, Facts};
-use super::{ExecRule, ImageDigest, ImageFile, Refusal};
+use super::{ExecGate, ExecRule, ImageDigest, ImageFile, Refusal};
+use crate::digests::Digests;
 use crate::elf::Shape;
 use crate::process::Process;
 use crate::spec::FileIdentity;
@@ -46,6 +47,8 @@ pub(super) struct Judged {
 pub(super) struct Judge {
     rule: ExecRule,
     known: Known,
+    /// Where digests are remembered.
+    digests: Option<Digests>,
     /// Where a cell can write, if it stands on mounts that are all writable.
     writable: Option<Vec<PathBuf>>,
     /// Program interpreters that images of the read-only scope have named.
@@ -58,10 +61,11 @@ pub(super) struct Judge {
 const LEARNED_MAX: usize = 4096;
 
 impl Judge {
-    pub(super) fn new(rule: ExecRule, known: Known, writable: Option<Vec<PathBuf>>) -> Self {
+    pub(super) fn new(gate: &ExecGate, known: Known, writable: Option<Vec<PathBuf>>) -> Self {
         Self {
-            rule,
+            rule: gate.rule.clone(),
             known,
+            digests: gate.digests.clone(),
             writable,
             interpreters: HashSet::new(),
             learned: HashSet::new(),
@@ -113,7 +117,8 @@ impl Judge {
         if image.links == 0 {
             return Err(without_digest(Refusal::Nameless));
         }
-        let facts = facts::of(&image.file, image.identity, alive).map_err(without_digest)?;
+        let kept = self.digests.as_ref().filter(|_| !image.writable);
+        let facts = facts::of(&image.file, image.identity, alive, kept).map_err(without_digest)?;
         if facts.shape == Shape::Library || self.interpreters.contains(&inode(image)) {
             return Err(Denied {
                 digest: Some(facts.digest),

@@ -76,6 +76,7 @@ pub(crate) use observe::Shown;
 pub(crate) use tracer::{Tracer, Traces, start};
 
 use self::ends::Ends;
+use crate::digests::Digests;
 use crate::queue::Queue;
 use crate::tree::Status;
 
@@ -86,6 +87,8 @@ pub struct ExecGate {
     pub rule: ExecRule,
     /// What a refusal ends.
     pub refused: OnRefusal,
+    /// Where digests of images that the cell cannot write are remembered for the next process.
+    pub digests: Option<Digests>,
 }
 
 /// Which images may start. In every rule but the first, images without a name, program
@@ -138,6 +141,7 @@ impl ExecGate {
         Self {
             rule: ExecRule::Ungated,
             refused: OnRefusal::EndProcess,
+            digests: None,
         }
     }
 }
@@ -145,6 +149,30 @@ impl ExecGate {
 /// SHA-256 of a file's contents.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageDigest(pub [u8; 32]);
+
+impl ImageDigest {
+    /// Reads it as it is displayed.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let mut bytes = [0; 32];
+        if pairs.len() != bytes.len() || !rest.is_empty() {
+            return None;
+        }
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = digit(*high)? << 4 | digit(*low)?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+/// The value of a lower-case hexadecimal digit.
+const fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
 
 impl fmt::Display for ImageDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -297,6 +325,13 @@ impl Gate {
     #[must_use]
     pub fn reports(&self) -> Vec<ExecReport> {
         self.queue.take()
+    }
+
+    /// Says whether the caller takes the reports by itself before long. As long as it does, its descriptor becomes readable
+    /// only for questions, for refusals, and when many reports wait: a tree that starts one program after the other
+    /// wakes nobody for each.
+    pub fn attend(&self, attended: bool) {
+        self.queue.attend(attended);
     }
 
     /// Takes the ends of processes that have come in since the last time. An exec that the same

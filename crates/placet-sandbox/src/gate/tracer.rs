@@ -138,7 +138,7 @@ pub(crate) fn start(
     let observer = Observer::new(traces.shown);
     let shown = traces.shown;
     let trace = Trace {
-        judge: Judge::new(gate.rule.clone(), known, writable),
+        judge: Judge::new(gate, known, writable),
         is_gate,
         host,
         worker: 0,
@@ -214,7 +214,7 @@ fn trace_process(pidfd: &OwnedFd, shown: Shown) -> Result<i32, Errno> {
 
 impl Trace {
     fn run(mut self, worker: &OwnedFd, shown: Shown, tell: &SyncSender<Result<(), Errno>>) {
-        let traced = sys::block_signals().and_then(|()| trace_process(worker, shown));
+        let traced = sys::block_signals_of_others().and_then(|()| trace_process(worker, shown));
         let started = traced.map(|pid| {
             self.worker = pid;
             self.tasks.insert(pid, Task::default());

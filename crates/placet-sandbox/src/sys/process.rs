@@ -174,6 +174,12 @@ pub(crate) fn block_signals() -> Sys<()> {
     set_signal_mask(u64::MAX)
 }
 
+/// As [`block_signals`], but for SIGCHLD, in a thread that traces: each stop of a tracee sends one to this thread. Where
+/// nobody handles it, the kernel drops it there and then, unless it is blocked; then it wakes another thread of this process for nothing.
+pub(crate) fn block_signals_of_others() -> Sys<()> {
+    set_signal_mask(!(1 << (libc::SIGCHLD - 1)))
+}
+
 pub(crate) fn unblock_signals() -> Sys<()> {
     set_signal_mask(0)
 }

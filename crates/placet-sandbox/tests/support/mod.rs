@@ -304,6 +304,7 @@ pub(crate) fn gate(rule: ExecRule) -> ExecGate {
     ExecGate {
         rule,
         refused: OnRefusal::EndProcess,
+        digests: None,
     }
 }
 

@@ -81,6 +81,9 @@ pub struct CallsBody {
     pub bearer: Option<Box<TokenIdentity>>,
     /// The calls.
     pub calls: Vec<CallBody>,
+    /// The execution that asks, where it is one that this gateway carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<ExecutionId>,
     /// What is over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ended: Vec<EndBody>,

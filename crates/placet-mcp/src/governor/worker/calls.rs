@@ -157,6 +157,7 @@ impl Worker {
             attested,
             bearer,
             calls: held.iter().map(|held| held.body.clone()).collect(),
+            door: None,
             ended,
         })))
     }
