@@ -48,7 +48,7 @@ impl Json {
     /// The one canonical spelling (RFC 8785).
     #[must_use]
     pub fn to_canonical(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(ROOM);
         write::value(self, &mut out);
         out
     }
@@ -72,6 +72,16 @@ impl Json {
     }
 }
 
+/// Bytes that most of what is written fits in, so that it is not moved while it grows.
+const ROOM: usize = 2048;
+
+/// As `serde_json::to_vec`, with room for what is written here.
+fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
+    let mut bytes = Vec::with_capacity(ROOM);
+    serde_json::to_writer(&mut bytes, value)?;
+    Ok(bytes)
+}
+
 /// Canonical bytes of a typed value.
 ///
 /// Types that are signed declare their fields in the order of their names, so that serde already
@@ -81,7 +91,7 @@ impl Json {
 ///
 /// Only a type that cannot be JSON at all (a map with keys that are not strings).
 pub fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
-    let bytes = serde_json::to_vec(value)?;
+    let bytes = to_vec(value)?;
     debug_assert!(
         is_canonical(&bytes),
         "fields out of order in {}",
@@ -122,7 +132,7 @@ pub fn from_bytes_with_json<T: DeserializeOwned + Serialize>(
     }
     let shape = |error: serde_json::Error| Malformed::Shape(error.to_string());
     let value: T = serde_json::from_slice(bytes).map_err(shape)?;
-    if serde_json::to_vec(&value).map_err(shape)? == bytes {
+    if to_vec(&value).map_err(shape)? == bytes {
         Ok((value, json))
     } else {
         Err(Malformed::NotCanonical)

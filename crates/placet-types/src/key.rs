@@ -5,15 +5,18 @@
 //! accept forgeries under a small-order key; a verifier that disagreed with another one would be a
 //! second opinion about what was authorized.
 
+mod signer;
+
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ed25519_dalek::{Signer as _, VerifyingKey};
+use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::digest::{Digest, encode_hex};
+use signer::Signer;
 
 /// A public key that passed import: canonical encoding, not of small order.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub struct KeyId([u8; 8]);
 
 /// A private key. Zeroed when dropped; never printed.
 pub struct SigningKey {
-    key: ed25519_dalek::SigningKey,
+    signer: Signer,
     public: PublicKey,
 }
 
@@ -122,15 +125,15 @@ impl SigningKey {
     /// Takes a 32-byte seed. The caller draws it from the operating system.
     #[must_use]
     pub fn from_seed(seed: &Zeroizing<[u8; 32]>) -> Self {
-        let key = ed25519_dalek::SigningKey::from_bytes(seed);
-        let public = PublicKey(key.verifying_key());
-        Self { key, public }
+        let signer = Signer::new(seed);
+        let public = PublicKey(signer.verifying_key());
+        Self { signer, public }
     }
 
     /// The seed, for storing the key.
     #[must_use]
     pub fn seed(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.key.to_bytes())
+        self.signer.seed()
     }
 
     /// The public half.
@@ -142,7 +145,7 @@ impl SigningKey {
     /// Signs `message`. Ed25519 is deterministic: same key and message, same signature.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Signature {
-        Signature(self.key.sign(message).to_bytes())
+        Signature(self.signer.sign(message))
     }
 }
 
