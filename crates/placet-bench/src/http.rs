@@ -1,14 +1,11 @@
-//! Intents over HTTP, to the artifact: with a real server and its clients in one process.
+//! Intents over HTTP, to the artifact: with a real server and its clients in one process, the clients on one thread.
 //!
 //! Over the Unix socket, where the kernel says who calls. Over TCP each request also has a proof,
 //! which costs its caller a signature and the server a verification.
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use placet_api::Server;
 use placet_api::config::Config;
@@ -18,9 +15,9 @@ use placet_types::{Digest, SigningKey};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::client::{self, post};
 use crate::domain;
 use crate::figures;
-use crate::stats::Samples;
 
 /// Intents with one connection, and with many.
 const ALONE: u64 = 500;
@@ -56,35 +53,11 @@ pub(crate) fn intents() {
 
 /// Intents a second.
 fn run(socket: &Path, name: &str, connections: u64, count: u64) -> f64 {
-    let next = AtomicU64::new(0);
-    let body = body();
-    let request = format!(
-        "POST /v1/intents HTTP/1.1\r\nhost: placet\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let began = Instant::now();
-    let samples: Vec<Duration> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..connections)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut stream = UnixStream::connect(socket).expect("a connection");
-                    let (mut samples, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
-                    while next.fetch_add(1, Ordering::Relaxed) < count {
-                        let began = Instant::now();
-                        stream.write_all(request.as_bytes()).expect("it is sent");
-                        assert!(answered(&mut stream, &mut buffer), "denied");
-                        samples.push(began.elapsed());
-                    }
-                    samples
-                })
-            })
-            .collect();
-        let all = clients.into_iter();
-        all.flat_map(|client| client.join().expect("a client"))
-            .collect()
-    });
-    let rate = samples.len() as f64 / began.elapsed().as_secs_f64();
-    Samples::new(samples).print(name);
+    let requests = [post("/v1/intents", &body())];
+    let seen = client::run(socket, &requests, connections, count);
+    assert_eq!(seen.refused.count(), 0, "refused");
+    seen.done.print(name);
+    let rate = seen.rate();
     println!("{:<44} {rate:>12.0} /s", "  all connections");
     rate
 }
@@ -101,31 +74,4 @@ fn body() -> String {
         },
     })
     .to_string()
-}
-
-/// Reads one answer with a length. Whether it is a permit.
-fn answered(stream: &mut UnixStream, buffer: &mut Vec<u8>) -> bool {
-    let mut have = 0;
-    loop {
-        if have == buffer.len() {
-            buffer.resize(have * 2, 0);
-        }
-        let room = buffer.get_mut(have..).unwrap_or_default();
-        let read = stream.read(room).expect("an answer");
-        assert!(read > 0, "the connection ended");
-        have += read;
-        let text = String::from_utf8_lossy(buffer.get(..have).unwrap_or_default());
-        let Some((head, body)) = text.split_once("\r\n\r\n") else {
-            continue;
-        };
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
-        let length: usize = length
-            .and_then(|length| length.parse().ok())
-            .expect("a length");
-        if body.len() >= length {
-            return head.starts_with("HTTP/1.1 201");
-        }
-    }
 }

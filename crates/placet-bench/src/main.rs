@@ -13,6 +13,7 @@
     reason = "a benchmark prints, reads clocks, starts programs, and may stop when its set-up fails"
 )]
 
+mod client;
 mod compare;
 mod decisions;
 mod domain;

@@ -4,7 +4,6 @@
 //! keeps no evidence); both over a Unix socket, asked by the same code. What the service does under
 //! five times the load that it sustains. How much memory ten thousand streams and leases take.
 
-mod client;
 mod holders;
 mod questions;
 
@@ -13,6 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use crate::client;
 
 pub(crate) use holders::{holders, roomy};
 pub(crate) use questions::{flat, flood, questions};

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::client::{Client, post};
 use super::questions::intent;
 use super::{Service, program};
+use crate::client::{Client, post};
 use crate::domain::starter;
 use crate::figures;
 use crate::stats::Samples;

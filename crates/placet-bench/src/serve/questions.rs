@@ -9,8 +9,8 @@ use placet_types::{Digest, SigningKey};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::client::{self, Client, Seen, post};
 use super::{Service, program};
+use crate::client::{self, Client, Seen, post};
 use crate::figures;
 use crate::stats::{self, Samples};
 
@@ -241,12 +241,6 @@ pub(super) fn intent() -> String {
         },
     })
     .to_string()
-}
-
-impl Seen {
-    fn rate(&self) -> f64 {
-        self.done.count() as f64 / self.took.as_secs_f64()
-    }
 }
 
 fn print(name: &str, seen: &Seen) {
