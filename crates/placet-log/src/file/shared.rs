@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     /// Tiles whose leaves were checked against the tree, the latest used first.
     tiles: Mutex<VecDeque<(u64, Arc<Vec<Record>>)>>,
     files: Mutex<VecDeque<(u64, Arc<File>)>>,
+    /// The frame that was opened last: whoever reads payloads in order wants it again for each of a batch.
+    opened: Mutex<Option<Opened>>,
     /// Held while a payload is read, and exclusively while one is overwritten.
     erasing: RwLock<()>,
 }
@@ -55,24 +57,32 @@ pub(crate) struct View {
     pub(crate) segments: Vec<u64>,
 }
 
+/// A frame whose seal was checked. Nothing of this ever changes.
+#[derive(Clone, Debug)]
+struct Opened {
+    segment: u64,
+    offset: u64,
+    preamble: Arc<Preamble>,
+}
+
 /// A record's frame, opened.
 pub(crate) struct Located {
     pub(crate) segment: u64,
     pub(crate) offset: u64,
-    pub(crate) preamble: Preamble,
+    pub(crate) preamble: Arc<Preamble>,
     /// Position of the record in the frame.
     pub(crate) at: usize,
 }
 
 impl Shared {
     pub(crate) fn new(layout: Layout, derived: Derived, view: View) -> Self {
-        let (tiles, files) = (Mutex::default(), Mutex::default());
         Self {
             layout,
             derived,
             view: RwLock::new(view),
-            tiles,
-            files,
+            tiles: Mutex::default(),
+            files: Mutex::default(),
+            opened: Mutex::default(),
             erasing: RwLock::default(),
         }
     }
@@ -120,22 +130,46 @@ impl Shared {
     fn locate_at(&self, index: u64, record: Record) -> Result<Option<Located>, ReadError> {
         let segment = self.segment_of(index);
         let offset = u64::from(record.frame);
-        let mut window = self.window(segment, READ_ONE)?;
-        let header = window.bytes(offset, HEADER_LEN)?.and_then(Header::decode);
-        let Some(header) = header.filter(|h| (h.first..h.end()).contains(&index)) else {
+        let Some(preamble) = self.preamble(segment, offset)? else {
             return Ok(None);
         };
+        let header = &preamble.header;
+        if !(header.first..header.end()).contains(&index) {
+            return Ok(None);
+        }
         let at = narrow(index - header.first);
-        let Some(bytes) = window.bytes(offset, header.preamble_len())? else {
-            return Ok(None);
-        };
-        let (preamble, sealed) = Preamble::decode(header, bytes);
-        Ok(sealed.then_some(Located {
+        Ok(Some(Located {
             segment,
             offset,
             preamble,
             at,
         }))
+    }
+
+    /// The preamble of the frame at `offset`, if there is one whose seal holds.
+    fn preamble(&self, segment: u64, offset: u64) -> io::Result<Option<Arc<Preamble>>> {
+        let known = lock(&self.opened).clone();
+        if let Some(known) = known.filter(|it| (it.segment, it.offset) == (segment, offset)) {
+            return Ok(Some(known.preamble));
+        }
+        let mut window = self.window(segment, READ_ONE)?;
+        let Some(header) = window.bytes(offset, HEADER_LEN)?.and_then(Header::decode) else {
+            return Ok(None);
+        };
+        let Some(bytes) = window.bytes(offset, header.preamble_len())? else {
+            return Ok(None);
+        };
+        let (preamble, sealed) = Preamble::decode(header, bytes);
+        if !sealed {
+            return Ok(None);
+        }
+        let preamble = Arc::new(preamble);
+        *lock(&self.opened) = Some(Opened {
+            segment,
+            offset,
+            preamble: Arc::clone(&preamble),
+        });
+        Ok(Some(preamble))
     }
 
     fn view(&self) -> RwLockReadGuard<'_, View> {
