@@ -124,7 +124,9 @@ impl Unsigned {
     /// [`IssueError::TooLong`]
     pub fn sign(&self, key: &SigningKey) -> Result<Artifact, IssueError> {
         let signature = key.sign(self.input.as_bytes());
-        Ok(Artifact(jws::join(self.input.clone(), &signature)?))
+        let mut text = String::with_capacity(self.input.len() + jws::TAIL);
+        text.push_str(&self.input);
+        Ok(Artifact(jws::join(text, &signature)?))
     }
 }
 

@@ -153,10 +153,19 @@ impl Envelope {
     /// The canonical JSON, with payload and signature in base64.
     fn spelled(&self, payload: &str, sig: &str) -> String {
         // INVARIANT: base64, hex and a checked payload type need no JSON escapes.
-        format!(
-            r#"{{"payload":"{payload}","payloadType":"{}","signatures":[{{"keyid":"{}","sig":"{sig}"}}]}}"#,
-            self.payload_type, self.key
-        )
+        let (kind, key) = (self.payload_type.as_str(), self.key.to_string());
+        [
+            r#"{"payload":""#,
+            payload,
+            r#"","payloadType":""#,
+            kind,
+            r#"","signatures":[{"keyid":""#,
+            &key,
+            r#"","sig":""#,
+            sig,
+            r#""}]}"#,
+        ]
+        .concat()
     }
 
     /// Checks the signature and gives the payload.

@@ -166,10 +166,21 @@ impl<'a> Compact<'a> {
 /// First two parts of a compact text: what is signed.
 #[must_use]
 pub fn signing_input(header: &Header, payload: &[u8]) -> String {
-    let mut text = URL_SAFE_NO_PAD.encode(header.encode());
+    let header = header.encode();
+    // With room for the signature, which is added later.
+    let mut text = String::with_capacity(encoded(header.len()) + encoded(payload.len()) + TAIL + 1);
+    URL_SAFE_NO_PAD.encode_string(header, &mut text);
     text.push('.');
     URL_SAFE_NO_PAD.encode_string(payload, &mut text);
     text
+}
+
+/// Bytes of a signature in base64url, with the dot before it.
+pub(crate) const TAIL: usize = 1 + 86;
+
+/// At least the bytes that this many take in base64url.
+const fn encoded(bytes: usize) -> usize {
+    bytes.div_ceil(3).saturating_mul(4)
 }
 
 /// Adds the signature to what it signs.
@@ -178,6 +189,7 @@ pub fn signing_input(header: &Header, payload: &[u8]) -> String {
 ///
 /// [`CompactError::TooLong`] past [`BYTES_MAX`]: such a text would be refused by every verifier.
 pub fn join(mut signing_input: String, signature: &Signature) -> Result<String, CompactError> {
+    signing_input.reserve_exact(TAIL);
     signing_input.push('.');
     URL_SAFE_NO_PAD.encode_string(signature.as_bytes(), &mut signing_input);
     if signing_input.len() > BYTES_MAX {

@@ -167,10 +167,11 @@ impl Sequence {
             work.into_iter().for_each(Work::fail);
             return self.fail(AppendError::Stopped);
         }
-        let drafts: Vec<Draft> = work
-            .into_iter()
-            .flat_map(|work| drafting.drafter.draft_all(work))
-            .collect();
+        // What is started with its permit makes two.
+        let mut drafts: Vec<Draft> = Vec::with_capacity(work.len().saturating_mul(2));
+        for work in work {
+            drafts.extend(drafting.drafter.draft_all(work));
+        }
         if drafts.is_empty() {
             drafting.ahead = false;
             return;

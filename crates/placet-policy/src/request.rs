@@ -164,19 +164,18 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Adds a record with those of its parts that policies can look at.
-    fn record<const N: usize>(
+    /// Adds a record with those of its parts that policies can look at: the others are not made.
+    fn record(
         &mut self,
         name: &str,
-        make: impl FnOnce() -> Result<[Part; N], Unusable>,
+        fill: impl FnOnce(&mut Parts<'_>) -> Result<(), Unusable>,
     ) -> Result<(), Unusable> {
         let wanted = self.wanted;
         self.add(name, || {
-            let parts = make()?
-                .into_iter()
-                .filter(|(part, _)| wanted.has_part(name, part));
-            let parts = parts.map(|(part, value)| (part.to_owned(), value));
-            RestrictedExpression::new_record(parts)
+            let made = Vec::new();
+            let mut parts = Parts { wanted, name, made };
+            fill(&mut parts)?;
+            RestrictedExpression::new_record(parts.made)
                 .map_err(|error| Unusable::Value(error.to_string()))
         })
     }
@@ -202,6 +201,56 @@ impl<'a> Builder<'a> {
             let values: Vec<_> = values.collect::<Result<_, _>>()?;
             Ok(RestrictedExpression::new_set(values))
         })
+    }
+}
+
+/// A record of a context in the making.
+struct Parts<'a> {
+    wanted: &'a Mentions,
+    name: &'a str,
+    made: Vec<(String, RestrictedExpression)>,
+}
+
+impl Parts<'_> {
+    fn add(
+        &mut self,
+        part: &str,
+        make: impl FnOnce() -> Result<RestrictedExpression, Unusable>,
+    ) -> Result<(), Unusable> {
+        if self.wanted.has_part(self.name, part) {
+            self.made.push((part.to_owned(), make()?));
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, part: &str, value: &str) -> Result<(), Unusable> {
+        self.add(part, || Ok(text(value)))
+    }
+
+    fn bool(&mut self, part: &str, value: bool) -> Result<(), Unusable> {
+        self.add(part, || Ok(RestrictedExpression::new_bool(value)))
+    }
+
+    fn long(&mut self, part: &str, value: u64) -> Result<(), Unusable> {
+        self.add(part, || Ok(long(value)))
+    }
+
+    fn words<'a>(
+        &mut self,
+        part: &str,
+        words: impl Iterator<Item = &'a str>,
+    ) -> Result<(), Unusable> {
+        self.add(part, || Ok(RestrictedExpression::new_set(words.map(text))))
+    }
+
+    fn digest(&mut self, part: &str, digest: Option<&Digest>) -> Result<(), Unusable> {
+        self.add(part, || {
+            Ok(text(&digest.map_or_else(String::new, Digest::to_string)))
+        })
+    }
+
+    fn place(&mut self, part: &str, place: Option<&PlaceName>) -> Result<(), Unusable> {
+        self.text(part, place.map_or("", PlaceName::as_str))
     }
 }
 
@@ -354,43 +403,34 @@ fn common(
     to.bool("delegated", !delegation.is_empty())?;
     to.set("delegation", delegation.iter().map(acting))?;
     to.long("depth", u64::from(depth))?;
-    to.record("environment", || environment(request))?;
-    to.record("history", || Ok(history(request.history)))?;
+    to.record("environment", |parts| environment(request, parts))?;
+    to.record("history", |parts| history(request.history, parts))?;
     to.long("hour", hour)?;
     to.text("profile", profile.map_or("", ProfileName::as_str))?;
-    to.record("risk", || Ok(risk(request.risk)))?;
+    to.record("risk", |parts| risk(request.risk, parts))?;
     to.add("time", || {
         Ok(RestrictedExpression::new_datetime(request.time.to_string()))
     })?;
     to.long("weekday", weekday)
 }
 
-type Part = (&'static str, RestrictedExpression);
-
-fn environment(seen: &Circumstances<'_>) -> Result<[Part; 15], Unusable> {
+fn environment(seen: &Circumstances<'_>, to: &mut Parts<'_>) -> Result<(), Unusable> {
     let environment = seen.environment;
-    let weaker = environment.weaker.iter().map(|one| text(one.word()));
-    let digest =
-        |digest: &Option<Digest>| text(&digest.map_or_else(String::new, |it| it.to_string()));
-    let place = |place: &Option<PlaceName>| text(place.as_ref().map_or("", PlaceName::as_str));
-    let trusted = seen.appraisal.contraindicated.is_empty();
-    Ok([
-        ("appraisal", appraisal(seen.appraisal)?),
-        ("arch", text(&environment.arch)),
-        ("boot", text(&environment.boot)),
-        ("container", digest(&environment.container)),
-        ("distribution", text(&environment.distribution)),
-        ("gateway", text(&environment.gateway)),
-        ("gateway_digest", digest(&environment.gateway_digest)),
-        ("kernel", text(&environment.kernel)),
-        ("landlock_abi", long(u64::from(environment.landlock_abi))),
-        ("machine", text(&environment.machine.to_string())),
-        ("region", place(&environment.region)),
-        ("tier", text(tier::name(environment.tier))),
-        ("trusted", RestrictedExpression::new_bool(trusted)),
-        ("weaker", RestrictedExpression::new_set(weaker)),
-        ("zone", place(&environment.zone)),
-    ])
+    to.add("appraisal", || appraisal(seen.appraisal))?;
+    to.text("arch", &environment.arch)?;
+    to.text("boot", &environment.boot)?;
+    to.digest("container", environment.container.as_ref())?;
+    to.text("distribution", &environment.distribution)?;
+    to.text("gateway", &environment.gateway)?;
+    to.digest("gateway_digest", environment.gateway_digest.as_ref())?;
+    to.text("kernel", &environment.kernel)?;
+    to.long("landlock_abi", u64::from(environment.landlock_abi))?;
+    to.add("machine", || Ok(text(&environment.machine.to_string())))?;
+    to.place("region", environment.region.as_ref())?;
+    to.text("tier", tier::name(environment.tier))?;
+    to.bool("trusted", seen.appraisal.contraindicated.is_empty())?;
+    to.words("weaker", environment.weaker.iter().map(|one| one.word()))?;
+    to.place("zone", environment.zone.as_ref())
 }
 
 fn appraisal(appraisal: &Appraisal) -> Result<RestrictedExpression, Unusable> {
@@ -411,53 +451,42 @@ fn appraisal(appraisal: &Appraisal) -> Result<RestrictedExpression, Unusable> {
         .map_err(|error| Unusable::Value(error.to_string()))
 }
 
-fn history(history: &History) -> [Part; 23] {
-    let since = |secs: Option<u64>| long(secs.unwrap_or(NEVER_SECS).min(NEVER_SECS));
-    [
-        ("denial_streak", long(history.denial_streak)),
-        ("denials_60m", long(history.denials_60m)),
-        ("denials_day", long(history.denials_day)),
-        ("denials_hour", long(history.denials_hour)),
-        ("drifts_hour", long(history.drifts_hour)),
-        ("failure_streak", long(history.failure_streak)),
-        ("permits_60m", long(history.permits_60m)),
-        ("permits_day", long(history.permits_day)),
-        ("permits_hour", long(history.permits_hour)),
-        ("permits_minute", long(history.permits_minute)),
-        ("permits_resource_60m", long(history.permits_resource_60m)),
-        ("permits_resource_hour", long(history.permits_resource_hour)),
-        ("refused_connects_hour", long(history.refused_connects_hour)),
-        ("refused_execs_hour", long(history.refused_execs_hour)),
-        ("refused_reads_hour", long(history.refused_reads_hour)),
-        ("refused_writes_hour", long(history.refused_writes_hour)),
-        ("running", long(history.running)),
-        (
-            "seen_action",
-            RestrictedExpression::new_bool(history.seen_action),
-        ),
-        (
-            "seen_resource",
-            RestrictedExpression::new_bool(history.seen_resource),
-        ),
-        (
-            "since_last_permit_secs",
-            since(history.since_last_permit_secs),
-        ),
-        (
-            "since_last_success_secs",
-            since(history.since_last_success_secs),
-        ),
-        ("signals_hour", long(history.signals_hour)),
-        ("trips_hour", long(history.trips_hour)),
-    ]
+fn history(history: &History, to: &mut Parts<'_>) -> Result<(), Unusable> {
+    let since = |secs: Option<u64>| secs.unwrap_or(NEVER_SECS).min(NEVER_SECS);
+    to.long("denial_streak", history.denial_streak)?;
+    to.long("denials_60m", history.denials_60m)?;
+    to.long("denials_day", history.denials_day)?;
+    to.long("denials_hour", history.denials_hour)?;
+    to.long("drifts_hour", history.drifts_hour)?;
+    to.long("failure_streak", history.failure_streak)?;
+    to.long("permits_60m", history.permits_60m)?;
+    to.long("permits_day", history.permits_day)?;
+    to.long("permits_hour", history.permits_hour)?;
+    to.long("permits_minute", history.permits_minute)?;
+    to.long("permits_resource_60m", history.permits_resource_60m)?;
+    to.long("permits_resource_hour", history.permits_resource_hour)?;
+    to.long("refused_connects_hour", history.refused_connects_hour)?;
+    to.long("refused_execs_hour", history.refused_execs_hour)?;
+    to.long("refused_reads_hour", history.refused_reads_hour)?;
+    to.long("refused_writes_hour", history.refused_writes_hour)?;
+    to.long("running", history.running)?;
+    to.bool("seen_action", history.seen_action)?;
+    to.bool("seen_resource", history.seen_resource)?;
+    to.long(
+        "since_last_permit_secs",
+        since(history.since_last_permit_secs),
+    )?;
+    to.long(
+        "since_last_success_secs",
+        since(history.since_last_success_secs),
+    )?;
+    to.long("signals_hour", history.signals_hour)?;
+    to.long("trips_hour", history.trips_hour)
 }
 
-fn risk(risk: &Risk) -> [Part; 2] {
-    let factors = risk.factors.iter().map(|factor| text(factor));
-    [
-        ("factors", RestrictedExpression::new_set(factors)),
-        ("score", long(u64::from(risk.score))),
-    ]
+fn risk(risk: &Risk, to: &mut Parts<'_>) -> Result<(), Unusable> {
+    to.words("factors", risk.factors.iter().map(String::as_str))?;
+    to.long("score", u64::from(risk.score))
 }
 
 /// Hour (0 to 23) and weekday (1 is Monday) of an instant, UTC. 1970-01-01 was a Thursday.

@@ -1,5 +1,7 @@
 //! Submitting intents.
 
+use std::borrow::Cow;
+
 use hyper::StatusCode;
 use placet_authority::submission::{Deferred, IntentForm};
 use placet_authority::{Answer as Decided, Permitted, Submission};
@@ -49,14 +51,14 @@ struct IntentBody {
 
 /// What is permitted.
 #[derive(Serialize)]
-struct PermitReply {
+struct PermitReply<'a> {
     decision: &'static str,
     exec: ExecutionId,
     index: Index,
-    artifact: String,
-    receipt: ReceiptReply,
-    grant: Grant,
-    scope: FixedScope,
+    artifact: &'a str,
+    receipt: ReceiptReply<'a>,
+    grant: &'a Grant,
+    scope: &'a FixedScope,
     intent: FixedIntent,
     salt: Salt,
 }
@@ -74,9 +76,9 @@ struct DeferReply {
 
 /// The proof that the decision is in the log.
 #[derive(Serialize)]
-struct ReceiptReply {
-    entry: String,
-    proof: String,
+struct ReceiptReply<'a> {
+    entry: Cow<'a, str>,
+    proof: Cow<'a, str>,
 }
 
 /// The routes of intents.
@@ -109,7 +111,7 @@ fn submit(call: Call) -> Answer {
         let answer = answered(receiver).await?;
         drop(waiting);
         match answer {
-            Decided::Permitted(permitted) => permit(*permitted, intent, salt),
+            Decided::Permitted(permitted) => permit(&permitted, intent, salt),
             Decided::Denied(denied) => Err(denied.into()),
             Decided::Deferred(deferred) => defer(*deferred, intent, salt),
         }
@@ -173,23 +175,27 @@ fn draw() -> Result<Salt, Problem> {
     Ok(Salt::new(bytes))
 }
 
-fn permit(permitted: Permitted, intent: FixedIntent, salt: Salt) -> Result<Reply, Problem> {
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+fn permit(permitted: &Permitted, intent: FixedIntent, salt: Salt) -> Result<Reply, Problem> {
     let permit = PermitReply {
         decision: "permit",
         exec: permitted.exec,
         index: permitted.index,
-        artifact: permitted.artifact.as_str().to_owned(),
+        artifact: permitted.artifact.as_str(),
         receipt: ReceiptReply {
-            entry: text(permitted.receipt.entry),
-            proof: text(permitted.receipt.proof),
+            entry: text(&permitted.receipt.entry),
+            proof: text(&permitted.receipt.proof),
         },
-        grant: permitted.grant,
-        scope: permitted.scope,
+        grant: &permitted.grant,
+        scope: &permitted.scope,
         intent,
         salt,
     };
     reply::json(StatusCode::CREATED, &permit)
+}
+
+/// Bytes that are text, as entries and proofs are, at no cost.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// Not decided for good: the same intent, sent again with this salt, is decided by what approvers have
