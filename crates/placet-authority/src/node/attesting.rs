@@ -5,8 +5,9 @@
 //! their beats; those that renew over HTTP bring it along. One that says nothing any more is appraised as nobody: what needs no
 //! trust in the machine goes on, the rest is ended. One that says something else runs elsewhere than what was decided about.
 //!
-//! It is in memory, as leases are: each word stands in no record, what follows from a missing or another one does. A node that
-//! was started anew begins with what the decisions recorded, and gives gateways one age to find it.
+//! It is in memory, as leases are: a good word stands in no record, one that is refused does, and so does what follows from a
+//! missing or another one. A node that was started anew begins with what the decisions recorded, and gives gateways one age to
+//! find it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +33,8 @@ const TOGETHER: usize = 128;
 #[derive(Debug)]
 pub(super) struct Attestations {
     known: Mutex<BTreeMap<ExecutionId, Known>>,
+    /// Why the last word was refused, of those whose last word was: one that is said again with every beat is one record.
+    refused: Mutex<BTreeMap<ExecutionId, Denial>>,
     looked: Mutex<(Duration, Arc<BTreeSet<ExecutionId>>)>,
     /// When this node began, on the monotonic clock.
     opened: Duration,
@@ -69,6 +72,7 @@ impl Attestations {
     pub(super) fn new(opened: Duration) -> Self {
         Self {
             known: Mutex::default(),
+            refused: Mutex::default(),
             looked: Mutex::new((opened, Arc::default())),
             opened,
         }
@@ -76,6 +80,10 @@ impl Attestations {
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<ExecutionId, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self) -> MutexGuard<'_, BTreeMap<ExecutionId, Denial>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn of(&self, exec: ExecutionId) -> Option<Known> {
@@ -129,6 +137,8 @@ impl Node {
         let mut known = self.attestations.known();
         let new: Vec<ExecutionId> = self.authority.with_state(|state| {
             known.retain(|exec, _| state.execution(exec).is_some());
+            let mut refused = self.attestations.refused();
+            refused.retain(|exec, _| state.execution(exec).is_some());
             let new = state
                 .executions()
                 .filter(|(exec, execution)| execution.is_live() && !known.contains_key(*exec));
@@ -208,7 +218,12 @@ impl Node {
         let presented = Some((attestation, &attestation.key));
         let appraised = match self.authority.appraise(&body.environment, presented) {
             Ok(appraised) => appraised,
-            Err(denial) => return Response::Error(denial),
+            Err(denial) => {
+                for exec in self.registry.carried_by(outlet).into_iter().take(TOGETHER) {
+                    self.record_refused(exec, &denial);
+                }
+                return Response::Error(denial);
+            }
         };
         let now = self.clock.monotonic();
         let holder = attestation.key.thumbprint();
@@ -242,11 +257,35 @@ impl Node {
         let environment = environment.unwrap_or_else(|| said.environment.clone());
         if attestation.key.thumbprint() != said.holder {
             let reason = "the attestation is signed by another key than the one that the artifact is bound to";
-            return Err(Denial::new(DenialCode::EnvironmentUntrusted, reason));
+            let denial = Denial::new(DenialCode::EnvironmentUntrusted, reason);
+            self.record_refused(exec, &denial);
+            return Err(denial);
         }
-        self.authority
-            .appraise(&environment, Some((attestation, &attestation.key)))?;
+        let presented = Some((attestation, &attestation.key));
+        if let Err(denial) = self.authority.appraise(&environment, presented) {
+            self.record_refused(exec, &denial);
+            return Err(denial);
+        }
         self.take_word(exec, said, (attestation, &environment), now)
+    }
+
+    /// Records that a word was refused, which by itself ends nothing: the word before it counts as long as it does.
+    fn record_refused(&self, exec: ExecutionId, denial: &Denial) {
+        let before = self.attestations.refused().insert(exec, denial.clone());
+        if before.as_ref() == Some(denial) {
+            return;
+        }
+        let report = SignalReport {
+            exec,
+            code: denial.code,
+            count: 1,
+            detail: format!("what the gateway attests was refused: {}", denial.reason),
+            ends: false,
+            kind: None,
+            trip: None,
+        };
+        // What is not queued is the log's failure, which ends the node anyway.
+        self.authority.signal_then(report, |_| ()).unwrap_or(());
     }
 
     fn said_of(&self, exec: ExecutionId, now: Duration) -> Option<Attested> {
@@ -272,6 +311,7 @@ impl Node {
             self.end_untrusted(exec, reason.clone(), Some(SignalKind::Drift));
             return Err(Denial::new(DenialCode::EnvironmentUntrusted, reason));
         }
+        self.attestations.refused().remove(&exec);
         let since = self.given_out(attestation, now);
         let last = Last {
             said,

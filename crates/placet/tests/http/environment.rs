@@ -157,6 +157,15 @@ fn running(place: &Place, node: &Node<'_>) -> String {
     exec
 }
 
+/// How many signals of an execution say this.
+fn signals(tail: &str, exec: &str, what: &str) -> usize {
+    let of = |line: &&str| line.contains("\"kind\":\"signal\"") && line.contains(exec);
+    tail.lines()
+        .filter(of)
+        .filter(|line| line.contains(what))
+        .count()
+}
+
 fn renew(node: &Node<'_>, exec: &str, body: &Value) -> Answer {
     node.post(&format!("/v1/executions/{exec}/renew"), body)
 }
@@ -182,6 +191,9 @@ fn a_gateway_that_stops_attesting_or_attests_something_else_is_ended_with_its_ca
     // What does not count changes nothing.
     let other = json!({ "attestation": attested(&node, 98, |_| {}) });
     code(renew(&node, &moved, &other), "another key");
+    code(renew(&node, &moved, &other), "another key");
+    let stale = again(&|it| it.nonce = Nonce::new(it.nonce.time(), [1; 16], [2; 16]));
+    code(renew(&node, &moved, &stale), "nonce");
     let alone = json!({ "environment": environment("6.18.0") });
     renew(&node, &moved, &alone).expect(400);
     let renewed = renew(&node, &moved, &again(&|_| {})).expect(200);
@@ -230,11 +242,13 @@ fn a_gateway_that_stops_attesting_or_attests_something_else_is_ended_with_its_ca
         let text = ended.to_string();
         assert!(text.contains("environment_untrusted"), "{ended}");
         let tail = place.ok(&["log", "tail", "-n", "60", "--json"]);
-        let signal = tail
-            .lines()
-            .find(|line| line.contains("\"kind\":\"signal\"") && line.contains(exec.as_str()));
-        assert!(signal.unwrap().contains(why), "{tail}");
+        assert_eq!(signals(&tail, exec, why), 1, "{tail}");
     }
+    // What was refused is recorded, and no more often than it was another thing.
+    let tail = place.ok(&["log", "tail", "-n", "60", "--json"]);
+    assert_eq!(signals(&tail, &moved, "attests was refused"), 2, "{tail}");
+    assert_eq!(signals(&tail, &moved, "another key"), 1, "{tail}");
+    assert_eq!(signals(&tail, &faithful, "refused"), 0, "{tail}");
     drop(node);
     place.ok(&["log", "replay"]);
 }
