@@ -16,7 +16,7 @@ const BYTES_MIN: u64 = 256 << 10;
 const SETTLED_NS: i64 = 2_000_000_000;
 
 /// A directory of digests.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digests {
     dir: PathBuf,
 }
