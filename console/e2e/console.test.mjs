@@ -301,7 +301,7 @@ const lost = (page) =>
 		[...document.querySelectorAll("main a")]
 			.filter((link) => /^[\d,+]+/.test(link.textContent.trim()))
 			.map((link) => link.getAttribute("href"))
-			.filter((to) => !/^#\/(x|proof|records|decisions|approvals|policy|health)\b/.test(to)),
+			.filter((to) => !/^#\/(x|proof|records|decisions|approvals|policy|health|lineage)\b/.test(to)),
 	);
 
 test("every number leads to what it counts, and a list fits on a phone", async () => {
@@ -451,6 +451,40 @@ test("lineage is saved for other tools, and its proofs are verified where it is 
 	await page.getByRole("application").press("End");
 	await page.getByRole("button", { name: "Verify here" }).click();
 	await page.getByRole("status").getByText("Verified", { exact: true }).waitFor();
+	fine(page);
+	await page.context().close();
+});
+
+test("a time is chosen on the strip of the lineage or in its fields, and can be passed on", async () => {
+	const page = await signedIn(browser, place);
+	await page.goto(`${place.address}/console/#/lineage`);
+	await page.getByText(/^\d+ executions$/).waitFor();
+	const strip = await page.getByRole("application").boundingBox();
+	const y = strip.y + strip.height - 30;
+	await page.mouse.move(strip.x + 1, y);
+	await page.mouse.down();
+	await page.mouse.move(strip.x + strip.width / 2, y, { steps: 4 });
+	await page.mouse.up();
+	const counted = page.getByRole("link", { name: /^\d+ of \d+ executions$/ });
+	const [some, all] = (await counted.innerText()).match(/\d+/g).map(Number);
+	assert.ok(some > 0 && some < all, `${some} of ${all}`);
+	// Somebody else who opens the address sees the same, and the number leads to what it counts.
+	const other = await signedIn(browser, place);
+	await other.goto(page.url());
+	await other.getByRole("link", { name: `${some} of ${all} executions` }).click();
+	await eventually("the table has them", async () => (await other.getByRole("row").count()) - 1 === some);
+	await other.context().close();
+	// By its fields: from the first second on up to the last one is all of it.
+	const [until] = (await page.getByLabel("to", { exact: true }).inputValue()).split(".");
+	await page.getByLabel("from", { exact: true }).fill("2020-01-01T00:00:00");
+	await page.getByLabel("to", { exact: true }).fill("2120-01-01T00:00:00");
+	await page.getByRole("link", { name: `${all} of ${all} executions` }).waitFor();
+	await page.getByLabel("to", { exact: true }).fill(until);
+	await page.getByRole("link", { name: new RegExp(`^[1-9]\\d* of ${all} executions$`) }).waitFor();
+	await page.getByRole("button", { name: "All", exact: true }).click();
+	await page.getByText(/^\d+ executions$/).waitFor();
+	assert.ok(!page.url().includes("from="), page.url());
+	assert.deepEqual(await accessible(page), []);
 	fine(page);
 	await page.context().close();
 });

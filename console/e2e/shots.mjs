@@ -1,4 +1,7 @@
-/** Pictures of every page, in light and dark, wide and narrow: `npm run shots`, into console/shots. */
+/**
+ * Pictures of every page, in light and dark, wide and narrow: `npm run shots`, into console/shots; of some of them alone:
+ * `npm run shots -- health lineage`.
+ */
 import { mkdirSync } from "node:fs";
 import { browser as launch, page as newPage, Place, signedIn } from "./support.mjs";
 
@@ -20,6 +23,8 @@ const PAGES = [
 	"health",
 	"you",
 ];
+const asked = process.argv.slice(2);
+const wanted = (name) => asked.length === 0 || asked.includes(name);
 const out = new URL("../shots/", import.meta.url).pathname;
 mkdirSync(out, { recursive: true });
 
@@ -86,7 +91,7 @@ try {
 				colorScheme,
 				viewport: { width, height: width > 400 ? 900 : 844 },
 			});
-			for (const name of PAGES) {
+			for (const name of PAGES.filter(wanted)) {
 				const hash =
 					{ x: `x/${exec.exec}`, proof: `proof/${exec.decided.index}`, lineage: `lineage?focus=${exec.exec}` }[name] ??
 					name;
@@ -97,12 +102,12 @@ try {
 				colorScheme,
 				viewport: { width, height: width > 400 ? 900 : 844 },
 			});
-			for (const name of ["you", "lineage", "health", "proof"])
+			for (const name of ["you", "lineage", "health", "proof"].filter((name) => wanted(`public-${name}`)))
 				await picture(open, name, `public-${name}`, colorScheme, width);
 			await open.context().close();
 		}
 	}
-	await demo();
+	if (wanted("demo")) await demo();
 	console.log(out);
 } finally {
 	await browser.close();

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import type { Node } from "../src/lib/api";
+import { axisOf, rankAt, ticks, valueAt } from "../src/lib/brush";
 import { diffLines, excerpt } from "../src/lib/diff";
 import { Parser } from "../src/lib/events";
 import { ancestors, descendants, placeAll } from "../src/lib/lanes";
@@ -93,6 +94,52 @@ describe("meters", () => {
 		);
 		const names = RULES.filter((rule) => rule.fires(calm, ill)).map((rule) => rule.name);
 		expect(names).toEqual(["PlacetNotReady", "PlacetLogNotWritten", "PlacetHalted", "PlacetQueueDeep"]);
+	});
+});
+
+describe("the strip of the lineage", () => {
+	const day = Date.UTC(2026, 10, 27);
+	const placed = (times: number[]) =>
+		placeAll(
+			times.map(
+				(time, index) => ({ exec: `exec_${index}`, decided: { index, time }, status: "denied" }) as unknown as Node,
+			),
+		);
+	it("is measured in time: a place is a moment, and a moment leads to who was decided from then on", () => {
+		const axis = axisOf(placed([day, day + 1000, day + 1000, day + 60_000]), true);
+		expect(valueAt(axis, 0, 600)).toBe(day);
+		expect(valueAt(axis, 300, 600)).toBe(day + 30_000);
+		expect(valueAt(axis, 9999, 600)).toBe(day + 60_000);
+		expect([day, day + 1, day + 1000, day + 1001, day + 60_001].map((time) => rankAt(axis, time))).toEqual([
+			0, 1, 1, 3, 4,
+		]);
+	});
+	it.each([
+		[1, "11-27 00:00:00"],
+		[90, "11-27 00:00:00"],
+		[86_400, "11-27 00:00"],
+		[86_400 * 40, undefined],
+		[86_400 * 4000, undefined],
+	])("has labels that stand apart, over %i seconds", (secs, first) => {
+		const axis = axisOf(placed([day, day + secs * 1000]), true);
+		for (const width of [300, 1100]) {
+			const found = ticks(axis, width);
+			if (first) expect(found[0]?.text).toBe(first);
+			expect(found.length).toBeGreaterThan(0);
+			expect(found.length).toBeLessThanOrEqual(Math.floor(width / 84) + 1);
+			expect(new Set(found.map(({ text }) => text)).size).toBe(found.length);
+		}
+	});
+	it("has the records' numbers for who sees no times", () => {
+		const axis = axisOf(placed([0, 0, 0, 0, 0]), false);
+		expect(ticks(axis, 600).map(({ text }) => text)).toEqual([
+			"record 0",
+			"record 1",
+			"record 2",
+			"record 3",
+			"record 4",
+		]);
+		expect(rankAt(axis, 3)).toBe(3);
 	});
 });
 

@@ -1,5 +1,6 @@
 /** The field of the lineage on a canvas: what is in view is drawn, and nothing else. */
 
+import { type Axis, BRUSH, drawBrush } from "./brush";
 import type { Placed } from "./lanes";
 
 export interface View {
@@ -17,14 +18,16 @@ export interface Scene {
 	lit: Set<string> | null;
 	focus: Placed | null;
 	kin: Set<string>;
+	axis: Axis;
+	/** The part of the strip that is being picked, in pixels. */
+	picked: [number, number] | null;
 }
 export type Palette = { [tone: string]: string };
 
 export const LANE = 20;
 const BAR = 12;
-export const BRUSH = 34;
 
-const TONES: { [status: string]: string } = {
+export const TONES: { [status: string]: string } = {
 	running: "busy",
 	authorized: "busy",
 	completed: "good",
@@ -113,7 +116,7 @@ export function draw(
 	if (scene.focus) ring(context, scene.focus, scene, x, y, palette["ink"] ?? "black", 2);
 	for (const one of scene.placed)
 		if (scene.kin.has(one.node.exec)) ring(context, one, scene, x, y, palette["accent"] ?? "green", 1.5);
-	brush(context, width, height, scene, view, palette);
+	drawBrush(context, width, height, scene, view, palette);
 }
 
 function names(
@@ -153,50 +156,6 @@ function ring(
 	const from = x(one.rank);
 	const to = x(scene.ends[one.rank] ?? one.rank + 1);
 	context.strokeRect(from - 2, y(one.lane) - BAR / 2 - 2, Math.max(3, to - from - 1) + 4, BAR + 4);
-}
-
-/** All of it in a strip at the bottom, with what is in view marked. */
-function brush(
-	context: CanvasRenderingContext2D,
-	width: number,
-	height: number,
-	scene: Scene,
-	view: View,
-	palette: Palette,
-): void {
-	const top = height - BRUSH;
-	context.fillStyle = palette["sunk"] ?? "gray";
-	context.fillRect(0, top, width, BRUSH);
-	const all = Math.max(1, scene.placed.length);
-	const columns = Math.max(1, Math.floor(width / 3));
-	const counts = new Uint32Array(columns);
-	const bad = new Uint32Array(columns);
-	for (const one of scene.placed) {
-		const column = Math.min(columns - 1, Math.floor((one.rank / all) * columns));
-		counts[column] = (counts[column] ?? 0) + 1;
-		if (TONES[one.node.status] === "bad") bad[column] = (bad[column] ?? 0) + 1;
-	}
-	const most = Math.max(1, ...counts);
-	for (const [values, tone] of [
-		[counts, "line-strong"],
-		[bad, "bad"],
-	] as const) {
-		context.fillStyle = palette[tone] ?? "gray";
-		values.forEach((value, column) => {
-			if (value > 0)
-				context.fillRect(
-					(column * width) / columns,
-					height - 3 - (value / most) * (BRUSH - 8),
-					width / columns - 1,
-					(value / most) * (BRUSH - 8),
-				);
-		});
-	}
-	context.strokeStyle = palette["accent"] ?? "green";
-	context.lineWidth = 1.5;
-	const from = Math.max(0, (view.left / all) * width);
-	const to = Math.min(width, ((view.left + width * view.scale) / all) * width);
-	context.strokeRect(from + 1, top + 1, Math.max(4, to - from) - 2, BRUSH - 2);
 }
 
 /** What is under a point of the field. */

@@ -35,6 +35,9 @@ export function listing(view: string, filters: Record<string, string | number | 
 	return `#/${view}${search ? `?${search}` : ""}`;
 }
 
+/** Where a profile of the bundle in force is written down. */
+export const profileAt = (name: string): string => listing("policy", { file: `profiles/${name}.toml` });
+
 /** The filters of the address, by these names. */
 export const filtersOf = <Name extends string>(...names: Name[]): Record<Name, string> =>
 	Object.fromEntries(names.map((name) => [name, place.at.filters.get(name) ?? ""])) as Record<Name, string>;

@@ -89,12 +89,14 @@ export const GRAMMAR = {
 	action: /^[a-z0-9_-]{1,32}:[a-z0-9_-]{1,64}$/,
 	digest: /^sha256:[0-9a-f]{64}$/,
 	domain: /^(?!\/)(?!.*\/\/)(?!.*\/$)[A-Za-z0-9.\-_/]{1,128}$/,
+	file: /^(?:(?!\.{1,2}(?:\/|$))[A-Za-z0-9._-]{1,64}(?:\/(?!$)|$)){1,4}$/,
 	exec: /^exec_[0-9a-f]{32}$/,
 	jti: /^art_[0-9a-f]{32}$/,
 	kind: /^[A-Za-z0-9_:]{1,64}$/,
 	place: /^[a-z0-9][a-z0-9._-]{0,63}$/,
 	principal: /^[a-z]{1,32}:[A-Za-z0-9._@/-]{1,96}$/,
 	secret: /^[a-z0-9][a-z0-9._-]{0,63}$/,
+	variable: /^(?!LD_|PLACET_)(?!(?:BASH_ENV|ENV|HOME|IFS|PATH)$)[A-Za-z_][A-Za-z0-9_]{0,127}$/,
 	word: /^[a-z0-9_-]{1,64}$/,
 };
 
@@ -191,13 +193,38 @@ function checkScope(value: Json | undefined): void {
 		);
 		for (const name of Object.keys(trips)) count(trips[name], `scope.trips.${name}`);
 	}
-	if (scope.credentials !== undefined) {
-		for (const one of list(scope.credentials, "scope.credentials")) {
-			const credential = members(one, ["form", "name"], "scope.credentials");
-			named(credential.name, "secret", "scope.credentials.name");
-			const form = members(credential.form, ["env?", "file?"], "scope.credentials.form");
-			if (Object.keys(form).length !== 1) refuse("scope.credentials.form: one of `env` and `file`");
-		}
+	if (scope.credentials !== undefined) checkCredentials(scope.credentials);
+}
+
+const CREDENTIALS_MAX = 32;
+
+/** In order, a variable before a file, and no two of them in one variable or one file. */
+function checkCredentials(value: Json): void {
+	const what = "scope.credentials";
+	const all = list(value, what);
+	if (all.length > CREDENTIALS_MAX) refuse(`${what}: more than ${CREDENTIALS_MAX}`);
+	const variables = new Set<string>();
+	const files: string[] = [];
+	let last: string[] = [];
+	for (const one of all) {
+		const credential = members(one, ["form", "name"], what);
+		const name = named(credential.name, "secret", `${what}.name`);
+		const form = members(credential.form, ["env?", "file?"], `${what}.form`);
+		if (Object.keys(form).length !== 1) refuse(`${what}.form: one of \`env\` and \`file\``);
+		const file = form.file === undefined ? null : members(form.file, ["env?", "path"], `${what}.form.file`);
+		const env = file ? file.env : form.env;
+		const variable = env === undefined ? "" : named(env, "variable", `${what}.form`);
+		const path = file ? named(file.path, "file", `${what}.form.file.path`) : "";
+		if (variables.has(variable) || files.some((other) => within(path, other) || within(other, path)))
+			refuse(`${what}: two in one place`);
+		if (variable) variables.add(variable);
+		if (file) files.push(path);
+		// Nothing sorts before any name, as a file without a variable does before one with.
+		const place = [file ? "1" : "0", variable, path, name];
+		const differs = place.findIndex((part, at) => part !== last[at]);
+		if (last.length > 0 && (differs < 0 || (place[differs] ?? "") < (last[differs] ?? "")))
+			refuse(`${what}: not in order`);
+		last = place;
 	}
 }
 

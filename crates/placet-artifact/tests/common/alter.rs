@@ -11,8 +11,8 @@ use placet_artifact::Claims;
 use placet_artifact::claims::{Actor, ArtifactId, NumericDate, Thumbprint};
 use placet_artifact::verify::Step;
 use placet_types::{
-    ActionName, Commitment, DenialCode, Digest, DomainName, ExecCheck, ExecutionId, GatewayName,
-    PrincipalId, ProfileName, Scope, Writes,
+    ActionName, Commitment, Credentials, DenialCode, Digest, DomainName, ExecCheck, ExecutionId,
+    GatewayName, PrincipalId, ProfileName, Scope, Writes,
 };
 
 use super::{ATTACKER_SEED, key, paths, salt};
@@ -166,6 +166,9 @@ fn granted_scope() -> Vec<Alteration> {
         granted("scope.env", |c| {
             scope(c, |s| s.env.extend(["PATH".to_owned()]));
         }),
+        granted("scope.credentials", |c| {
+            scope(c, |s| s.credentials = some_credentials());
+        }),
         granted("scope.egress", |c| {
             scope(c, |s| s.egress = placet_types::Egress::Decide)
         }),
@@ -230,7 +233,7 @@ pub(crate) fn malformed(good: &str) -> Vec<(&'static str, Vec<u8>)> {
     let mut not_utf8 = good.as_bytes().to_vec();
     let last = not_utf8.len() - 3;
     *not_utf8.get_mut(last).unwrap() = 0xff;
-    vec![
+    let mut all = vec![
         ("two uses", swap("\"uses\":1", "\"uses\":2")),
         ("no uses", swap("\"uses\":1", "\"uses\":0")),
         (
@@ -372,7 +375,60 @@ pub(crate) fn malformed(good: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("an array", b"[]".to_vec()),
         ("nothing", Vec::new()),
         ("deep nesting", "[".repeat(9000).into_bytes()),
+    ];
+    all.extend(malformed_credentials(good));
+    all
+}
+
+/// Credentials of a scope that are out of their grammar, out of order, or meet in one place.
+fn malformed_credentials(good: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let many: Vec<String> = (10..43)
+        .map(|at| format!(r#"{{"form":{{"env":"V{at}"}},"name":"a"}}"#))
+        .collect();
+    let many = many.join(",");
+    [
+        ("no credential", ""),
+        ("a credential without a form", r#"{"form":{},"name":"a"}"#),
+        ("a credential in two forms", r#"{"form":{"env":"A","file":{"path":"a"}},"name":"a"}"#),
+        ("a credential in an unknown form", r#"{"form":{"socket":"a"},"name":"a"}"#),
+        ("a credential with an odd name", r#"{"form":{"env":"A"},"name":".a"}"#),
+        ("a credential in a variable that the loader reads", r#"{"form":{"env":"LD_PRELOAD"},"name":"a"}"#),
+        ("a credential in the path", r#"{"form":{"env":"PATH"},"name":"a"}"#),
+        ("a credential in an odd variable", r#"{"form":{"env":"1A"},"name":"a"}"#),
+        ("a credential in an object as variable", r#"{"form":{"env":{"name":"A"}},"name":"a"}"#),
+        ("a credential in a file without a path", r#"{"form":{"file":{"env":"A"}},"name":"a"}"#),
+        ("a credential in a file as text", r#"{"form":{"file":"a"},"name":"a"}"#),
+        ("a credential in a file with null as variable", r#"{"form":{"file":{"env":null,"path":"a"}},"name":"a"}"#),
+        ("a credential in a file above", r#"{"form":{"file":{"path":"../a"}},"name":"a"}"#),
+        ("a credential in a file from the root", r#"{"form":{"file":{"path":"/a"}},"name":"a"}"#),
+        ("a credential in a directory", r#"{"form":{"file":{"path":"a/"}},"name":"a"}"#),
+        ("a credential five names deep", r#"{"form":{"file":{"path":"a/b/c/d/e"}},"name":"a"}"#),
+        ("a credential with an unknown member", r#"{"form":{"env":"A"},"name":"a","value":"s"}"#),
+        ("a credential twice", r#"{"form":{"env":"A"},"name":"a"},{"form":{"env":"A"},"name":"a"}"#),
+        ("credentials out of order", r#"{"form":{"env":"B"},"name":"a"},{"form":{"env":"A"},"name":"b"}"#),
+        ("a file before a variable", r#"{"form":{"file":{"path":"a"}},"name":"a"},{"form":{"env":"A"},"name":"b"}"#),
+        ("a file with a variable before one without", r#"{"form":{"file":{"env":"A","path":"a"}},"name":"a"},{"form":{"file":{"path":"b"}},"name":"b"}"#),
+        ("two credentials in one variable", r#"{"form":{"env":"A"},"name":"a"},{"form":{"env":"A"},"name":"b"}"#),
+        ("a variable that is a file's too", r#"{"form":{"env":"A"},"name":"a"},{"form":{"file":{"env":"A","path":"a"}},"name":"b"}"#),
+        ("two credentials in one file", r#"{"form":{"file":{"path":"a"}},"name":"a"},{"form":{"file":{"path":"a"}},"name":"b"}"#),
+        ("a file where another needs a directory", r#"{"form":{"file":{"path":"a"}},"name":"a"},{"form":{"file":{"path":"a/b"}},"name":"b"}"#),
+        ("too many credentials", &many),
     ]
+    .into_iter()
+    .map(|(name, list)| {
+        let with = format!("\"scope\":{{\"credentials\":[{list}],");
+        assert!(good.contains("\"scope\":{"));
+        (name, good.replacen("\"scope\":{", &with, 1).into_bytes())
+    })
+    .collect()
+}
+
+/// One in a variable, one in a file, one in a file that a variable names, in their order.
+fn some_credentials() -> Credentials {
+    let text = r#"[{"form":{"env":"TOKEN"},"name":"a.token"},{"form":{"file":{"path":".netrc"}},"name":"b"},{"form":{"file":{"env":"KEY_FILE","path":"keys/c.pem"}},"name":"a.token"}]"#;
+    let all: Credentials = serde_json::from_str(text).unwrap();
+    assert_eq!(serde_json::to_string(&all).unwrap(), text);
+    all
 }
 
 /// Signs any header and any payload with any key: what no issuer would do.
