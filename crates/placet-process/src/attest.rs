@@ -87,9 +87,9 @@ fn fixed(environment: Environment) -> Result<Fixed<Environment>, MachineError> {
     Fixed::new(environment).map_err(malformed)
 }
 
-/// Has what the machine can enforce tried while this process waits for something else; once, since a process that starts many
-/// commands mostly knows.
-pub(crate) fn try_beside() {
+/// Has what the machine can enforce tried while this process does something else; once, since a process that starts many
+/// commands mostly knows. A gateway does it before it asks for anything; whoever is about to be one may do it earlier.
+pub fn try_beside() {
     static FIRST: Once = Once::new();
     FIRST.call_once(|| {
         let thread = std::thread::Builder::new().name("probe".into());

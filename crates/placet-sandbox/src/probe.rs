@@ -8,10 +8,11 @@ mod privileged;
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use crate::landlock::ABI_REQUIRED;
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, Tried};
 use crate::tier::Tier;
 
 /// One thing that a kernel may offer or not.
@@ -84,12 +85,13 @@ impl Capabilities {
 }
 
 const ALL: &[Tier] = &Tier::ALL;
+const STACK_BYTES: usize = 64 << 10;
 
 /// Tries what cells need: costs about one process. What only tier U0 needs is left out where there
-/// are user namespaces.
+/// are user namespaces, and what no tier needs is left out.
 #[must_use]
 pub fn probe() -> Capabilities {
-    look(false)
+    look(false).0
 }
 
 /// What [`probe`] found for this user at most `age` ago, found anew where that is longer.
@@ -109,36 +111,46 @@ pub fn probe_lately(age: Duration) -> Capabilities {
             found.clone()
         }
         Some(_) | None => {
-            let found = probe();
+            let (found, tried) = look(false);
             *lately = Some((user, now, found.clone()));
+            drop(lately);
+            see_off(tried);
             found
         }
     }
 }
 
+/// Waits for the children of a trial beside whatever comes next.
+fn see_off(tried: Vec<Tried>) {
+    let thread = thread::Builder::new().name("placet-tried".to_owned());
+    // Without a thread they are waited for here.
+    drop(thread.stack_size(STACK_BYTES).spawn(move || drop(tried)));
+}
+
 /// As [`probe`], with everything that any tier needs.
 #[must_use]
 pub fn examine() -> Capabilities {
-    look(true)
+    look(true).0
 }
 
-fn look(everything: bool) -> Capabilities {
+fn look(everything: bool) -> (Capabilities, Vec<Tried>) {
     let landlock_abi = sys::landlock_abi().map_or(0, i32::unsigned_abs);
-    let namespaces = user_namespaces();
+    let (namespaces, tried) = user_namespaces();
     let mut features = vec![landlock(landlock_abi), seccomp()];
     if everything || !namespaces.is_present() {
         features.extend(host::features(landlock_abi));
     }
     features.push(namespaces);
-    features.extend(privileged::features());
-    Capabilities {
+    features.extend(privileged::features(everything));
+    let found = Capabilities {
         kernel_release: rustix::system::uname()
             .release()
             .to_string_lossy()
             .into_owned(),
         landlock_abi,
         features,
-    }
+    };
+    (found, tried)
 }
 
 fn landlock(abi: u32) -> Feature {
@@ -173,23 +185,28 @@ fn seccomp() -> Feature {
     }
 }
 
-fn user_namespaces() -> Feature {
-    let (why, remedy) = match sys::try_in(NAMESPACES, new_proc) {
+fn user_namespaces() -> (Feature, Vec<Tried>) {
+    let (done, first) = sys::try_in(NAMESPACES, new_proc);
+    let mut tried = Vec::from_iter(first);
+    let (why, remedy) = match done {
         Ok(()) => (None, String::new()),
         Err(errno) => {
             let why = std::io::Error::from(errno).to_string();
-            match sys::try_in(NAMESPACES, private_mounts) {
+            let (done, second) = sys::try_in(NAMESPACES, private_mounts);
+            tried.extend(second);
+            match done {
                 Ok(()) => (Some(format!("no new /proc: {why}")), REMEDY_PROC.to_owned()),
                 Err(_) => (Some(why), namespace_remedy(errno)),
             }
         }
     };
-    Feature {
+    let feature = Feature {
         name: "user_namespaces",
         needed_by: &[Tier::U1, Tier::P],
         gives: "file tree, processes, network and IPC of its own",
         state: why.map_or(State::Present, |why| State::Absent { why, remedy }),
-    }
+    };
+    (feature, tried)
 }
 
 /// What is tried in a child. The other namespaces of a cell need the same capability and are left out: a network
@@ -235,11 +252,11 @@ mod tests {
 
     #[test]
     fn what_is_tried_in_a_child_is_told_here_and_happens_there_only() {
-        let failed = sys::try_in(NAMESPACES, || Err(Errno(libc::EXDEV)));
+        let (failed, _) = sys::try_in(NAMESPACES, || Err(Errno(libc::EXDEV)));
         assert_eq!(failed, Err(Errno(libc::EXDEV)));
         let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let before = mounts();
-        let covered = sys::try_in(NAMESPACES, || {
+        let (covered, _) = sys::try_in(NAMESPACES, || {
             sys::mount(c"", c"/", libc::MS_REC | libc::MS_PRIVATE, c"")?;
             sys::mount(c"tmpfs", c"/usr", 0, c"size=64k")
         });

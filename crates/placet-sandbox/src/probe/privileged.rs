@@ -10,16 +10,20 @@ use crate::{group, opens, privileged};
 const P: &[Tier] = &[Tier::P];
 
 /// Tier P is reached when every feature that it needs is there, and it needs at least one.
-pub(super) fn features() -> Vec<Feature> {
+pub(super) fn features(everything: bool) -> Vec<Feature> {
     let place = place();
-    vec![
+    let mut features = vec![
         control_group(&place),
         network_backstop(&place),
         tree_bounds(),
         memory_files(),
         second_gate(),
-        landlock_denials(),
-    ]
+    ];
+    if everything {
+        // No tier needs it, and the kernel makes a thread to answer it.
+        features.push(landlock_denials());
+    }
+    features
 }
 
 fn feature(

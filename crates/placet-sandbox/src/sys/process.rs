@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::mem::size_of;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use super::{Errno, Sys, address, done, last_errno, number};
 
@@ -96,8 +97,9 @@ unsafe fn fork_the_old_way(flags: u64, exit_signal: c_int, pidfd: *mut c_int) ->
 /// Tries something in a child with namespaces of its own, which shares this memory: nothing is copied, and this thread
 /// stands still until the child is done with it. Signals are blocked meanwhile: no handler runs in the child.
 ///
-/// `what` only makes system calls: it must not allocate, lock or panic.
-pub(crate) fn try_in(namespaces: c_int, what: fn() -> Sys<()>) -> Sys<()> {
+/// `what` only makes system calls: it must not allocate, lock or panic. What came of it is known before the kernel has taken the child's namespaces
+/// apart, which takes longer than the trial.
+pub(crate) fn try_in(namespaces: c_int, what: fn() -> Sys<()>) -> (Sys<()>, Option<Tried>) {
     extern "C" fn child(attempt: *mut c_void) -> c_int {
         // SAFETY: the pointer is to the attempt of the caller, who waits.
         let attempt = unsafe { &mut *attempt.cast::<Attempt>() };
@@ -107,10 +109,13 @@ pub(crate) fn try_in(namespaces: c_int, what: fn() -> Sys<()>) -> Sys<()> {
     let mut attempt = Attempt { what, tried: None };
     let mut stack = [0u128; CHILD_STACK_WORDS];
     let mut pidfd: c_int = -1;
-    let before = swap_signal_mask(u64::MAX)?;
+    let before = match swap_signal_mask(u64::MAX) {
+        Ok(before) => before,
+        Err(errno) => return (Err(errno), None),
+    };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | namespaces;
     // SAFETY: the stack is live, aligned and its end is one past its last word; with CLONE_VFORK nothing here goes on while
-    // the child uses it. The pidfd is stored where the fifth argument points.
+    // the child uses it: it has left this memory for good by then. The pidfd is stored where the fifth argument points.
     let ret = unsafe {
         libc::clone(
             child,
@@ -121,13 +126,26 @@ pub(crate) fn try_in(namespaces: c_int, what: fn() -> Sys<()>) -> Sys<()> {
         )
     };
     let cloned = number(ret.into());
-    swap_signal_mask(before)?;
-    cloned?;
-    let reaped = reap(pidfd, true);
-    super::close(pidfd);
-    reaped?;
+    let restored = swap_signal_mask(before);
+    if let Err(errno) = cloned {
+        return (Err(errno), None);
+    }
+    // SAFETY: clone has just made this descriptor for us alone.
+    let child = Tried(unsafe { OwnedFd::from_raw_fd(pidfd) });
     // Killed before it was done, if there is nothing.
-    attempt.tried.unwrap_or(Err(Errno(libc::ECHILD)))
+    let tried = attempt.tried.unwrap_or(Err(Errno(libc::ECHILD)));
+    (restored.and(tried), Some(child))
+}
+
+/// A child in which something was tried, on its way out. Reaped when it is dropped, which waits for it.
+#[derive(Debug)]
+pub(crate) struct Tried(OwnedFd);
+
+impl Drop for Tried {
+    fn drop(&mut self) {
+        // It is a child of this process, and nobody else's to reap.
+        drop(reap(self.0.as_raw_fd(), true));
+    }
 }
 
 struct Attempt {

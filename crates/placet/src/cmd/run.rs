@@ -77,6 +77,7 @@ fn by_itself(global: &Global, call: &Call, manner: Manner, out: Out) -> Result<S
     if !manner.front && terminal::is_at_terminal() {
         return at_terminal();
     }
+    placet_process::attest::try_beside();
     // Before anything else: from here on no key of the terminal is for this process.
     let mut front = manner.front.then(Front::attach).transpose()?;
     let outcome = govern(global, call, manner, front.as_mut(), out);
