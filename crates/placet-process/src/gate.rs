@@ -280,12 +280,9 @@ impl<'a> Keeper<'a> {
     }
 
     fn end_below(&mut self, cause: Option<DenialCode>, over: &BTreeMap<ExecutionId, RunEnd>) {
-        for end in self.inner.ends(cause, over) {
-            // The node ends them itself when this does not get through.
-            if self.ask(&Request::End(end)).is_err() {
-                return;
-            }
-        }
+        let ends = self.inner.ends(cause, over);
+        // The node ends them itself when this does not get through.
+        self.end_all(&ends).unwrap_or(());
     }
 
     fn take(&mut self, gate: &Gate, report: ExecReport, now: Duration) {

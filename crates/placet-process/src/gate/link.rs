@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-use placet_authority::node::wire::{AttestedBody, CallsBody, Request, Response};
+use placet_authority::node::wire::{AttestedBody, CallBody, CallsBody, EndBody, Request, Response};
 use placet_authority::node::{Connection, LinkError};
 use placet_enforce::Pep;
-use placet_evidence::Attestation;
-use placet_types::ExecutionId;
+use placet_evidence::{Attestation, Environment};
+use placet_types::{ExecutionId, Fixed};
 
 use super::Keeper;
 use crate::call::Asking;
@@ -20,6 +20,8 @@ use crate::run::{Gateway, unexpected};
 
 /// How often a lost node is looked for.
 const SEEK_EVERY: Duration = Duration::from_millis(250);
+/// Ends that are recorded by one write.
+const ENDS_AT_ONCE: usize = 64;
 
 /// A node, and the key that what it permits here is bound to.
 pub(super) struct Link {
@@ -29,14 +31,43 @@ pub(super) struct Link {
     said: Option<Attestation>,
 }
 
+impl Link {
+    /// Has calls decided and begun, below whatever asks for them, and ends recorded. What was attested counts at the node that gave
+    /// the nonce and is said to it once: to the node behind the next connection it is attested anew.
+    fn calls(
+        &mut self,
+        (gateway, environment): (&Gateway, &Fixed<Environment>),
+        calls: Vec<CallBody>,
+        (door, ended): (Option<ExecutionId>, &[EndBody]),
+    ) -> Result<Vec<Response>, RunError> {
+        let attestation = gateway.attestation(environment, &mut self.node, &mut self.pep)?;
+        let attested = (self.said.as_ref() != Some(&attestation)).then(|| AttestedBody {
+            attestation: attestation.clone(),
+            environment: environment.clone(),
+            holder: self.pep.holder(),
+        });
+        self.said = Some(attestation);
+        let request = Request::Calls(Box::new(CallsBody {
+            attested,
+            bearer: None,
+            calls,
+            door,
+            ended: ended.to_vec(),
+        }));
+        match self.node.ask(&request)? {
+            Response::Called(answers) => Ok(answers),
+            other => Err(unexpected(other)),
+        }
+    }
+}
+
 impl Keeper<'_> {
     /// Asks, at the node behind the next connection where this one turns out to be dead.
     pub(super) fn ask(&mut self, request: &Request) -> Result<Response, RunError> {
         self.on_link(|_, link| Ok(link.node.ask(request)?))
     }
 
-    /// Has a call decided and its start recorded. What was attested counts at the node that gave the nonce and is said to it once:
-    /// to the node behind the next connection it is attested anew.
+    /// Has a call decided and its start recorded.
     pub(super) fn begin(
         &mut self,
         call: &Asking<'_>,
@@ -44,35 +75,31 @@ impl Keeper<'_> {
     ) -> Result<Response, RunError> {
         let environment = self.root.environment;
         self.on_link(|gateway, link| {
-            let attestation = gateway.attestation(environment, &mut link.node, &mut link.pep)?;
-            let attested = (link.said.as_ref() != Some(&attestation)).then(|| AttestedBody {
-                attestation: attestation.clone(),
-                environment: environment.clone(),
-                holder: link.pep.holder(),
-            });
-            link.said = Some(attestation);
-            let request = Request::Calls(Box::new(CallsBody {
-                attested,
-                bearer: None,
-                calls: vec![Gateway::call_body(call)],
-                door: Some(parent),
-                ended: Vec::new(),
-            }));
-            match link.node.ask(&request)? {
-                Response::Called(mut answers) => match (answers.pop(), answers.is_empty()) {
-                    (Some(answer), true) => Ok(answer),
-                    _ => Err(RunError::Link(LinkError::Unexpected)),
-                },
-                other => Err(unexpected(other)),
+            let calls = vec![Gateway::call_body(call)];
+            let mut answers = link.calls((gateway, environment), calls, (Some(parent), &[]))?;
+            match (answers.pop(), answers.is_empty()) {
+                (Some(answer), true) => Ok(answer),
+                _ => Err(RunError::Link(LinkError::Unexpected)),
             }
         })
     }
 
+    /// Has ends recorded, many by one write of the log. The node records by itself what does not get through.
+    pub(super) fn end_all(&mut self, ends: &[EndBody]) -> Result<(), RunError> {
+        let environment = self.root.environment;
+        for some in ends.chunks(ENDS_AT_ONCE) {
+            self.on_link(|gateway, link| {
+                link.calls((gateway, environment), Vec::new(), (None, some))
+            })?;
+        }
+        Ok(())
+    }
+
     /// Does something with the connection, and once more with the next one if it turns out to be dead.
-    fn on_link(
+    fn on_link<T>(
         &mut self,
-        act: impl Fn(&Gateway, &mut Link) -> Result<Response, RunError>,
-    ) -> Result<Response, RunError> {
+        act: impl Fn(&Gateway, &mut Link) -> Result<T, RunError>,
+    ) -> Result<T, RunError> {
         let mut may_be_dead = self.link.is_some();
         loop {
             let gateway = self.gateway;
