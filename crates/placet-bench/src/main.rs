@@ -71,6 +71,9 @@ fn main() {
     if wanted("mcp") {
         mcp::calls();
     }
+    if only.as_deref() == Some("mcp-peers") {
+        mcp::beside();
+    }
     if only.as_deref() == Some("mcp-flat") {
         mcp::flat();
     }

@@ -2,7 +2,7 @@
 //! many pass at once, and what memory one governed server takes.
 //!
 //! The server is this program itself: it answers at once, so that what is measured is what stands
-//! between. Other people's gateways come last, where they are installed (`PLACET_MCP_PEERS`).
+//! between. Other people's gateways are measured by themselves (`mcp-peers`), beside the same two.
 
 mod client;
 mod frames;
@@ -62,7 +62,30 @@ pub(crate) fn calls() {
     memory::print("the same, after these calls", &place, &through);
     fleet(&place);
     listened::together(&place);
-    peers::compare(&place, &plain);
+}
+
+/// Directly, through Placet, and through other people's gateways, where they are installed (`PLACET_MCP_PEERS`).
+pub(crate) fn beside() {
+    let Some(place) = Place::new() else { return };
+    // They take long to start, and keep a processor busy while they do.
+    let peers = peers::start(&place);
+    let mut direct = Client::start(&mut place.server());
+    let mut through = Client::start(&mut place.gateway());
+    direct.open();
+    through.open();
+    let (mut plain, mut governed) = (Vec::new(), Vec::new());
+    for round in 0..peers::ALONE + 100 {
+        let pair = (timed(&mut direct), timed(&mut through));
+        if round >= 100 {
+            plain.push(pair.0);
+            governed.push(pair.1);
+        }
+    }
+    let (plain, governed) = (Samples::new(plain), Samples::new(governed));
+    plain.print("tools/call, direct");
+    governed.print("tools/call, through placet mcp");
+    added(&governed, &plain);
+    peers::measure(&peers, &plain);
 }
 
 /// What one side adds to the other's percentiles: p50 and p99, in microseconds.

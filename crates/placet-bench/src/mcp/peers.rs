@@ -1,9 +1,10 @@
-//! The same calls through other people's gateways, in the same run, where `PLACET_MCP_PEERS` names a directory with
+//! The same calls through other people's gateways, where `PLACET_MCP_PEERS` names a directory with
 //! virtual environments of Python: `cmcp` (PyPI `cmcp-runtime`) and `contextforge` (PyPI `mcp-contextforge-gateway`).
 //!
 //! What they do differs. cMCP in its development mode evaluates one Cedar policy that permits everything, checks the
-//! tool against a pinned definition, and chains an entry of a SQLite file for each call, which it does not wait for the
-//! disk for; its claim is signed when the session closes. ContextForge authenticates a token and routes; it evaluates no
+//! tool against a pinned definition, and chains an entry of a SQLite file for each call, which is on the disk before
+//! the call is answered; its claim is signed when the session closes. A session of it may make ten calls, and no
+//! setting changes that: here it may make as many as it likes, so that what is measured is calls. ContextForge authenticates a token and routes; it evaluates no
 //! policy here and leaves no evidence; its server stands behind its own bridge, since it speaks HTTP only. Both take
 //! calls over HTTP, on loopback.
 
@@ -18,7 +19,7 @@ use super::{CLIENTS, added};
 use crate::stats::Samples;
 
 /// Calls one after the other, and calls of all connections together.
-const ALONE: usize = 500;
+pub(super) const ALONE: usize = 500;
 const TOGETHER: usize = 960;
 
 const CMCP: &str = r#"
@@ -39,11 +40,23 @@ open("config.yaml", "w").write(f'attestation:\n  provider: software-only\nlisten
     "policy_bundle_path: ./policies/\ncatalog_path: ./catalog.json\naudit_db_path: ./audit.db\n")
 "#;
 
+/// What `cmcp` itself does, with another bound of calls in a session.
+const CMCP_START: &str = r#"
+import sys
+from cmcp_runtime import cli, runtime_gateway
+policy = runtime_gateway.GovernancePolicy
+policy.__init__.__defaults__ = tuple(10**9 if it == 10 else it for it in policy.__init__.__defaults__)
+assert policy().max_tool_calls == 10**9
+sys.argv = ["cmcp", "start", "--config", "config.yaml"]
+cli.main()
+"#;
+
 /// A secret of this run only.
 const SECRET: &str = "bench-secret-key-of-more-than-32-bytes-x1Y";
 
 /// Processes that end with this.
-struct Peer {
+pub(super) struct Peer {
+    name: &'static str,
     processes: Vec<Child>,
     port: u16,
     path: &'static str,
@@ -51,30 +64,44 @@ struct Peer {
     token: String,
 }
 
-/// Whoever is installed, beside the same server directly.
-pub(super) fn compare(place: &Place, direct: &Samples) {
+/// Starts whoever is installed, before the same server.
+pub(super) fn start(place: &Place) -> Vec<Peer> {
     let Some(peers) = std::env::var_os("PLACET_MCP_PEERS") else {
-        return;
+        println!("PLACET_MCP_PEERS names no directory of other gateways");
+        return Vec::new();
     };
     let peers = PathBuf::from(peers);
     let base = place.root().join("peers");
-    for (name, start) in [
+    let known = [
         ("cmcp", cmcp as fn(&Path, &Path, &Path) -> Peer),
         ("contextforge", contextforge),
-    ] {
+    ];
+    let installed = known.into_iter().filter_map(|(name, start)| {
         let venv = peers.join(name);
         if !venv.join("bin/python").exists() {
             println!("{name}: no {}", venv.display());
-            continue;
+            return None;
         }
         let work = base.join(name);
         fs::create_dir_all(work.join("policies")).expect("a directory");
-        let peer = start(&venv.join("bin"), &work, &place.root().join("work/server"));
-        measure(name, &peer, direct);
+        Some(start(
+            &venv.join("bin"),
+            &work,
+            &place.root().join("work/server"),
+        ))
+    });
+    installed.collect()
+}
+
+/// The same calls, beside the same server directly.
+pub(super) fn measure(peers: &[Peer], direct: &Samples) {
+    for peer in peers {
+        alone(peer, direct);
+        together(peer);
     }
 }
 
-fn measure(name: &str, peer: &Peer, direct: &Samples) {
+fn alone(peer: &Peer, direct: &Samples) {
     let mut link = peer.link();
     for id in 0..50 {
         link.call(id);
@@ -85,8 +112,11 @@ fn measure(name: &str, peer: &Peer, direct: &Samples) {
         began.elapsed()
     };
     let samples = Samples::new((50..50 + ALONE as u64).map(timed).collect());
-    samples.print(&format!("tools/call, through {name}"));
+    samples.print(&format!("tools/call, through {}", peer.name));
     added(&samples, direct);
+}
+
+fn together(peer: &Peer) {
     let began = Instant::now();
     thread::scope(|scope| {
         for part in 0..CLIENTS {
@@ -109,11 +139,12 @@ fn cmcp(bin: &Path, work: &Path, server: &Path) -> Peer {
         &["-c", CMCP, text(server), &port.to_string()],
         &[],
     );
-    let command = &mut Command::new(bin.join("cmcp"));
-    command.args(["start", "--config", "config.yaml"]);
+    let command = &mut Command::new(bin.join("python"));
+    command.args(["-c", CMCP_START]);
     let process = spawn(command.env("CMCP_DEV_MODE", "1"), work);
     await_port(port);
     Peer {
+        name: "cmcp",
         processes: vec![process],
         port,
         path: "/mcp",
@@ -167,6 +198,7 @@ fn contextforge(bin: &Path, work: &Path, server: &Path) -> Peer {
     let said = python(bin, work, &token, &settings);
     let token = said.lines().last().unwrap_or_default().to_owned();
     let peer = Peer {
+        name: "contextforge",
         processes,
         port,
         path: "/rpc",
