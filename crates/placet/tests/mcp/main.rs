@@ -34,4 +34,5 @@ mod oauth;
 mod peers;
 mod redaction;
 mod resource;
+mod rust_sdk;
 mod starting;
