@@ -6,90 +6,40 @@
 //! `input_required` is, and its second try is held for as long as it takes. What the client said meanwhile reaches the
 //! session in its order; nothing of it is decided here.
 
-use std::collections::VecDeque;
+mod held;
+mod waits;
+
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use placet_types::{DenialCode, ExecutionId, Index};
-use serde_json::json;
-
-use crate::asked::{Before, Modes, goes_on, input_required, message, state_of, takes_input};
+use crate::asked::{Before, Modes, goes_on, input_required, state_of, takes_input};
 use crate::denial::Said;
 use crate::emit;
-use crate::frame::{Bounds, Frame, Kind, OwnedId, member, members};
+use crate::frame::{Bounds, Frame, Kind, members};
 use crate::pipe::{Line, Lines};
+use held::{Asked, Held, State};
+pub use waits::Waits;
+use waits::{Check, refusal};
 
 /// How often what is held is looked at.
 const TICK: Duration = Duration::from_millis(100);
-/// Lines that are held, and their bytes; with more the client is not read.
-const LINES_MAX: usize = 256;
-const BYTES_MAX: usize = 4 << 20;
 /// Requests that were answered `input_required` and are remembered.
 const TAKEN_MAX: usize = 256;
-/// Of JSON-RPC: the client has to show a page first (revision 2025-11-25).
-const PAGE_REQUIRED: i64 = -32_042;
-
-/// What is waited for.
-#[derive(Clone, Debug)]
-pub struct Waits {
-    /// The server, by its name.
-    pub server: String,
-    /// The execution that is to be approved.
-    pub exec: ExecutionId,
-    /// The record that says so.
-    pub record: Index,
-    /// Whose approval, and until when.
-    pub whose: String,
-    /// Where approvals are given in a browser, if there is such a place.
-    pub console: Option<String>,
-}
 
 /// The client's way in, held shut.
 pub struct Anteroom(Arc<Room>);
 
 struct Room {
     waits: Waits,
-    /// Number and name of the check that defers.
-    check: (u8, &'static str),
+    check: Check,
     /// How many ticks a request is held that cannot be answered otherwise.
     ticks: u32,
     state: Mutex<State>,
     changed: Condvar,
     /// Until there is a session, which answers from then on.
     to_client: Mutex<Option<Box<dyn Write + Send>>>,
-}
-
-#[derive(Default)]
-struct State {
-    lines: VecDeque<Held>,
-    bytes: usize,
-    taken: VecDeque<(String, Before)>,
-    modes: Modes,
-    /// Once it is decided: whether there is a server.
-    decided: Option<Result<(), Said>>,
-    /// Whether everything that was held has gone on, so that more goes on at once.
-    is_through: bool,
-    /// Whether the client has closed its end.
-    is_left: bool,
-}
-
-/// A line that the session will read.
-struct Held {
-    line: Vec<u8>,
-    asked: Option<Asked>,
-    /// Ticks after which a request in it is answered here.
-    left: u32,
-}
-
-/// A request.
-#[derive(Clone, Debug)]
-struct Asked {
-    id: OwnedId,
-    is_call: bool,
-    /// Whether its client knows that it waits, and does.
-    is_patient: bool,
 }
 
 /// What a line is.
@@ -110,7 +60,7 @@ impl Anteroom {
     /// What the operating system says of threads.
     pub fn open(
         waits: Waits,
-        check: (u8, &'static str),
+        check: Check,
         patience: Duration,
         client: (impl Read + Send + 'static, impl Write + Send + 'static),
         into: impl Write + Send + 'static,
@@ -280,7 +230,7 @@ impl Room {
         if let Some(own) = state_of(&given).and_then(|token| self.taken(&token)) {
             // Once the server is there, nobody has to wait.
             if !goes_on(&given) && self.state().decided.is_none() {
-                let answer = refusal(&self.said(), &asked);
+                let answer = refusal(&self.waits.said(self.check), &asked);
                 return Look {
                     answer: Some(answer),
                     ..Look::default()
@@ -303,7 +253,7 @@ impl Room {
         }
         let question = Modes::of_request(params)
             .filter(|_| takes_input(method) && self.state().decided.is_none())
-            .and_then(|modes| self.question(modes));
+            .and_then(|modes| self.waits.question(modes));
         let answer = question.and_then(|question| {
             let token = token()?;
             let mut state = self.state();
@@ -327,61 +277,6 @@ impl Room {
         state.taken.remove(at).map(|(_, own)| own)
     }
 
-    fn message(&self, by_page: bool) -> String {
-        let what = format!("the server {}", self.waits.server);
-        let exec = self.waits.exec.to_string();
-        message(&what, &self.reason(), &exec, by_page)
-    }
-
-    fn question(&self, modes: Modes) -> Option<serde_json::Value> {
-        let console = self.waits.console.as_deref();
-        modes.question(&self.message(console.is_some() && modes.page()), console)
-    }
-
-    fn reason(&self) -> String {
-        format!("it needs the approval of {}", self.waits.whose)
-    }
-
-    /// What whoever has waited long enough is told.
-    fn said(&self) -> Said {
-        let Waits {
-            server,
-            exec,
-            record,
-            ..
-        } = &self.waits;
-        Said {
-            check: Some(self.check),
-            remedy: Some(format!(
-                "have somebody run `placet approve {exec}`, then ask again: the server is started once it is approved"
-            )),
-            exec: Some(*exec),
-            record: Some(*record),
-            ..Said::new(
-                DenialCode::ApprovalRequired,
-                format!("the server {server} is not started yet: {}", self.reason()),
-            )
-        }
-    }
-
-    /// The answer to a request that has waited long enough.
-    fn too_long(&self, asked: &Asked, modes: Modes) -> String {
-        let said = self.said();
-        let Some(console) = self.waits.console.as_deref().filter(|_| modes.page()) else {
-            return refusal(&said, asked);
-        };
-        // The client shows the page, and asks again.
-        let mut data = said.value();
-        if let Some(data) = data.as_object_mut() {
-            let page = json!([{
-                "mode": "url", "message": self.message(true), "url": console,
-                "elicitationId": self.waits.exec.to_string(),
-            }]);
-            data.insert("elicitations".to_owned(), page);
-        }
-        emit::error(Some(&asked.id), PAGE_REQUIRED, &said.text(), Some(data))
-    }
-
     /// Looks at what is held until it is decided, and then lets it go on or answers it.
     fn wait(&self, into: &Way) {
         loop {
@@ -396,7 +291,7 @@ impl Room {
                     let modes = state.modes;
                     drop(state);
                     for asked in late {
-                        self.say(&self.too_long(&asked, modes));
+                        self.say(&self.waits.too_long(self.check, &asked, modes));
                     }
                     self.changed.notify_all();
                 }
@@ -466,55 +361,6 @@ impl Room {
     }
 }
 
-impl State {
-    fn has_room(&self, bytes: usize) -> bool {
-        self.lines.len() < LINES_MAX && self.bytes.saturating_add(bytes) <= BYTES_MAX
-    }
-
-    /// Takes out the requests that were given up, with what says so; and those whose time is over, and gives these.
-    fn tick(&mut self) -> Vec<Asked> {
-        let given_up: Vec<OwnedId> = self
-            .lines
-            .iter()
-            .filter_map(|held| given_up(&held.line))
-            .collect();
-        let mut late = Vec::new();
-        self.lines.retain_mut(|held| match &held.asked {
-            Some(asked) if given_up.contains(&asked.id) => false,
-            Some(asked) if !asked.is_patient => {
-                held.left = held.left.saturating_sub(1);
-                if held.left == 0 {
-                    late.push(asked.clone());
-                }
-                held.left > 0
-            }
-            Some(_) => true,
-            None => self::given_up(&held.line).is_none(),
-        });
-        self.bytes = self.lines.iter().map(|held| held.line.len()).sum();
-        late
-    }
-}
-
-/// Which request a line gives up.
-fn given_up(line: &[u8]) -> Option<OwnedId> {
-    match Frame::parse(line, Bounds::REQUEST).ok()?.kind {
-        Kind::Notification {
-            method: "notifications/cancelled",
-            params,
-        } => OwnedId::read(member(&members(params?).ok()?, "requestId")?),
-        Kind::Notification { .. } | Kind::Request { .. } | Kind::Answer { .. } => None,
-    }
-}
-
-fn refusal(said: &Said, asked: &Asked) -> String {
-    if asked.is_call {
-        said.tool_error(&asked.id)
-    } else {
-        said.error(Some(&asked.id))
-    }
-}
-
 /// Writes a line; `false` where nobody reads.
 fn write(into: &Way, line: &[u8]) -> bool {
     let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
@@ -540,3 +386,6 @@ impl std::fmt::Debug for Anteroom {
         f.debug_struct("Anteroom").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
