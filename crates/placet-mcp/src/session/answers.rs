@@ -227,18 +227,23 @@ impl Session {
                     state.catalog.forget();
                     state.is_stale = state.fetching.is_some();
                 }
-                let hidden = match direction {
-                    Direction::ToClient => self.state().hidden.clone(),
+                let shown = match direction {
+                    Direction::ToClient => self.shown(params),
                     Direction::ToServer => None,
                 };
-                self.outbox(direction).push(match (hidden, params) {
-                    (Some(hidden), Some(params)) => {
-                        emit::notification(method, Some(&hidden.redact_said(params)))
-                    }
-                    (Some(_) | None, _) => emit::frame(frame),
+                self.outbox(direction).push(match shown {
+                    Some(shown) => emit::notification(method, Some(&shown)),
+                    None => emit::frame(frame),
                 });
             }
         }
+    }
+
+    /// Parameters of what the server says or asks by itself, without what they must not show; `None` of what shows
+    /// nothing, or while nothing is known that must not be shown.
+    pub(super) fn shown(&self, params: Option<&str>) -> Option<String> {
+        let hidden = self.state().hidden.clone()?;
+        Some(hidden.redact_said(params?))
     }
 
     /// Whoever asked has given a request up.

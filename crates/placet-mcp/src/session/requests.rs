@@ -67,7 +67,7 @@ impl Session {
         self: &Arc<Self>,
         direction: Direction,
         frame: &Frame<'_>,
-        (id, method, params): (Id<'_>, &str, Option<&str>),
+        (id, method, given): (Id<'_>, &str, Option<&str>),
         pace: Pace,
     ) {
         let (id, class) = (id.to_owned(), Class::of(direction, method));
@@ -95,7 +95,7 @@ impl Session {
             state.open.insert(key, open);
         }
         let resumed = match direction {
-            Direction::ToServer => self.resumed(params),
+            Direction::ToServer => self.resumed(given),
             Direction::ToClient => Resumed::No,
         };
         let (own, is_resumed) = match resumed {
@@ -106,7 +106,14 @@ impl Session {
                 return self.say(direction, &id, method == "tools/call", &said);
             }
         };
-        let params = own.as_deref().or(params);
+        // What the server asks shows no more than what it says: what is decided about, and goes on, is without.
+        let shown = match direction {
+            Direction::ToServer => None,
+            Direction::ToClient => self.shown(given),
+        };
+        let is_shown = shown.is_some();
+        let params = own.or(shown);
+        let params = params.as_deref().or(given);
         match class {
             Class::Governed(_) if !frame.extra.is_empty() => {
                 self.state().open.remove(&(direction, id.clone()));
@@ -137,7 +144,12 @@ impl Session {
                     state.modes = Modes::declared(params);
                     state.client = client;
                 }
-                if !self.outbox(direction).push(emit::frame(frame)) {
+                let frame = if is_shown {
+                    emit::request(id.as_str(), method, params)
+                } else {
+                    emit::frame(frame)
+                };
+                if !self.outbox(direction).push(frame) {
                     self.state().open.remove(&(direction, id));
                 }
             }
@@ -239,7 +251,7 @@ impl Session {
     ) {
         let sealed = subject.and_then(|subject| {
             let sealed = subject.seal(&self.config.who)?;
-            Ok((subject.digest(), sealed))
+            Ok((sealed.digest(), sealed))
         });
         let (digest, sealed) = match sealed {
             Ok(sealed) => sealed,

@@ -76,6 +76,26 @@ fn what_an_answer_must_not_show_is_taken_out_and_counted() {
             json!({ "level": "info", "data": r#"{"user": {"mail": "[redacted]"}}"# }),
         ]
     );
+    // Nor does what the server asks its client.
+    client.send(
+        "tools/call",
+        json!({
+            "name": "noisy", "arguments": { "message": "see sk-0123456789", "asks": true },
+            "_meta": { "progressToken": "t" },
+        }),
+    );
+    let asked = loop {
+        let frame = client.read();
+        if frame["method"] == "sampling/createMessage" {
+            break frame;
+        }
+    };
+    let told = &asked["params"]["messages"][0]["content"]["text"];
+    assert_eq!(told, "see [redacted]", "{asked}");
+    let content = json!({ "type": "text", "text": "seen" });
+    let answer = json!({ "role": "assistant", "model": "none", "content": content });
+    let answer = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": answer });
+    client.write(&answer.to_string());
     client.close();
     // The original is committed to, and what was taken out is counted; where nothing was, nothing is said.
     let records = records(&domain);
@@ -85,7 +105,9 @@ fn what_an_answer_must_not_show_is_taken_out_and_counted() {
         .map(|record| &record["record"]["usage"]["output"])
         .filter(|output| output.is_object());
     let counts: Vec<&Value> = outputs.map(|output| &output["redacted"]).collect();
-    assert_eq!(counts, [&json!(2), &json!(1), &Value::Null, &Value::Null]);
+    let (two, one) = (json!(2), json!(1));
+    assert_eq!(counts[..2], [&two, &one]);
+    assert_eq!(counts[2..], [&Value::Null; 4]);
     // The rules stand in the artifact, as an obligation of the permit.
     let scopes = domain.ok(&["log", "tail", "-n", "100000", "--json"]);
     assert!(!scopes.contains("ann@example.org"));

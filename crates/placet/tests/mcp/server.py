@@ -98,6 +98,10 @@ def call(request_id, params):
         for data in (said, {"user": {"mail": said}, "deep": [said]}, json.dumps({"user": {"mail": "x"}})):
             logged = {"level": "info", "data": data}
             send({"jsonrpc": "2.0", "method": "notifications/message", "params": logged})
+        if "asks" in arguments:
+            told = {"role": "user", "content": {"type": "text", "text": said}}
+            asked = {"messages": [told], "maxTokens": 1}
+            send({"jsonrpc": "2.0", "id": "asked", "method": "sampling/createMessage", "params": asked})
     if name == "touch":
         uri, told = arguments["uri"], uri_told(arguments["uri"])
         send({"jsonrpc": "2.0", "id": request_id, "result": text("told %d" % len(told))})
