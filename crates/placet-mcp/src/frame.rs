@@ -156,7 +156,7 @@ impl<'a> Frame<'a> {
         }
         let text = std::str::from_utf8(bytes).map_err(|_| FrameError::NotUtf8)?;
         let members = Scanner::new(text, bounds.depth_max).members()?;
-        no_case_tricks(&members, &ENVELOPE)?;
+        no_case_tricks(members.iter().map(|member| member.name.as_ref()), &ENVELOPE)?;
         Self::of(members)
     }
 
@@ -246,14 +246,17 @@ fn object(text: Option<&str>) -> Result<Option<&str>, FrameError> {
 }
 
 /// Refuses names that a reader which does not mind case would take for one of `known`.
-pub(crate) fn no_case_tricks(members: &[Member<'_>], known: &[&str]) -> Result<(), FrameError> {
-    let is_trick = |member: &&Member<'_>| {
+pub(crate) fn no_case_tricks<'a>(
+    mut names: impl Iterator<Item = &'a str>,
+    known: &[&str],
+) -> Result<(), FrameError> {
+    let is_trick = |name: &&str| {
         known
             .iter()
-            .any(|known| member.name != *known && member.name.eq_ignore_ascii_case(known))
+            .any(|known| name != known && name.eq_ignore_ascii_case(known))
     };
-    match members.iter().find(is_trick) {
-        Some(member) => Err(FrameError::CaseTrick(member.name.clone().into_owned())),
+    match names.find(is_trick) {
+        Some(name) => Err(FrameError::CaseTrick(name.to_owned())),
         None => Ok(()),
     }
 }

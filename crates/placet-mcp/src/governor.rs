@@ -7,16 +7,22 @@
 //! What starts on a connection is watched there, by its thread; beats renew it, and an order to end comes on
 //! it. How calls ended goes with the next request, at the latest when it has lingered.
 //!
+//! Sessions of one process share their lanes: each is a party of its own, with whoever it acts for and what it is
+//! told. So what comes from many clients at once is decided together, too.
+//!
 //! Out of scope: frames. A call is an intent with its parameters here, and what became of it.
 
 mod lane;
+mod party;
 mod secrets;
 mod worker;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -33,16 +39,20 @@ use placet_types::{
 
 use crate::redact::Redactor;
 use crate::subject::Sealed;
+use party::{Party, Seat};
 use worker::Worker;
 
 /// Lanes, each with a connection to the node.
 pub const WORKERS_MAX: usize = 4;
-/// What waits for one of them. Beyond it calls are answered `overloaded`.
+/// What of one session waits for them. Beyond it calls are answered `overloaded`.
 const WAITING_MAX: usize = 512;
 /// How long the end of a call waits for something that it can go with.
 const LINGER: Duration = Duration::from_millis(4);
 /// How long whoever brings a call waits for its decision. Beyond it the lane's thread does.
 const AT_ONCE: Duration = Duration::from_millis(20);
+
+/// How long a session that is over waits until what it left is recorded. What is not, the node records.
+const FLUSH: Duration = Duration::from_secs(30);
 
 /// What the governor is given.
 pub struct Setting {
@@ -52,13 +62,12 @@ pub struct Setting {
     pub pins: Believed,
     /// The machine, for a domain.
     pub environment: Measured,
-    /// Whoever has shown an access token, and whom all of it is asked for.
-    pub bearer: Option<Arc<TokenIdentity>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Told of each execution that must end, once.
-    pub ending: Box<dyn Fn(ExecutionId, DenialCode) + Send + Sync>,
 }
+
+/// Told of each execution that must end, once.
+pub type Ending = Box<dyn Fn(ExecutionId, DenialCode) + Send + Sync>;
 
 /// What is believed of a node.
 pub type Believed = Box<dyn Fn(&Welcome) -> Result<Pins, String> + Send + Sync>;
@@ -157,28 +166,46 @@ pub enum Pace {
 enum Job {
     /// Waits for an answer that did not come at once.
     Await,
-    Submit(Box<Sealed>, Then),
-    Again(Box<Held>, Then),
-    Connect(Box<Sealed>, Then),
+    Call(Call),
+    Connect(Box<Sealed>, Then, Seat),
     HandAgain(Holding, SecretName, Handed),
     Renew(Holding, SecretName, Secret, Renewed),
-    Preview(Vec<Sealed>, Answered),
+    Preview(Vec<Sealed>, Answered, Seat),
     End(Box<EndBody>),
     Signal(Box<SignalBody>),
     Refused(Box<(Denial, String)>),
+    /// Lets go of this once everything that had ended is recorded.
+    Flush(Sender<()>),
 }
 
-/// Governs calls.
-#[derive(Clone)]
-pub struct Governor(Arc<Shared>);
+/// A call that somebody waits for.
+struct Call {
+    asked: Box<Asked>,
+    then: Then,
+    seat: Seat,
+}
 
+/// As it comes, or comes again.
+enum Asked {
+    New(Sealed),
+    Again(Held),
+}
+
+/// Governs the calls of one session.
+#[derive(Clone)]
+pub struct Governor {
+    shared: Arc<Shared>,
+    party: Arc<Party>,
+}
+
+/// What sessions have in common.
 struct Shared {
     setting: Arc<Setting>,
     lanes: Vec<Lane>,
-    /// Calls that wait for what comes right behind them.
-    gathered: Mutex<Vec<Job>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     started: AtomicUsize,
+    /// Sessions that are not closed.
+    open: AtomicUsize,
     closing: AtomicBool,
 }
 
@@ -188,7 +215,9 @@ struct Lane {
     jobs: Mutex<VecDeque<Job>>,
     ended: Mutex<Lingering>,
     wake: OwnedFd,
-    /// Hears `wake`, and the connection of the worker while nobody asks anything over it.
+    /// Goes off once an end has waited long enough.
+    timer: OwnedFd,
+    /// Hears these two, and the connection of the worker while nobody asks anything over it.
     events: Arc<OwnedFd>,
     busy: AtomicBool,
 }
@@ -199,8 +228,6 @@ struct Lingering {
     ended: Vec<Over>,
     /// When the first of them came.
     since: Duration,
-    /// Whether the thread knows that there are some, and looks in time.
-    is_known: bool,
 }
 
 /// An end, as it is recorded.
@@ -254,91 +281,118 @@ impl Ticket {
 }
 
 impl Governor {
-    /// A governor; it connects when it is first needed.
+    /// A governor; it connects when it is first needed. All of it is asked for `bearer`, who has shown an access
+    /// token, where somebody has.
     ///
     /// # Errors
     ///
     /// What the operating system says.
-    pub fn new(setting: Setting) -> std::io::Result<Self> {
+    pub fn new(
+        setting: Setting,
+        bearer: Option<Arc<TokenIdentity>>,
+        ending: Ending,
+    ) -> io::Result<Self> {
         let setting = Arc::new(setting);
         let lanes = (0..WORKERS_MAX).map(|at| Lane::new(&setting, at));
-        let lanes: std::io::Result<Vec<Lane>> = lanes.collect();
-        Ok(Self(Arc::new(Shared {
+        let lanes: io::Result<Vec<Lane>> = lanes.collect();
+        let shared = Arc::new(Shared {
             setting,
             lanes: lanes?,
-            gathered: Mutex::default(),
             threads: Mutex::new(Vec::new()),
             started: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
-        })))
+        });
+        Ok(Self::of(shared, bearer, ending))
+    }
+
+    /// The governor of another session, on the same connections.
+    #[must_use]
+    pub fn beside(&self, bearer: Option<Arc<TokenIdentity>>, ending: Ending) -> Self {
+        Self::of(Arc::clone(&self.shared), bearer, ending)
+    }
+
+    fn of(shared: Arc<Shared>, bearer: Option<Arc<TokenIdentity>>, ending: Ending) -> Self {
+        shared.open.fetch_add(1, Ordering::SeqCst);
+        let party = Arc::new(Party::new(bearer, ending));
+        Self { shared, party }
     }
 
     /// Has a call decided and started.
     pub fn submit(&self, call: Sealed, pace: Pace, then: Then) {
-        self.call(Job::Submit(Box::new(call), then), pace);
-    }
-
-    /// Has a connection to a server elsewhere decided and started; takes the credentials for it.
-    pub fn connect(&self, call: Sealed, then: Then) {
-        self.decide(vec![Job::Connect(Box::new(call), then)]);
+        self.call(Asked::New(call), pace, then);
     }
 
     /// Asks again about a call that waited for approvals.
     pub fn submit_again(&self, held: Held, pace: Pace, then: Then) {
-        self.call(Job::Again(Box::new(held), then), pace);
+        self.call(Asked::Again(held), pace, then);
+    }
+
+    /// Has a connection to a server elsewhere decided and started; takes the credentials for it.
+    pub fn connect(&self, call: Sealed, then: Then) {
+        match self.party.seat() {
+            Some(seat) => self.decide(vec![Job::Connect(Box::new(call), then, seat)]),
+            None => then(Ruling::Unavailable(too_many())),
+        }
     }
 
     /// Nothing more comes right behind the calls that were [`Pace::Followed`].
     pub fn settle(&self) {
-        let gathered = std::mem::take(&mut *lock(&self.0.gathered));
+        let gathered = self.party.take_gathered();
         if !gathered.is_empty() {
-            self.decide(gathered);
+            self.decide(gathered.into_iter().map(Job::Call).collect());
         }
     }
 
-    fn call(&self, job: Job, pace: Pace) {
+    fn call(&self, asked: Asked, pace: Pace, then: Then) {
+        let Some(seat) = self.party.seat() else {
+            return then(Ruling::Unavailable(too_many()));
+        };
+        let asked = Box::new(asked);
+        let call = Call { asked, then, seat };
         match pace {
-            Pace::Aside => self.decide(vec![job]),
+            Pace::Aside => self.decide(vec![Job::Call(call)]),
             Pace::Followed => {
-                let mut gathered = lock(&self.0.gathered);
-                gathered.push(job);
-                if gathered.len() >= worker::CALLS_MAX {
-                    drop(gathered);
+                if self.party.gather(call) >= worker::CALLS_MAX {
                     self.settle();
                 }
             }
+            Pace::Alone if self.party.gathers() => {
+                self.party.gather(call);
+                self.settle();
+            }
             Pace::Alone => {
-                if lock(&self.0.gathered).is_empty() {
-                    if let Some(job) = self.at_once(job) {
-                        self.decide(vec![job]);
-                    }
-                } else {
-                    lock(&self.0.gathered).push(job);
-                    self.settle();
+                if let Some(call) = self.at_once(call) {
+                    self.decide(vec![Job::Call(call)]);
                 }
             }
         }
     }
 
     /// Does it here, on a lane that is idle and connected. Gives it back if there is none.
-    fn at_once(&self, job: Job) -> Option<Job> {
-        let started = self.0.started.load(Ordering::SeqCst);
-        if self.0.closing.load(Ordering::SeqCst) {
-            return Some(job);
+    fn at_once(&self, call: Call) -> Option<Call> {
+        if self.is_closed() {
+            return Some(call);
         }
-        let mut job = Some(job);
-        for lane in self.0.lanes.iter().take(started) {
-            if let Some(given) = job.take() {
-                job = lane.at_once(given);
+        let started = self.shared.started.load(Ordering::SeqCst);
+        let mut call = Some(call);
+        for lane in self.shared.lanes.iter().take(started) {
+            if let Some(given) = call.take() {
+                call = lane.at_once(given);
             }
         }
-        job
+        call
+    }
+
+    fn is_closed(&self) -> bool {
+        self.party.is_closed() || self.shared.closing.load(Ordering::SeqCst)
     }
 
     /// Asks what would be decided. Nothing is recorded.
     pub fn preview(&self, calls: Vec<Sealed>, then: Answered) {
-        for job in self.give(vec![Job::Preview(calls, then)]) {
-            job.refuse();
+        match self.party.seat() {
+            Some(seat) => self.decide(vec![Job::Preview(calls, then, seat)]),
+            None => then(vec![Err(too_many().code); calls.len()]),
         }
     }
 
@@ -348,8 +402,8 @@ impl Governor {
         reason = "a ticket is used up: what has ended cannot be ended again"
     )]
     pub fn end(&self, ticket: Ticket, ended: Ended) {
-        let now = self.0.setting.clock.monotonic();
-        if let Some(lane) = self.0.lanes.get(ticket.worker) {
+        let now = self.shared.setting.clock.monotonic();
+        if let Some(lane) = self.shared.lanes.get(ticket.worker) {
             let body = end_of(ticket.exec, &ended, ticket.since(now));
             // An end is never turned away: there are no more of them than there were starts.
             match ended.cause {
@@ -373,7 +427,7 @@ impl Governor {
     /// A job for the connection that an execution was started on.
     fn on(&self, holding: Holding, job: Job) {
         // Whoever waits for it hears that it was dropped.
-        if let Some(lane) = self.0.lanes.get(holding.worker) {
+        if let Some(lane) = self.shared.lanes.get(holding.worker) {
             lane.put([job]);
         }
     }
@@ -381,19 +435,45 @@ impl Governor {
     /// Records something notable about a running execution.
     pub fn signal(&self, signal: SignalBody) {
         // Without room the denials themselves say what happens.
-        drop(self.give(vec![Job::Signal(Box::new(signal))]));
+        self.note(Job::Signal(Box::new(signal)));
     }
 
     /// Records an attempt that never became an intent.
     pub fn refused(&self, denial: Denial, presented: String) {
-        drop(self.give(vec![Job::Refused(Box::new((denial, presented)))]));
+        self.note(Job::Refused(Box::new((denial, presented))));
     }
 
-    /// Takes no more, records what is left to record, and waits for it.
+    /// Does what nobody waits for, unless there is too much to do.
+    fn note(&self, job: Job) {
+        let started = self.shared.started.load(Ordering::SeqCst);
+        let lanes = self.shared.lanes.iter().take(started);
+        let waiting: usize = lanes.map(|lane| lane.jobs().len()).sum();
+        if waiting <= WAITING_MAX {
+            drop(self.give(vec![job]));
+        }
+    }
+
+    /// Takes no more of this session, and waits until what is left to record is recorded. The last one ends the
+    /// threads.
     pub fn close(&self) {
-        self.0.closing.store(true, Ordering::SeqCst);
-        self.0.lanes.iter().for_each(Lane::wake);
-        let mut threads = lock(&self.0.threads);
+        if self.party.close() {
+            return;
+        }
+        let shared = &self.shared;
+        if shared.open.fetch_sub(1, Ordering::SeqCst) > 1 {
+            let (sender, receiver) = channel();
+            let started = shared.started.load(Ordering::SeqCst);
+            for lane in shared.lanes.iter().take(started) {
+                lane.put([Job::Flush(sender.clone())]);
+            }
+            drop(sender);
+            // Nothing is ever sent: it is over when everybody has let go.
+            receiver.recv_timeout(FLUSH).unwrap_or(());
+            return;
+        }
+        shared.closing.store(true, Ordering::SeqCst);
+        shared.lanes.iter().for_each(Lane::wake);
+        let mut threads = lock(&shared.threads);
         for thread in threads.drain(..) {
             // A thread that panicked has nothing left to record.
             drop(thread.join());
@@ -403,7 +483,7 @@ impl Governor {
     /// Time, as the governor has it.
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {
-        &*self.0.setting.clock
+        &*self.shared.setting.clock
     }
 
     fn decide(&self, jobs: Vec<Job>) {
@@ -413,13 +493,13 @@ impl Governor {
     /// Gives jobs to whoever has least to do; another thread is started while all have something. What is given
     /// back there is no room for.
     fn give(&self, jobs: Vec<Job>) -> Vec<Job> {
-        if self.0.closing.load(Ordering::SeqCst) {
+        if self.is_closed() {
             return jobs;
         }
-        let started = self.0.started.load(Ordering::SeqCst);
+        let started = self.shared.started.load(Ordering::SeqCst);
         let load = |lane: &Lane| lane.jobs().len() + usize::from(lane.busy.load(Ordering::SeqCst));
         let least = self
-            .0
+            .shared
             .lanes
             .iter()
             .take(started)
@@ -438,11 +518,10 @@ impl Governor {
                     }
                 }
             }
-            Some((load, _)) if load > WAITING_MAX / WORKERS_MAX => return jobs,
             Some((_, at)) => at,
             None => return jobs,
         };
-        match self.0.lanes.get(at) {
+        match self.shared.lanes.get(at) {
             Some(lane) => {
                 lane.put(jobs);
                 Vec::new()
@@ -453,11 +532,11 @@ impl Governor {
 
     /// Starts the worker of this number, unless somebody did.
     fn start(&self, at: usize) -> bool {
-        let mut threads = lock(&self.0.threads);
-        if self.0.started.load(Ordering::SeqCst) != at {
+        let mut threads = lock(&self.shared.threads);
+        if self.shared.started.load(Ordering::SeqCst) != at {
             return true;
         }
-        let shared = Arc::clone(&self.0);
+        let shared = Arc::clone(&self.shared);
         let thread = thread::Builder::new()
             .name(format!("governor-{at}"))
             .stack_size(512 << 10)
@@ -465,7 +544,7 @@ impl Governor {
         match thread {
             Ok(thread) => {
                 threads.push(thread);
-                self.0.started.store(at + 1, Ordering::SeqCst);
+                self.shared.started.store(at + 1, Ordering::SeqCst);
                 true
             }
             Err(_) => false,
@@ -482,22 +561,25 @@ impl fmt::Debug for Governor {
 impl Job {
     /// There is no room for it.
     fn refuse(self) {
-        let code = DenialCode::Overloaded;
         match self {
-            Self::Submit(_, then) | Self::Again(_, then) | Self::Connect(_, then) => {
-                let denial = Denial::new(code, "too many calls are waiting");
-                then(Ruling::Unavailable(denial));
+            Self::Call(Call { then, .. }) | Self::Connect(_, then, _) => {
+                then(Ruling::Unavailable(too_many()));
             }
-            Self::Preview(calls, then) => then(vec![Err(code); calls.len()]),
+            Self::Preview(calls, then, _) => then(vec![Err(too_many().code); calls.len()]),
             // Nobody waits for these, or whoever does hears that they were dropped.
             Self::Await
             | Self::HandAgain(..)
             | Self::Renew(..)
             | Self::End(_)
             | Self::Signal(_)
-            | Self::Refused(_) => {}
+            | Self::Refused(_)
+            | Self::Flush(_) => {}
         }
     }
+}
+
+fn too_many() -> Denial {
+    Denial::new(DenialCode::Overloaded, "too many calls are waiting")
 }
 
 fn end_of(exec: ExecutionId, ended: &Ended, wall: Duration) -> EndBody {

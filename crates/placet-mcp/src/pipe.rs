@@ -148,6 +148,8 @@ struct State {
     /// `None` while the thread writes: what comes meanwhile waits behind it.
     to: Option<Box<dyn Sink>>,
     waiting: VecDeque<Vec<u8>>,
+    /// Whether it was found to be no socket.
+    is_pipe: bool,
     is_closed: bool,
     is_broken: bool,
 }
@@ -163,6 +165,7 @@ impl Outbox {
             state: Mutex::new(State {
                 to: Some(to),
                 waiting: VecDeque::new(),
+                is_pipe: false,
                 is_closed: false,
                 is_broken: false,
             }),
@@ -283,7 +286,7 @@ impl State {
     }
 
     /// Writes as much of a small frame as there is room for, if it is its turn; how much that was.
-    fn write_at_once(&self, bytes: &[u8]) -> usize {
+    fn write_at_once(&mut self, bytes: &[u8]) -> usize {
         let direct = self.to.as_ref().and_then(|to| to.direct());
         let Some(direct) = direct.filter(|_| self.waiting.is_empty()) else {
             return 0;
@@ -292,12 +295,16 @@ impl State {
             return 0;
         }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        match send(direct, bytes, flags) {
-            Ok(written) => written,
-            Err(Errno::NOTSOCK) => write_to_pipe(direct, bytes),
-            // The thread finds out what it is.
-            Err(_) => 0,
+        if !self.is_pipe {
+            match send(direct, bytes, flags) {
+                Ok(written) => return written,
+                Err(Errno::NOTSOCK) => self.is_pipe = true,
+                // The thread finds out what it is.
+                Err(_) => return 0,
+            }
         }
+        let direct = self.to.as_ref().and_then(|to| to.direct());
+        direct.map_or(0, |direct| write_to_pipe(direct, bytes))
     }
 }
 

@@ -23,7 +23,7 @@ use placet_types::{Denial, DenialCode, Digest, ExecutionId};
 use crate::asked::Modes;
 use crate::catalog::{Catalog, Definition};
 use crate::frame::{Bounds, Frame, FrameError, OwnedId};
-use crate::governor::{Governor, Held, Pace, Setting, Ticket};
+use crate::governor::{Ending, Governor, Held, Pace, Ticket};
 use crate::method::{Class, Direction};
 use crate::pipe::{Line, Lines, Outbox, Sink};
 use crate::redact::Redactor;
@@ -164,14 +164,14 @@ struct Waiting {
 }
 
 impl Session {
-    /// A session between these ends. `setting` is completed with what has to end.
+    /// A session between these ends. `govern` makes its governor, which tells it what has to end.
     ///
     /// # Errors
     ///
     /// What the operating system says.
     pub fn new(
         config: Config,
-        make: impl FnOnce(Box<dyn Fn(ExecutionId, DenialCode) + Send + Sync>) -> Setting,
+        govern: impl FnOnce(Ending) -> io::Result<Governor>,
         client: Box<dyn Sink>,
         server: Upstream,
     ) -> io::Result<(Arc<Self>, Running)> {
@@ -192,11 +192,11 @@ impl Session {
             events: Mutex::new(sender),
         });
         let weak = Arc::downgrade(&session);
-        let governor = Governor::new(make(Box::new(move |exec, cause| {
+        let governor = govern(Box::new(move |exec, cause| {
             if let Some(session) = weak.upgrade() {
                 session.must_end(exec, cause);
             }
-        })))?;
+        }))?;
         // It was made a moment ago: nobody else has set it.
         session.governor.set(governor).unwrap_or(());
         let running = Running {

@@ -75,6 +75,22 @@ impl Sealed {
         self.salt = salt;
         self
     }
+
+    /// What tells this request from others, whatever salt hides it.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let resource = &self.intent.resource;
+        let defined = resource.digest.map(|d| d.to_string()).unwrap_or_default();
+        Digest::of_parts(&[
+            self.intent.action.as_str().as_bytes(),
+            b"\0",
+            resource.id.as_bytes(),
+            b"\0",
+            defined.as_bytes(),
+            b"\0",
+            &self.params,
+        ])
+    }
 }
 
 /// Who asks, and below which execution.
@@ -97,7 +113,7 @@ pub struct Who {
 /// [`SubjectError`]
 pub fn tool_name(params: Option<&str>) -> Result<String, SubjectError> {
     let members = members(params.unwrap_or("{}"))?;
-    no_case_tricks(&members, &DECIDING)?;
+    no_case_tricks(members.iter().map(|member| member.name.as_ref()), &DECIDING)?;
     named(member(&members, "name")).ok_or(SubjectError::Params("name"))
 }
 
@@ -125,12 +141,16 @@ impl Subject {
         else {
             return Err(SubjectError::Params("params"));
         };
-        no_case_tricks(&members(params.unwrap_or("{}"))?, &DECIDING)?;
+        no_case_tricks(given.keys().map(String::as_str), &DECIDING)?;
         // Progress tokens and trace context change from try to try; they are no part of what is asked. What
         // somebody wants to decide by is.
         let beside = given.remove("_meta");
-        let request = Digest::of(&Json::Object(given.clone()).to_canonical());
-        let mut context = Members::from([("request".to_owned(), text(&request.to_string()))]);
+        let request = Json::Object(given);
+        let digest = Digest::of(&request.to_canonical());
+        let Json::Object(mut given) = request else {
+            return Err(SubjectError::Params("params"));
+        };
+        let mut context = Members::from([("request".to_owned(), text(&digest.to_string()))]);
         let mut meta = None;
         if let Some(client) = client {
             let beside = told::members(beside)?;
@@ -147,12 +167,12 @@ impl Subject {
             Governed::Call => {
                 let definition = definition.ok_or(SubjectError::Params("name"))?;
                 let (resource, attributes) = tool(who, definition);
-                (resource, attributes, Some(arguments(&given)?))
+                (resource, attributes, Some(arguments(&mut given)?))
             }
             Governed::Prompt => {
                 let name = given.get("name").and_then(Json::as_str);
                 let (resource, attributes) = prompt(who, name.ok_or(SubjectError::Params("name"))?);
-                (resource, attributes, Some(arguments(&given)?))
+                (resource, attributes, Some(arguments(&mut given)?))
             }
             Governed::Read => {
                 let uri = given.get("uri").and_then(Json::as_str);
@@ -242,23 +262,6 @@ impl Subject {
             salt,
         })
     }
-
-    /// What tells this request from others, whatever salt hides it.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        let params = self.params.to_canonical();
-        let resource = &self.resource;
-        let defined = resource.digest.map(|d| d.to_string()).unwrap_or_default();
-        Digest::of_parts(&[
-            self.action.as_bytes(),
-            b"\0",
-            resource.id.as_bytes(),
-            b"\0",
-            defined.as_bytes(),
-            b"\0",
-            &params,
-        ])
-    }
 }
 
 const BOUNDS: JsonBounds = JsonBounds {
@@ -266,10 +269,10 @@ const BOUNDS: JsonBounds = JsonBounds {
     depth_max: 28,
 };
 
-fn arguments(given: &Members) -> Result<Members, SubjectError> {
-    match given.get("arguments") {
+fn arguments(given: &mut Members) -> Result<Members, SubjectError> {
+    match given.remove("arguments") {
         None => Ok(Members::new()),
-        Some(Json::Object(arguments)) => Ok(arguments.clone()),
+        Some(Json::Object(arguments)) => Ok(arguments),
         Some(_) => Err(SubjectError::Params("arguments")),
     }
 }

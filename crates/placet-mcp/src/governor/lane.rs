@@ -8,9 +8,12 @@ use std::time::Duration;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 
 use super::worker::{CALLS_MAX, Tried, Worker};
-use super::{AT_ONCE, Job, LINGER, Lane, Over, Setting, Shared, lock};
+use super::{AT_ONCE, Call, Job, LINGER, Lane, Over, Setting, Shared, lock};
 
 impl Shared {
     /// What the thread of a lane does until the governor is closed and everything is recorded.
@@ -29,6 +32,7 @@ impl Shared {
             worker.work(jobs);
             // What could go with nothing, or was not heard before, is told now.
             worker.report();
+            worker.let_go();
             lane.busy.store(false, Ordering::SeqCst);
             let closing = self.closing.load(Ordering::SeqCst);
             if is_idle && closing && lane.is_empty() {
@@ -42,7 +46,7 @@ impl Shared {
             drop(worker);
             if is_idle {
                 let clock = &self.setting.clock;
-                lane.wait(patience, clock.monotonic());
+                lane.wait(patience);
                 let over = lane.lingered(clock.monotonic());
                 if !over.is_empty() {
                     let mut worker = lock(&lane.worker);
@@ -58,12 +62,17 @@ impl Lane {
     pub(super) fn new(setting: &Arc<Setting>, at: usize) -> std::io::Result<Self> {
         let events = Arc::new(epoll::create(CreateFlags::CLOEXEC)?);
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(&events, &wake, EventData::new_u64(0), EventFlags::IN)?;
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        for fd in [&wake, &timer] {
+            epoll::add(&events, fd, EventData::new_u64(0), EventFlags::IN)?;
+        }
         Ok(Self {
             worker: Mutex::new(Worker::new(setting, &events, at)),
             jobs: Mutex::default(),
             ended: Mutex::default(),
             wake,
+            timer,
             events,
             busy: AtomicBool::new(false),
         })
@@ -96,15 +105,28 @@ impl Lane {
         rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).unwrap_or(0);
     }
 
-    /// Keeps an end until there is something that it can go with.
+    /// Keeps an end until there is something that it can go with. The thread sleeps on meanwhile: as long as calls
+    /// come one after the other, each takes along what was over before it, and the timer never goes off.
     pub(super) fn linger(&self, over: Over) {
         let mut ended = lock(&self.ended);
-        if ended.ended.is_empty() {
+        let is_first = ended.ended.is_empty();
+        if is_first {
             ended.since = over.since;
         }
         ended.ended.push(over);
-        if !std::mem::replace(&mut ended.is_known, true) {
-            drop(ended);
+        drop(ended);
+        if is_first {
+            self.look_after(LINGER);
+        }
+    }
+
+    /// Has the thread look after this time.
+    fn look_after(&self, time: Duration) {
+        let spec = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: Timespec::try_from(time).unwrap_or_default(),
+        };
+        if timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &spec).is_err() {
             self.wake();
         }
     }
@@ -114,20 +136,20 @@ impl Lane {
     }
 
     /// Decides a call on the caller's thread, if nothing else happens here. Gives it back otherwise.
-    pub(super) fn at_once(&self, job: Job) -> Option<Job> {
+    pub(super) fn at_once(&self, call: Call) -> Option<Call> {
         if self.busy.load(Ordering::SeqCst) || !self.is_empty() {
-            return Some(job);
+            return Some(call);
         }
         let mut worker = match self.worker.try_lock() {
             Ok(worker) => worker,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Some(job),
+            Err(TryLockError::WouldBlock) => return Some(call),
         };
         if !worker.can_ask_at_once() {
-            return Some(job);
+            return Some(call);
         }
         worker.take_ended(self.all_ended());
-        match worker.try_call(job, AT_ONCE) {
+        match worker.try_call(call, AT_ONCE) {
             Tried::Done => {
                 let is_late = worker.looks_too_late();
                 drop(worker);
@@ -142,39 +164,38 @@ impl Lane {
                 self.put([Job::Await]);
                 None
             }
-            Tried::Lost(job) => Some(job),
+            Tried::Lost(call) => Some(call),
         }
     }
 
     /// The ends that have waited long enough, and all that came after them.
     fn lingered(&self, now: Duration) -> Vec<Over> {
         let mut ended = lock(&self.ended);
-        if now.saturating_sub(ended.since) < LINGER {
+        if ended.ended.is_empty() {
             return Vec::new();
         }
-        std::mem::take(&mut ended.ended)
+        let waited = now.saturating_sub(ended.since);
+        match LINGER.checked_sub(waited).filter(|left| !left.is_zero()) {
+            Some(left) => {
+                self.look_after(left);
+                Vec::new()
+            }
+            None => std::mem::take(&mut ended.ended),
+        }
     }
 
-    /// Waits until something happens, at most so long, and no longer than an end may linger.
-    fn wait(&self, patience: Duration, now: Duration) {
-        let patience = {
-            let mut ended = lock(&self.ended);
-            ended.is_known = !ended.ended.is_empty();
-            if ended.is_known {
-                let until = ended.since.saturating_add(LINGER);
-                patience.min(until.saturating_sub(now))
-            } else {
-                patience
-            }
-        };
+    /// Waits until something happens, at most so long.
+    fn wait(&self, patience: Duration) {
         let timeout = Timespec::try_from(patience).unwrap_or(Timespec {
             tv_sec: 1,
             tv_nsec: 0,
         });
-        let mut events = Vec::<epoll::Event>::with_capacity(2);
+        let mut events = Vec::<epoll::Event>::with_capacity(3);
         // An interrupted wait is a short one.
         epoll::wait(&self.events, spare_capacity(&mut events), Some(&timeout)).unwrap_or(0);
-        rustix::io::read(&self.wake, &mut [0_u8; 8]).unwrap_or(0);
+        for fd in [&self.wake, &self.timer] {
+            rustix::io::read(fd, &mut [0_u8; 8]).unwrap_or(0);
+        }
     }
 }
 

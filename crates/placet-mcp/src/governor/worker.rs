@@ -11,6 +11,7 @@ mod linked;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use placet_artifact::receipt::Receipt;
@@ -22,7 +23,11 @@ use placet_types::{Denial, DenialCode, Digest, ExecutionId, Fixed};
 use zeroize::Zeroizing;
 
 use super::lane::hears;
-use super::{Answered, Granted, Held, Job, Over, Ruling, Setting, Then, Ticket};
+use super::party::{Party, Seat};
+use super::{
+    Answered, Asked as AskedFor, Call as Brought, Granted, Held, Job, Over, Ruling, Setting, Then,
+    Ticket,
+};
 use crate::redact::Redactors;
 use crate::subject::Sealed;
 
@@ -41,10 +46,12 @@ pub(super) struct Worker {
     link: Option<Linked>,
     /// What artifacts for this worker are bound to, whichever connection they come on.
     seed: Option<Zeroizing<[u8; 32]>>,
-    watched: BTreeMap<ExecutionId, Watch>,
+    watched: BTreeMap<ExecutionId, Watched>,
     redactors: Redactors,
     /// Ends that the node has not said to be recorded.
     ended: Vec<Over>,
+    /// Whoever waits until all of them are recorded.
+    flushing: Vec<Sender<()>>,
     /// What was asked and not answered yet, for the lane's thread to wait for.
     asked: Option<Asked>,
     /// When the lane's thread looks again by itself.
@@ -64,8 +71,21 @@ pub(super) struct Linked {
 
 /// Calls that the node was asked about, and how many ends went with them.
 struct Asked {
-    calls: Vec<(Held, Then)>,
+    calls: Vec<Waiting>,
     ended: usize,
+}
+
+/// An execution that runs, and whose session is told when it has to end.
+struct Watched {
+    watch: Watch,
+    party: Arc<Party>,
+}
+
+/// A call that waits for its ruling.
+struct Waiting {
+    held: Held,
+    then: Then,
+    seat: Seat,
 }
 
 /// Why something was not done.
@@ -103,6 +123,7 @@ impl Worker {
             watched: BTreeMap::new(),
             redactors: Redactors::default(),
             ended: Vec::new(),
+            flushing: Vec::new(),
             asked: None,
             looks_at: Duration::MAX,
         }
@@ -113,7 +134,7 @@ impl Worker {
     }
 
     fn left(&self, now: Duration) -> Duration {
-        let untils = self.watched.values().map(|watch| watch.left(now));
+        let untils = self.watched.values().map(|of| of.watch.left(now));
         untils.min().unwrap_or(IDLE).min(IDLE)
     }
 
@@ -121,8 +142,8 @@ impl Worker {
     pub(super) fn patience(&mut self) -> Duration {
         let now = self.now();
         let mut patience = self.left(now);
-        let is_owed = !self.watched.is_empty() || !self.ended.is_empty();
-        if self.link.is_none() && is_owed {
+        let is_lost = self.link.is_none() && !self.watched.is_empty();
+        if is_lost || !self.ended.is_empty() {
             patience = patience.min(RETRY);
         }
         self.looks_at = now.saturating_add(patience);
@@ -142,20 +163,17 @@ impl Worker {
         for job in jobs {
             match job {
                 Job::Await => {}
-                Job::Submit(call, then) => match held(*call) {
-                    Ok(held) => calls.push((held, then)),
-                    Err(denial) => then(Ruling::Unavailable(denial)),
-                },
-                Job::Again(held, then) => calls.push((*held, then)),
-                Job::Connect(call, then) => {
-                    let ruling = self.connect_elsewhere(*call);
+                Job::Call(call) => calls.extend(Waiting::of(call)),
+                Job::Connect(call, then, seat) => {
+                    let ruling = self.connect_elsewhere(*call, seat.party());
                     then(ruling.unwrap_or_else(unavailable));
                 }
                 Job::HandAgain(holding, name, then) => then(self.hand_again(holding, name)),
                 Job::Renew(holding, name, value, then) => {
                     then(self.renew(holding, name, &value));
                 }
-                Job::Preview(calls, then) => self.preview(calls, then),
+                Job::Preview(calls, then, seat) => self.preview(calls, then, seat.party()),
+                Job::Flush(sender) => self.flushing.push(sender),
                 Job::End(body) => {
                     let since = self.now();
                     self.take_ended(vec![Over { body: *body, since }]);
@@ -188,9 +206,9 @@ impl Worker {
     }
 
     /// What asks about one call by itself.
-    fn submission(&mut self, held: &Held) -> Result<Box<SubmitBody>, Failed> {
+    fn submission(&mut self, held: &Held, party: &Party) -> Result<Box<SubmitBody>, Failed> {
         let (attestation, environment) = self.attested()?;
-        let bearer = self.setting.bearer.as_deref().cloned();
+        let bearer = party.bearer.as_deref().cloned();
         let CallBody {
             intent,
             params,
@@ -209,20 +227,25 @@ impl Worker {
     }
 
     /// A connection takes its credentials with the start, so that is asked for by itself.
-    fn connect_elsewhere(&mut self, call: Sealed) -> Result<Ruling, Failed> {
+    fn connect_elsewhere(&mut self, call: Sealed, party: &Arc<Party>) -> Result<Ruling, Failed> {
         let held = held(call).map_err(Failed::Denied)?;
         let response = self.twice(|worker| {
-            let request = Request::Submit(worker.submission(&held)?);
+            let request = Request::Submit(worker.submission(&held, party)?);
             Ok(worker.link()?.node.ask(&request)?)
         })?;
         match response {
-            Response::Permitted(permitted) => self.connected(&held, &permitted),
-            other => self.ruled(held, other),
+            Response::Permitted(permitted) => self.connected(&held, &permitted, party),
+            other => self.ruled(held, party, other),
         }
     }
 
     /// Starts a connection to a server elsewhere, and takes the credentials that it was granted.
-    fn connected(&mut self, held: &Held, permitted: &PermittedBody) -> Result<Ruling, Failed> {
+    fn connected(
+        &mut self,
+        held: &Held,
+        permitted: &PermittedBody,
+        party: &Arc<Party>,
+    ) -> Result<Ruling, Failed> {
         let released = Released {
             active: &permitted.active,
             artifact: &permitted.artifact,
@@ -248,28 +271,26 @@ impl Worker {
         match response {
             Response::Recorded { .. } | Response::Started { .. } => {
                 let scope = permit.scope().clone();
-                let mut ticket = self.started(&permit, held, permitted.index);
+                let mut ticket = self.started(&permit, held, permitted.index, party);
                 ticket.granted = Some(Box::new(Granted { scope, secrets }));
                 Ok(Ruling::Started(ticket))
             }
-            Response::Denied {
-                denial,
-                exec,
-                index,
-            } => Ok(Ruling::Denied {
-                denial,
-                exec,
-                index,
-            }),
-            other => Err(unexpected(other)),
+            other => other_ruling(other),
         }
     }
 
-    fn started(&mut self, permit: &Permit, held: &Held, decided: placet_types::Index) -> Ticket {
+    fn started(
+        &mut self,
+        permit: &Permit,
+        held: &Held,
+        decided: placet_types::Index,
+        party: &Arc<Party>,
+    ) -> Ticket {
         let (began, wall) = (self.now(), self.setting.clock.wall());
         let exec = permit.exec();
         let watch = Watch::begin(permit.claims(), began, wall);
-        self.watched.insert(exec, watch);
+        let party = Arc::clone(party);
+        self.watched.insert(exec, Watched { watch, party });
         Ticket {
             exec,
             decided,
@@ -305,15 +326,15 @@ impl Worker {
         Ok(admitted.map_err(|refusal| Denial::new(refusal.code, refusal.reason)))
     }
 
-    fn preview(&mut self, calls: Vec<Sealed>, then: Answered) {
-        let answers = calls.into_iter().map(|call| self.previewed(call));
+    fn preview(&mut self, calls: Vec<Sealed>, then: Answered, party: &Party) {
+        let answers = calls.into_iter().map(|call| self.previewed(call, party));
         then(answers.collect());
     }
 
-    fn previewed(&mut self, call: Sealed) -> Result<(), DenialCode> {
+    fn previewed(&mut self, call: Sealed, party: &Party) -> Result<(), DenialCode> {
         let unverified = DenialCode::GovernanceDiscontinuity;
         let held = held(call).map_err(|_| unverified)?;
-        let body = self.submission(&held).map_err(|_| unverified)?;
+        let body = self.submission(&held, party).map_err(|_| unverified)?;
         match self.ask(&Request::Preview(body)) {
             Ok(Response::Previewed(preview)) => match preview.denial {
                 None => Ok(()),
@@ -352,8 +373,8 @@ impl Worker {
     pub(super) fn lose_link(&mut self) {
         self.link = None;
         let now = self.now();
-        for watch in self.watched.values_mut() {
-            watch.take(Event::LinkLost, now);
+        for of in self.watched.values_mut() {
+            of.watch.take(Event::LinkLost, now);
         }
     }
 
@@ -362,7 +383,7 @@ impl Worker {
         if self.link.is_none() {
             let mut linked = self.connect()?;
             let now = self.now();
-            for (exec, watch) in &mut self.watched {
+            for (exec, Watched { watch, .. }) in &mut self.watched {
                 let ending = match linked.node.ask(&Request::Attach { exec: *exec })? {
                     Response::Attached { ending } => ending,
                     Response::Error(denial) => Some(denial.code),
@@ -400,13 +421,13 @@ impl Worker {
             match push {
                 Pushed::Beat { age, attest: asked } => {
                     attest |= asked;
-                    for watch in self.watched.values_mut() {
-                        watch.take(Event::Beat { age }, now);
+                    for of in self.watched.values_mut() {
+                        of.watch.take(Event::Beat { age }, now);
                     }
                 }
                 Pushed::Ending { exec, cause } => {
-                    if let Some(watch) = self.watched.get_mut(&exec) {
-                        watch.take(Event::Ending(cause), now);
+                    if let Some(of) = self.watched.get_mut(&exec) {
+                        of.watch.take(Event::Ending(cause), now);
                     }
                 }
             }
@@ -422,14 +443,42 @@ impl Worker {
         let ending: Vec<(ExecutionId, DenialCode)> = self
             .watched
             .iter()
-            .filter_map(|(exec, watch)| match watch.verdict(now) {
+            .filter_map(|(exec, of)| match of.watch.verdict(now) {
                 Verdict::End(cause) => Some((*exec, cause)),
                 Verdict::Continue { .. } => None,
             })
             .collect();
         for (exec, cause) in ending {
-            self.watched.remove(&exec);
-            (self.setting.ending)(exec, cause);
+            if let Some(Watched { party, .. }) = self.watched.remove(&exec) {
+                party.must_end(exec, cause);
+            }
+        }
+    }
+}
+
+impl Waiting {
+    /// `None`, and answered, of what cannot be asked.
+    fn of(call: Brought) -> Option<Self> {
+        let Brought { asked, then, seat } = call;
+        let held = match *asked {
+            AskedFor::New(call) => held(call),
+            AskedFor::Again(held) => Ok(held),
+        };
+        match held {
+            Ok(held) => Some(Self { held, then, seat }),
+            Err(denial) => {
+                then(Ruling::Unavailable(denial));
+                None
+            }
+        }
+    }
+
+    /// To be asked on another lane.
+    fn again(self) -> Brought {
+        Brought {
+            asked: Box::new(AskedFor::Again(self.held)),
+            then: self.then,
+            seat: self.seat,
         }
     }
 }
@@ -449,6 +498,22 @@ fn held(call: Sealed) -> Result<Held, Denial> {
         },
         intent: call.intent,
     })
+}
+
+/// An answer that starts nothing.
+fn other_ruling(answer: Response) -> Result<Ruling, Failed> {
+    match answer {
+        Response::Denied {
+            denial,
+            exec,
+            index,
+        } => Ok(Ruling::Denied {
+            denial,
+            exec,
+            index,
+        }),
+        other => Err(unexpected(other)),
+    }
 }
 
 fn unavailable(failed: Failed) -> Ruling {

@@ -11,9 +11,12 @@ use placet_authority::node::wire::{AttestedBody, BegunBody, CallsBody, Request, 
 use placet_evidence::RunEnd;
 use placet_types::{Denial, DenialCode};
 
-use super::{Asked, Failed, Released, Worker, denial_of, held, unavailable, unexpected};
+use super::{
+    Asked, Failed, Released, Waiting, Worker, denial_of, other_ruling, unavailable, unexpected,
+};
 use crate::governor::lane::hears;
-use crate::governor::{Ended, Held, Job, Over, Ruling, Then, end_of};
+use crate::governor::party::Party;
+use crate::governor::{Call, Ended, Held, Over, Ruling, end_of};
 
 /// Calls that are asked about together.
 pub(in crate::governor) const CALLS_MAX: usize = 64;
@@ -24,27 +27,28 @@ const CALLS_BYTES_MAX: usize = 1 << 20;
 pub(in crate::governor) enum Tried {
     /// It was ruled.
     Done,
-    /// Its answer is awaited, by [`Job::Await`].
+    /// Its answer is awaited, by the lane's thread.
     Waits,
     /// It was not asked, or the connection is lost.
-    Lost(Job),
+    Lost(Call),
 }
 
 impl Worker {
     /// Has calls decided, as many at a time as fit one request.
-    pub(super) fn decide_all(&mut self, calls: Vec<(Held, Then)>) {
+    pub(super) fn decide_all(&mut self, calls: Vec<Waiting>) {
         let mut rest = calls.into_iter().peekable();
-        while rest.peek().is_some() {
-            let (mut batch, mut bytes) = (Vec::new(), 0_usize);
-            while let Some(next) = rest.next_if(|(held, _)| {
-                bytes = bytes.saturating_add(held.body.params.len());
-                batch.is_empty() || bytes <= CALLS_BYTES_MAX
+        while let Some(first) = rest.next() {
+            let mut bytes = first.held.body.params.len();
+            let party = Arc::clone(first.seat.party());
+            let mut batch = vec![first];
+            while let Some(next) = rest.next_if(|next| {
+                bytes = bytes.saturating_add(next.held.body.params.len());
+                bytes <= CALLS_BYTES_MAX && next.seat.party().goes_with(&party)
             }) {
                 batch.push(next);
             }
-            let (held, thens): (Vec<Held>, Vec<Then>) = batch.into_iter().unzip();
-            let answers = self.twice(|worker| worker.put(&held));
-            self.rule_all(held, thens, answers);
+            let answers = self.twice(|worker| worker.put(&batch));
+            self.rule_all(batch, answers);
         }
     }
 
@@ -56,24 +60,16 @@ impl Worker {
     }
 
     /// Asks about one call, and waits so long for the answer.
-    pub(in crate::governor) fn try_call(&mut self, job: Job, patience: Duration) -> Tried {
-        let (held, then) = match job {
-            Job::Submit(call, then) => match held(*call) {
-                Ok(held) => (held, then),
-                Err(denial) => {
-                    then(Ruling::Unavailable(denial));
-                    return Tried::Done;
-                }
-            },
-            Job::Again(held, then) => (*held, then),
-            other => return Tried::Lost(other),
+    pub(in crate::governor) fn try_call(&mut self, call: Call, patience: Duration) -> Tried {
+        let Some(waiting) = Waiting::of(call) else {
+            return Tried::Done;
         };
-        match self.ask_within(&held, patience) {
+        match self.ask_within(&waiting, patience) {
             Ok(Some(response)) => {
                 let ended = self.ended.len();
                 let answers = self.called(response, 1, ended);
                 self.is_heard();
-                self.rule_all(vec![held], vec![then], answers);
+                self.rule_all(vec![waiting], answers);
                 // What was pushed before the answer may be about what has begun with it.
                 let has_pushed = self.link.as_ref().is_some_and(|it| it.node.has_pushed());
                 if has_pushed {
@@ -84,20 +80,24 @@ impl Worker {
             }
             Ok(None) => {
                 self.asked = Some(Asked {
-                    calls: vec![(held, then)],
+                    calls: vec![waiting],
                     ended: self.ended.len(),
                 });
                 Tried::Waits
             }
             Err(_) => {
                 self.lose_link();
-                Tried::Lost(Job::Again(Box::new(held), then))
+                Tried::Lost(waiting.again())
             }
         }
     }
 
-    fn ask_within(&mut self, held: &Held, patience: Duration) -> Result<Option<Response>, Failed> {
-        let request = self.request(std::slice::from_ref(held))?;
+    fn ask_within(
+        &mut self,
+        waiting: &Waiting,
+        patience: Duration,
+    ) -> Result<Option<Response>, Failed> {
+        let request = self.request(std::slice::from_ref(waiting))?;
         let events = Arc::clone(&self.events);
         let link = self.link()?;
         hears(&events, &link.node, false, false);
@@ -129,22 +129,23 @@ impl Worker {
             return self.decide_all(calls);
         }
         self.is_heard();
-        let (held, thens): (Vec<Held>, Vec<Then>) = calls.into_iter().unzip();
-        self.rule_all(held, thens, answers);
+        self.rule_all(calls, answers);
     }
 
     /// Asks about calls; what is over goes with them.
-    pub(super) fn put(&mut self, held: &[Held]) -> Result<Vec<Response>, Failed> {
-        let request = self.request(held)?;
+    pub(super) fn put(&mut self, calls: &[Waiting]) -> Result<Vec<Response>, Failed> {
+        let request = self.request(calls)?;
         let ended = self.ended.len();
         let response = self.link()?.node.ask(&request)?;
-        self.called(response, held.len(), ended)
+        self.called(response, calls.len(), ended)
     }
 
-    fn request(&mut self, held: &[Held]) -> Result<Request, Failed> {
+    /// For calls that go together.
+    fn request(&mut self, calls: &[Waiting]) -> Result<Request, Failed> {
         let (attestation, environment) = self.attested()?;
         let ended = self.ended.iter().map(|over| over.body.clone()).collect();
-        let bearer = self.setting.bearer.as_deref().cloned().map(Box::new);
+        let party = calls.first().map(|first| first.seat.party());
+        let bearer = party.and_then(|party| party.bearer.as_deref().cloned());
         let link = self.link()?;
         // What was attested counts at the node that gave the nonce, and is said to it once.
         let attested = (link.said.as_ref() != Some(&attestation)).then(|| AttestedBody {
@@ -155,8 +156,8 @@ impl Worker {
         link.said = Some(attestation);
         Ok(Request::Calls(Box::new(CallsBody {
             attested,
-            bearer,
-            calls: held.iter().map(|held| held.body.clone()).collect(),
+            bearer: bearer.map(Box::new),
+            calls: calls.iter().map(|call| call.held.body.clone()).collect(),
             door: None,
             ended,
         })))
@@ -178,45 +179,41 @@ impl Worker {
         }
     }
 
-    fn rule_all(
-        &mut self,
-        held: Vec<Held>,
-        thens: Vec<Then>,
-        answers: Result<Vec<Response>, Failed>,
-    ) {
+    fn rule_all(&mut self, calls: Vec<Waiting>, answers: Result<Vec<Response>, Failed>) {
         let answers = match answers {
             Ok(answers) => answers,
             Err(failed) => {
                 let denial = denial_of(failed);
-                return thens
+                return calls
                     .into_iter()
-                    .for_each(|then| then(Ruling::Unavailable(denial.clone())));
+                    .for_each(|call| (call.then)(Ruling::Unavailable(denial.clone())));
             }
         };
-        for ((held, then), answer) in held.into_iter().zip(thens).zip(answers) {
-            let ruling = self.ruled(held, answer);
+        for (Waiting { held, then, seat }, answer) in calls.into_iter().zip(answers) {
+            let ruling = self.ruled(held, seat.party(), answer);
             then(ruling.unwrap_or_else(unavailable));
         }
     }
 
-    pub(super) fn ruled(&mut self, held: Held, answer: Response) -> Result<Ruling, Failed> {
+    pub(super) fn ruled(
+        &mut self,
+        held: Held,
+        party: &Arc<Party>,
+        answer: Response,
+    ) -> Result<Ruling, Failed> {
         match answer {
-            Response::Begun(begun) => self.begun(&held, &begun),
-            Response::Denied {
-                denial,
-                exec,
-                index,
-            } => Ok(Ruling::Denied {
-                denial,
-                exec,
-                index,
-            }),
+            Response::Begun(begun) => self.begun(&held, &begun, party),
             Response::Deferred(deferred) => Ok(Ruling::Deferred(deferred, Box::new(held))),
-            other => Err(unexpected(other)),
+            other => other_ruling(other),
         }
     }
 
-    fn begun(&mut self, held: &Held, begun: &BegunBody) -> Result<Ruling, Failed> {
+    fn begun(
+        &mut self,
+        held: &Held,
+        begun: &BegunBody,
+        party: &Arc<Party>,
+    ) -> Result<Ruling, Failed> {
         let released = Released {
             active: &begun.active,
             artifact: &begun.artifact,
@@ -232,7 +229,7 @@ impl Worker {
         });
         match admitted {
             Ok((redactor, permit)) => {
-                let mut ticket = self.started(&permit, held, begun.index);
+                let mut ticket = self.started(&permit, held, begun.index, party);
                 ticket.redactor = redactor;
                 Ok(Ruling::Started(ticket))
             }

@@ -25,6 +25,13 @@ impl Worker {
         }
     }
 
+    /// Whoever waits until what has ended is recorded waits no more, once it is.
+    pub(in crate::governor) fn let_go(&mut self) {
+        if self.ended.is_empty() {
+            self.flushing.clear();
+        }
+    }
+
     /// Tells the node everything, as long as that may be of use.
     pub(in crate::governor) fn report_all(&mut self) {
         loop {

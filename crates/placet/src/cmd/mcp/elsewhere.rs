@@ -180,12 +180,13 @@ fn may_pass(code: DenialCode) -> bool {
 /// What has the connection decided and watches it: when its authority is over, it is closed.
 fn governor(front: &Front, closing: &Closing) -> Result<Governor, Failure> {
     let closing = Arc::clone(closing);
-    let setting = front.governing()?;
+    let bearer = front.bearer.clone();
     let ending = Box::new(move |_, cause| {
         closing.1.get_or_init(|| cause);
         closing.0.get().into_iter().for_each(Hold::kill);
     });
-    Ok(Governor::new(setting(ending))?)
+    // On connections of its own: to be handed credentials may take long.
+    Ok(Governor::new(front.governing()?, bearer, ending)?)
 }
 
 /// The headers, if what was granted covers the endpoint.

@@ -18,7 +18,7 @@ use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use super::bearers::Bearers;
-use super::serve::{Front, on_signal};
+use super::serve::{Front, on_signal, refusing};
 use crate::cmd::config::settings;
 use crate::cmd::secret::keep_unreadable;
 use crate::context::clock;
@@ -62,7 +62,7 @@ pub(super) fn serve(
         hosts.push(resource.host().to_owned());
     }
     let threads = Threads::default();
-    let (governor, refuse) = front.refusing()?;
+    let (front, governor) = &front.shared()?;
     let door = Door {
         callers,
         hosts,
@@ -76,7 +76,7 @@ pub(super) fn serve(
             write: Duration::from_secs(http.write_secs),
         },
         begin: beginning(front, entries, &threads),
-        refuse,
+        refuse: refusing(governor),
     };
     let stop = Stop::default();
     let stopping = stop.clone();

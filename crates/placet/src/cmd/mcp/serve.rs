@@ -17,7 +17,7 @@ use placet_evidence::TokenIdentity;
 use placet_mcp::config::{Entry, Pick, Reach};
 use placet_mcp::denial::Said;
 use placet_mcp::frame::{Bounds, Frame, Kind, OwnedId};
-use placet_mcp::governor::{Governor, Setting};
+use placet_mcp::governor::{Ending, Governor, Setting};
 use placet_mcp::hub::{Hub, Part, Refuse};
 use placet_mcp::listen::Caller;
 use placet_mcp::pipe::{Line, Lines, Sink};
@@ -76,6 +76,8 @@ pub(super) struct Front {
     pub(super) bearer: Option<Arc<TokenIdentity>>,
     pub(super) out: Out,
     pub(super) args: Serve,
+    /// Whose connections to the node the sessions go over, where there are several.
+    shared: Option<Governor>,
     sessions: Sessions,
 }
 
@@ -93,6 +95,7 @@ pub(super) fn serve(global: &Global, args: &Serve, out: Out) -> Result<Status, F
         bearer: None,
         out,
         args: args.clone(),
+        shared: None,
         sessions: Sessions::default(),
     });
     if let Some(address) = args.http.listen {
@@ -166,9 +169,9 @@ impl Front {
 
     /// Several servers: a session for each, and the hub between them and the client.
     fn several(self: &Arc<Self>, entries: &[Entry]) -> Result<Status, Failure> {
-        let (parts, threads) = self.parts(entries)?;
-        let (governor, refuse) = self.refusing()?;
-        Hub::run(parts, io::stdin(), own_output()?, refuse)?;
+        let (front, governor) = self.shared()?;
+        let (parts, threads) = front.parts(entries)?;
+        Hub::run(parts, io::stdin(), own_output()?, refusing(&governor))?;
         for thread in threads {
             // A session that panicked has nothing left to record.
             drop(thread.join());
@@ -177,14 +180,16 @@ impl Front {
         Ok(Status::Ok)
     }
 
-    /// Records what was refused before any session saw it.
-    pub(super) fn refusing(&self) -> Result<(Governor, Refuse), Failure> {
-        let setting = self.governing()?;
+    /// The same, whose sessions go over common connections to the node; and what they are kept by.
+    pub(super) fn shared(&self) -> Result<(Arc<Self>, Governor), Failure> {
         // Nothing is started by this one, so nothing has to end.
-        let governor = Governor::new(setting(Box::new(|_, _| {})))?;
-        let records = governor.clone();
-        let refuse = Box::new(move |denial, presented| records.refused(denial, presented));
-        Ok((governor, refuse))
+        let governor = self.governor(Box::new(|_, _| {}))?;
+        let shared = Some(governor.clone());
+        let front = Self {
+            shared,
+            ..self.clone()
+        };
+        Ok((Arc::new(front), governor))
     }
 
     /// The same, for somebody else.
@@ -209,8 +214,9 @@ impl Front {
             Box::new(move || front.part(&entry, reader, writer))
         } else {
             let (parts, threads) = self.parts(entries)?;
-            let (governor, refuse) = self.refusing()?;
+            let governor = self.governor(Box::new(|_, _| {}))?;
             Box::new(move || {
+                let refuse = refusing(&governor);
                 if let Err(error) = Hub::run(parts, reader, Box::new(writer), refuse) {
                     front.out.note(format!("placet: {error}"));
                 }
@@ -339,8 +345,11 @@ impl Front {
             }),
             tell: Box::new(move |text| out.note(format!("placet: {text}"))),
         };
-        let setting = self.governing()?;
-        let (session, running) = Session::new(config, setting, output, up.upstream)?;
+        let govern = |ending| {
+            self.governor(ending)
+                .map_err(|failure| io::Error::other(failure.message))
+        };
+        let (session, running) = Session::new(config, govern, output, up.upstream)?;
         {
             let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
             sessions.retain(|session| session.strong_count() > 0);
@@ -440,28 +449,38 @@ pub(super) fn on_signal(work: impl Fn() + Send + 'static) -> io::Result<()> {
         .map(drop)
 }
 
-pub(super) type Ending = Box<dyn Fn(ExecutionId, DenialCode) + Send + Sync>;
+/// Records what was refused before any session saw it.
+pub(super) fn refusing(governor: &Governor) -> Refuse {
+    let records = governor.clone();
+    Box::new(move |denial, presented| records.refused(denial, presented))
+}
 
 impl Front {
-    /// What the governor of its calls needs, but for what has to be ended.
-    pub(super) fn governing(&self) -> Result<impl FnOnce(Ending) -> Setting + use<>, Failure> {
+    /// The governor of a session of this principal.
+    pub(super) fn governor(&self, ending: Ending) -> Result<Governor, Failure> {
+        let bearer = self.bearer.clone();
+        match &self.shared {
+            Some(shared) => Ok(shared.beside(bearer, ending)),
+            None => Ok(Governor::new(self.governing()?, bearer, ending)?),
+        }
+    }
+
+    /// What governors need.
+    pub(super) fn governing(&self) -> Result<Setting, Failure> {
         let (dir, own) = (self.domain.dir.clone(), own_program()?);
         let policy = public_policy(&self.domain.dir)?;
         let memory = self.domain.dir.digests();
-        let bearer = self.bearer.clone();
         let environment = move |welcome: &Welcome| {
             let own = OwnProgram::as_asked(welcome, &memory);
             attest::lately(&welcome.domain, own).map_err(|error| error.to_string())
         };
-        Ok(move |ending| Setting {
+        Ok(Setting {
             connect: Box::new(move || connect_or_start(&dir, &own)),
             pins: Box::new(move |welcome| {
                 placet_process::pins(&policy, welcome).map_err(|error| error.to_string())
             }),
             environment: Box::new(environment),
-            bearer,
             clock: clock(),
-            ending,
         })
     }
 }
