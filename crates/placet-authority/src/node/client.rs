@@ -12,12 +12,15 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+use rustix::time::{ClockId, clock_gettime};
 use zeroize::Zeroize as _;
 
 use super::wire::{self, FRAME_MAX, Request, Response, VERSION, Welcome};
 
 /// How long a request may take before the node counts as gone.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The same for one that beats meanwhile: it lives, and does not answer.
+const PATIENCE_BEATING: Duration = Duration::from_secs(60);
 
 /// What is read in one piece, at least.
 const ROOM: usize = 16 << 10;
@@ -74,12 +77,22 @@ pub enum LinkError {
     /// The node ended the connection.
     #[error("the node ended the connection")]
     Closed,
+    /// The node says that it lives, and does not answer.
+    #[error("the node does not answer")]
+    Unanswered,
     /// The node refused to talk.
     #[error("the node refused to talk: {0}")]
     Refused(String),
     /// The node answered something that does not fit the request.
     #[error("the node gave an answer that does not fit the request")]
     Unexpected,
+}
+
+/// Time that only goes on.
+fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    let secs = u64::try_from(now.tv_sec).unwrap_or_default();
+    Duration::new(secs, u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
 /// A node that leaves may close while it is greeted.
@@ -193,12 +206,16 @@ impl Connection {
     ///
     /// [`LinkError`]; the connection is of no use afterwards.
     pub fn answer(&mut self) -> Result<Response, LinkError> {
+        let until = monotonic().saturating_add(PATIENCE_BEATING);
         loop {
             while let Some(response) = self.take_frame()? {
                 match push_of(&response) {
                     Some(push) => self.pushed.push(push),
                     None => return Ok(response),
                 }
+            }
+            if monotonic() >= until {
+                return Err(LinkError::Unanswered);
             }
             self.fill(RecvFlags::empty())?;
         }
