@@ -15,6 +15,7 @@
 mod lane;
 mod party;
 mod secrets;
+mod ticket;
 mod worker;
 
 use std::collections::VecDeque;
@@ -31,15 +32,14 @@ use placet_artifact::verify::Pins;
 use placet_authority::clock::Clock;
 use placet_authority::node::wire::{CallBody, DeferredBody, EndBody, SignalBody, Welcome};
 use placet_authority::node::{Connection, StartError};
-use placet_evidence::{CheckedDenial, Environment, OutputUsage, RunEnd, TokenIdentity, Usage};
+use placet_evidence::{CheckedDenial, Environment, TokenIdentity};
 use placet_secrets::Secret;
-use placet_types::{
-    Commitment, Denial, DenialCode, ExecutionId, Fixed, Index, Intent, Salt, Scope, SecretName,
-};
+use placet_types::{Denial, DenialCode, ExecutionId, Fixed, Index, Intent, SecretName};
 
-use crate::redact::Redactor;
 use crate::subject::Sealed;
 use party::{Party, Seat};
+use ticket::end_of;
+pub use ticket::{Ended, Granted, Holding, Ticket};
 use worker::Worker;
 
 /// Lanes, each with a connection to the node.
@@ -50,7 +50,6 @@ const WAITING_MAX: usize = 512;
 const LINGER: Duration = Duration::from_millis(4);
 /// How long whoever brings a call waits for its decision. Beyond it the lane's thread does.
 const AT_ONCE: Duration = Duration::from_millis(20);
-
 /// How long a session that is over waits until what it left is recorded. What is not, the node records.
 const FLUSH: Duration = Duration::from_secs(30);
 
@@ -101,40 +100,6 @@ pub struct Held {
     body: CallBody,
 }
 
-/// What the execution of a connection to a server elsewhere was granted.
-pub struct Granted {
-    /// Its scope.
-    pub scope: Scope,
-    /// The values of the credentials in it.
-    pub secrets: Vec<(SecretName, Secret)>,
-}
-
-/// An execution that was started and is to be ended.
-#[derive(Debug)]
-#[must_use = "what was started has to be ended"]
-pub struct Ticket {
-    /// Which one.
-    pub exec: ExecutionId,
-    /// The record of the decision.
-    pub decided: Index,
-    began: Duration,
-    salt: Salt,
-    worker: usize,
-    redactor: Option<Arc<Redactor>>,
-    granted: Option<Box<Granted>>,
-}
-
-/// How a call ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Ended {
-    /// What became of it.
-    pub outcome: RunEnd,
-    /// Why it was ended, if it was.
-    pub cause: Option<DenialCode>,
-    /// What it answered.
-    pub output: Option<OutputUsage>,
-}
-
 /// What is done with a ruling, on the governor's thread: it must not wait there.
 pub type Then = Box<dyn FnOnce(Ruling) + Send>;
 /// What is done with answers to questions: whether each may be, and the code if not.
@@ -144,13 +109,6 @@ pub type Answered = Box<dyn FnOnce(Vec<Result<(), DenialCode>>) + Send>;
 pub type Handed = Box<dyn FnOnce(Result<Secret, Denial>) + Send>;
 /// What is done once the successor of a secret is kept, or is not.
 pub type Renewed = Box<dyn FnOnce(Result<(), Denial>) + Send>;
-
-/// A running execution that was handed secrets, and where it is watched.
-#[derive(Clone, Copy, Debug)]
-pub struct Holding {
-    exec: ExecutionId,
-    worker: usize,
-}
 
 /// How a call comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,50 +192,6 @@ struct Lingering {
 struct Over {
     body: EndBody,
     since: Duration,
-}
-
-impl fmt::Debug for Granted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Granted").finish_non_exhaustive()
-    }
-}
-
-impl Ticket {
-    /// What a connection was granted; once.
-    pub fn take_granted(&mut self) -> Option<Granted> {
-        self.granted.take().map(|granted| *granted)
-    }
-
-    /// What its answer must not show.
-    #[must_use]
-    pub fn redactor(&self) -> Option<&Arc<Redactor>> {
-        self.redactor.as_ref()
-    }
-
-    /// What asks for its secrets again.
-    #[must_use]
-    pub fn holding(&self) -> Holding {
-        Holding {
-            exec: self.exec,
-            worker: self.worker,
-        }
-    }
-
-    /// How long ago it was started, at this time.
-    #[must_use]
-    pub fn since(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.began)
-    }
-
-    /// What is recorded of these bytes that it answered.
-    #[must_use]
-    pub fn output(&self, bytes: &[u8]) -> OutputUsage {
-        OutputUsage {
-            bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
-            commitment: Commitment::to("output", bytes, &self.salt),
-            redacted: None,
-        }
-    }
 }
 
 impl Governor {
@@ -580,23 +494,6 @@ impl Job {
 
 fn too_many() -> Denial {
     Denial::new(DenialCode::Overloaded, "too many calls are waiting")
-}
-
-fn end_of(exec: ExecutionId, ended: &Ended, wall: Duration) -> EndBody {
-    EndBody {
-        cause: ended.cause,
-        exec,
-        exit: None,
-        outcome: match ended.cause {
-            Some(_) => RunEnd::Terminated,
-            None => ended.outcome,
-        },
-        usage: ended.output.map(|output| Usage {
-            output: Some(output),
-            wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
-            ..Usage::default()
-        }),
-    }
 }
 
 fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
