@@ -403,6 +403,12 @@ fn evaluate(
                 "a policy failed while it was evaluated",
             );
         }
+        Effect::TooMuch => {
+            return denied(
+                DenialCode::PolicyError,
+                "the policies that apply could take too long over what is given; give less at once",
+            );
+        }
     }
     if evaluation
         .determining

@@ -462,7 +462,7 @@ fn verdict(asking: &Asking<'_>, evaluation: &Evaluation) -> Result<(), CheckedDe
         Effect::Forbid => "a policy forbids it",
         Effect::NoPermit => "no policy permits it",
         Effect::Unappraised => "a policy that permits it demands an attested environment",
-        Effect::Error => "a policy failed while it was evaluated",
+        Effect::Error | Effect::TooMuch => "a policy failed while it was evaluated",
     };
     // What the question lacks is the asker's to know; what failed inside a policy is not.
     let mut faults = evaluation.errors.iter();

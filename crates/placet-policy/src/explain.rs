@@ -165,6 +165,9 @@ impl fmt::Display for Explanation {
                 "environment_untrusted: permitted, but one of these demands more trust in the environment:"
             }
             Effect::Error => "policy_error: a policy that might have forbidden it failed:",
+            Effect::TooMuch => {
+                "policy_error: policies were not asked, since they could take too long:"
+            }
         };
         writeln!(f, "{}.\n{answer}", self.question)?;
         for account in self.determining.iter().chain(&self.near) {

@@ -9,6 +9,7 @@ mod ask;
 mod cache;
 mod compile;
 mod declared;
+mod effort;
 mod evaluate;
 mod index;
 mod mentions;

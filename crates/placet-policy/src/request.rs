@@ -130,6 +130,11 @@ pub(crate) enum Unusable {
     /// The parameters do not have the action's shape.
     #[error("the parameters lack `{0}`, or it has another type")]
     Params(&'static str),
+    /// The policies could take too long over it.
+    #[error(
+        "policies might take more steps over what is given here than an evaluation may; give less at once"
+    )]
+    Effort,
     /// Cedar refused a value.
     #[error("a value cannot be put to policies: {0}")]
     Value(String),

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use placet_authority::{Authority, OpenError, Running, Unavailable};
+use placet_authority::{Act, Authority, OpenError, Running, Unavailable};
 use placet_log::{AppendError, Appended, EraseError, Item, LogReader, Sequencer};
 use placet_tlog::checkpoint::SignedCheckpoint;
 use placet_types::{DenialCode, Index};
 
-use crate::support::{World, denied, permitted, submission};
+use crate::support::{
+    OPERATOR, World, archive, assert_replays, denied, permitted, principal, revision, submission,
+};
 
 /// The real log, until it fails for good at one append.
 struct FailingAt {
@@ -118,6 +120,35 @@ fn a_log_that_cannot_be_written_denies_and_stays_denied() {
     assert!(authority.close().is_err(), "and the failure is told");
     drop(authority);
     permitted(&world.open(), &["ls"]);
+}
+
+#[test]
+fn what_policies_could_take_too_long_over_is_denied_at_once_and_the_next_is_decided() {
+    let world = World::new();
+    let authority = world.open();
+    let long = "a".repeat(900_000);
+    // The starter bundle has a dozen patterns, which is no work to speak of.
+    permitted(&authority, &["ls", &long]);
+    let mut files = revision(1000).0;
+    let pattern = format!("*{}b*", "a".repeat(500));
+    let laborious = (0..40).map(|number| {
+        format!(
+            "@id(\"laborious-{number}\")\n@description(\"looks for much\")\nforbid(principal, action == Action::\"process:run\", resource)\nwhen {{ context.line like \"{pattern}{number}\" }};\n"
+        )
+    });
+    let laborious: String = laborious.collect();
+    files.insert("policies/laborious.cedar".into(), laborious.into_bytes());
+    let files = files.into_iter().collect();
+    let (archive, bundle) = archive(&files, Some(&world.operator_key()));
+    let activate = Act::Activate { archive, bundle };
+    let activated = authority.act(activate, principal(OPERATOR));
+    activated.unwrap().unwrap();
+
+    let denial = denied(&authority, submission(&["ls", &long], None));
+    assert_eq!((denial.check, denial.code), (8, DenialCode::PolicyError));
+    assert!(denial.reason.contains("give less"), "{denial:?}");
+    permitted(&authority, &["ls"]);
+    assert_replays(&authority);
 }
 
 #[test]

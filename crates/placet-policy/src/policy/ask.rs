@@ -5,7 +5,7 @@ use placet_types::call::Members;
 
 use super::evaluate::{Evaluation, unusable};
 use super::index::Reach;
-use super::{Policy, answers, describe};
+use super::{Policy, answers, describe, effort};
 use crate::request::{self, Circumstances, Unusable};
 
 /// A question as policies see it.
@@ -94,6 +94,8 @@ impl Policy {
         let entities = self.with([subject, resource])?;
         let reach = Reach::new(&action, &subject_uid, &resource_uid, &entities);
         let slice = self.index.slice(&reach, &self.full.set, &self.slices);
+        let spent_on = slice.as_ref().unwrap_or(&self.full);
+        spent_on.effort.check(effort::asked(asked))?;
         let slice = slice.filter(|_| self.index_is_trusted());
         let slice = slice.as_ref().unwrap_or(&self.full);
         let context = request::asked_context(asked, &action, &self.declared, &self.schema)?;

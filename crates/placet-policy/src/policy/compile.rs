@@ -13,6 +13,7 @@ use miette::Diagnostic;
 use super::annotations;
 use super::answers::Answers;
 use super::cache::Cache;
+use super::effort::Effort;
 use super::index::{Index, Slice};
 use super::mentions::Mentions;
 use super::source::{self, Statement};
@@ -74,6 +75,7 @@ pub(super) fn compile(bundle: &Bundle) -> Result<Policy, Vec<Problem>> {
         base,
         index: Index::new(&sources.set),
         full: Arc::new(Slice {
+            effort: Effort::of(&sources.set),
             set: sources.set,
             mentions: Mentions::All,
         }),

@@ -13,6 +13,7 @@ use placet_evidence::Appraisal;
 use placet_types::canonical::Json;
 use placet_types::{CallParams, DenialCode};
 
+use super::effort;
 use super::index::{Reach, Slice};
 use super::mentions::Mentions;
 use super::{Obligations, Policy};
@@ -31,6 +32,8 @@ pub enum Effect {
     Unappraised,
     /// A forbid failed to evaluate, or the request could not be put to policies at all.
     Error,
+    /// Policies could take too long over what the request gives, so they were not asked.
+    TooMuch,
 }
 
 /// The answer of policy to a request.
@@ -84,7 +87,7 @@ impl Effect {
             Self::Forbid => Some(DenialCode::PolicyForbids),
             Self::NoPermit => Some(DenialCode::NoPermit),
             Self::Unappraised => Some(DenialCode::EnvironmentUntrusted),
-            Self::Error => Some(DenialCode::PolicyError),
+            Self::Error | Self::TooMuch => Some(DenialCode::PolicyError),
         }
     }
 }
@@ -117,9 +120,11 @@ impl Policy {
     /// Evaluates a request against the full set, with nothing from any cache.
     #[must_use]
     pub fn evaluate_in_full(&self, request: &Request<'_>) -> Evaluation {
-        let answer = self
-            .prepare_afresh(request)
-            .and_then(|prepared| self.answer(request, &prepared, &self.full));
+        let answer = self.prepare_afresh(request).and_then(|mut prepared| {
+            // How much work it may be is a matter of the slice, whoever does it.
+            prepared.slice = self.slice_of(&prepared);
+            self.answer(request, &prepared, &self.full)
+        });
         let answer = answer.unwrap_or_else(|error| unusable(&error));
         answer.held_to(request.appraisal)
     }
@@ -151,18 +156,22 @@ impl Policy {
             return Ok(prepared);
         }
         let mut prepared = self.prepare_afresh(request)?;
+        prepared.slice = self.slice_of(&prepared);
+        let prepared = Arc::new(prepared);
+        self.prepared.insert(key, Arc::clone(&prepared));
+        Ok(prepared)
+    }
+
+    fn slice_of(&self, prepared: &Prepared) -> Option<Arc<Slice>> {
         let Prepared {
             action,
             principal,
             resource,
             entities,
             ..
-        } = &prepared;
+        } = prepared;
         let reach = Reach::new(action, principal, resource, entities);
-        prepared.slice = self.index.slice(&reach, &self.full.set, &self.slices);
-        let prepared = Arc::new(prepared);
-        self.prepared.insert(key, Arc::clone(&prepared));
-        Ok(prepared)
+        self.index.slice(&reach, &self.full.set, &self.slices)
     }
 
     pub(crate) fn prepare_afresh(&self, request: &Request<'_>) -> Result<Prepared, Unusable> {
@@ -231,6 +240,8 @@ impl Policy {
         prepared: &Prepared,
         slice: &Slice,
     ) -> Result<Evaluation, Unusable> {
+        let spent_on = prepared.slice.as_ref().unwrap_or(&self.full);
+        spent_on.effort.check(effort::given(request.params))?;
         let cedar = self.to_cedar(request, prepared, &slice.mentions)?;
         let entities = self.with_arguments(request, prepared)?;
         let response = Authorizer::new().is_authorized(&cedar, &slice.set, &entities);
@@ -276,7 +287,7 @@ impl Policy {
         match effect {
             Effect::Permit => obligations = self.obligations(&determining),
             Effect::Error => determining = failed_forbids,
-            Effect::Forbid | Effect::NoPermit | Effect::Unappraised => {}
+            Effect::Forbid | Effect::NoPermit | Effect::Unappraised | Effect::TooMuch => {}
         }
         Evaluation {
             effect,
@@ -328,6 +339,7 @@ pub(super) fn unusable(error: &Unusable) -> Evaluation {
     let effect = match error {
         Unusable::Action(_) | Unusable::Resource(_) => Effect::NoPermit,
         Unusable::Params(_) | Unusable::Value(_) => Effect::Error,
+        Unusable::Effort => Effect::TooMuch,
     };
     Evaluation {
         effect,

@@ -16,6 +16,7 @@ use cedar_policy::{
 };
 
 use super::cache::Cache;
+use super::effort::Effort;
 use super::mentions::Mentions;
 
 /// Policies that apply to a request, as a set of their own.
@@ -23,6 +24,7 @@ use super::mentions::Mentions;
 pub(crate) struct Slice {
     pub(crate) set: PolicySet,
     pub(crate) mentions: Mentions,
+    pub(super) effort: Effort,
 }
 
 /// One constraint of a scope.
@@ -130,7 +132,12 @@ impl Index {
                 .ok()?;
         }
         let mentions = Mentions::of(&set);
-        let slice = Arc::new(Slice { set, mentions });
+        let effort = Effort::of(&set);
+        let slice = Arc::new(Slice {
+            set,
+            mentions,
+            effort,
+        });
         slices.insert(buckets, Arc::clone(&slice));
         Some(slice)
     }
