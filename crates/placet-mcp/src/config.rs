@@ -82,6 +82,8 @@ pub enum Reach {
         argv: Vec<String>,
         /// Variables that it may get where its profile passes them on.
         env: BTreeMap<String, String>,
+        /// The directory that it works in; absent for the gateway's own.
+        cwd: Option<PathBuf>,
     },
     /// An endpoint elsewhere.
     Elsewhere {
@@ -265,7 +267,11 @@ fn program(server: &Json, variable: &impl Fn(&str) -> Option<String>) -> Result<
         }
         env.insert(name, expanded(&value, variable)?);
     }
-    Ok(Reach::Program { argv, env })
+    let cwd = match text(server, "cwd")? {
+        None => None,
+        Some(cwd) => Some(PathBuf::from(expanded(&cwd, variable)?)),
+    };
+    Ok(Reach::Program { argv, env, cwd })
 }
 
 fn elsewhere(
@@ -389,7 +395,7 @@ mod tests {
     fn a_client_s_configuration_is_read_as_clients_do() {
         let all = entries(
             r#"{"theme":"dark","mcpServers":{
-                "files":{"command":"npx","args":["-y","fs","${HOME}/data","${X:-y}"],"env":{"A":"1"},"alwaysAllow":[]},
+                "files":{"command":"npx","args":["-y","fs","${HOME}/data","${X:-y}"],"env":{"A":"1"},"cwd":"${HOME}/work","alwaysAllow":[]},
                 "hub":{"type":"http","url":"https://mcp.example.com/mcp","headers":{"Authorization":"Bearer ${TOKEN}"},
                        "placet":{"profile":"hub"}},
                 "off":{"command":"x","disabled":true}}}"#,
@@ -400,7 +406,8 @@ mod tests {
             .to_vec();
         assert_eq!(all.len(), 2);
         let env = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
-        assert_eq!(all[0].reach, Reach::Program { argv, env });
+        let cwd = Some(PathBuf::from("/home/ann/work"));
+        assert_eq!(all[0].reach, Reach::Program { argv, env, cwd });
         let headers = BTreeMap::from([("Authorization".to_owned(), "Bearer ${TOKEN}".to_owned())]);
         let url = "https://mcp.example.com/mcp".to_owned();
         assert_eq!(

@@ -102,6 +102,8 @@ pub struct Who {
     pub server: ExecutionId,
     /// The server's name.
     pub name: String,
+    /// Of a program: the directory that it works on.
+    pub workspace: Option<String>,
     /// The members of `_meta` that policies see.
     pub meta: BTreeSet<MetaName>,
 }
@@ -152,6 +154,8 @@ impl Subject {
         };
         let mut context = Members::from([("request".to_owned(), text(&digest.to_string()))]);
         let mut meta = None;
+        let workspace = who.workspace.as_deref().filter(|_| client.is_some());
+        context.extend(workspace.map(|path| ("workspace".to_owned(), text(path))));
         if let Some(client) = client {
             let beside = told::members(beside)?;
             context.extend(

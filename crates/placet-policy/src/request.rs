@@ -353,7 +353,7 @@ pub(crate) fn arguments(request: &Request<'_>) -> Result<Vec<Entity>, Unusable> 
     match request.params {
         Given::Process(_) => Ok(Vec::new()),
         Given::Call(params) => arguments::of(params)
-            .map(|(_, id, given)| arguments::entity(id, given))
+            .map(|(_, id, given)| arguments::entity(id, given, arguments::workspace(params)))
             .collect(),
     }
 }

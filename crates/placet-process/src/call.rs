@@ -278,7 +278,8 @@ fn offer(env: &BTreeMap<String, String>, offered: &BTreeSet<String>) -> BTreeMap
 }
 
 /// The repository that holds the working directory, or that directory.
-fn workspace(cwd: &Path) -> PathBuf {
+#[must_use]
+pub fn workspace(cwd: &Path) -> PathBuf {
     cwd.ancestors()
         .find(|dir| dir.join(".git").exists())
         .unwrap_or(cwd)

@@ -37,7 +37,7 @@ mod signals;
 mod supervise;
 pub mod terminal;
 
-pub use call::{Call, CallError, Command, Waits};
+pub use call::{Call, CallError, Command, Waits, workspace};
 pub use contacts::Contacts;
 pub use drift::UnwatchableError;
 pub use elsewhere::Notice;

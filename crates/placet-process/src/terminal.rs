@@ -29,6 +29,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use placet_authority::node::wire::DeferredBody;
+use placet_evidence::CheckedDenial;
 use placet_types::{ExecutionId, Index};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -37,6 +38,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::outcome::Outcome;
 use crate::resident::Leaving;
 
 pub use front::Front;
@@ -78,6 +80,41 @@ impl WaitsFor {
     }
 }
 
+/// Why a command was not started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Which check, which code, what failed.
+    pub denial: CheckedDenial,
+    /// The execution that would have been.
+    pub exec: Option<ExecutionId>,
+    /// The record that says so.
+    pub record: Index,
+}
+
+impl Refused {
+    /// What an outcome says, where it is a denial.
+    #[must_use]
+    pub fn of(outcome: &Outcome) -> Option<Self> {
+        let Outcome::Denied {
+            denial,
+            exec,
+            index,
+        } = outcome
+        else {
+            return None;
+        };
+        let reason = denial.reason.chars().take(WORDS_MAX).collect();
+        Some(Self {
+            denial: CheckedDenial {
+                reason,
+                ..denial.clone()
+            },
+            exec: *exec,
+            record: *index,
+        })
+    }
+}
+
 /// From the supervisor to the front.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -92,6 +129,8 @@ pub(crate) enum ToFront {
     Stopped(i32),
     /// It waits for approvals.
     Waits(WaitsFor),
+    /// It was denied: nothing ran.
+    Denied(Refused),
     /// Something that the user is to see at once.
     Note(String),
     /// Nothing of the tree is left, and its end is recorded.

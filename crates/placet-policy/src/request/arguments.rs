@@ -31,16 +31,26 @@ pub(super) fn of(
 }
 
 /// The entity that the arguments are.
-pub(super) fn entity(id: &str, arguments: &Members) -> Result<Entity, Unusable> {
+pub(super) fn entity(
+    id: &str,
+    arguments: &Members,
+    workspace: Option<&str>,
+) -> Result<Entity, Unusable> {
     let mut tags = BTreeMap::new();
-    collect("", arguments, &mut tags)?;
+    collect("", arguments, workspace, &mut tags)?;
     Entity::new_with_tags(uid(KIND, id)?, [], [], tags)
         .map_err(|error| Unusable::Value(error.to_string()))
+}
+
+/// The directory that the gateway says a server works on.
+pub(super) fn workspace(params: &CallParams) -> Option<&str> {
+    params.context.get("workspace").and_then(Json::as_str)
 }
 
 fn collect(
     prefix: &str,
     members: &Members,
+    workspace: Option<&str>,
     tags: &mut BTreeMap<String, RestrictedExpression>,
 ) -> Result<(), Unusable> {
     for (name, value) in members {
@@ -51,9 +61,9 @@ fn collect(
             )));
         }
         if let Json::Object(members) = value {
-            collect(&format!("{name}."), members, tags)?;
+            collect(&format!("{name}."), members, workspace, tags)?;
         }
-        let made = argument(value)?;
+        let made = argument(value, workspace)?;
         if tags.insert(name.clone(), made).is_some() {
             // `{"a.b": 1}` beside `{"a": {"b": 1}}`: a policy could not tell which it looks at.
             return Err(Unusable::Value(format!("two arguments read as `{name}`")));
@@ -62,13 +72,13 @@ fn collect(
     Ok(())
 }
 
-fn argument(value: &Json) -> Result<RestrictedExpression, Unusable> {
+fn argument(value: &Json, workspace: Option<&str>) -> Result<RestrictedExpression, Unusable> {
     let mut fields = vec![("kind", text(kind(value))), ("text", text(&shown(value)))];
     match value {
         Json::Number(number) => fields.extend(numbers(*number)),
         Json::Bool(flag) => fields.push(("flag", RestrictedExpression::new_bool(*flag))),
-        Json::String(said) => fields.extend(path_of(said).map(|path| ("path", text(&path)))),
-        Json::Array(items) => fields.extend(of_list(items)),
+        Json::String(said) => fields.extend(place(path_of(said), workspace)),
+        Json::Array(items) => fields.extend(of_list(items, workspace)),
         Json::Null | Json::Object(_) => {}
     }
     let fields = fields
@@ -117,7 +127,7 @@ fn numbers(number: f64) -> Vec<Field> {
     fields
 }
 
-fn of_list(items: &[Json]) -> Vec<Field> {
+fn of_list(items: &[Json], workspace: Option<&str>) -> Vec<Field> {
     let is_scalar = |item: &Json| !matches!(item, Json::Array(_) | Json::Object(_) | Json::Null);
     let mut fields = Vec::new();
     if items.iter().all(is_scalar) {
@@ -129,8 +139,16 @@ fn of_list(items: &[Json]) -> Vec<Field> {
         .map(|item| item.as_str().and_then(path_of))
         .collect();
     let common = paths.and_then(|paths| paths.into_iter().reduce(|a, b| above(&a, &b)));
-    fields.extend(common.map(|path| ("path", text(&path))));
+    fields.extend(place(common, workspace));
     fields
+}
+
+/// Where it leads, and whether that is in the workspace.
+fn place(path: Option<String>, workspace: Option<&str>) -> Vec<Field> {
+    let Some(path) = path else { return Vec::new() };
+    let inside = workspace.map(|workspace| is_in(&path, workspace));
+    let inside = inside.map(|inside| ("in_workspace", RestrictedExpression::new_bool(inside)));
+    [("path", text(&path))].into_iter().chain(inside).collect()
 }
 
 /// The deepest path that both are, or are below.
@@ -147,6 +165,11 @@ fn above(a: &str, b: &str) -> String {
 /// Where an absolute path or a `file:` URI leads.
 fn path_of(said: &str) -> Option<String> {
     uri::file_path(said).or_else(|| uri::normal_path(said))
+}
+
+fn is_in(path: &str, workspace: &str) -> bool {
+    let rest = path.strip_prefix(workspace);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -167,13 +190,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_the_workspace() {
+        for (path, expected) in [
+            ("/srv/data/a", Some(true)),
+            ("/srv/data", Some(true)),
+            ("/srv/data/./a//b", Some(true)),
+            ("file:///srv/data/a", Some(true)),
+            ("/srv/database/a", Some(false)),
+            ("/srv/data/../etc/passwd", Some(false)),
+            ("/", Some(false)),
+            ("a/b", None),
+        ] {
+            let inside = path_of(path).map(|path| is_in(&path, "/srv/data"));
+            assert_eq!(inside, expected, "{path}");
+        }
+    }
+
+    #[test]
     fn two_arguments_of_one_name_are_no_arguments() {
         let read = |text: &str| {
             let json = Json::parse(text.as_bytes(), placet_types::canonical::Bounds::MESSAGE);
             let Ok(Json::Object(members)) = json else {
                 panic!("an object");
             };
-            entity("call", &members)
+            entity("call", &members, None)
         };
         assert!(read(r#"{"a.b":1,"a":{"b":2}}"#).is_err());
         assert!(read(r#"{"a.c":1,"a":{"b":2}}"#).is_ok());

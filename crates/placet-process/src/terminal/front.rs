@@ -16,7 +16,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 
 use super::user::streams_that_are_terminals;
-use super::{FromFront, Link, ToFront, WaitsFor};
+use super::{FromFront, Link, Refused, ToFront, WaitsFor};
 use crate::resident::Parting;
 
 /// How long a front may take to set up its side.
@@ -151,6 +151,11 @@ impl Front {
     /// Tells the front that the command waits for approvals.
     pub(crate) fn waits(&mut self, deferred: &DeferredBody) {
         self.tell(ToFront::Waits(WaitsFor::of(deferred)));
+    }
+
+    /// Tells the front that the command was denied.
+    pub fn denied(&mut self, refused: Refused) {
+        self.tell(ToFront::Denied(refused));
     }
 
     /// Tells the front something, at the latest when it reads again.

@@ -13,7 +13,7 @@ use placet_types::ExecutionId;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, shutdown};
 use rustix::process::Signal;
 
-use super::{FromFront, Link, ToFront, WaitsFor};
+use super::{FromFront, Link, Refused, ToFront, WaitsFor};
 
 /// A governed command that is held by its streams. Dropping it ends the tree.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub enum Heard {
     Started(ExecutionId),
     /// It waits for approvals, and starts once it has them.
     Waits(WaitsFor),
+    /// It was denied: nothing ran.
+    Denied(Refused),
     /// Something to be shown.
     Note(String),
 }
@@ -91,6 +93,7 @@ impl Holder {
             match message {
                 Some((ToFront::Started(exec), _)) => return Ok(Some(Heard::Started(exec))),
                 Some((ToFront::Waits(waits), _)) => return Ok(Some(Heard::Waits(waits))),
+                Some((ToFront::Denied(refused), _)) => return Ok(Some(Heard::Denied(refused))),
                 Some((ToFront::Note(text), _)) => return Ok(Some(Heard::Note(text))),
                 Some((ToFront::Over, _)) => {
                     // There is no terminal to be given back.

@@ -291,8 +291,8 @@ impl Relay {
     fn told(&mut self, message: ToFront, fds: Vec<OwnedFd>) -> bool {
         match message {
             ToFront::Terminal => self.begin(fds.into_iter().next()),
-            // Its own words about that come as a note.
-            ToFront::Started(_) | ToFront::Waits(_) => {}
+            // Its own words about that come as a note, or when it is over.
+            ToFront::Started(_) | ToFront::Waits(_) | ToFront::Denied(_) => {}
             ToFront::Leave(leaving) => self.leaving = Some(leaving),
             ToFront::Stopped(signal) => self.stopped(signal),
             ToFront::Note(text) => {

@@ -69,8 +69,8 @@ pub(crate) enum Changes {
     List,
     /// Show what an execution changed
     Show {
-        /// The execution (or the beginning of its id)
-        exec: String,
+        /// The execution, or the beginning of its id (default: the only one of which anything is kept)
+        exec: Option<String>,
         /// Only how many lines each file gains and loses
         #[arg(long, conflicts_with = "name_only")]
         stat: bool,
@@ -80,8 +80,8 @@ pub(crate) enum Changes {
     },
     /// Make the changes in the trees themselves: all that are chosen, or none
     Apply {
-        /// The execution (or the beginning of its id)
-        exec: String,
+        /// The execution, or the beginning of its id (default: the only one of which anything is kept)
+        exec: Option<String>,
         /// Only these paths and what is below them, as `show` prints them (default: everything)
         #[arg(value_name = "PATH")]
         paths: Vec<std::ffi::OsString>,

@@ -15,7 +15,7 @@ In a client's configuration, a server changes by one word: its command becomes `
 the command comes after `mcp --`.
 
 Examples:
-  placet mcp --as agent:coder --name files -- npx -y @modelcontextprotocol/server-filesystem /data
+  placet mcp --as agent:coder --name files --profile mcp-server -- mcp-server-filesystem .
   placet mcp --as agent:coder --config mcp.json   # several servers as one, programs and URLs
   placet mcp --as agent:coder --config mcp.json --listen 127.0.0.1:8700   # over Streamable HTTP
   placet mcp --config mcp.json --listen 127.0.0.1:8700 --resource https://mcp.example.org/mcp  # OAuth
@@ -59,6 +59,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SECONDS", default_value_t = 20,
         value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) wait: u64,
+    /// The directory that servers work in; their workspace is that, or the repository that holds it (default: where this is
+    /// started; a configuration's `cwd` comes first)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<PathBuf>,
     /// The servers of this configuration of a client (`mcpServers`), instead of one command
     #[arg(long, value_name = "FILE", conflicts_with = "argv")]
     pub(crate) config: Option<PathBuf>,

@@ -26,7 +26,7 @@ pub(crate) fn changes(global: &Global, command: &Changes, out: Out) -> Result<St
             stat,
             name_only,
         } => {
-            let reviewed = Reviewed::open(&domain, exec)?;
+            let reviewed = Reviewed::open(&domain, exec.as_deref())?;
             let form = match (stat, name_only) {
                 (true, _) => print::Form::Stat,
                 (_, true) => print::Form::Names,
@@ -34,10 +34,10 @@ pub(crate) fn changes(global: &Global, command: &Changes, out: Out) -> Result<St
             };
             print::show(&reviewed, form, out)
         }
-        Changes::Apply { exec, paths } => apply::apply(&domain, exec, paths, out),
+        Changes::Apply { exec, paths } => apply::apply(&domain, exec.as_deref(), paths, out),
         Changes::Discard { exec, expired } => {
             let chosen = match exec {
-                Some(exec) => vec![kept(&domain, exec)?],
+                Some(exec) => vec![kept(&domain, Some(exec))?],
                 None => Kept::all(&domain.dir.changes())?
                     .into_iter()
                     .filter(|kept| *expired && kept.is_expired())
@@ -56,7 +56,7 @@ pub(super) struct Reviewed {
 }
 
 impl Reviewed {
-    pub(super) fn open(domain: &Domain, text: &str) -> Result<Self, Failure> {
+    pub(super) fn open(domain: &Domain, text: Option<&str>) -> Result<Self, Failure> {
         let kept = kept(domain, text)?;
         match kept.state() {
             KeptState::Running => return Err(failure(KeptError::Busy)),
@@ -79,9 +79,12 @@ impl Reviewed {
     }
 }
 
-/// What is kept of the execution whose id begins with `text`.
-fn kept(domain: &Domain, text: &str) -> Result<Kept, Failure> {
+/// What is kept of the execution whose id begins with `text`, or of the only one of which anything is.
+fn kept(domain: &Domain, text: Option<&str>) -> Result<Kept, Failure> {
     let all = Kept::all(&domain.dir.changes())?;
+    let Some(text) = text else {
+        return only(all);
+    };
     let mut matching = all
         .into_iter()
         .filter(|kept| text.len() > "exec_".len() && kept.exec().to_string().starts_with(text));
@@ -95,6 +98,21 @@ fn kept(domain: &Domain, text: &str) -> Result<Kept, Failure> {
             Failure::new(format!("nothing is kept of {}", crate::show::shown(text)))
                 .hint("`placet changes list` lists what is kept"),
         ),
+    }
+}
+
+/// The one that waits for a review; of none or several that is said.
+fn only(all: Vec<Kept>) -> Result<Kept, Failure> {
+    let waits = |kept: &Kept| kept.writes() == Writes::Kept && !kept.is_expired();
+    let mut waiting: Vec<Kept> = all.into_iter().filter(waits).collect();
+    match (waiting.pop(), waiting.len()) {
+        (Some(kept), 0) => Ok(kept),
+        (Some(_), others) => {
+            let each = format!("changes of {} executions are kept: which?", others + 1);
+            Err(Failure::new(each).hint("`placet changes list` lists them"))
+        }
+        (None, _) => Err(Failure::new("no changes are kept")
+            .hint("`placet run --profile copy -- CMD` keeps some")),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::cmd::run;
 use crate::context::{Domain, clock};
 use crate::exit::{Failure, Status};
 use crate::out::{BOLD, DIM, Out, paint};
+use crate::show::many;
 
 /// How often a gateway that waits looks whether it should.
 const LOOK: Duration = Duration::from_millis(500);
@@ -37,7 +38,7 @@ struct Said {
     /// Commands that it ran.
     served: u64,
     /// Cells that wait now.
-    waiting: usize,
+    waiting: u64,
     /// Cells that it built ahead.
     built: u64,
     /// Of those, used.
@@ -104,10 +105,10 @@ fn print(offered: usize, said: &BTreeMap<usize, Said>, out: Out) {
     out.line(format!("  gateways    {} of {offered}", said.len()));
     for one in said.values() {
         out.line(format!(
-            "    process {}: {} commands, {} cells waiting, {} built ahead, {} of them used",
+            "    process {}: {} run, {} waits; {} were built ahead, {} of them used",
             paint(BOLD, one.pid),
-            one.served,
-            one.waiting,
+            many(one.served, "command"),
+            many(one.waiting, "cell"),
             one.built,
             one.taken
         ));
@@ -220,7 +221,7 @@ impl Resident<'_> {
     fn tell(&mut self) {
         let counts = self.gateway.spares.counts();
         let now = Said {
-            waiting: self.gateway.spares.waiting(),
+            waiting: self.gateway.spares.waiting() as u64,
             built: counts.built,
             taken: counts.taken,
             failed: counts.failed,

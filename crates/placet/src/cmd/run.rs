@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 
 use placet_evidence::Exit;
 use placet_process::door::{self, DoorReply, DoorRequest};
-use placet_process::terminal::{self, Front, InFront, in_front};
+use placet_process::terminal::{self, Front, InFront, Refused, in_front};
 use placet_process::{CallError, Command, Notice, Outcome, ProgramError, RunError, Waits};
 use placet_sandbox::{SandboxError, Step};
 use placet_types::{DenialCode, PrincipalId, ProfileName, Seconds, Writes};
@@ -82,7 +82,10 @@ fn by_itself(global: &Global, call: &Call, manner: Manner, out: Out) -> Result<S
     let mut front = manner.front.then(Front::attach).transpose()?;
     let outcome = govern(global, call, manner, front.as_mut(), out);
     // Whatever is said about it comes after what the command has said.
-    if let Some(front) = front {
+    if let Some(mut front) = front {
+        if let Some(refused) = outcome.as_ref().ok().and_then(Refused::of) {
+            front.denied(refused);
+        }
         front.release();
     }
     Ok(report(&outcome?, out))

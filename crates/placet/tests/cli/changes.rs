@@ -137,10 +137,15 @@ fn a_part_can_be_applied_and_the_rest_later() {
     assert!(domain.work().join("new/f").exists() && domain.work().join("dir/deep").exists());
     let said = domain.fails(1, &["changes", "apply", &exec, "nothing"]);
     assert!(said.contains("was not changed"), "{said}");
-    let said = domain.ok(&["changes", "apply", &exec]);
+    // Nothing else is kept, so nothing has to be named.
+    let said = domain.ok(&["changes", "apply"]);
     assert!(said.contains("3 were there already"), "{said}");
     assert!(!domain.work().join("dir/deep").exists());
     nothing_is_left(&domain);
+    on_a_copy(&domain, "echo more > new/g");
+    on_a_copy(&domain, "echo more > new/h");
+    let said = domain.fails(1, &["changes", "show"]);
+    assert!(said.contains("which?"), "{said}");
 }
 
 #[test]

@@ -135,6 +135,38 @@ fn path_traversal_in_arguments_is_denied() {
 }
 
 #[test]
+fn with_the_starter_bundle_files_of_the_workspace_are_used_and_no_others() {
+    let domain = Domain::new();
+    let server = include_str!("server.py");
+    fs::write(domain.work().join("server.py"), server).unwrap();
+    // A client starts its servers anywhere: where they work is said.
+    let elsewhere = domain.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let work = domain.work().display().to_string();
+    let args = ["mcp", "--as", "agent:coder", "--name", "files"];
+    let mut command = domain.command(&args);
+    command.args(["--profile", "mcp-server", "--cwd", &work]);
+    command.args(["--", "/usr/bin/python3", "server.py"]);
+    let mut client = Client::start(command.current_dir(&elsewhere));
+    client.open();
+    for path in ["a", "dir/./b"] {
+        let answer = client.call("note", json!({ "path": format!("{work}/{path}") }));
+        assert!(answer.get("isError").is_none(), "{answer}");
+    }
+    let outside = [
+        format!("{work}er/a"),
+        format!("{work}/../a"),
+        elsewhere.display().to_string(),
+        "a".to_owned(),
+    ];
+    for path in outside {
+        let said = client.denied("note", json!({ "path": path }));
+        assert_eq!(said["code"], "no_permit", "{path}: {said}");
+    }
+    assert_eq!(calls(&domain).lines().count(), 2);
+}
+
+#[test]
 fn lists_show_only_what_the_principal_may_use() {
     let domain = domain(INSIDE, &[]);
     let mut client = Client::of_test_server(&domain);

@@ -265,7 +265,11 @@ fn a_server_that_policy_does_not_permit_is_not_started_and_the_client_is_told() 
     let mut client = Client::start(&mut command);
     let answer = client.open_or_fail();
     let message = answer["error"]["message"].as_str().unwrap();
-    assert!(message.contains("policy_forbids"), "{message}");
+    assert!(message.contains("policy_forbids (check 8"), "{message}");
+    let data = &answer["error"]["data"];
+    assert_eq!(data["code"], "policy_forbids");
+    let proof = data["proof"].as_str().unwrap();
+    assert!(proof.starts_with("placet log proof"), "{answer}");
     assert_eq!(client.child.wait().unwrap().code(), Some(120));
 }
 

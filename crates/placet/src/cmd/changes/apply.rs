@@ -20,7 +20,7 @@ use crate::show::{many, shown};
 
 pub(super) fn apply(
     domain: &Domain,
-    exec: &str,
+    exec: Option<&str>,
     paths: &[OsString],
     out: Out,
 ) -> Result<Status, Failure> {

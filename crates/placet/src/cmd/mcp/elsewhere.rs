@@ -21,7 +21,7 @@ use placet_mcp::oauth::tokens::{PREFIX, Tokens, secret_of};
 use placet_mcp::remote::{Hold, Remote, open};
 use placet_mcp::session::{Control as _, Over};
 use placet_mcp::subject::Sealed;
-use placet_process::terminal::WaitsFor;
+use placet_process::terminal::{Refused, WaitsFor};
 use placet_types::{CredentialForm, DenialCode, ExecutionId, ProfileName};
 use zeroize::Zeroizing;
 
@@ -88,11 +88,10 @@ pub(super) fn start(
         Ok(opened) => opened,
         Err(reason) => {
             end(&governor, ticket, RunEnd::Failed, None);
-            return Ok(Server::Down(Down {
-                reason: format!("the server elsewhere, {name}, is not spoken to. {reason}"),
-                remedy: "give it a profile that lets it be reached, with the credentials that it needs",
-                code: 1,
-            }));
+            let reason = format!("the server elsewhere, {name}, is not spoken to. {reason}");
+            let remedy =
+                "give it a profile that lets it be reached, with the credentials that it needs";
+            return Ok(Server::Down(Down::because(reason, remedy, 1)));
         }
     };
     // It was made a moment ago: nobody else has set it.
@@ -101,6 +100,7 @@ pub(super) fn start(
         closing.0.get().into_iter().for_each(Hold::kill);
     }
     Ok(Server::Up(Box::new(Up {
+        workspace: None,
         exec: ticket.exec,
         upstream,
         end: Box::new(move |over| {
@@ -254,21 +254,27 @@ fn bearer(
 }
 
 fn refused(name: &str, ruling: Option<Ruling>) -> Down {
+    let what = format!("the server elsewhere, {name}, may not be spoken to");
     let (reason, remedy, code) = match ruling {
-        Some(Ruling::Denied { denial, index, .. })
-            if denial.code == DenialCode::CredentialMissing =>
-        {
-            (
-                format!("{}: {} (record {index})", denial.code, denial.reason),
-                "`placet mcp login` gets the tokens of a server, `placet secret set` takes any other credential",
-                10,
-            )
+        Some(Ruling::Denied {
+            denial,
+            exec,
+            index,
+        }) => {
+            let refused = Refused {
+                denial,
+                exec,
+                record: index,
+            };
+            let remedy = match refused.denial.code {
+                DenialCode::CredentialMissing => Some(
+                    "`placet mcp login` gets the tokens of a server, `placet secret set` takes any other credential",
+                ),
+                DenialCode::NoPermit => Some("a policy has to permit `mcp:connect` to the server"),
+                _ => None,
+            };
+            return Down::denied(&what, refused, remedy, 10);
         }
-        Some(Ruling::Denied { denial, index, .. }) => (
-            format!("{}: {} (record {index})", denial.code, denial.reason),
-            "a policy has to permit `mcp:connect` to the server; `placet explain` says more",
-            10,
-        ),
         Some(Ruling::Deferred(deferred, _)) => (
             format!(
                 "it needs the approval of {}: placet approve {}",
@@ -285,11 +291,7 @@ fn refused(name: &str, ruling: Option<Ruling>) -> Down {
         ),
         Some(Ruling::Started(_)) | None => ("no answer".to_owned(), "see `placet doctor`", 1),
     };
-    Down {
-        reason: format!("the server elsewhere, {name}, may not be spoken to. {reason}"),
-        remedy,
-        code,
-    }
+    Down::because(format!("{what}. {reason}"), remedy, code)
 }
 
 fn end(governor: &Governor, ticket: Ticket, outcome: RunEnd, cause: Option<DenialCode>) {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use placet_mcp::session::{Control, Over, Upstream};
 use placet_process::door;
-use placet_process::terminal::{Heard, Holder};
+use placet_process::terminal::{Heard, Holder, Refused};
 use placet_types::{ExecutionId, PrincipalId, ProfileName};
 
 use super::lobby::Lobby;
@@ -40,6 +41,15 @@ pub(super) struct Wanted<'a> {
     pub(super) env: &'a BTreeMap<String, String>,
     pub(super) purpose: Option<&'a str>,
     pub(super) profile: Option<&'a ProfileName>,
+    pub(super) cwd: Option<&'a Path>,
+}
+
+/// How it begins.
+enum Start {
+    Made(ExecutionId),
+    Denied(Refused),
+    /// Its supervisor is gone.
+    Failed,
 }
 
 pub(super) fn start(
@@ -52,18 +62,19 @@ pub(super) fn start(
     let holder = Arc::new(holder);
     let said = Arc::new(Mutex::new(String::new()));
     let errors = pass_on(streams.errors, Arc::clone(&said))?;
-    let Some(exec) = await_start(&holder, lobby, out)? else {
-        let status = holder.wait()?;
+    let begun = await_start(&holder, lobby, out)?;
+    let Start::Made(exec) = begun else {
+        let status = holder.wait()?.code();
+        let code = status.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
         // All of it was said. A thread that panicked has said what it could.
         drop(errors.join());
-        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        return Ok(Server::Down(Down {
-            reason: format!("the server was not started. {}", said.trim()),
-            remedy: "a policy has to permit the server itself to run; see above",
-            code: status
-                .code()
-                .and_then(|code| u8::try_from(code).ok())
-                .unwrap_or(1),
+        return Ok(Server::Down(match begun {
+            Start::Denied(refused) => Down::denied("the server itself", refused, None, code),
+            Start::Made(_) | Start::Failed => {
+                let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                let reason = format!("the server was not started. {}", said.trim());
+                Down::because(reason, "see the messages of the gateway", code)
+            }
         }));
     };
     attend(&holder, out)?;
@@ -74,6 +85,7 @@ pub(super) fn start(
     };
     Ok(Server::Up(Box::new(Up {
         exec,
+        workspace: workspace(wanted)?,
         upstream,
         end: Box::new(move |over| {
             let status = holder.wait()?;
@@ -86,6 +98,13 @@ pub(super) fn start(
             })
         }),
     })))
+}
+
+/// What its scope calls the workspace, as its supervisor finds it.
+fn workspace(wanted: &Wanted<'_>) -> io::Result<Option<String>> {
+    let cwd = wanted.cwd.unwrap_or(Path::new("."));
+    let workspace = placet_process::workspace(&std::fs::canonicalize(cwd)?);
+    Ok(workspace.to_str().map(str::to_owned))
 }
 
 /// `placet run` of the server, with this process as its front.
@@ -105,6 +124,9 @@ fn supervisor(domain: &Domain, wanted: &Wanted<'_>) -> Result<Command, Failure> 
     }
     if let Some(profile) = wanted.profile {
         command.args(["--profile", profile.as_str()]);
+    }
+    if let Some(cwd) = wanted.cwd {
+        command.current_dir(cwd);
     }
     command.envs(wanted.env);
     command.arg("--").args(wanted.argv);
@@ -132,14 +154,13 @@ fn pass_on(errors: io::PipeReader, said: Arc<Mutex<String>>) -> io::Result<JoinH
 }
 
 /// The execution of the server, once its start is recorded.
-fn await_start(
-    holder: &Arc<Holder>,
-    lobby: &Lobby,
-    out: Out,
-) -> Result<Option<ExecutionId>, Failure> {
+fn await_start(holder: &Arc<Holder>, lobby: &Lobby, out: Out) -> Result<Start, Failure> {
+    let mut refused = None;
     loop {
         match holder.hear()? {
-            Some(Heard::Started(exec)) => return Ok(Some(exec)),
+            Some(Heard::Started(exec)) => return Ok(Start::Made(exec)),
+            // Its supervisor leaves once it was heard to the end.
+            Some(Heard::Denied(why)) => refused = Some(why),
             Some(Heard::Waits(waits)) => {
                 lobby.waits(waits)?;
                 lobby.when_left({
@@ -149,7 +170,7 @@ fn await_start(
                 })?;
             }
             Some(Heard::Note(text)) => out.note(text),
-            None => return Ok(None),
+            None => return Ok(refused.map_or(Start::Failed, Start::Denied)),
         }
     }
 }
@@ -163,7 +184,7 @@ fn attend(holder: &Arc<Holder>, out: Out) -> io::Result<()> {
             while let Ok(Some(heard)) = holder.hear() {
                 match heard {
                     Heard::Note(text) => out.note(text),
-                    Heard::Started(_) | Heard::Waits(_) => {}
+                    Heard::Started(_) | Heard::Waits(_) | Heard::Denied(_) => {}
                 }
             }
         })

@@ -13,7 +13,7 @@ use std::time::Duration;
 use placet_authority::init::public_policy;
 use placet_authority::node::connect_or_start;
 use placet_authority::node::wire::Welcome;
-use placet_evidence::TokenIdentity;
+use placet_evidence::{CheckedDenial, TokenIdentity};
 use placet_mcp::config::{Entry, Pick, Reach};
 use placet_mcp::denial::Said;
 use placet_mcp::frame::{Bounds, Frame, Kind, OwnedId};
@@ -25,6 +25,7 @@ use placet_mcp::session::{Config, Over, Session, Upstream};
 use placet_mcp::subject::Who;
 use placet_process::attest::{self, OwnProgram};
 use placet_process::door;
+use placet_process::terminal::Refused;
 use placet_types::{DenialCode, ExecutionId, PrincipalId};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -52,6 +53,8 @@ pub(super) enum Server {
 /// A server that is there.
 pub(super) struct Up {
     pub(super) exec: ExecutionId,
+    /// Of a program: the directory that it works on.
+    pub(super) workspace: Option<String>,
     pub(super) upstream: Upstream,
     /// What is left to do when its session is over.
     pub(super) end: Box<dyn FnOnce(Over) -> Result<Status, Failure> + Send>,
@@ -59,9 +62,37 @@ pub(super) struct Up {
 
 /// Why a server is not there.
 pub(super) struct Down {
-    pub(super) reason: String,
-    pub(super) remedy: &'static str,
+    /// What its client is told.
+    pub(super) said: Said,
+    /// The status that the gateway ends with.
     pub(super) code: u8,
+}
+
+impl Down {
+    /// Nothing was decided that says so.
+    pub(super) fn because(reason: String, remedy: &str, code: u8) -> Self {
+        let mut said = Said::new(DenialCode::NoPermit, reason);
+        said.remedy = Some(remedy.to_owned());
+        Self { said, code }
+    }
+
+    /// What was decided, and more than its code says of a way out where somebody knows it.
+    pub(super) fn denied(what: &str, refused: Refused, remedy: Option<&str>, code: u8) -> Self {
+        let CheckedDenial {
+            check,
+            code: cause,
+            reason,
+        } = refused.denial;
+        let name = placet_decision::CHECKS.get(usize::from(check).saturating_sub(1));
+        let said = Said {
+            check: name.map(|name| (check, *name)),
+            remedy: remedy.map(str::to_owned),
+            exec: refused.exec,
+            record: Some(refused.record),
+            ..Said::new(cause, format!("{what}: {reason}"))
+        };
+        Self { said, code }
+    }
 }
 
 /// Sessions that may still be there.
@@ -125,6 +156,7 @@ fn entries(args: &Serve) -> Result<Vec<Entry>, Failure> {
         reach: Reach::Program {
             argv: args.argv.clone(),
             env: BTreeMap::new(),
+            cwd: None,
         },
         profile: None,
     }])
@@ -148,7 +180,7 @@ impl Front {
         let lobby = self.lobby(entry, (Box::new(io::stdin()), Box::new(io::stdout())))?;
         match self.start(entry, &lobby)? {
             Server::Down(down) => {
-                if let Some((reader, writer)) = lobby.refused(&down.said()) {
+                if let Some((reader, writer)) = lobby.refused(&down.said) {
                     tell_first(&down, reader, writer)?;
                 }
                 Ok(Status::Code(down.code))
@@ -275,16 +307,12 @@ impl Front {
                 return;
             }
             Ok(Server::Down(down)) => down,
-            Err(failure) => Down {
-                reason: failure.message,
-                remedy: "see the messages of the gateway",
-                code: 1,
-            },
+            Err(failure) => Down::because(failure.message, "see the messages of the gateway", 1),
         };
-        note(&down.reason);
+        note(&down.said.reason);
         // The last end that the client hears must not be ours.
         drop(writer);
-        if let Some((reader, writer)) = lobby.refused(&down.said()) {
+        if let Some((reader, writer)) = lobby.refused(&down.said) {
             refuse_all(&down, reader, writer);
         }
     }
@@ -292,8 +320,9 @@ impl Front {
     fn start(&self, entry: &Entry, lobby: &Lobby) -> Result<Server, Failure> {
         let profile = self.args.profile.as_ref().or(entry.profile.as_ref());
         let server = match &entry.reach {
-            Reach::Program { argv, env } => {
+            Reach::Program { argv, env, cwd } => {
                 let wanted = Wanted {
+                    cwd: cwd.as_deref().or(self.args.cwd.as_deref()),
                     principal: &self.principal,
                     argv,
                     env,
@@ -334,6 +363,7 @@ impl Front {
                 principal: self.principal.clone(),
                 server: up.exec,
                 name: entry.name.clone(),
+                workspace: up.workspace,
                 meta: self.args.meta.iter().cloned().collect(),
             },
             checks: placet_decision::CHECKS,
@@ -409,16 +439,8 @@ fn asked(bytes: &[u8]) -> Option<OwnedId> {
     }
 }
 
-impl Down {
-    fn said(&self) -> Said {
-        let mut said = Said::new(DenialCode::NoPermit, self.reason.as_str());
-        said.remedy = Some(self.remedy.to_owned());
-        said
-    }
-}
-
 fn refusal(down: &Down, id: &OwnedId) -> String {
-    let mut frame = down.said().error(Some(id));
+    let mut frame = down.said.error(Some(id));
     frame.push('\n');
     frame
 }
