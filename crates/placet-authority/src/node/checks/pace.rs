@@ -6,7 +6,7 @@ use super::{Check, Checks, Percent};
 
 /// Work between two rests.
 const SLICE: Duration = Duration::from_millis(10);
-/// The longest rest: a check that was itself kept waiting does not wait for that as well.
+/// The longest rest: a check that was itself kept waiting, as by a machine that slept, does not wait for that as well.
 const REST_MAX: Duration = Duration::from_secs(2);
 
 /// One check on its way.
