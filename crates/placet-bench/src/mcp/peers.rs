@@ -162,6 +162,8 @@ fn contextforge(bin: &Path, work: &Path, server: &Path) -> Peer {
         ("DATABASE_URL", database.as_str()),
         ("LOG_LEVEL", "ERROR"),
         ("CACHE_TYPE", "memory"),
+        // Otherwise 500 calls a minute.
+        ("RATE_LIMITING_ENABLED", "false"),
         ("MCPGATEWAY_UI_ENABLED", "false"),
         ("SSRF_ALLOW_LOCALHOST", "true"),
         ("SSRF_ALLOW_PRIVATE_NETWORKS", "true"),
