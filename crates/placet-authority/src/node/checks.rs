@@ -262,7 +262,30 @@ impl Checks {
     }
 
     /// Makes one, and remembers what came of it.
-    fn make(&self, check: Check, place: &Place, percent: Option<Percent>) -> Found {
+    fn make(&self, check: Check, place: &Place) -> Found {
+        let (found, last) = self.look(check, place, None);
+        self.remember(check, last);
+        found
+    }
+
+    /// The same for the next node as well, which knows it before anybody hears of it: whoever does may end this one.
+    fn make_and_keep(&self, check: Check, place: &Place, percent: Option<Percent>) -> Found {
+        let (found, last) = self.look(check, place, percent);
+        let mut body = self.body();
+        body.of_mut(check).last = Some(last.clone());
+        let kept = Kept {
+            fsck: body.fsck.last,
+            replay: body.replay.last,
+        };
+        if let Ok(bytes) = serde_json::to_vec(&kept) {
+            // One that cannot be kept is found again.
+            write_durably(&self.file, &bytes).unwrap_or(());
+        }
+        self.remember(check, last);
+        found
+    }
+
+    fn look(&self, check: Check, place: &Place, percent: Option<Percent>) -> (Found, Checked) {
         let (began, of) = (self.clock.wall(), place.reader.size().get());
         self.lock().body.of_mut(check).running = Some(UnderWay {
             began,
@@ -273,30 +296,22 @@ impl Checks {
             let mut pace = Pace::new(self, check, percent);
             place.look(check, &mut |records| pace.step(records))
         });
-        let mut inner = self.lock();
-        let body = inner.body.of_mut(check);
-        body.running = None;
-        body.last = Some(Checked {
+        let last = Checked {
             began,
             detail: found.detail.clone(),
             ended: self.clock.wall(),
             finding: found.finding,
             index: found.index,
             records: found.records,
-        });
-        found
+        };
+        (found, last)
     }
 
-    /// Keeps what was found for the next node. One that cannot be kept is found again.
-    fn keep(&self) {
-        let body = self.body();
-        let kept = Kept {
-            fsck: body.fsck.last,
-            replay: body.replay.last,
-        };
-        if let Ok(bytes) = serde_json::to_vec(&kept) {
-            write_durably(&self.file, &bytes).unwrap_or(());
-        }
+    fn remember(&self, check: Check, last: Checked) {
+        let mut inner = self.lock();
+        let body = inner.body.of_mut(check);
+        body.running = None;
+        body.last = Some(last);
     }
 
     /// Says when the next ones are due.
@@ -348,23 +363,15 @@ pub(super) fn first(node: &Arc<Node>, dir: &DomainDir) -> Result<(), ServeError>
     let doubted = |it: &Checked| it.finding == Finding::Damaged;
     if node.checks.body().replay.last.as_ref().is_some_and(doubted) {
         node.checks
-            .make(Check::Replay, &place, None)
+            .make_and_keep(Check::Replay, &place, None)
             .verdict(Check::Replay)?;
-        node.checks.keep();
     }
     if place.reader.size().get() <= FIRST_RECORDS_MAX {
-        return node
-            .checks
-            .make(Check::Fsck, &place, None)
-            .verdict(Check::Fsck);
+        return node.checks.make(Check::Fsck, &place).verdict(Check::Fsck);
     }
     let node = Arc::clone(node);
     let read_through = move || {
-        if let Err(error) = node
-            .checks
-            .make(Check::Fsck, &place, None)
-            .verdict(Check::Fsck)
-        {
+        if let Err(error) = node.checks.make(Check::Fsck, &place).verdict(Check::Fsck) {
             // The first one counts.
             drop(node.damage.set(error));
         }
@@ -391,8 +398,7 @@ fn run(checks: &Checks, node: &Weak<Node>, place: &Place, schedule: Schedule) {
     rustix::process::setpriority_process(Some(own), NICENESS).unwrap_or_default();
     while checks.wait() {
         for check in Check::ALL {
-            let found = checks.make(check, place, Some(schedule.percent));
-            checks.keep();
+            let found = checks.make_and_keep(check, place, Some(schedule.percent));
             if found.finding != Finding::Damaged {
                 continue;
             }

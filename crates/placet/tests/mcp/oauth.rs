@@ -165,13 +165,7 @@ fn a_login_at_a_real_authorization_server_gives_tokens_that_renew_themselves_and
     let mut early = configured(&domain, json!({ "far": far }));
     let refused = early.open_or_fail();
     let data = &refused["error"]["data"];
-    assert!(
-        data["reason"]
-            .as_str()
-            .unwrap()
-            .contains("credential_missing"),
-        "{refused}"
-    );
+    assert_eq!(data["code"], "credential_missing", "{refused}");
     assert!(
         data["remedy"]
             .as_str()
