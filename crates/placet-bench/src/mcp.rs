@@ -39,19 +39,7 @@ pub(crate) fn calls() {
     through.open();
     let idle = memory::print("one governed server, idle", &place, &through);
     figures::note("mcp-memory", idle);
-    let (mut plain, mut governed) = (Vec::new(), Vec::new());
-    for round in 0..ALONE + 100 {
-        let pair = (timed(&mut direct), timed(&mut through));
-        // The first ones warm the caches.
-        if round >= 100 {
-            plain.push(pair.0);
-            governed.push(pair.1);
-        }
-    }
-    let (plain, governed) = (Samples::new(plain), Samples::new(governed));
-    plain.print("tools/call, direct");
-    governed.print("tools/call, through placet mcp");
-    let (p50, p99) = added(&governed, &plain);
+    let (_, (p50, p99)) = in_turns(&mut direct, &mut through, ALONE);
     figures::note("mcp-p50", p50);
     figures::note("mcp-p99", p99);
     let rate = together(&mut through);
@@ -73,9 +61,16 @@ pub(crate) fn beside() {
     let mut through = Client::start(&mut place.gateway());
     direct.open();
     through.open();
+    let (plain, _) = in_turns(&mut direct, &mut through, peers::ALONE);
+    peers::measure(&peers, &plain);
+}
+
+/// Calls directly and through Placet in turns: what the direct ones took, and what is added to them.
+fn in_turns(direct: &mut Client, through: &mut Client, rounds: usize) -> (Samples, (f64, f64)) {
     let (mut plain, mut governed) = (Vec::new(), Vec::new());
-    for round in 0..peers::ALONE + 100 {
-        let pair = (timed(&mut direct), timed(&mut through));
+    for round in 0..rounds + 100 {
+        let pair = (timed(direct), timed(through));
+        // The first ones warm the caches.
         if round >= 100 {
             plain.push(pair.0);
             governed.push(pair.1);
@@ -84,8 +79,8 @@ pub(crate) fn beside() {
     let (plain, governed) = (Samples::new(plain), Samples::new(governed));
     plain.print("tools/call, direct");
     governed.print("tools/call, through placet mcp");
-    added(&governed, &plain);
-    peers::measure(&peers, &plain);
+    let more = added(&governed, &plain);
+    (plain, more)
 }
 
 /// What one side adds to the other's percentiles: p50 and p99, in microseconds.

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::domain::{Domain, Ran, await_some, ran};
+use crate::domain::{Domain, Ran, await_some, ran, stand_like};
 
 /// Where example.org is: an address of the public internet.
 pub(crate) const PUBLIC: &str = "93.184.216.34";
@@ -109,12 +109,7 @@ impl Apart {
         command.arg(format!("--wdns={}", domain.work().display()));
         command.arg("--");
         command.arg(plain.get_program()).args(plain.get_args());
-        for (name, value) in plain.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
+        stand_like(&mut command, &plain);
         command.stdin(Stdio::null());
         command
     }

@@ -278,6 +278,19 @@ fn placet_inside(process: u32, dir: &Path) -> Command {
     command
 }
 
+/// Gives a program that stands before a command, or starts it, that command's environment and directory.
+pub(crate) fn stand_like(program: &mut Command, command: &Command) {
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => program.env(name, value),
+            None => program.env_remove(name),
+        };
+    }
+    command
+        .get_current_dir()
+        .map(|dir| program.current_dir(dir));
+}
+
 /// Runs a command to its end.
 pub(crate) fn ran(command: &mut Command) -> Ran {
     let output = command.output().unwrap();

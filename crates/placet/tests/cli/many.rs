@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::domain::{DENIED, Domain, TERMINATED, await_some, parsed, ran};
+use crate::domain::{DENIED, Domain, TERMINATED, await_some, parsed, ran, stand_like};
 use crate::job::{living, mark};
 
 /// How a governed command calls Placet.
@@ -42,16 +42,10 @@ fn script(count: usize) -> String {
 }
 
 fn shell(domain: &Domain, script: &str) -> std::process::Command {
-    let like = domain.command(&[]);
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", script]).current_dir(domain.work());
+    command.args(["-c", script]);
     command.env("PLACET", env!("CARGO_BIN_EXE_placet"));
-    for (name, value) in like.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    stand_like(&mut command, &domain.command(&[]));
     command
 }
 

@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Signal, geteuid};
 use serde_json::Value;
 
-use crate::domain::{DENIED, Domain, NOT_FOUND, Ran, TERMINATED, await_some, parsed, placet, ran};
+use crate::domain::{
+    DENIED, Domain, NOT_FOUND, Ran, TERMINATED, await_some, parsed, placet, ran, stand_like,
+};
 use crate::job::{living, mark, send};
 
 /// A domain whose node offers gateways, with one that waits.
@@ -284,17 +286,10 @@ fn a_caller_below_another_root_is_declined() {
         root = root.display(),
         work = domain.work().display(),
     );
-    let mut command = domain.command(&[]);
     let mut shell = Command::new("unshare");
     shell.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
     shell.arg(env!("CARGO_BIN_EXE_placet")).stdin(Stdio::null());
-    shell.current_dir(command.get_current_dir().unwrap());
-    for (name, value) in command.env("NONE", "").get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
+    stand_like(&mut shell, &domain.command(&[]));
     let ran = ran(&mut shell);
     assert_eq!(ran.code, 0, "{ran:?}");
     let lines: Vec<&str> = ran.stdout.lines().collect();
@@ -314,16 +309,9 @@ fn a_caller_that_stands_otherwise_runs_by_itself_with_what_it_has() {
     let domain = offering();
     let run_by = |binary: &str, prefix: &str, inside: &str| {
         let script = format!("{prefix} {binary} run -- sh -c '{inside}'");
-        let mut command = domain.command(&[]);
         let mut shell = Command::new("sh");
         shell.args(["-c", &script]).stdin(Stdio::null());
-        shell.current_dir(command.get_current_dir().unwrap());
-        for (name, value) in command.env("NONE", "").get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
+        stand_like(&mut shell, &domain.command(&[]));
         let ran = ran(&mut shell);
         assert_eq!(ran.code, 0, "{prefix}: {ran:?}");
         ran.stdout
@@ -516,7 +504,6 @@ fn a_command_at_a_terminal_is_handed_over_with_it() {
     let domain = offering();
     let before = served(&domain);
     let script = "import os, pty, sys\nstatus = pty.spawn(sys.argv[1:])\nsys.exit(os.waitstatus_to_exitcode(status))\n";
-    let mut command = domain.command(&[]);
     let mut python = Command::new("python3");
     python.args(["-c", script, env!("CARGO_BIN_EXE_placet")]);
     python.args([
@@ -526,14 +513,8 @@ fn a_command_at_a_terminal_is_handed_over_with_it() {
         "-c",
         "test -t 0 && test -t 1 && stty size && exit 5",
     ]);
-    python.current_dir(command.get_current_dir().unwrap());
     python.stdin(Stdio::null());
-    for (name, value) in command.env("NONE", "").get_envs() {
-        match value {
-            Some(value) => python.env(name, value),
-            None => python.env_remove(name),
-        };
-    }
+    stand_like(&mut python, &domain.command(&[]));
     let ran = ran(&mut python);
     assert_eq!(ran.code, 5, "{ran:?}");
     assert_eq!(served(&domain), before + 1);

@@ -7,7 +7,7 @@ use std::thread;
 
 use rustix::process::Signal;
 
-use crate::domain::{Domain, ran};
+use crate::domain::{Domain, ran, stand_like};
 use crate::job::send;
 
 /// Bytes of every value, in no order that a text would have.
@@ -30,13 +30,7 @@ fn heeding_signals(of: &Command) -> Command {
     let mut command = Command::new("env");
     command.arg("--default-signal").arg(of.get_program());
     command.args(of.get_args());
-    for (name, value) in of.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    of.get_current_dir().map(|dir| command.current_dir(dir));
+    stand_like(&mut command, of);
     command
 }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::domain::{DENIED, Domain, Ran, TERMINATED, await_some, parsed, ran};
+use crate::domain::{DENIED, Domain, Ran, TERMINATED, await_some, parsed, ran, stand_like};
 use crate::job::{living, mark};
 
 /// Becomes a program for which no user namespace is made, as Docker's default filter refuses them.
@@ -44,14 +44,8 @@ pub(crate) fn refusing(domain: &Domain, args: &[&str]) -> Command {
     let mut command = Command::new("/usr/bin/python3");
     command.args(["-c", REFUSING]).arg(placet.get_program());
     command.args(placet.get_args());
-    for (name, value) in placet.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    stand_like(&mut command, &placet);
     command.stdin(Stdio::null());
-    command.current_dir(domain.work());
     command
 }
 
