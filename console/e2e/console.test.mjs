@@ -109,6 +109,10 @@ test("an operator has the log checked, and Health says what was found", async ()
 		.getByRole("row", { name: /PlacetLogAmiss/ })
 		.getByText("ok", { exact: true })
 		.waitFor();
+	// A command that was run left a gateway, which waits for the next.
+	place.ok("run", "--", "true");
+	const gateways = page.locator("#health-gateways dd").first();
+	await eventually("one waits", async () => /^[12] of 2$/.test(await gateways.innerText()));
 	assert.deepEqual(await accessible(page), []);
 	fine(page);
 	await page.context().close();

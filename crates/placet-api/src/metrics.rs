@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use placet_authority::gateways::{Gateways, Said};
 use placet_authority::meters::Histogram;
 use placet_authority::node::Service;
 use placet_authority::node::checks::{Check, CheckBody, ChecksBody, Finding};
@@ -158,6 +159,7 @@ impl Requests {
             status.size.get(),
         );
         checks(&service.checks(), text);
+        gateways(&service.gateways(), text);
         beside(authority.shadow(), text);
         let (intents, urgent) = authority.waiting();
         text.head(
@@ -267,6 +269,70 @@ fn checks(body: &ChecksBody, text: &mut Text) {
         "1 while the log is checked.",
         &|it| Some(it.running.is_some().into()),
     );
+}
+
+/// Gateways that wait for commands, each a series of its own: its counters begin anew with the next process of its number.
+fn gateways(found: &Gateways, text: &mut Text) {
+    text.gauge(
+        "placet_gateways_offered",
+        "Gateways that may wait for commands.",
+        found.offered as u64,
+    );
+    let name = "placet_gateways";
+    text.head(
+        name,
+        "gauge",
+        "Gateways that are there, by whether they wait for a command.",
+    );
+    let working = found.staying.len().saturating_sub(found.waiting);
+    text.put(name, "{state=\"waiting\"}", found.waiting as u64);
+    text.put(name, "{state=\"working\"}", working as u64);
+    let each = |text: &mut Text, name: &str, kind: &str, help: &str, of: &dyn Fn(&Said) -> u64| {
+        text.head(name, kind, help);
+        for (number, said) in &found.staying {
+            text.put(name, &format!("{{gateway=\"{number}\"}}"), of(said));
+        }
+    };
+    each(
+        text,
+        "placet_gateway_cells_waiting",
+        "gauge",
+        "Cells that a gateway holds ready.",
+        &|it| it.waiting,
+    );
+    each(
+        text,
+        "placet_gateway_commands_total",
+        "counter",
+        "Commands that a gateway ran.",
+        &|it| it.served,
+    );
+    each(
+        text,
+        "placet_gateway_cells_built_total",
+        "counter",
+        "Cells that a gateway built ahead.",
+        &|it| it.built,
+    );
+    each(
+        text,
+        "placet_gateway_cells_used_total",
+        "counter",
+        "Cells that were built ahead and ran a command.",
+        &|it| it.taken,
+    );
+    let name = "placet_gateway_declined_total";
+    text.head(
+        name,
+        "counter",
+        "Commands that a gateway left to their callers, by that in which those stand otherwise than it does.",
+    );
+    for (number, said) in &found.staying {
+        for (part, count) in &said.declined {
+            let labels = format!("{{gateway=\"{number}\",part=\"{part}\"}}");
+            text.put(name, &labels, *count);
+        }
+    }
 }
 
 /// What a bundle beside the one in force would have changed.

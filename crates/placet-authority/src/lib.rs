@@ -23,6 +23,7 @@ pub mod control;
 pub mod dir;
 mod draft;
 pub mod environment;
+pub mod gateways;
 pub mod host;
 pub mod init;
 pub mod keys;

@@ -93,6 +93,7 @@ pub(super) struct Node {
     pub(super) leave: Leave,
     pub(super) genesis: String,
     pub(super) checks: Arc<Checks>,
+    pub(super) dir: DomainDir,
     /// What a check found, once it is through with bad news.
     pub(super) damage: OnceLock<ServeError>,
 }
@@ -150,6 +151,7 @@ impl Host {
             attestations: Attestations::new(clock.monotonic()),
             checks: Arc::new(Checks::open(dir, Arc::clone(&clock))),
             clock,
+            dir: dir.clone(),
             connections: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             stays: AtomicBool::new(false),

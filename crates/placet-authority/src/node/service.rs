@@ -21,6 +21,7 @@ use super::wire::{ActBody, ExecutionBody, LifecycleBody, PrincipalBody, StatusBo
 use crate::access::Identity;
 use crate::authority::Authority;
 use crate::clock::Clock;
+use crate::gateways::Gateways;
 use crate::questions::{Asked, Query};
 use crate::submission::{Answer, Denied, EndReport, SignalReport, Submission, Unavailable};
 
@@ -300,6 +301,12 @@ impl Service {
     #[must_use]
     pub fn checks(&self) -> ChecksBody {
         self.node.checks.body()
+    }
+
+    /// Gateways that wait for commands, as they say of themselves.
+    #[must_use]
+    pub fn gateways(&self) -> Gateways {
+        Gateways::of(&self.node.dir)
     }
 
     /// Has the log checked now, unless it is being checked. `false` where this node makes no checks.

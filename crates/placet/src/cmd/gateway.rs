@@ -1,16 +1,14 @@
 //! `placet gateway`: gateways that stay, and wait for commands.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use placet_authority::clock::Clock;
+use placet_authority::gateways::{Gateways, Said};
 use placet_process::resident::{Leaving, Offer, Slot, Taken, detach};
 use placet_process::{Command, Gateway, Outcome, Spares, Waits};
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
 use crate::cli::{GatewayAct, Global};
@@ -26,28 +24,6 @@ const LOOK: Duration = Duration::from_millis(500);
 const IDLE: Duration = Duration::from_mins(10);
 /// How often it has the next cell built again, where the last one has waited long enough.
 const RESTOCK: Duration = Duration::from_secs(20);
-/// Reasons that are told apart, at most.
-const REASONS_MAX: usize = 32;
-
-/// What a gateway says of itself, for people: nobody believes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Said {
-    /// Its process.
-    pid: u32,
-    /// Commands that it ran.
-    served: u64,
-    /// Cells that wait now.
-    waiting: u64,
-    /// Cells that it built ahead.
-    built: u64,
-    /// Of those, used.
-    taken: u64,
-    /// Why the last one could not be built.
-    failed: Option<String>,
-    /// Callers that were declined, by that in which they stand otherwise.
-    declined: BTreeMap<String, u64>,
-}
 
 pub(crate) fn gateway(global: &Global, act: &GatewayAct, out: Out) -> Result<Status, Failure> {
     let domain = Domain::open(global)?;
@@ -55,28 +31,6 @@ pub(crate) fn gateway(global: &Global, act: &GatewayAct, out: Out) -> Result<Sta
         GatewayAct::Status => status(&domain, out),
         GatewayAct::Serve { slot } => serve(&domain, *slot),
     }
-}
-
-/// Where the gateway of a number says what it says of itself.
-fn said_at(domain: &Domain, number: usize) -> PathBuf {
-    domain.dir.gateways().join(format!("{number}.json"))
-}
-
-/// The gateways of a domain, as they say of themselves.
-fn said(domain: &Domain) -> BTreeMap<usize, Said> {
-    let sockets = domain.dir.gateways();
-    let one = |slot: usize| {
-        let lock = fs::File::open(sockets.join(format!("{slot}.lock"))).ok()?;
-        if lock.try_lock().is_ok() {
-            // Nobody holds it: what lies here is of one that is gone.
-            return None;
-        }
-        let text = fs::read(said_at(domain, slot)).ok()?;
-        Some((slot, serde_json::from_slice(&text).ok()?))
-    };
-    (0..placet_authority::dir::GATEWAYS_MAX)
-        .filter_map(one)
-        .collect()
 }
 
 fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
@@ -87,23 +41,22 @@ fn status(domain: &Domain, out: Out) -> Result<Status, Failure> {
 
 /// How many the domain offers, and what those that stay say of themselves.
 pub(crate) fn as_value(domain: &Domain) -> serde_json::Value {
-    let said = said(domain);
-    let all: Vec<&Said> = said.values().collect();
-    serde_json::json!({ "offered": domain.dir.gateways_offered(), "gateways": all })
+    let found = Gateways::of(&domain.dir);
+    let all: Vec<&Said> = found.staying.values().collect();
+    serde_json::json!({ "offered": found.offered, "gateways": all })
 }
 
 /// In lines for people, also below what the node says, and the doctor.
 pub(crate) fn show(domain: &Domain, out: Out) {
-    print(domain.dir.gateways_offered(), &said(domain), out);
-}
-
-fn print(offered: usize, said: &BTreeMap<usize, Said>, out: Out) {
+    let Gateways {
+        offered, staying, ..
+    } = Gateways::of(&domain.dir);
     if offered == 0 {
         out.line("  gateways    none may wait: `placet up` offers some, or `gateways = 2` in placet.toml");
         return;
     }
-    out.line(format!("  gateways    {} of {offered}", said.len()));
-    for one in said.values() {
+    out.line(format!("  gateways    {} of {offered}", staying.len()));
+    for one in staying.values() {
         out.line(format!(
             "    process {}: {} run, {} waits; {} were built ahead, {} of them used",
             paint(BOLD, one.pid),
@@ -143,8 +96,7 @@ fn serve(domain: &Domain, number: usize) -> Result<Status, Failure> {
         // Somebody was faster.
         return Ok(Status::Ok);
     };
-    // What an earlier one said of itself is not this one's; there need not be any.
-    fs::remove_file(said_at(domain, number)).unwrap_or(());
+    Said::forget(&domain.dir, number);
     // A session of its own: no terminal's signals, and nobody's job.
     if rustix::process::setsid().is_err() {
         // It leads a group already, so it is nobody's job as it is.
@@ -190,7 +142,7 @@ impl Resident<'_> {
                     self.tell();
                 }
                 Some(Err(part)) => {
-                    self.decline(part);
+                    self.said.decline(part);
                     self.tell();
                 }
                 Some(Ok(visit)) => {
@@ -211,12 +163,6 @@ impl Resident<'_> {
         }
     }
 
-    fn decline(&mut self, part: String) {
-        let known = self.said.declined.len() < REASONS_MAX;
-        let part = if known { part } else { "others".to_owned() };
-        *self.said.declined.entry(part).or_default() += 1;
-    }
-
     /// Writes down what it says of itself, where that has changed.
     fn tell(&mut self) {
         let counts = self.gateway.spares.counts();
@@ -228,13 +174,9 @@ impl Resident<'_> {
             declined: self.said.declined.clone(),
             ..self.said
         };
-        let path = said_at(self.domain, self.number);
         if self.told.as_ref() != Some(&now) {
-            let text = serde_json::to_string(&now).unwrap_or_default();
-            // Whole or not at all. Who cannot be told does not know.
-            let beside = path.with_extension("new");
-            let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, &path));
-            written.unwrap_or(());
+            // Who cannot be told does not know.
+            now.keep(&self.domain.dir, self.number).unwrap_or(());
             self.told = Some(now);
         }
     }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use regex::Regex;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::place::{Node, Place};
+use crate::place::{Node, Place, eventually};
 
 fn shipped(name: &str) -> PathBuf {
     PathBuf::from(concat!(
@@ -89,11 +90,92 @@ fn promtool(args: &[&str]) -> String {
     said
 }
 
+/// Has a gateway wait, run a command, and leave one to a caller that stands otherwise; gives what the node says of it then.
+fn with_a_gateway(place: &Place, node: &Node<'_>) -> String {
+    let run = ["run", "--", "true"];
+    let says = |line: &str| {
+        let text = String::from_utf8(node.get("/metrics").body).unwrap();
+        text.lines().any(|one| one == line).then_some(text)
+    };
+    // The first command finds nobody, and leaves a gateway behind.
+    place.ok(&run);
+    eventually("a gateway that waits", || {
+        says("placet_gateways{state=\"waiting\"} 1")
+    });
+    place.ok(&run);
+    eventually("a command that it ran", || {
+        says("placet_gateway_commands_total{gateway=\"0\"} 1")
+    });
+    eventually("that it waits again", || {
+        says("placet_gateways{state=\"waiting\"} 1")
+    });
+    let caller = place.command(&run);
+    let mut nice = Command::new("nice");
+    nice.args(["-n", "3"]).arg(caller.get_program());
+    nice.args(caller.get_args()).env_clear();
+    nice.current_dir(caller.get_current_dir().unwrap());
+    nice.envs(
+        caller
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    assert!(nice.status().unwrap().success());
+    eventually("a caller that it declined", || {
+        says("placet_gateway_declined_total{gateway=\"0\",part=\"scheduling\"} 1")
+    })
+}
+
+#[test]
+fn gateways_that_wait_are_in_the_meters_and_gone_from_them_with_the_last() {
+    let place = Place::new();
+    place.stop_node();
+    place.configure("gateways = 1\n");
+    let node = place.up();
+    let said = with_a_gateway(&place, &node);
+    for line in [
+        "placet_gateways_offered 1",
+        "placet_gateways{state=\"working\"} 0",
+    ] {
+        assert!(said.contains(&format!("{line}\n")), "{line}\n{said}");
+    }
+    // What it holds ready is built in its own time, and what it says of that is what its user is told.
+    let sample = |name: &str| {
+        let text = String::from_utf8(node.get("/metrics").body).unwrap();
+        let line = format!("{name}{{gateway=\"0\"}} ");
+        let value = text.lines().find_map(|one| one.strip_prefix(&line));
+        value.map(|value| value.parse::<u64>().unwrap())
+    };
+    eventually("a cell that waits", || {
+        (sample("placet_gateway_cells_waiting")? > 0).then_some(())
+    });
+    assert!(
+        sample("placet_gateway_cells_built_total") >= sample("placet_gateway_cells_used_total")
+    );
+    let status: Value = serde_json::from_str(&place.ok(&["gateway", "status", "--json"])).unwrap();
+    assert_eq!(status["offered"], 1, "{status}");
+    assert_eq!(status["gateways"][0]["served"], 1, "{status}");
+    // One that was killed is not there, whatever it has left.
+    let pid = status["gateways"][0]["pid"].as_i64().unwrap();
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    eventually("that it is gone", || {
+        sample("placet_gateway_commands_total")
+            .is_none()
+            .then_some(())
+    });
+    let text = String::from_utf8(node.get("/metrics").body).unwrap();
+    assert!(
+        text.contains("placet_gateways{state=\"waiting\"} 0\n"),
+        "{text}"
+    );
+}
+
 #[test]
 fn rules_and_dashboard_ask_for_what_a_node_exports_and_prometheus_takes_them() {
     let place = Place::new();
     let node = place.up();
     node.started(&["true"]);
+    with_a_gateway(&place, &node);
     let denied = place.intent("agent:coder", &["git", "push"]);
     assert_eq!(node.post("/v1/intents", &denied).status, 403);
     let exported = exported(&node);
