@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,56 @@ pub(crate) const TESTS: &[Test] = &[
         "no_exec_starts_unreported_when_nobody_listens",
         nobody_listens,
     ),
+    (
+        "what_a_tree_does_wakes_its_tracer_and_no_other_thread",
+        stops_wake_the_tracer_alone,
+    ),
 ];
+
+/// Programs of a tree, each with four stops: its maker's, its birth, its exec and its end.
+const PROGRAMS: u64 = 50;
+
+/// Each stop sends SIGCHLD to the tracer. Were that blocked there, the kernel would hand it to any other thread of the supervisor,
+/// which would wake for nothing.
+fn stops_wake_the_tracer_alone() {
+    let script = format!("i=0; while [ $i -lt {PROGRAMS} ]; do /usr/bin/true; i=$((i+1)); done");
+    let mut cell = start(gated(shell(&script), ExecRule::Any));
+    let before = waits_of_others();
+    let mut end = libc::pollfd {
+        fd: cell.pidfd().as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one descriptor, which lives as long as the call. The last argument: for as long as it takes.
+    assert_eq!(unsafe { libc::poll(&raw mut end, 1, 60_000) }, 1);
+    let woken = waits_of_others() - before;
+    let reports = take(&cell);
+    assert_eq!(cell.wait().unwrap().status, SUCCESS);
+    let programs = u64::try_from(started(&reports).len()).unwrap();
+    assert_eq!(programs, PROGRAMS + 1);
+    assert!(
+        woken < PROGRAMS,
+        "woken {woken} times by {programs} programs"
+    );
+}
+
+/// How often the threads of this process but the tracer have waited for something.
+fn waits_of_others() -> u64 {
+    let mut waits = 0;
+    for task in fs::read_dir("/proc/self/task").unwrap() {
+        let task = task.unwrap().path();
+        // One that has ended meanwhile waits no more.
+        let Ok(status) = fs::read_to_string(task.join("status")) else {
+            continue;
+        };
+        let of = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+        if of("Name:").unwrap().trim() != "placet-gate" {
+            let own = of("voluntary_ctxt_switches:").unwrap().trim();
+            waits += own.parse::<u64>().unwrap();
+        }
+    }
+    waits
+}
 
 fn any(spec: placet_sandbox::CellSpec) -> Vec<ExecCall> {
     let (status, reports) = run(gated(spec, ExecRule::Any));
