@@ -34,6 +34,10 @@ pub(super) struct Learned {
     pub(super) argv: Vec<String>,
     /// Resolved.
     pub(super) program: String,
+    /// What it consists of.
+    pub(super) digest: Digest,
+    /// Whether only the contents of what ran are permitted.
+    pub(super) listed: bool,
     pub(super) cwd: PathBuf,
     pub(super) workspace: PathBuf,
     pub(super) home: PathBuf,
@@ -117,6 +121,8 @@ pub(crate) fn learn(
             .unwrap_or_else(|| command.principal.clone()),
         argv: command.argv.clone(),
         program: measured.program.path.to_string(),
+        digest: measured.program.digest,
+        listed: args.digests,
         cwd: PathBuf::from(measured.params.cwd.as_str()),
         workspace: PathBuf::from(measured.params.workspace.as_str()),
         home: PathBuf::from(measured.params.home.as_str()),
@@ -125,7 +131,7 @@ pub(crate) fn learn(
         contacts,
         env: found.env().filter(|name| has(name)).cloned().collect(),
     };
-    let files = write::files(&learned, found);
+    let files = write::files(&learned, found)?;
     for (path, text) in &files {
         let path = args.out.join(path);
         let failed = |error| Failure::new(format!("{}: {error}", path.display()));

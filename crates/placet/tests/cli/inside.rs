@@ -14,7 +14,7 @@ use crate::peers::approve;
 /// Exit status for terminated.
 const TERMINATED: i32 = 121;
 /// How a shell reports a process that was killed.
-const KILLED: &str = "137";
+pub(crate) const KILLED: &str = "137";
 
 /// A domain in which every program that an agent starts is an intent of its own.
 fn deciding() -> Domain {
@@ -149,7 +149,7 @@ fn inner_executions_end_with_the_cause_of_their_tree() {
     }
 }
 
-fn digest_of(program: &str) -> String {
+pub(crate) fn digest_of(program: &str) -> String {
     #[expect(clippy::disallowed_methods, reason = "a test asks coreutils")]
     let mut sum = std::process::Command::new("sha256sum");
     let output = sum

@@ -2,22 +2,31 @@
 //! governed and without a copy, and more than it refused.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use placet_types::Images;
+
 use crate::domain::{DENIED, Domain};
+use crate::inside::{KILLED, digest_of};
 
 /// Somebody whom no policy permits anything yet.
 const NEWCOMER: &str = "agent:new";
 
 /// Learns a command for the newcomer and puts what was learned in force; gives the profile.
 fn learned(domain: &Domain, command: &[&str]) -> String {
+    learned_with(domain, &[], command)
+}
+
+/// The same with options.
+fn learned_with(domain: &Domain, options: &[&str], command: &[&str]) -> String {
     let (dir, bundle) = (domain.path("learned"), domain.path("bundle"));
     let at = dir.to_str().unwrap();
     domain.ok(&["principal", "set", NEWCOMER]);
     let refused = [&["run", "--as", NEWCOMER, "--"], command].concat();
     domain.fails(DENIED, &refused);
-    let learn = [&["learn", "--out", at, "--permit", NEWCOMER, "--"], command].concat();
-    let ran = domain.run(&learn);
+    let learn = ["learn", "--out", at, "--permit", NEWCOMER];
+    let ran = domain.run(&[&learn[..], options, &["--"], command].concat());
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.stderr.contains("they authorize nothing"), "{ran:?}");
     // Files in a directory change nothing.
@@ -71,6 +80,11 @@ fn a_script_is_learned_and_runs_governed_and_nothing_more_does() {
     assert!(!profile.contains("\n  \"/etc\","), "{profile}");
     assert!(profile.contains("\"${workspace}\","), "{profile}");
     assert!(profile.contains("exec_in_writable = false"), "{profile}");
+    // For whoever reviews; an update of the program does not stop it.
+    let python = fs::canonicalize(command[0]).unwrap();
+    let (digest, path) = (digest_of(command[0]), python.display());
+    let remark = format!("# exec_digests = [\n#   \"{digest}\", # {path}\n# ]\n");
+    assert!(profile.contains(&remark), "{profile}");
     let ran = governed(&domain, &command);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(
@@ -93,6 +107,68 @@ fn a_script_is_learned_and_runs_governed_and_nothing_more_does() {
 fn governed_refuses(domain: &Domain, command: &[&str]) {
     let ran = governed(domain, command);
     assert_eq!(ran.code, DENIED, "{command:?}: {ran:?}");
+}
+
+#[test]
+fn contents_that_were_learned_start_and_no_others_do() {
+    let domain = Domain::new();
+    fs::write(domain.work().join("in"), "text\n").unwrap();
+    let tools = domain.path("home/.local/bin");
+    fs::create_dir_all(&tools).unwrap();
+    let (tool, command) = (
+        tools.join("tool"),
+        ["sh", "-c", "~/.local/bin/tool in; echo $?"],
+    );
+    fs::copy("/usr/bin/cat", &tool).unwrap();
+    let profile = learned_with(&domain, &["--digests"], &command);
+    for (program, path) in [
+        (
+            "/bin/sh",
+            fs::canonicalize("/bin/sh").unwrap().display().to_string(),
+        ),
+        ("/usr/bin/cat", "${home}/.local/bin/tool".to_owned()),
+    ] {
+        let line = format!("\n  \"{}\", # {path}\n", digest_of(program));
+        assert!(profile.contains(&line), "{line}\n{profile}");
+    }
+    assert!(profile.contains("\nexec_digests = [\n"), "{profile}");
+    assert_eq!(governed(&domain, &command).stdout, "text\n0\n");
+    // The same program to every eye but this one.
+    let mut contents = fs::read(&tool).unwrap();
+    contents.push(0);
+    fs::write(&tool, &contents).unwrap();
+    assert_eq!(governed(&domain, &command).stdout, format!("{KILLED}\n"));
+    contents.pop();
+    fs::write(&tool, &contents).unwrap();
+    assert_eq!(governed(&domain, &command).stdout, "text\n0\n");
+}
+
+#[test]
+fn more_contents_than_a_profile_lists_are_no_list() {
+    let domain = Domain::new();
+    let tools = domain.path("home/.local/bin");
+    fs::create_dir_all(&tools).unwrap();
+    let contents = fs::read("/usr/bin/true").unwrap();
+    for number in 0..=u8::try_from(Images::COUNT_MAX).unwrap() {
+        let tool = tools.join(format!("tool{number}"));
+        fs::write(&tool, [&contents[..], &[number]].concat()).unwrap();
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let (dir, command) = (
+        domain.path("learned"),
+        ["sh", "-c", "for tool in ~/.local/bin/*; do $tool; done"],
+    );
+    let learn = ["learn", "--out", dir.to_str().unwrap()];
+    let said = domain.fails(
+        1,
+        &[&learn[..], &["--digests", "--"], &command[..]].concat(),
+    );
+    assert!(said.contains("a profile lists 128"), "{said}");
+    assert!(!dir.exists(), "what is not whole is not written");
+    domain.ok(&[&learn[..], &["--"], &command[..]].concat());
+    let mut profiles = fs::read_dir(dir.join("profiles")).unwrap();
+    let profile = fs::read_to_string(profiles.next().unwrap().unwrap().path()).unwrap();
+    assert!(profile.contains("more than a profile lists"), "{profile}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use placet_sandbox::elf_interpreter;
-use placet_types::AbsPath;
+use placet_types::{AbsPath, Digest};
 
 use super::Learned;
 
@@ -14,6 +14,8 @@ pub(super) struct Sorted {
     pub(super) read: Lines,
     pub(super) write: Lines,
     pub(super) exec: Lines,
+    /// Contents of the programs that ran, each with where it stands. Not those of writable trees, which a list does not mean.
+    pub(super) images: BTreeMap<Digest, BTreeSet<String>>,
     /// Read, and better not: commented out.
     pub(super) secrets: BTreeSet<String>,
     /// Not visible in the dry run although they are there: commented out.
@@ -91,10 +93,13 @@ pub(super) fn sort(learned: &Learned) -> Sorted {
             readable(learned, path, &mut sorted);
         }
     }
-    for program in learned.observed.programs.keys() {
-        executable(learned, program, &mut sorted);
+    for (program, image) in &learned.observed.programs {
+        // A script is decided by its path; what starts is the program that reads it.
+        let image = image.map(|image| Digest::new(image.0));
+        executable(learned, program, image, &mut sorted);
     }
-    executable(learned, Path::new(&learned.program), &mut sorted);
+    let program = Path::new(&learned.program);
+    executable(learned, program, Some(learned.digest), &mut sorted);
     // Where it begins has to be there.
     readable(learned, &learned.cwd, &mut sorted);
     drop_covered(&mut sorted.read);
@@ -193,7 +198,7 @@ fn writable(learned: &Learned, path: &Path, sorted: &mut Sorted) {
     }
 }
 
-fn executable(learned: &Learned, program: &Path, sorted: &mut Sorted) {
+fn executable(learned: &Learned, program: &Path, image: Option<Digest>, sorted: &mut Sorted) {
     if program.starts_with("/run") || program.starts_with("/proc") {
         return;
     }
@@ -203,6 +208,9 @@ fn executable(learned: &Learned, program: &Path, sorted: &mut Sorted) {
         return;
     }
     put(&mut sorted.exec, learned, program, program);
+    if let (Some(image), Some(path)) = (image, text(learned, program)) {
+        sorted.images.entry(image).or_default().insert(path);
+    }
     // Names such as `cc` are links through here, which nobody opens.
     let links = Path::new("/etc/alternatives");
     if links.is_dir() {

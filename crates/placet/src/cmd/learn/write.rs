@@ -3,23 +3,34 @@
 use std::fmt::Write as _;
 
 use placet_policy::Profile;
-use placet_types::PeerRule;
+use placet_types::{Images, PeerRule};
 
 use super::Learned;
 use super::sort::{Lines, Sorted, sort};
+use crate::exit::Failure;
 
 /// The files, by their paths in a bundle.
-pub(super) fn files(learned: &Learned, base: &Profile) -> Vec<(String, String)> {
+///
+/// # Errors
+///
+/// The contents are to be listed, and are more than a profile can list.
+pub(super) fn files(learned: &Learned, base: &Profile) -> Result<Vec<(String, String)>, Failure> {
     let sorted = sort(learned);
-    let name = &learned.name;
-    vec![
+    let (name, ran, most) = (&learned.name, sorted.images.len(), Images::COUNT_MAX);
+    if learned.listed && ran > most {
+        return Err(Failure::new(format!(
+            "programs with {ran} different contents ran, and a profile lists {most}"
+        ))
+        .hint("without `--digests` they are permitted by their paths alone"));
+    }
+    Ok(vec![
         (format!("policies/{name}.cedar"), policy(learned)),
         (
             format!("profiles/{name}.toml"),
             profile(learned, &sorted, base),
         ),
         (format!("tests/{name}.toml"), tests(learned)),
-    ]
+    ])
 }
 
 /// A text as TOML, Cedar and JSON write it, which agree on these escapes.
@@ -78,6 +89,7 @@ fn profile(learned: &Learned, sorted: &Sorted, base: &Profile) -> String {
         "What was started, and the loaders of these programs. Nothing else starts.",
         &sorted.exec,
     );
+    out.push_str(&contents(learned, sorted));
     let _infallible = writeln!(
         out,
         "\n# Whether programs of the writable trees may start{}.\nexec_in_writable = {}",
@@ -132,6 +144,27 @@ fn profile(learned: &Learned, sorted: &Sorted, base: &Profile) -> String {
         base.lease_ms() / 1000,
         base.staleness_ms() / 1000,
     );
+    out
+}
+
+/// What the programs consisted of: for whoever reviews, and in force where that was asked for.
+fn contents(learned: &Learned, sorted: &Sorted) -> String {
+    let (most, mark) = (Images::COUNT_MAX, if learned.listed { "" } else { "# " });
+    let why = match (learned.listed, sorted.images.len() > most) {
+        (true, _) => {
+            "What these programs consisted of. Nothing else starts in their places: after an update, learn again."
+        }
+        (false, false) => {
+            "What these programs consisted of. Without the `# ` nothing else starts in their places, not even an update."
+        }
+        (false, true) => "What these programs consisted of, which is more than a profile lists.",
+    };
+    let mut out = format!("\n# {why}\n{mark}exec_digests = [\n");
+    for (digest, paths) in &sorted.images {
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let _infallible = writeln!(out, "{mark}  \"{digest}\", # {}", paths.join(", "));
+    }
+    let _infallible = writeln!(out, "{mark}]");
     out
 }
 
