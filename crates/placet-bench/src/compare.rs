@@ -188,6 +188,7 @@ fn resident(
         clock: Arc::new(SystemClock::new()),
         program: program.to_owned(),
         observe: false,
+        hear: false,
         spares: if spares {
             Spares::kept().expect("a thread")
         } else {

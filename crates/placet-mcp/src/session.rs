@@ -45,6 +45,10 @@ pub trait Control: Send + Sync {
     fn stop(&self);
     /// Ends it.
     fn kill(&self);
+    /// What it was refused while it ran, the last of it, for whoever waits for an answer that does not come.
+    fn refused(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A server that runs, as an execution of its own.

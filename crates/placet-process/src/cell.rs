@@ -42,6 +42,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) copied: Option<Vec<Copied>>,
     /// Whether what is opened is noted.
     pub(crate) observed: bool,
+    /// Whether names that it looks up are heard where its scope has none.
+    pub(crate) heard: bool,
     /// Never visible inside: the domain directory, with keys and log.
     pub(crate) hidden: Vec<PathBuf>,
     /// Where digests of programs are remembered: in the domain directory.
@@ -59,8 +61,9 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
     let scope = permit.scope();
     let params = setting.params;
     let hidden = setting.hidden;
-    // Who learns wants to hear of names as well, of which a proxy that refuses them all tells.
-    let proxied = Reach::new(&scope.network).has_names() || setting.observed;
+    // Who learns, or waits for it, wants to hear of names as well, of which a proxy that refuses them all tells.
+    let named = Reach::new(&scope.network).has_names();
+    let proxied = named || setting.observed || setting.heard;
     let egress = egress(scope, proxied, (setting.resolved, &hidden));
     // One way or the other: a scope that asks for copies never gives the trees themselves.
     let (write, copied) = match setting.copied {

@@ -245,6 +245,15 @@ impl<'a> Keeper<'a> {
             let kind = (DenialCode::ScopeExceeded, SignalKind::RefusedConnect, words);
             self.conduct.note(kind, refused, String::new());
         }
+        for whom in self.network.take_untold() {
+            let (code, why) = (
+                DenialCode::ScopeExceeded,
+                "it is not in the network of its profile",
+            );
+            self.say(&format!(
+                "placet: refused, {code}: not connected to {whom}: {why}"
+            ));
+        }
         self.conduct.traffic(self.network.bytes());
         self.conduct.take_denials(cell);
     }

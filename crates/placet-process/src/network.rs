@@ -3,7 +3,7 @@
 //! Lists are bounded. Refusals and failures of one kind are one entry; when a list is full before it is
 //! due, what does not fit is counted and not listed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -17,6 +17,9 @@ use placet_sandbox::{
 use placet_types::{DenialCode, Egress, Millis, Network, PeerRule, Scope};
 
 use crate::contacts::Contacts;
+
+/// Distinct peers that somebody is told of. Whoever tries more of them is told of enough.
+const TOLD_MAX: usize = 32;
 
 /// Watches the network of one tree.
 pub(crate) struct NetworkWatch {
@@ -41,6 +44,10 @@ pub(crate) struct NetworkWatch {
     under_way: BTreeMap<u64, String>,
     /// Refusals that are records of their own, of those that were taken last.
     denied: u64,
+    /// Whom it was refused by its scope, each once.
+    refused: BTreeSet<String>,
+    /// Of those, the ones that nobody was told of yet.
+    untold: Vec<String>,
 }
 
 /// What is recorded at a time.
@@ -91,6 +98,8 @@ impl NetworkWatch {
             asked: Vec::new(),
             under_way: BTreeMap::new(),
             denied: 0,
+            refused: BTreeSet::new(),
+            untold: Vec::new(),
         }
     }
 
@@ -151,6 +160,11 @@ impl NetworkWatch {
     /// How many were refused by decisions that stand in the log, since the last time.
     pub(crate) fn take_denied(&mut self) -> u64 {
         std::mem::take(&mut self.denied)
+    }
+
+    /// Whom it was refused for the first time, since the last time, by what its scope would list.
+    pub(crate) fn take_untold(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.untold)
     }
 
     /// Answers one of them.
@@ -412,6 +426,11 @@ impl NetworkWatch {
         let (total, recent) = (&mut self.total, &mut self.recent);
         if entry.why.as_deref() == Some("denied") {
             self.denied = self.denied.saturating_add(1);
+        } else if let Some(whom) = whom(&entry)
+            && self.refused.len() < TOLD_MAX
+            && self.refused.insert(whom.clone())
+        {
+            self.untold.push(whom);
         }
         if entry.outcome == ConnectionOutcome::Refused {
             count(&mut total.refused, &mut recent.refused, 1);
@@ -457,6 +476,22 @@ fn entry(way: ConnectionWay, outcome: ConnectionOutcome, now: Millis) -> Connect
         way,
         why: None,
     }
+}
+
+/// Of a refusal, whom it was to. A socket with a path is none of the network's: programs try many that need not be there.
+fn whom(entry: &Connection) -> Option<String> {
+    if entry.outcome != ConnectionOutcome::Refused {
+        return None;
+    }
+    let Some(address) = &entry.address else {
+        return entry
+            .name
+            .clone()
+            .filter(|_| entry.way != ConnectionWay::Connect);
+    };
+    let port = address.parse().map_or(0, |to: SocketAddr| to.port());
+    let named = entry.name.as_ref().map(|name| format!("{name}:{port}"));
+    Some(named.unwrap_or_else(|| address.clone()))
 }
 
 /// What a program asked for, with its port where there was one.

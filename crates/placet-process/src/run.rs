@@ -63,6 +63,8 @@ pub struct Gateway {
     pub program: PathBuf,
     /// Whether what the command opens, starts and connects to is noted, for [`Notice::Observed`].
     pub observe: bool,
+    /// Whether names that it looks up are heard, and refused, where its scope has none: who waits for it is told whom it wants to reach.
+    pub hear: bool,
     /// Cells that wait for the next command: [`Spares::none`] for a process that runs one. They are built ahead of time and give
     /// nothing: one is used only where it is what the permit would have built now.
     pub spares: Spares,
@@ -292,6 +294,7 @@ impl Gateway {
                 program: &call.program,
                 copied: copies.map(Copies::copied),
                 observed: self.observe,
+                heard: self.hear,
                 hidden: vec![self.dir.root().to_owned()],
                 digests: self.dir.digests(),
                 resolved: resolved.clone(),

@@ -252,6 +252,9 @@ pub(crate) struct Call {
     /// Say refusals of single programs on standard error (set by the gateway)
     #[arg(long, hide = true)]
     pub(crate) announce: bool,
+    /// Hear of names that it looks up although its scope has none (set by the gateway)
+    #[arg(long, hide = true)]
+    pub(crate) hear: bool,
     /// The execution through whose door the command came (set by the gateway)
     #[arg(long, value_name = "EXEC", hide = true, conflicts_with = "parent")]
     pub(crate) door: Option<ExecutionId>,
@@ -277,6 +280,9 @@ pub(crate) struct Learn {
     /// Whom the policy permits (default: whoever runs it)
     #[arg(long, value_name = "PRINCIPAL")]
     pub(crate) permit: Option<PrincipalId>,
+    /// Let only these contents of the programs start, not what an update makes of them
+    #[arg(long)]
+    pub(crate) digests: bool,
     #[command(flatten)]
     pub(crate) call: Call,
 }

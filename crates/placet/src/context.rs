@@ -148,6 +148,7 @@ impl Domain {
             clock: clock(),
             program,
             observe: false,
+            hear: false,
             spares: Spares::none(),
             tell: Box::new(|_| {}),
         })

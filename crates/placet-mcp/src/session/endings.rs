@@ -111,19 +111,20 @@ impl Session {
             state.pending.clear();
             state.open.drain().collect()
         };
+        let gone = gone(&self.control.refused());
         for ((direction, id), open) in open {
             match open {
                 Open::Running { ticket, is_call } => {
                     let said = Said {
                         exec: Some(ticket.exec),
                         record: Some(ticket.decided),
-                        ..gone()
+                        ..gone.clone()
                     };
                     self.end_failed(ticket);
                     self.tell_client(direction, &id, is_call, &said);
                 }
                 Open::Deciding { .. } | Open::Passed(_) => {
-                    self.tell_client(direction, &id, false, &gone());
+                    self.tell_client(direction, &id, false, &gone);
                 }
                 Open::Ending => {}
             }
@@ -138,12 +139,16 @@ impl Session {
     }
 }
 
-fn gone() -> Said {
-    let mut said = Said::new(
-        DenialCode::LineageFragmented,
-        "the server ended before it answered",
-    );
-    said.remedy = Some("start the server again, and see its messages for why it ended".to_owned());
+/// What it was refused is probably why it ended.
+fn gone(refused: &[String]) -> Said {
+    let mut reason = "the server ended before it answered".to_owned();
+    let mut remedy = "start the server again, and see its messages for why it ended";
+    if !refused.is_empty() {
+        reason = format!("{reason}; it was refused {}", refused.join("; "));
+        remedy = "start the server under a profile that lists what it needs, or with what it fetches installed before";
+    }
+    let mut said = Said::new(DenialCode::LineageFragmented, reason);
+    said.remedy = Some(remedy.to_owned());
     said.was_running = true;
     said
 }

@@ -104,6 +104,7 @@ fn govern(
     command.announce |= manner.announce;
     command.waits = manner.waits;
     let mut gateway = domain.gateway()?;
+    gateway.hear = call.hear;
     gateway.tell = Box::new(move |notice| tell(notice, out));
     let outcome = gateway
         .run(&command, front)

@@ -63,6 +63,7 @@ pub(crate) fn shell(
         parent: None,
         decide: true,
         announce: true,
+        hear: false,
         door: None,
         argv,
     };

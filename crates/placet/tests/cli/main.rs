@@ -38,6 +38,7 @@ mod odd;
 mod peers;
 mod policy;
 mod resident;
+mod rest;
 mod secrets;
 mod sockets;
 mod stays;

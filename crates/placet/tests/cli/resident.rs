@@ -25,6 +25,7 @@ fn gateway(domain: &Domain) -> Gateway {
         clock: Arc::new(SystemClock::new()),
         program: env!("CARGO_BIN_EXE_placet").into(),
         observe: false,
+        hear: false,
         spares: Spares::kept().unwrap(),
         tell: Box::new(|_| {}),
     }

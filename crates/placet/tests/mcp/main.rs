@@ -36,3 +36,4 @@ mod redaction;
 mod resource;
 mod rust_sdk;
 mod starting;
+mod unreachable;

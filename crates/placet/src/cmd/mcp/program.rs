@@ -1,6 +1,6 @@
 //! A server that is a program on this machine: governed as by `placet run`, and held by its streams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::Command;
@@ -21,16 +21,32 @@ use crate::out::Out;
 /// What the server said before it started, for whoever is told that it did not.
 const SAID_MAX: usize = 4096;
 
+/// Refusals that are kept for a client that waits.
+const REFUSED_MAX: usize = 4;
+/// How a supervisor's note of one begins.
+const REFUSED: &str = "placet: refused, ";
+
 /// The server's process, held by its streams.
-struct Held(Arc<Holder>);
+struct Held {
+    holder: Arc<Holder>,
+    refused: Refusals,
+}
+
+/// What the server was refused last, as its supervisor says it.
+type Refusals = Arc<Mutex<VecDeque<String>>>;
 
 impl Control for Held {
     fn stop(&self) {
-        self.0.stop();
+        self.holder.stop();
     }
 
     fn kill(&self) {
-        self.0.kill();
+        self.holder.kill();
+    }
+
+    fn refused(&self) -> Vec<String> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.iter().cloned().collect()
     }
 }
 
@@ -77,11 +93,15 @@ pub(super) fn start(
             }
         }));
     };
-    attend(&holder, out)?;
+    let refused = Refusals::default();
+    attend(&holder, Arc::clone(&refused), out)?;
     let upstream = Upstream {
         input: Box::new(streams.input),
         output: Box::new(streams.output),
-        control: Box::new(Held(Arc::clone(&holder))),
+        control: Box::new(Held {
+            holder: Arc::clone(&holder),
+            refused,
+        }),
     };
     Ok(Server::Up(Box::new(Up {
         exec,
@@ -118,7 +138,7 @@ fn supervisor(domain: &Domain, wanted: &Wanted<'_>) -> Result<Command, Failure> 
         .arg(door::FRONT_OPTION)
         .arg("--domain")
         .arg(domain.dir.root())
-        .args(["run", "--as", wanted.principal.as_str()]);
+        .args(["run", "--hear", "--as", wanted.principal.as_str()]);
     if let Some(purpose) = wanted.purpose {
         command.args(["--purpose", purpose]);
     }
@@ -176,14 +196,23 @@ fn await_start(holder: &Arc<Holder>, lobby: &Lobby, out: Out) -> Result<Start, F
 }
 
 /// Hears the supervisor until the server's end is recorded.
-fn attend(holder: &Arc<Holder>, out: Out) -> io::Result<()> {
+fn attend(holder: &Arc<Holder>, refused: Refusals, out: Out) -> io::Result<()> {
     let holder = Arc::clone(holder);
     thread::Builder::new()
         .name("server".into())
         .spawn(move || {
             while let Ok(Some(heard)) = holder.hear() {
                 match heard {
-                    Heard::Note(text) => out.note(text),
+                    Heard::Note(text) => {
+                        if let Some(what) = text.strip_prefix(REFUSED) {
+                            let mut refused =
+                                refused.lock().unwrap_or_else(PoisonError::into_inner);
+                            refused.push_back(what.to_owned());
+                            let over = refused.len().saturating_sub(REFUSED_MAX);
+                            refused.drain(..over);
+                        }
+                        out.note(text);
+                    }
                     Heard::Started(_) | Heard::Waits(_) | Heard::Denied(_) => {}
                 }
             }
