@@ -8,14 +8,16 @@ use crate::frame::OwnedId;
 
 /// Code of the JSON-RPC errors that denials are, where a tool's own error will not do.
 pub const DENIED: i64 = -32_050;
+/// Code of the JSON-RPC errors of what failed, and was not decided: its own for internal errors.
+pub const FAILED: i64 = -32_603;
 /// Under this name a tool's error says in `_meta` what a program can read of it.
 pub const META: &str = "placet.dev/denial";
 
 /// Why a request was not carried out, or was ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
-    /// The stable code.
-    pub code: DenialCode,
+    /// The stable code of what was decided; `None` where something failed.
+    pub code: Option<DenialCode>,
     /// Number of the check, and what it checks.
     pub check: Option<(u8, &'static str)>,
     /// What failed.
@@ -35,7 +37,7 @@ impl Said {
     #[must_use]
     pub fn new(code: DenialCode, reason: impl Into<String>) -> Self {
         Self {
-            code,
+            code: Some(code),
             check: None,
             reason: reason.into(),
             remedy: None,
@@ -45,13 +47,35 @@ impl Said {
         }
     }
 
+    /// Something that failed: nobody has decided that it must not be.
+    #[must_use]
+    pub fn failed(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            code: None,
+            check: None,
+            reason: reason.into(),
+            remedy: Some(remedy.into()),
+            exec: None,
+            record: None,
+            was_running: false,
+        }
+    }
+
     fn remedy(&self) -> &str {
-        self.remedy.as_deref().unwrap_or_else(|| self.code.remedy())
+        let general = || self.code.map_or("", DenialCode::remedy);
+        self.remedy.as_deref().unwrap_or_else(general)
     }
 
     /// In words.
     #[must_use]
     pub fn text(&self) -> String {
+        let reason = capital(&self.reason);
+        let Some(code) = self.code else {
+            return format!(
+                "Failed in Placet: {reason}. To change that: {}.",
+                self.remedy()
+            );
+        };
         let what = if self.was_running {
             "Ended by Placet"
         } else {
@@ -62,9 +86,7 @@ impl Said {
             .map(|(number, name)| format!(" (check {number}: {name})"))
             .unwrap_or_default();
         let mut text = format!(
-            "{what}: {}{check}. {}. To change that: {}.",
-            self.code,
-            capital(&self.reason),
+            "{what}: {code}{check}. {reason}. To change that: {}.",
             self.remedy()
         );
         if let Some(record) = self.record {
@@ -79,13 +101,15 @@ impl Said {
     #[must_use]
     pub fn value(&self) -> Value {
         let mut value = json!({
-            "code": self.code.as_str(),
             "reason": self.reason,
             "remedy": self.remedy(),
         });
         let Some(members) = value.as_object_mut() else {
             return value;
         };
+        if let Some(code) = self.code {
+            members.insert("code".into(), json!(code.as_str()));
+        }
         if let Some((number, name)) = self.check {
             members.insert("check".into(), json!({ "number": number, "name": name }));
         }
@@ -115,7 +139,8 @@ impl Said {
     /// The answer to any other request.
     #[must_use]
     pub fn error(&self, id: Option<&OwnedId>) -> String {
-        emit::error(id, DENIED, &self.text(), Some(self.value()))
+        let code = if self.code.is_some() { DENIED } else { FAILED };
+        emit::error(id, code, &self.text(), Some(self.value()))
     }
 }
 

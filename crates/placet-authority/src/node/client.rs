@@ -43,6 +43,8 @@ pub struct Connection {
     welcome: Welcome,
     nonce: Nonce,
     in_force: Option<Digest>,
+    /// [`PATIENCE_BEATING`].
+    patience: Duration,
 }
 
 /// An answer, and the secrets that followed it.
@@ -131,6 +133,7 @@ impl Connection {
             nonce: welcome.nonce,
             welcome,
             in_force: None,
+            patience: PATIENCE_BEATING,
         })
     }
 
@@ -206,7 +209,7 @@ impl Connection {
     ///
     /// [`LinkError`]; the connection is of no use afterwards.
     pub fn answer(&mut self) -> Result<Response, LinkError> {
-        let until = monotonic().saturating_add(PATIENCE_BEATING);
+        let until = monotonic().saturating_add(self.patience);
         loop {
             while let Some(response) = self.take_frame()? {
                 match push_of(&response) {
@@ -424,5 +427,78 @@ fn push_of(response: &Response) -> Option<Pushed> {
         | Response::Lifecycle(_)
         | Response::Stopping
         | Response::Error(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use placet_types::{DomainName, Index};
+
+    use super::*;
+
+    const BEAT: Duration = Duration::from_millis(10);
+
+    fn nonce() -> Nonce {
+        Nonce::new(Millis::new(1), [1; 16], [2; 16])
+    }
+
+    /// A node that beats as often as it can and answers after so many beats, if it ever does.
+    fn beating(answers_after: usize) -> Connection {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        thread::spawn(move || -> io::Result<()> {
+            let _hello: Option<Request> = wire::read(&mut theirs)?;
+            let welcome = Welcome {
+                domain: DomainName::parse("placet.test/client").unwrap(),
+                env: Vec::new(),
+                genesis: String::new(),
+                measures_gateways: false,
+                nonce: nonce(),
+                nonce_secs: 60,
+                pid: std::process::id(),
+            };
+            wire::write(&mut theirs, &Response::Welcome(Box::new(welcome)))?;
+            let _asked: Option<Request> = wire::read(&mut theirs)?;
+            for beats in 0.. {
+                if beats == answers_after {
+                    wire::write(&mut theirs, &Response::Nonce(nonce()))?;
+                }
+                wire::write(
+                    &mut theirs,
+                    &Response::Beat {
+                        active: None,
+                        age_ms: 0,
+                        attest: false,
+                        size: Index::default(),
+                    },
+                )?;
+                thread::sleep(BEAT);
+            }
+            Ok(())
+        });
+        Connection::greet(ours).unwrap()
+    }
+
+    #[test]
+    fn a_node_that_beats_and_does_not_answer_is_given_up_and_not_before_its_time() {
+        let mut connection = beating(usize::MAX);
+        assert_eq!(connection.patience, PATIENCE_BEATING);
+        connection.patience = 20 * BEAT;
+        let began = monotonic();
+        let answer = connection.ask(&Request::Nonce);
+        assert!(matches!(answer, Err(LinkError::Unanswered)), "{answer:?}");
+        let waited = monotonic().saturating_sub(began);
+        assert!(waited >= connection.patience, "{waited:?}");
+        // It lives: nothing was lost of what it said meanwhile.
+        assert!(!connection.pushed().unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_answer_behind_beats_is_heard() {
+        let mut connection = beating(5);
+        let answer = connection.ask(&Request::Nonce);
+        assert!(matches!(answer, Ok(Response::Nonce(_))), "{answer:?}");
+        assert!(connection.pushed().unwrap().len() >= 5);
     }
 }

@@ -230,7 +230,7 @@ impl Cases {
 
     /// Every kind of record, as it is and with one thing altered, signed by the domain's own key.
     fn kinds(&mut self, world: &World) {
-        let all = kinds::all(&world.genesis, &world.permit);
+        let all = kinds::all(&world.genesis, [&world.permit, &world.attested]);
         let mut seen = BTreeSet::new();
         for (kind, predicate) in &all {
             let name = format!("a record of kind {}", kind.as_str());
@@ -242,8 +242,10 @@ impl Cases {
             // Decisions and first records have cases of their own.
             let has_own = [KindName::Decided, KindName::Genesis].contains(kind);
             for (how, altered) in alterations(predicate) {
-                let counts = if has_own {
+                let counts = if has_own && is_first {
                     how.matches('/').count() <= 1
+                } else if has_own {
+                    how.contains("/bearer")
                 } else {
                     is_first || how.contains("/selector") || how.contains("/change")
                 };

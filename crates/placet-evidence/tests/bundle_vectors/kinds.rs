@@ -9,11 +9,9 @@ use serde_json::{Value, json};
 use crate::world::{self, EXEC, HOLDER, NBF, RECORD};
 
 /// Kind and predicate: at least one of each kind, several where there are several shapes.
-pub(crate) fn all(genesis: &Value, decided: &Value) -> Vec<(KindName, Value)> {
-    let mut found = vec![
-        (KindName::Genesis, genesis.clone()),
-        (KindName::Decided, decided.clone()),
-    ];
+pub(crate) fn all(genesis: &Value, decided: [&Value; 2]) -> Vec<(KindName, Value)> {
+    let mut found = vec![(KindName::Genesis, genesis.clone())];
+    found.extend(decided.map(|one| (KindName::Decided, one.clone())));
     let records = acts()
         .into_iter()
         .chain(of_executions())

@@ -309,7 +309,7 @@ fn scope() -> Scope {
     }
 }
 
-/// The same denial, with everything that an attesting gateway says.
+/// The same denial, with everything that an attesting gateway says, for somebody who has shown it an access token.
 fn attested(denial: &Decided) -> Decided {
     let environment = denial.facts.environment.changed(|it| {
         it.container = Some(Digest::of(b"image"));
@@ -336,6 +336,11 @@ fn attested(denial: &Decided) -> Decided {
         }),
         facts: Facts {
             attestation: Some(statement.sign(&key(HOLDER)).unwrap()),
+            bearer: Some(Box::new(TokenIdentity {
+                claims: [("groups".into(), ["dev".into(), "ops".into()].into())].into(),
+                issuer: "https://idp.example".into(),
+                subject: "alice".into(),
+            })),
             environment,
             ..denial.facts.clone()
         },

@@ -423,7 +423,7 @@ fn a_rollback_brings_earlier_content_back_under_a_new_revision() {
     assert_eq!(status["active"]["revision"], 4);
     let text = domain.ok(&["policy", "status"]);
     assert!(
-        text.contains("in force: starter revision 4") && text.contains("29 permits"),
+        text.contains("in force: starter revision 4") && text.contains("30 permits"),
         "{text}"
     );
     let explained = {

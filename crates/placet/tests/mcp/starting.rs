@@ -43,6 +43,32 @@ fn works(client: &mut Client) {
 }
 
 #[test]
+fn a_server_that_cannot_be_started_has_failed_and_is_not_denied() {
+    let domain = paying_under(OPEN);
+    let gateway = ["mcp", "--name", "notes", "--", "/usr/bin/no-such-server"];
+    let mut client = Client::start(&mut domain.command(&gateway));
+    let answer = client.open_or_fail();
+    let (error, data) = (&answer["error"], &answer["error"]["data"]);
+    assert_eq!(error["code"], -32603, "{answer}");
+    assert!(
+        data["code"].is_null() && data["remedy"].is_string(),
+        "{answer}"
+    );
+    assert!(
+        data["reason"].as_str().unwrap().contains("no-such-server"),
+        "{answer}"
+    );
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("Failed in Placet: "),
+        "{answer}"
+    );
+    assert_ne!(client.close(), Some(0));
+}
+
+#[test]
 fn a_server_that_needs_an_approval_is_waited_for_and_the_same_is_asked_for_again() {
     let domain = paying_under(&format!("{OPEN}{HELD}"));
     // Its client is told how, and asks again: what it says meanwhile reaches the server in its order.

@@ -91,7 +91,7 @@ pub(super) fn start(
             let reason = format!("the server elsewhere, {name}, is not spoken to. {reason}");
             let remedy =
                 "give it a profile that lets it be reached, with the credentials that it needs";
-            return Ok(Server::Down(Down::because(reason, remedy, 1)));
+            return Ok(Server::Down(Down::failed(reason, remedy, 1)));
         }
     };
     // It was made a moment ago: nobody else has set it.
@@ -255,7 +255,7 @@ fn bearer(
 
 fn refused(name: &str, ruling: Option<Ruling>) -> Down {
     let what = format!("the server elsewhere, {name}, may not be spoken to");
-    let (reason, remedy, code) = match ruling {
+    match ruling {
         Some(Ruling::Denied {
             denial,
             exec,
@@ -273,25 +273,24 @@ fn refused(name: &str, ruling: Option<Ruling>) -> Down {
                 DenialCode::NoPermit => Some("a policy has to permit `mcp:connect` to the server"),
                 _ => None,
             };
-            return Down::denied(&what, refused, remedy, 10);
+            Down::denied(&what, refused, remedy, 10)
         }
-        Some(Ruling::Deferred(deferred, _)) => (
-            format!(
-                "it needs the approval of {}: placet approve {}",
-                deferred.waiting.in_words(),
-                deferred.exec
-            ),
-            "start it again once it was approved: it is the same then",
-            11,
-        ),
-        Some(Ruling::Unavailable(denial)) => (
-            format!("{}: {}", denial.code, denial.reason),
-            "see `placet doctor`",
-            1,
-        ),
-        Some(Ruling::Started(_)) | None => ("no answer".to_owned(), "see `placet doctor`", 1),
-    };
-    Down::because(format!("{what}. {reason}"), remedy, code)
+        Some(Ruling::Deferred(deferred, _)) => {
+            let whose = deferred.waiting.in_words();
+            let exec = deferred.exec;
+            let reason = format!("{what}: it needs the approval of {whose}: placet approve {exec}");
+            let remedy = "start it again once it was approved: it is the same then";
+            Down::told(DenialCode::ApprovalRequired, reason, remedy, 11)
+        }
+        Some(Ruling::Unavailable(denial)) => {
+            let reason = format!("{what}: {}", denial.reason);
+            Down::told(denial.code, reason, "see `placet doctor`", 1)
+        }
+        Some(Ruling::Started(_)) | None => {
+            let reason = format!("{what}: the node did not answer");
+            Down::failed(reason, "see `placet doctor`", 1)
+        }
+    }
 }
 
 fn end(governor: &Governor, ticket: Ticket, outcome: RunEnd, cause: Option<DenialCode>) {

@@ -89,7 +89,7 @@ pub(super) fn start(
             Start::Made(_) | Start::Failed => {
                 let said = said.lock().unwrap_or_else(PoisonError::into_inner);
                 let reason = format!("the server was not started. {}", said.trim());
-                Down::because(reason, "see the messages of the gateway", code)
+                Down::failed(reason, "see the messages of the gateway", code)
             }
         }));
     };

@@ -69,9 +69,15 @@ pub(super) struct Down {
 }
 
 impl Down {
-    /// Nothing was decided that says so.
-    pub(super) fn because(reason: String, remedy: &str, code: u8) -> Self {
-        let mut said = Said::new(DenialCode::NoPermit, reason);
+    /// Something failed, and nothing was decided that says so.
+    pub(super) fn failed(reason: String, remedy: &str, code: u8) -> Self {
+        let said = Said::failed(reason, remedy);
+        Self { said, code }
+    }
+
+    /// What a code says, of which there is no record to show.
+    pub(super) fn told(cause: DenialCode, reason: String, remedy: &str, code: u8) -> Self {
+        let mut said = Said::new(cause, reason);
         said.remedy = Some(remedy.to_owned());
         Self { said, code }
     }
@@ -307,7 +313,7 @@ impl Front {
                 return;
             }
             Ok(Server::Down(down)) => down,
-            Err(failure) => Down::because(failure.message, "see the messages of the gateway", 1),
+            Err(failure) => Down::failed(failure.message, "see the messages of the gateway", 1),
         };
         note(&down.said.reason);
         // The last end that the client hears must not be ours.
