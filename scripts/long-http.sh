@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 SCHEMATHESIS_EXAMPLES=${1:-500} KILLS=${2:-50} \
-    cargo test --locked --package placet --test http -- --nocapture schemathesis a_kill_under_load
+    cargo test --locked --package placet --test http -- --nocapture document:: a_kill_under_load

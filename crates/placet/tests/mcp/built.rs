@@ -1,5 +1,7 @@
 //! `rmcp`, the protocol's Rust SDK, as client and as server: with the gateway between them they say what they say
 //! to each other directly.
+//!
+//! They are built first, which takes longest, so they have a name by which they begin early: tests are run in the order of their names.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

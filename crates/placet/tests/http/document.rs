@@ -1,5 +1,7 @@
 //! Requests that somebody else's program makes up from the published document (schemathesis): none is
 //! answered with a failure of the server, and every answer is one that the document has.
+//!
+//! It takes longest, so it has a name by which it begins early: tests are run in the order of their names.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
