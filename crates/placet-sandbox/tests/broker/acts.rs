@@ -310,12 +310,11 @@ fn flip_port(allowed: &str, forbidden: &str, times: &str) -> i32 {
     let at: *mut libc::sockaddr_in = address;
     let port = (&raw mut address.sin_port).addr();
     let flipper = std::thread::spawn(move || {
+        // Each stands there as long as the other, however fast this loop is.
         while !DONE.load(Ordering::Relaxed) {
-            FLIPS.fetch_add(1, Ordering::Relaxed);
-            for value in ports {
-                // SAFETY: the address is leaked, and a torn half-word is part of the attack.
-                unsafe { std::ptr::with_exposed_provenance_mut::<u16>(port).write_volatile(value) };
-            }
+            let value = ports[FLIPS.fetch_add(1, Ordering::Relaxed) % 2];
+            // SAFETY: the address is leaked, and a torn half-word is part of the attack.
+            unsafe { std::ptr::with_exposed_provenance_mut::<u16>(port).write_volatile(value) };
         }
     });
     at.expose_provenance();
