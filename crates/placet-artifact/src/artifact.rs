@@ -103,12 +103,14 @@ impl Unsigned {
     ///
     /// # Errors
     ///
-    /// As for [`issue`], but for the length.
+    /// As for [`issue`].
     pub fn new(claims: &Claims, key: &PublicKey, alg: Algorithm) -> Result<Self, IssueError> {
         let header = Header::new(key, alg);
-        Ok(Self {
-            input: jws::signing_input(&header, &claims.encode()?),
-        })
+        let input = jws::signing_input(&header, &claims.encode()?);
+        if input.len().saturating_add(jws::TAIL) > jws::BYTES_MAX {
+            return Err(IssueError::TooLong);
+        }
+        Ok(Self { input })
     }
 
     /// Digest of the artifact that this will be.
@@ -118,15 +120,13 @@ impl Unsigned {
     }
 
     /// Signs it. The key must be the one it was made for, or nobody will believe it.
-    ///
-    /// # Errors
-    ///
-    /// [`IssueError::TooLong`]
-    pub fn sign(&self, key: &SigningKey) -> Result<Artifact, IssueError> {
+    #[must_use]
+    pub fn sign(&self, key: &SigningKey) -> Artifact {
         let signature = key.sign(self.input.as_bytes());
-        let mut text = String::with_capacity(self.input.len() + jws::TAIL);
+        let mut text = String::with_capacity(self.input.len().saturating_add(jws::TAIL));
         text.push_str(&self.input);
-        Ok(Artifact(jws::join(text, &signature)?))
+        jws::append(&mut text, &signature);
+        Artifact(text)
     }
 }
 

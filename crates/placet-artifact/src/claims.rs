@@ -12,22 +12,25 @@ use placet_types::{
 };
 pub use placet_types::{Thumbprint, ThumbprintSyntax};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 mod check;
 
 pub use check::ClaimsError;
 
 /// What an artifact says. Fields stand in the order of their JSON names, which is canonical.
+///
+/// `S` is another form of a scope only while claims are read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Claims {
+pub struct Claims<S = FixedScope> {
     /// Who acts for `sub`, if `sub` does not act itself (RFC 8693, section 4.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Box<Actor>>,
     /// The gateway that may use the artifact.
     pub aud: GatewayName,
     /// What is authorized (RFC 9396): exactly one object.
-    pub authorization_details: [Detail; 1],
+    pub authorization_details: [Detail<S>; 1],
     /// The key that the presenter must hold (RFC 7800).
     pub cnf: Confirmation,
     /// Digest of the environment that was appraised.
@@ -82,13 +85,13 @@ pub struct Actor {
 /// What is authorized: an element of `authorization_details`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Detail {
+pub struct Detail<S = FixedScope> {
     /// What may be done.
     pub action: ActionName,
     /// What it may be done to.
     pub resource: ResourceRef,
     /// What the execution may touch, limits included.
-    pub scope: FixedScope,
+    pub scope: S,
     /// Which kind of object this is.
     #[serde(rename = "type")]
     pub kind: DetailKind,
@@ -163,7 +166,22 @@ impl Claims {
     ///
     /// [`ClaimsError`] names the rule that is broken.
     pub fn decode(bytes: &[u8]) -> Result<Self, ClaimsError> {
-        let claims: Self = serde_json::from_slice(bytes).map_err(|_| ClaimsError::Shape)?;
+        Self::decode_knowing(bytes, None)
+    }
+
+    /// As [`Claims::decode`], where the scope may be one that was read before: that is most of the work. Which answer
+    /// comes out does not depend on it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Claims::decode`].
+    pub fn decode_knowing(bytes: &[u8], known: Option<&FixedScope>) -> Result<Self, ClaimsError> {
+        let claims: Claims<&RawValue> =
+            serde_json::from_slice(bytes).map_err(|_| ClaimsError::Shape)?;
+        let claims = claims.with_scope(|text| match known {
+            Some(known) if known.text() == text.get() => Ok(known.clone()),
+            Some(_) | None => serde_json::from_str(text.get()).map_err(|_| ClaimsError::Shape),
+        })?;
         if claims.encode()? == bytes {
             Ok(claims)
         } else {
@@ -190,6 +208,42 @@ impl Claims {
     pub fn principals(&self) -> impl Iterator<Item = &PrincipalId> {
         let actors = std::iter::successors(self.act.as_deref(), |actor| actor.act.as_deref());
         std::iter::once(&self.sub).chain(actors.map(|actor| &actor.sub))
+    }
+}
+
+impl<S> Claims<S> {
+    /// The same with another form of its scope.
+    fn with_scope<T, E>(self, other: impl FnOnce(S) -> Result<T, E>) -> Result<Claims<T>, E> {
+        let [detail] = self.authorization_details;
+        let detail = Detail {
+            action: detail.action,
+            resource: detail.resource,
+            scope: other(detail.scope)?,
+            kind: detail.kind,
+        };
+        Ok(Claims {
+            act: self.act,
+            aud: self.aud,
+            authorization_details: [detail],
+            cnf: self.cnf,
+            env: self.env,
+            exec: self.exec,
+            exp: self.exp,
+            iat: self.iat,
+            intent: self.intent,
+            iss: self.iss,
+            jti: self.jti,
+            lease: self.lease,
+            nbf: self.nbf,
+            params: self.params,
+            parent: self.parent,
+            policy: self.policy,
+            profile: self.profile,
+            rerouted: self.rerouted,
+            sub: self.sub,
+            txn: self.txn,
+            uses: self.uses,
+        })
     }
 }
 

@@ -189,14 +189,19 @@ const fn encoded(bytes: usize) -> usize {
 ///
 /// [`CompactError::TooLong`] past [`BYTES_MAX`]: such a text would be refused by every verifier.
 pub fn join(mut signing_input: String, signature: &Signature) -> Result<String, CompactError> {
-    signing_input.reserve_exact(TAIL);
-    signing_input.push('.');
-    URL_SAFE_NO_PAD.encode_string(signature.as_bytes(), &mut signing_input);
+    append(&mut signing_input, signature);
     if signing_input.len() > BYTES_MAX {
         Err(CompactError::TooLong)
     } else {
         Ok(signing_input)
     }
+}
+
+/// Adds the signature to what it signs, whose length the caller has looked at.
+pub(crate) fn append(signing_input: &mut String, signature: &Signature) {
+    signing_input.reserve_exact(TAIL);
+    signing_input.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature.as_bytes(), signing_input);
 }
 
 /// Signs a payload. Deterministic, as Ed25519 is.

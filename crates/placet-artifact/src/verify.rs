@@ -32,6 +32,7 @@ pub struct Verifier {
     artifact_key: PublicKey,
     record_key: PublicKey,
     log: KnownLog,
+    scope: read::LastScope,
 }
 
 /// What a verifier trusts.
@@ -188,6 +189,7 @@ impl Verifier {
             artifact_key,
             record_key,
             log: KnownLog::new(log),
+            scope: read::LastScope::default(),
         })
     }
 
@@ -202,7 +204,7 @@ impl Verifier {
         expected: &Expected<'_>,
         replay: &mut dyn ReplayGuard,
     ) -> Result<Verified, Refusal> {
-        let claims = read::signed_claims(presented.artifact, &self.artifact_key)?;
+        let claims = read::signed_claims(presented.artifact, &self.artifact_key, &self.scope)?;
         let digest = digest_of(presented.artifact);
         bind::window(&claims, expected)?;
         read::issuer(&claims, &self.domain)?;
@@ -232,7 +234,7 @@ impl Verifier {
     ///
     /// [`Refusal`], as for [`Self::verify`].
     pub fn audit(&self, artifact: &str, receipt: &Receipt) -> Result<Audited, Refusal> {
-        let claims = read::signed_claims(artifact, &self.artifact_key)?;
+        let claims = read::signed_claims(artifact, &self.artifact_key, &self.scope)?;
         let digest = digest_of(artifact);
         read::issuer(&claims, &self.domain)?;
         let index = read::receipt(receipt, &digest, &self.log)?;

@@ -10,7 +10,7 @@ mod common;
 use common::{claims, issue, key};
 use placet_artifact::claims::{Actor, ArtifactId, ClaimsError, NumericDate};
 use placet_artifact::jws::{Algorithm, BYTES_MAX};
-use placet_artifact::{Artifact, Claims, IssueError};
+use placet_artifact::{Artifact, Claims, IssueError, Unsigned};
 use placet_types::canonical::{self, Bounds};
 use placet_types::{AbsPath, ExecutionId, PathSet, PrincipalId};
 use proptest::prelude::*;
@@ -77,6 +77,20 @@ proptest! {
         let to = (from + cut).min(bytes.len());
         bytes.splice(from..to, splice.bytes());
         prop_assert_eq!(Claims::decode(&bytes).ok(), by_the_canonical_reader(&bytes));
+        let known = claims.detail().scope.clone();
+        prop_assert_eq!(
+            Claims::decode_knowing(&bytes, Some(&known)),
+            Claims::decode(&bytes)
+        );
+    }
+
+    #[test]
+    fn a_scope_that_is_known_is_read_as_any_other(one in any_claims(), other in any_claims()) {
+        let bytes = one.encode().unwrap();
+        for known in [&one, &other] {
+            let read = Claims::decode_knowing(&bytes, Some(&known.detail().scope));
+            prop_assert_eq!(read, Ok(one.clone()));
+        }
     }
 
     #[test]
@@ -98,7 +112,11 @@ fn an_issuer_cannot_issue_what_a_verifier_would_refuse() {
     let refused = |change: fn(&mut Claims)| {
         let mut claims = claims();
         change(&mut claims);
-        placet_artifact::issue(&claims, &key(1), Algorithm::EdDsa).unwrap_err()
+        let error = placet_artifact::issue(&claims, &key(1), Algorithm::EdDsa).unwrap_err();
+        // Nor settle it, to be signed later.
+        let unsigned = Unsigned::new(&claims, &key(1).public(), Algorithm::EdDsa);
+        assert_eq!(unsigned.unwrap_err(), error);
+        error
     };
     let other = |claims: &mut Claims| claims.jti = ArtifactId::of(ExecutionId::new([1; 16]));
     assert_eq!(

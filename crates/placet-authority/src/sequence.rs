@@ -34,7 +34,7 @@ use crate::meters::Meters;
 use crate::questions::Asked;
 use crate::queue::{Queue, Waited};
 use crate::shadow::Shadow;
-use crate::sign::{Sealed, Signers};
+use crate::sign::{Sealed, Signers, Signing};
 use crate::snapshot::Saver;
 use crate::submission::{Answer, Deferred, Denied, Permitted, Unavailable};
 use crate::work::{Draft, Then, Work, answer};
@@ -376,6 +376,7 @@ impl Writer {
                 ..
             } => {
                 let receipt = receipt(item.entry, index, appended);
+                let artifact = artifact.and_then(Signing::finish);
                 let permitted = artifact.zip(receipt).map(|(artifact, receipt)| {
                     let exec = draft.record.exec().unwrap_or(grant.root);
                     Permitted {

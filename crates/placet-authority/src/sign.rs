@@ -1,14 +1,15 @@
 //! Signing drafts: two signatures a permit, spread over the cores.
 //!
 //! Threads that stand by take their share of a large batch; to start one for each batch takes as long as
-//! several signatures. The order of the drafts stays.
+//! several signatures. The order of the drafts stays. Of a small batch one of them signs the artifacts, which no record holds,
+//! while the records are signed here, written and synced; they are handed out no earlier for that.
 
 use std::num::NonZero;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
-use placet_artifact::Artifact;
+use placet_artifact::{Artifact, Unsigned};
 use placet_evidence::Entry;
 use placet_log::Item;
 
@@ -23,7 +24,7 @@ const SIGNERS_MAX: usize = 8;
 /// Everything that signs.
 pub(crate) struct Signers {
     keys: Arc<NodeKeys>,
-    /// Started with the first large batch: a command that does one thing by itself has none.
+    /// Started with the first permit or large batch: a command that does one thing by itself has none.
     helpers: OnceLock<Vec<Helper>>,
 }
 
@@ -31,7 +32,13 @@ pub(crate) struct Signers {
 pub(crate) struct Sealed {
     pub(crate) item: Item,
     pub(crate) draft: Draft,
-    pub(crate) artifact: Option<Artifact>,
+    pub(crate) artifact: Option<Signing>,
+}
+
+/// An artifact that is signed here or by another thread meanwhile.
+pub(crate) enum Signing {
+    Done(Artifact),
+    Beside(Receiver<Artifact>),
 }
 
 /// Some of a batch that was not sealed as a whole. Whoever waits for any of it has to be told.
@@ -39,8 +46,15 @@ pub(crate) struct Unsealed(Vec<Then>);
 
 /// A thread that signs what it is handed.
 struct Helper {
-    shares: Sender<Share>,
+    jobs: Sender<Job>,
     thread: JoinHandle<()>,
+}
+
+/// What a thread signs.
+enum Job {
+    Share(Share),
+    /// An artifact, and where it goes.
+    Artifact(Unsigned, SyncSender<Artifact>),
 }
 
 /// A part of a batch, and where it goes.
@@ -75,7 +89,9 @@ impl Signers {
     /// Signs every draft, in their order, or gives back what waits.
     pub(crate) fn seal(&self, mut drafts: Vec<Draft>) -> Result<Vec<Sealed>, Unsealed> {
         if drafts.len() < PARALLEL_MIN {
-            return seal_some(&self.keys, drafts).whole();
+            let permits = |draft: &Draft| matches!(draft.then, Then::Permit { .. });
+            let beside = drafts.iter().any(permits).then(|| self.helpers().first());
+            return seal_some(&self.keys, drafts, beside.flatten()).whole();
         }
         let helpers = self.helpers();
         let most = drafts.len().div_ceil(helpers.len().saturating_add(1));
@@ -88,11 +104,11 @@ impl Signers {
             let after = rest.split_off(most.min(rest.len()));
             waiting.push(helper.hand(std::mem::replace(&mut rest, after)));
         }
-        let mut all = seal_some(&self.keys, drafts);
+        let mut all = seal_some(&self.keys, drafts, None);
         for part in waiting {
             all.join(match part {
                 Ok(receiver) => receiver.recv().unwrap_or_else(|_| Part::gone()),
-                Err(drafts) => seal_some(&self.keys, drafts),
+                Err(drafts) => seal_some(&self.keys, drafts, None),
             });
         }
         all.whole()
@@ -106,34 +122,67 @@ impl Unsealed {
     }
 }
 
+impl Job {
+    /// What nobody has sealed for it.
+    fn into_drafts(self) -> Vec<Draft> {
+        match self {
+            Self::Share(share) => share.drafts,
+            Self::Artifact(..) => Vec::new(),
+        }
+    }
+}
+
+impl Signing {
+    /// Waits for it. `None` when the thread that was to sign it is gone.
+    pub(crate) fn finish(self) -> Option<Artifact> {
+        match self {
+            Self::Done(artifact) => Some(artifact),
+            Self::Beside(receiver) => receiver.recv().ok(),
+        }
+    }
+}
+
 impl Helper {
     fn start(keys: Arc<NodeKeys>) -> Option<Self> {
-        let (shares, handed) = channel::<Share>();
+        let (jobs, handed) = channel::<Job>();
         let work = move || {
-            for Share { drafts, to } in handed {
-                // Whoever handed it in waits for it.
-                drop(to.send(seal_some(&keys, drafts)));
+            for job in handed {
+                // Whoever handed it in waits for it, or had no use for it after all.
+                match job {
+                    Job::Share(Share { drafts, to }) => {
+                        drop(to.send(seal_some(&keys, drafts, None)));
+                    }
+                    Job::Artifact(unsigned, to) => drop(to.send(unsigned.sign(&keys.artifact))),
+                }
             }
         };
         let thread = thread::Builder::new().name("signer".into()).spawn(work);
         let thread = thread.ok()?;
-        Some(Self { shares, thread })
+        Some(Self { jobs, thread })
+    }
+
+    /// Has an artifact signed; `None` if the thread is gone.
+    fn sign(&self, unsigned: &Unsigned) -> Option<Signing> {
+        let (to, receiver) = sync_channel(1);
+        let job = Job::Artifact(unsigned.clone(), to);
+        self.jobs.send(job).ok()?;
+        Some(Signing::Beside(receiver))
     }
 
     /// Hands drafts over; gives them back if the thread is gone.
     fn hand(&self, drafts: Vec<Draft>) -> Result<Receiver<Part>, Vec<Draft>> {
         let (to, receiver) = sync_channel(1);
-        match self.shares.send(Share { drafts, to }) {
+        match self.jobs.send(Job::Share(Share { drafts, to })) {
             Ok(()) => Ok(receiver),
-            Err(share) => Err(share.0.drafts),
+            Err(SendError(job)) => Err(job.into_drafts()),
         }
     }
 }
 
 impl Drop for Signers {
     fn drop(&mut self) {
-        for Helper { shares, thread } in self.helpers.take().into_iter().flatten() {
-            drop(shares);
+        for Helper { jobs, thread } in self.helpers.take().into_iter().flatten() {
+            drop(jobs);
             // It waited for the next share: there is nothing that it could have left undone.
             drop(thread.join());
         }
@@ -169,22 +218,24 @@ fn start(helpers: usize, keys: &Arc<NodeKeys>) -> Vec<Helper> {
     started.collect()
 }
 
-fn seal_some(keys: &NodeKeys, drafts: Vec<Draft>) -> Part {
+/// Seals drafts here; their artifacts are signed by the thread beside, if there is one.
+fn seal_some(keys: &NodeKeys, drafts: Vec<Draft>, beside: Option<&Helper>) -> Part {
     let mut part = Part {
         sealed: Vec::with_capacity(drafts.len()),
         ..Part::default()
     };
     for draft in drafts {
-        match sign(keys, &draft) {
-            Some((entry, artifact)) => part.sealed.push(Sealed::new(draft, entry, artifact)),
-            None => part.unsealed.push(draft.then),
+        let artifact = signing(keys, &draft.then, beside);
+        match Entry::seal(&draft.record, &keys.record) {
+            Ok(entry) => part.sealed.push(Sealed::new(draft, entry, artifact)),
+            Err(_) => part.unsealed.push(draft.then),
         }
     }
     part
 }
 
 impl Sealed {
-    fn new(mut draft: Draft, entry: Entry, artifact: Option<Artifact>) -> Self {
+    fn new(mut draft: Draft, entry: Entry, artifact: Option<Signing>) -> Self {
         let item = Item {
             entry: entry.into_bytes(),
             payload: draft.payload.take(),
@@ -197,18 +248,19 @@ impl Sealed {
     }
 }
 
-fn sign(keys: &NodeKeys, draft: &Draft) -> Option<(Entry, Option<Artifact>)> {
-    let artifact = match &draft.then {
-        Then::Permit { unsigned, .. } => Some(unsigned.sign(&keys.artifact).ok()?),
+fn signing(keys: &NodeKeys, then: &Then, beside: Option<&Helper>) -> Option<Signing> {
+    let unsigned = match then {
+        Then::Permit { unsigned, .. } => unsigned,
         Then::Deny { .. }
         | Then::Defer { .. }
         | Then::Answered { .. }
         | Then::Refused { .. }
         | Then::NotDone { .. }
         | Then::Done { .. }
-        | Then::Acted { .. } => None,
+        | Then::Acted { .. } => return None,
     };
-    Some((Entry::seal(&draft.record, &keys.record).ok()?, artifact))
+    let beside = beside.and_then(|helper| helper.sign(unsigned));
+    Some(beside.unwrap_or_else(|| Signing::Done(unsigned.sign(&keys.artifact))))
 }
 
 #[cfg(test)]

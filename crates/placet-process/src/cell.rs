@@ -10,8 +10,8 @@ use placet_egress::{Proxy, Reach, Sockets};
 use placet_enforce::Permit;
 use placet_evidence::Environment;
 use placet_sandbox::{
-    CellSpec, Copied, Digests, EgressRules, ExecGate, ExecRule, ImageDigest, Limits, Listed,
-    Network, OnRefusal, Others, OwnFile, PROXY_PORT, Paths, Peers, Program as CellProgram,
+    Arguments, CellSpec, Copied, Digests, EgressRules, ExecGate, ExecRule, ImageDigest, Limits,
+    Listed, Network, OnRefusal, Others, OwnFile, PROXY_PORT, Paths, Peers, Program as CellProgram,
     Resolved, SandboxError, Session, TerminalStreams, Tier, WaitingCell,
 };
 use placet_types::{
@@ -230,6 +230,10 @@ fn exec_gate(scope: &Scope, digests: PathBuf) -> ExecGate {
         },
         refused: OnRefusal::EndProcess,
         digests: Some(Digests::at(digests)),
+        arguments: match scope.exec_check {
+            ExecCheck::Image => Arguments::Unread,
+            ExecCheck::Decide => Arguments::Read,
+        },
     }
 }
 

@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use placet_evidence::Environment;
@@ -106,6 +107,17 @@ enum State {
         dev: u64,
         ino: u64,
     },
+}
+
+impl Drop for Drift {
+    /// The kernel takes some 15 ms to close a queue of notices, which nobody should wait for.
+    fn drop(&mut self) {
+        if let Some(notices) = self.notices.take() {
+            let close = move || drop(notices);
+            // Where there can be no thread, it is closed here.
+            drop(thread::Builder::new().spawn(close));
+        }
+    }
 }
 
 /// The files that a scope pins, as they are.

@@ -17,8 +17,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use placet_sandbox::{
-    Cell, CellSpec, EgressRules, ExecGate, ExecRule, FileIdentity, Limits, Network, OnRefusal,
-    Paths, Program, RunningCell, Session, elf_interpreter,
+    Arguments, Cell, CellSpec, EgressRules, ExecGate, ExecRule, FileIdentity, Limits, Network,
+    OnRefusal, Paths, Program, RunningCell, Session, elf_interpreter,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -152,6 +152,7 @@ fn start(argv: Vec<std::ffi::OsString>, gated: bool) -> Outcome<RunningCell> {
             },
             refused: OnRefusal::EndProcess,
             digests: None,
+            arguments: Arguments::Read,
         },
         network: Network::None,
         egress: EgressRules::nobody(),

@@ -17,8 +17,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use placet_sandbox::{
-    Cell, CellSpec, EgressRules, ExecGate, ExecReport, ExecRule, ExecVerdict, FileIdentity,
-    ImageDigest, Limits, Network, OnRefusal, Paths, Program, Session, elf_interpreter,
+    Arguments, Cell, CellSpec, EgressRules, ExecGate, ExecReport, ExecRule, ExecVerdict,
+    FileIdentity, ImageDigest, Limits, Network, OnRefusal, Paths, Program, Session,
+    elf_interpreter,
 };
 use sha2::{Digest, Sha256};
 
@@ -167,6 +168,7 @@ fn spec(name: &str, what: &str) -> Outcome<CellSpec> {
             rule: rule(name, &own)?,
             refused: OnRefusal::EndProcess,
             digests: None,
+            arguments: Arguments::Read,
         },
         network: Network::None,
         egress: EgressRules::nobody(),

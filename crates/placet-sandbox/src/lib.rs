@@ -75,7 +75,9 @@ pub use denials::{Denial, Denials, DeniedAccess};
 pub use digests::Digests;
 pub use elf::elf_interpreter;
 pub use error::{NoControlGroup, NotCopyable, SandboxError, Step, Unobservable};
-pub use gate::{ExecCall, ExecEnd, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
+pub use gate::{
+    Arguments, ExecCall, ExecEnd, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate,
+};
 pub use gate::{ImageDigest, ImageFile, Observed, OnRefusal, Opened, OwnScript, Refusal, Script};
 pub use probe::{Capabilities, Feature, State, examine, probe, probe_lately};
 pub use spares::{HeldOff, SpareCounts, Spares};

@@ -1,8 +1,10 @@
 //! Another process as /proc shows it, and paths as that process would follow them.
 //!
 //! The directory in /proc is held open, so all answers are about one process, whoever gets its
-//! number later. They are as of now: only a process that is held still does not change meanwhile.
+//! number later; of a tracee it is not, which keeps its number until its tracer has reaped it. They are as of now: only a
+//! process that is held still does not change meanwhile.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -11,33 +13,51 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::sys::{self, Inode};
 
 /// A process or thread.
-pub(crate) struct Process {
-    /// Its directory in /proc.
-    dir: OwnedFd,
+pub(crate) struct Process(Directory);
+
+/// Its directory in /proc.
+enum Directory {
+    Held(OwnedFd),
+    OfTracee(i32),
 }
 
 impl Process {
     pub(crate) fn open(pid: i32) -> Result<Self, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(format!("/proc/{pid}"), flags, Mode::empty())?;
-        Ok(Self { dir })
+        Ok(Self(Directory::Held(dir)))
+    }
+
+    /// A tracee of the calling thread, for as long as that thread does not wait for its end.
+    pub(crate) const fn traced(pid: i32) -> Self {
+        Self(Directory::OfTracee(pid))
+    }
+
+    /// Where a name of its directory stands.
+    fn at<'a>(&self, name: &'a str) -> (BorrowedFd<'_>, Cow<'a, str>) {
+        match &self.0 {
+            Directory::Held(dir) => (dir.as_fd(), Cow::Borrowed(name)),
+            Directory::OfTracee(pid) => (CWD, Cow::Owned(format!("/proc/{pid}/{name}"))),
+        }
     }
 
     /// Opens a file of the directory for reading.
     pub(crate) fn file(&self, name: &str) -> Result<File, Errno> {
         // A lease on the file would hold this thread up.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        rustix::fs::openat(&self.dir, name, flags, Mode::empty()).map(File::from)
+        let (dir, name) = self.at(name);
+        rustix::fs::openat(dir, &*name, flags, Mode::empty()).map(File::from)
     }
 
     pub(crate) fn link(&self, name: &str) -> Result<PathBuf, Errno> {
-        let link = rustix::fs::readlinkat(&self.dir, name, Vec::new())?;
+        let (dir, name) = self.at(name);
+        let link = rustix::fs::readlinkat(dir, &*name, Vec::new())?;
         Ok(PathBuf::from(OsString::from_vec(link.into_bytes())))
     }
 
@@ -71,7 +91,8 @@ impl Process {
 
     pub(crate) fn resolve_absolute(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(&self.dir, "root", flags, Mode::empty())?;
+        let (dir, name) = self.at("root");
+        let root = rustix::fs::openat(dir, &*name, flags, Mode::empty())?;
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         rustix::fs::openat2(root, path, flags, Mode::empty(), inside)
@@ -80,7 +101,8 @@ impl Process {
     /// Which file one of its descriptors leads to. Nothing is opened.
     pub(crate) fn inode_of_descriptor(&self, descriptor: i32) -> Result<Inode, Errno> {
         let name = format!("fd/{descriptor}");
-        let stat = rustix::fs::statat(&self.dir, name, rustix::fs::AtFlags::empty())?;
+        let (dir, name) = self.at(&name);
+        let stat = rustix::fs::statat(dir, &*name, rustix::fs::AtFlags::empty())?;
         Ok(Inode {
             dev: stat.st_dev,
             ino: stat.st_ino,
@@ -118,8 +140,8 @@ pub(crate) fn inode(file: impl AsFd) -> Result<Inode, Errno> {
 }
 
 /// The path by which an open file was reached, in the mount namespace where it was.
-pub(crate) fn path_of(file: &OwnedFd) -> Result<PathBuf, Errno> {
-    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+pub(crate) fn path_of(file: impl AsFd) -> Result<PathBuf, Errno> {
+    let link = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
     let path = rustix::fs::readlink(link, Vec::new())?;
     Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
 }

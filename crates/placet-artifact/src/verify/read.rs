@@ -1,15 +1,33 @@
 //! The steps that need nothing but the pins: from bounds to signature, the issuer, the receipt.
 
+use std::sync::{Mutex, PoisonError};
+
 use placet_types::canonical::Malformed;
-use placet_types::{DenialCode, Digest, DomainName, Index, PublicKey};
+use placet_types::{DenialCode, Digest, DomainName, FixedScope, Index, PublicKey};
 
 use crate::claims::Claims;
 use crate::jws::{Compact, CompactError, Header};
 use crate::receipt::{KnownLog, Receipt};
 use crate::verify::{Refusal, Step};
 
+/// The scope of the artifact that was verified last. What a governed tree starts mostly has the scope of the tree, and to read
+/// it anew is half of reading an artifact. It changes no answer: the same text is the same scope.
+#[derive(Debug, Default)]
+pub(super) struct LastScope(Mutex<Option<FixedScope>>);
+
+impl LastScope {
+    fn with<T>(&self, act: impl FnOnce(&mut Option<FixedScope>) -> T) -> T {
+        // It is whole or absent whatever panicked.
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Bounds, strict parse, header, signature.
-pub(super) fn signed_claims(text: &str, key: &PublicKey) -> Result<Claims, Refusal> {
+pub(super) fn signed_claims(
+    text: &str,
+    key: &PublicKey,
+    last: &LastScope,
+) -> Result<Claims, Refusal> {
     let compact = Compact::parse(text).map_err(|error| {
         let step = match error {
             CompactError::TooLong => Step::Bounds,
@@ -28,11 +46,13 @@ pub(super) fn signed_claims(text: &str, key: &PublicKey) -> Result<Claims, Refus
     if let Some(error) = unreadable {
         return Err(Refusal::new(Step::Parse, DenialCode::Malformed, error));
     }
-    let claims = Claims::decode(compact.payload())
+    let known = last.with(|last| last.clone());
+    let claims = Claims::decode_knowing(compact.payload(), known.as_ref())
         .map_err(|error| Refusal::new(Step::Parse, DenialCode::Malformed, error))?;
     check_header(header, key)?;
     key.verify(compact.signing_input().as_bytes(), compact.signature())
         .map_err(|error| Refusal::new(Step::Signature, DenialCode::InvalidSignature, error))?;
+    last.with(|last| *last = Some(claims.detail().scope.clone()));
     Ok(claims)
 }
 

@@ -34,7 +34,7 @@ pub(super) fn image(process: &Process) -> Result<Image, Errno> {
     let stat = process::stat(&file)?;
     let mount = rustix::fs::fstatvfs(&file)?;
     Ok(Image {
-        path: process.link("exe")?,
+        path: process::path_of(&file)?,
         identity: FileIdentity::of_stat(&stat),
         links: stat.st_nlink,
         writable: !mount.f_flag.contains(StatVfsMountFlags::RDONLY),

@@ -20,8 +20,9 @@ use super::judge::{Judge, Judged, Judgement, Known};
 use super::makers::Makers;
 use super::observe::{Observer, Shown};
 use super::stack::{Arguments, Stack};
-use super::{ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate};
-use super::{OnRefusal, Refusal, given};
+use super::tasks::{Held, Task, Waits};
+use super::{Arguments as Wanted, ExecCall, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict};
+use super::{Gate, OnRefusal, Refusal, given};
 use crate::error::SandboxError;
 use crate::host::Host;
 use crate::opens::Traced as TracedTasks;
@@ -49,33 +50,6 @@ pub(crate) struct Traces {
     pub(crate) shown: Shown,
 }
 
-/// One process or thread of the tree.
-#[derive(Clone, Default)]
-struct Task {
-    /// The exec whose image it runs.
-    image: Option<ExecId>,
-    /// The execs that it has called itself, the last [`OWN_MAX`] of them: its end is theirs.
-    own: Vec<ExecId>,
-    made_by: Option<u32>,
-    /// Whether the stop of its maker has been heard. It comes before or after its own first one.
-    born: bool,
-}
-
-/// An exec that is held back.
-struct Held {
-    pid: i32,
-    call: Arc<ExecCall>,
-    waits: Waits,
-}
-
-#[derive(Clone, Copy)]
-enum Waits {
-    /// For room in the queue, and then this.
-    Room(Judgement),
-    /// For the supervisor, until this CLOCK_BOOTTIME instant.
-    Answer { until_ns: u64 },
-}
-
 struct Trace {
     judge: Judge,
     /// Whether it looks at execs. Else it only follows, to end the tree.
@@ -99,6 +73,8 @@ struct Trace {
     observer: Option<Observer>,
     /// Where what is made executable is noted.
     makers: Option<Makers>,
+    /// Whether anybody looks at arguments.
+    reads_arguments: bool,
     execs: u64,
     /// How long to look away while nothing happens and something is held.
     pause: Duration,
@@ -155,6 +131,7 @@ pub(crate) fn start(
         held: Vec::new(),
         observer: observer.clone(),
         makers: shown.making.then(Makers::default),
+        reads_arguments: gate.arguments == Wanted::Read || shown != Shown::default(),
         execs: 0,
         pause: PAUSE_MIN,
     };
@@ -397,9 +374,7 @@ impl Trace {
             return sys::go_on(pid, 0).unwrap_or(());
         }
         self.execs = self.execs.saturating_add(1);
-        let Ok(process) = Process::open(pid) else {
-            return self.refuse(pid);
-        };
+        let process = Process::traced(pid);
         let alive = || !sys::has_ended(pid);
         let judged = self.judge.judge(&process, self.execs == 1, &alive);
         if judged.judgement == Judgement::Refuse(Refusal::Unreadable) && !alive() {
@@ -418,7 +393,7 @@ impl Trace {
             None if self.execs == 1 => (None, None),
             None => self.ask_kernel(process),
         };
-        let mut stack = Stack::of(pid);
+        let mut stack = self.reads_arguments.then(|| Stack::of(pid)).flatten();
         let arguments = stack.as_ref().and_then(Stack::arguments);
         let Arguments { words, truncated } = arguments.unwrap_or(Arguments {
             words: Vec::new(),

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use placet_sandbox::{ExecCall, ExecId, ExecRule, FileIdentity};
+use placet_sandbox::{Arguments, ExecCall, ExecId, ExecRule, FileIdentity};
 
 use crate::programs::{shell, tiny, with_programs};
 use crate::support::{ACT, Test, acting, acting_spec, own_executable, scratch, spec};
@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     ("a_program_is_no_script", a_program_is_no_script),
     ("arguments_that_are_not_utf_8_arrive", odd_arguments),
+    ("arguments_that_nobody_wants_are_not_read", unread_arguments),
     (
         "a_mebibyte_of_arguments_is_cut_off_in_the_report",
         a_mebibyte_of_arguments,
@@ -205,6 +206,24 @@ fn odd_arguments() {
     let calls = any(spec(&program, argv.clone()));
     assert_eq!(calls[0].argv, argv);
     assert!(!calls[0].argv_truncated);
+}
+
+fn unread_arguments() {
+    let dir = scratch();
+    let script = script(dir.path(), "script", "#!/bin/sh -e");
+    let mut spec = gated(shell(text(&script)), ExecRule::Any);
+    spec.paths.exec.push(dir.path().to_path_buf());
+    spec.exec.arguments = Arguments::Unread;
+    let (status, reports) = run(spec);
+    assert_eq!(status, SUCCESS);
+    let calls = started(&reports);
+    assert_eq!(calls.len(), 2);
+    for call in calls {
+        assert!(call.argv.is_empty() && call.argv_truncated && call.script.is_none());
+        // What runs is known all the same.
+        let image = call.image.as_ref().unwrap();
+        assert_eq!((&image.path, image.digest.is_some()), (&shell_path(), true));
+    }
 }
 
 fn a_mebibyte_of_arguments() {

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use placet_sandbox::{
-    CellSpec, EgressRules, ExecGate, ExecRule, FileIdentity, Limits, Network, OnRefusal, Paths,
-    Program, Session, Tier, elf_interpreter, probe,
+    Arguments, CellSpec, EgressRules, ExecGate, ExecRule, FileIdentity, Limits, Network, OnRefusal,
+    Paths, Program, Session, Tier, elf_interpreter, probe,
 };
 
 use leftovers::Leftovers;
@@ -305,6 +305,7 @@ pub(crate) fn gate(rule: ExecRule) -> ExecGate {
         rule,
         refused: OnRefusal::EndProcess,
         digests: None,
+        arguments: Arguments::Read,
     }
 }
 
