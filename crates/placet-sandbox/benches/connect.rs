@@ -145,6 +145,7 @@ fn spec(to: &str) -> Outcome<CellSpec> {
         own_files: Vec::new(),
         door: false,
         client: None,
+        looked: placet_sandbox::Looked::default(),
         session: Session::Shared,
     })
 }

@@ -162,6 +162,7 @@ fn start(argv: Vec<std::ffi::OsString>, gated: bool) -> Outcome<RunningCell> {
         own_files: Vec::new(),
         door: false,
         client: None,
+        looked: placet_sandbox::Looked::default(),
         session: Session::Shared,
     };
     Ok(Cell::prepare(spec)?.spawn()?.release()?)

@@ -178,6 +178,7 @@ fn spec(name: &str, what: &str) -> Outcome<CellSpec> {
         own_files: Vec::new(),
         door: false,
         client: None,
+        looked: placet_sandbox::Looked::default(),
         session: Session::Shared,
     })
 }

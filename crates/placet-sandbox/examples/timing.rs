@@ -116,6 +116,7 @@ fn spec() -> Result<CellSpec, Box<dyn Error>> {
         own_files: Vec::new(),
         door: true,
         client: None,
+        looked: placet_sandbox::Looked::default(),
         session: Session::Shared,
     })
 }

@@ -28,8 +28,12 @@ impl Ahead {
         if spec.egress.resolved.is_some() {
             return None;
         }
-        let prepared = Cell::prepare(spec.clone()).ok()?;
-        let spare = spares.take(prepared.plan(), prepared.lease())?;
+        let program = prepare::program(&spec).ok()?;
+        let spare = spares.take_for(&spec)?;
+        let prepared = Cell::prepare_like(&spare.plan, &spec, program).ok()?;
+        if !spare.put(&prepared.plan().worker.program) {
+            return None;
+        }
         let cell = prepared.serve_spare(spare).ok()?;
         Some(Self { spec, cell })
     }

@@ -4,12 +4,13 @@
 //! it was then; and since its mounts are copies, the host's mounts must be those that were copied. The kernel tells of any change to them
 //! since the table was opened; the rest is compared as text, so that what this code does not know counts as well.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::sys;
+use crate::text::{kernel_file, kernel_text};
 
 /// The supervisor as the kernel describes it.
 pub(crate) struct Ambient {
@@ -88,8 +89,8 @@ impl Ambient {
 
 impl Inherited {
     fn now() -> io::Result<Self> {
-        let own = |name: &str| fs::read(format!("/proc/self/{name}"));
-        let status = fs::read_to_string("/proc/self/status")?;
+        let own = |name: &str| kernel_file(format!("/proc/self/{name}"));
+        let status = kernel_text("/proc/self/status")?;
         let inherited = |line: &&str| INHERITED.iter().any(|name| line.starts_with(name));
         Ok(Self {
             groups: own("cgroup")?,

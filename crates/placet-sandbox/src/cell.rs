@@ -4,6 +4,7 @@
 //! [`RunningCell`]. Dropping either of the last two kills the tree and waits until nothing of it
 //! is left.
 
+mod build;
 mod waiting;
 
 use std::fmt;
@@ -16,9 +17,8 @@ use crate::broker::{self, Broker, OnHost, Own, Server, Setting};
 use crate::credentials::Given;
 use crate::denials::{self, Audit, Denials};
 use crate::error::{SandboxError, Step};
-use crate::gate::{self, ExecRule, Gate, Tracer, Traces};
-use crate::group::Group;
-use crate::hear::{SETUP_SECS_MAX, pair, receive_with_fds};
+use crate::gate::{self, Gate, Tracer, Traces};
+use crate::later::Program;
 use crate::opens::{self, Allowed, Opens, Traced};
 use crate::plan::Plan;
 use crate::process::{self, Process};
@@ -26,9 +26,9 @@ use crate::spares::{Spares, Taken};
 use crate::spec::CellSpec;
 use crate::sys::Errno;
 use crate::tier::Tier;
-use crate::tree::{Change, Exit, Handed, Tree, await_any, deadline_after, failed};
-use crate::wire::{Failure, Group as ProcessGroup, Order, Report};
-use crate::{host, launcher, prepare};
+use crate::tree::{Change, Exit, Tree, failed};
+use crate::wire::{Failure, Group as ProcessGroup, Order};
+use crate::{launcher, prepare};
 
 /// The entry point; a cell itself is a [`WaitingCell`] or a [`RunningCell`].
 #[derive(Debug)]
@@ -56,6 +56,10 @@ pub struct WaitingCell {
     streams: Option<Vec<OwnedFd>>,
 }
 
+/// A cell that was released, and whose program may not have been executed yet.
+#[derive(Debug)]
+pub struct ReleasedCell(WaitingCell);
+
 /// What the kernel has of a cell that nobody serves yet.
 pub(crate) struct Built {
     pub(crate) tree: Tree,
@@ -68,9 +72,10 @@ pub(crate) struct Built {
 }
 
 /// A cell whose program was executed.
-#[derive(Debug)]
 pub struct RunningCell {
     tree: Tree,
+    /// By what it was built and is watched: for nothing any more but to be dropped when nobody waits for that.
+    plans: [Option<Arc<Plan>>; 2],
 }
 
 impl Cell {
@@ -97,15 +102,46 @@ impl Cell {
     }
 }
 
+impl Cell {
+    /// For a cell that waits and is the one that this spec says, with its program.
+    pub(crate) fn prepare_like(
+        waits: &Plan,
+        spec: &CellSpec,
+        program: Program,
+    ) -> Result<Prepared, SandboxError> {
+        let audit = Audit::open().ok();
+        if waits.worker.landlock_flags != 0 && audit.is_none() {
+            return Err(SandboxError::Unsupported("to be told of denials"));
+        }
+        Ok(Prepared {
+            plan: Arc::new(waits.for_program(program, spec.egress.clone())),
+            program: spec.program.path.clone(),
+            lease: spec.lease,
+            tier: spec.tier,
+            audit,
+        })
+    }
+}
+
 impl Prepared {
     /// Builds the cell, up to the worker that waits for its release. Takes about two milliseconds.
     /// The worker has the caller's standard streams as they are now, and no other descriptor.
     ///
     /// # Errors
     /// [`SandboxError::Setup`] names the step. Nothing is left running.
-    pub fn spawn(self) -> Result<WaitingCell, SandboxError> {
-        let built = self.build()?;
-        self.serve(built)
+    pub fn spawn(mut self) -> Result<WaitingCell, SandboxError> {
+        let mut begun = self.begin()?;
+        // Whoever has no privileges may trace a worker only once it is ready; others need not wait for that.
+        let attended = rustix::process::geteuid().is_root();
+        if attended {
+            let opens = begun.opens.take();
+            if let Err(error) = self.attend(&mut begun.tree, opens) {
+                // A worker that came to nothing meanwhile says why.
+                return Err(self.complete(begun).err().unwrap_or(error));
+            }
+        }
+        let built = self.complete(begun)?;
+        self.serve(built, attended)
     }
 
     /// As [`Prepared::spawn`], with a cell that was built before, where one waits that is exactly what would be built now.
@@ -122,73 +158,28 @@ impl Prepared {
 
     /// What the supervisor does beside a cell that waited.
     pub(crate) fn serve_spare(self, spare: Taken) -> Result<WaitingCell, SandboxError> {
-        let mut waiting = self.serve(spare.built)?;
+        let mut waiting = self.serve(spare.built, false)?;
         waiting.later = Some(spare.plan);
         waiting.streams = Some(spare.streams);
         Ok(waiting)
-    }
-
-    pub(crate) fn lease(&self) -> Duration {
-        self.lease
     }
 
     pub(crate) fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
 
-    /// All that the kernel has of a cell.
-    pub(crate) fn build(&self) -> Result<Built, SandboxError> {
-        let (control, control_inside) = pair()?;
-        let (gate, gate_inside) = pair()?;
-        let lease = deadline_after(self.lease);
-        let group = Group::create(&self.plan.place);
-        let group = group.map_err(|why| prepare::unbounded(&self.plan.bounds, why))?;
-        let plan = Arc::clone(&self.plan);
-        // Where each program is decided about, what a second gate costs is little.
-        let own_mounts = self.plan.host.is_none();
-        let opens = if own_mounts && matches!(self.plan.exec.rule, ExecRule::Ask { .. }) {
-            let opens = Opens::new()?;
-            if opens.is_none() && self.tier == Tier::P {
-                return Err(SandboxError::Unsupported("the second exec gate of tier P"));
-            }
-            opens
-        } else {
-            None
-        };
-        let kept = opens.as_ref().map(Opens::as_fd);
-        let launched = launcher::launch(plan, control_inside, gate_inside, kept, &group, lease)?;
-        let mut tree = Tree::new(launched, control, group);
-        let deadline = deadline_after(Duration::from_secs(SETUP_SECS_MAX));
-        tree.stand_on(self.plan.host.clone());
-        let mut handed = self.await_fork(&tree, deadline)?;
-        let door = self.door_on_host()?;
-        let door_file = door
-            .as_ref()
-            .map(|door| host::another(&door.file))
-            .transpose()?;
-        if let Some(door) = door {
-            handed.door = Some(door.listener);
+    /// Stands between a cell and its programs, and hears of refusals.
+    fn attend(&mut self, tree: &mut Tree, opens: Option<Opens>) -> Result<(), SandboxError> {
+        let traced = Traced::default();
+        if self.plan.worker.gated {
+            let tracer = self.trace(tree, traced.clone())?;
+            tree.trace(tracer);
         }
-        tree.hand(handed);
-        let (listener, own) = self.await_ready(gate.as_fd(), deadline)?;
-        let own_devices = own_devices(&tree, &self.plan)?;
-        // The layers of a copy are looked at as soon as the tree is gone: nothing is to be mounted of them by then.
-        if own_mounts && !self.plan.has_copies() {
-            tree.hold_mounts();
-        }
-        Ok(Built {
-            tree,
-            gate,
-            listener,
-            own,
-            own_devices,
-            door_file,
-            opens,
-        })
+        self.watch(tree, opens, traced)
     }
 
-    /// What the supervisor does beside a cell: answers its connects, stands between it and its programs, hears of refusals.
-    fn serve(mut self, built: Built) -> Result<WaitingCell, SandboxError> {
+    /// What the supervisor does beside a cell: answers its connects, and attends to it unless it does already.
+    fn serve(mut self, built: Built, attended: bool) -> Result<WaitingCell, SandboxError> {
         let Built {
             mut tree,
             gate,
@@ -209,12 +200,9 @@ impl Prepared {
             own,
             loopback: self.plan.loopback,
         })?);
-        let traced = Traced::default();
-        if self.plan.worker.gated {
-            let tracer = self.trace(&tree, traced.clone())?;
-            tree.trace(tracer);
+        if !attended {
+            self.attend(&mut tree, opens)?;
         }
-        self.watch(&mut tree, opens, traced)?;
         Ok(WaitingCell {
             tree,
             gate,
@@ -224,65 +212,6 @@ impl Prepared {
             later: None,
             streams: None,
         })
-    }
-
-    /// The door of a cell that has no `/run` of its own.
-    fn door_on_host(&self) -> Result<Option<host::Door>, SandboxError> {
-        let wanted = self.plan.door && self.plan.host.is_some();
-        wanted.then(host::open_door).transpose()
-    }
-
-    fn await_fork(&self, tree: &Tree, deadline: u64) -> Result<Handed, SandboxError> {
-        if !await_any(&[tree.control()], Some(deadline))? {
-            return Err(SandboxError::SetupTimedOut(SETUP_SECS_MAX));
-        }
-        let (report, mut fds) = receive_with_fds(tree.control())?;
-        match (report, fds.next()) {
-            (Some(Report::Forked), Some(worker)) => {
-                // On the host's tree the supervisor opens it itself.
-                let with_door = self.plan.door && self.plan.host.is_none();
-                let door = if with_door { fds.next() } else { None };
-                let proxied = if self.plan.proxied {
-                    fds.next().zip(fds.next())
-                } else {
-                    None
-                };
-                let proxied = proxied.map(|(proxy, dns)| [proxy, dns]);
-                let has_terminal = self.plan.session.has_terminal();
-                let terminal = if has_terminal { fds.next() } else { None };
-                let got = (door.is_some(), proxied.is_some(), terminal.is_some());
-                if got == (with_door, self.plan.proxied, has_terminal) {
-                    Ok(Handed {
-                        worker,
-                        door,
-                        proxied,
-                        terminal,
-                        credentials: fds.next(),
-                    })
-                } else {
-                    Err(SandboxError::SetupDied)
-                }
-            }
-            (Some(Report::Failed(failure)), _) => Err(self.failure(failure)),
-            _ => Err(SandboxError::SetupDied),
-        }
-    }
-
-    /// Gives the listener of the filter, and what tells the cell's own sockets from others.
-    fn await_ready(
-        &self,
-        gate: BorrowedFd<'_>,
-        deadline: u64,
-    ) -> Result<(OwnedFd, Option<Own>), SandboxError> {
-        if !await_any(&[gate], Some(deadline))? {
-            return Err(SandboxError::SetupTimedOut(SETUP_SECS_MAX));
-        }
-        let (report, mut fds) = receive_with_fds(gate)?;
-        match (report, fds.next()) {
-            (Some(Report::Ready), Some(listener)) => Ok((listener, fds.next().map(Own::new))),
-            (Some(Report::Failed(failure)), _) => Err(self.failure(failure)),
-            _ => Err(SandboxError::SetupDied),
-        }
     }
 
     /// Starts what tells the supervisor of refusals, and the second exec gate among it.
@@ -339,6 +268,21 @@ impl Prepared {
 
     fn failure(&self, failure: Failure) -> SandboxError {
         explain(&self.plan, &self.program, failure)
+    }
+}
+
+impl fmt::Debug for RunningCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningCell")
+            .field("tree", &self.tree)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for RunningCell {
+    fn drop(&mut self) {
+        let plans = self.plans.iter_mut().filter_map(Option::take);
+        plans.for_each(launcher::forget_beside);
     }
 }
 

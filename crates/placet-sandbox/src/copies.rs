@@ -12,8 +12,10 @@ use rustix::fs::{XattrFlags, lremovexattr, lsetxattr};
 
 use crate::error::{NotCopyable, SandboxError};
 use crate::layout::{Access, Found, c_string};
+use crate::looked::Looked;
 use crate::prepare::find;
 use crate::spec::Copied;
+use crate::text::kernel_file;
 
 /// In the name space that overlays with `userxattr` use themselves.
 const PROBE: &str = "user.overlay.probe";
@@ -27,21 +29,24 @@ pub(crate) struct Copy {
 }
 
 /// Opens the trees and checks what they and their directories must be.
-pub(crate) fn find_all(copied: &[Copied]) -> Result<Vec<Copy>, SandboxError> {
+pub(crate) fn find_all(copied: &[Copied], looked: &Looked) -> Result<Vec<Copy>, SandboxError> {
     if copied.is_empty() {
         return Ok(Vec::new());
     }
     let mounts = mount_points()?;
-    copied.iter().map(|one| find_one(one, &mounts)).collect()
+    copied
+        .iter()
+        .map(|one| find_one(one, &mounts, looked))
+        .collect()
 }
 
-fn find_one(copied: &Copied, mounts: &[PathBuf]) -> Result<Copy, SandboxError> {
+fn find_one(copied: &Copied, mounts: &[PathBuf], looked: &Looked) -> Result<Copy, SandboxError> {
     let tree = copied.tree.as_path();
     let refuse = |why| SandboxError::NotCopyable {
         path: tree.to_path_buf(),
         why,
     };
-    let found = find(tree)?;
+    let found = find(tree, looked)?;
     if !found.is_dir {
         return Err(refuse(NotCopyable::NotDirectory));
     }
@@ -105,11 +110,10 @@ pub(crate) fn check_alike<'a>(
 
 /// Where anything is mounted in this mount namespace.
 fn mount_points() -> Result<Vec<PathBuf>, SandboxError> {
-    let text =
-        std::fs::read("/proc/self/mountinfo").map_err(|source| SandboxError::Supervisor {
-            what: "read the mounts",
-            source,
-        })?;
+    let text = kernel_file("/proc/self/mountinfo").map_err(|source| SandboxError::Supervisor {
+        what: "read the mounts",
+        source,
+    })?;
     let lines = text.split(|byte| *byte == b'\n');
     Ok(lines
         .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))

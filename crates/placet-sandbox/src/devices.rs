@@ -10,6 +10,7 @@ use rustix::fs::FileType;
 
 use crate::error::SandboxError;
 use crate::layout::Found;
+use crate::looked::Looked;
 use crate::prepare::look;
 use crate::spec::Session;
 
@@ -19,19 +20,22 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// `/dev/console`, where ttyname(3) finds it: its own `/dev/pts` is a new, empty one.
 ///
 /// A cell in a session of its own does not get the caller's terminal.
-pub(crate) fn devices(session: Session) -> Result<Vec<(Found, &'static str)>, SandboxError> {
+pub(crate) fn devices(
+    session: Session,
+    looked: &Looked,
+) -> Result<Vec<(Found, &'static str)>, SandboxError> {
     let mut devices = Vec::new();
     for name in DEVICES {
-        devices.push((device(&Path::new("/dev").join(name))?, name));
+        devices.push((device(&Path::new("/dev").join(name), looked)?, name));
     }
     if let Some(terminal) = terminal().filter(|_| session == Session::Shared) {
-        devices.push((device(&terminal)?, "console"));
+        devices.push((device(&terminal, looked)?, "console"));
     }
     Ok(devices)
 }
 
-fn device(path: &Path) -> Result<Found, SandboxError> {
-    let (found, kind) = look(path)?;
+fn device(path: &Path, looked: &Looked) -> Result<Found, SandboxError> {
+    let (found, kind) = look(path, looked)?;
     if kind == FileType::CharacterDevice {
         Ok(found)
     } else {

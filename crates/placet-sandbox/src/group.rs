@@ -148,7 +148,7 @@ fn may_have_version_two() -> bool {
     if rustix::process::geteuid().is_root() {
         return true;
     }
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let groups = crate::text::kernel_text("/proc/self/cgroup").unwrap_or_default();
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/"));
     own.is_some_and(|own| {
         ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]

@@ -9,6 +9,8 @@
 //! executable, so `ld.so <readable file>` runs: gating by program image is what [`crate::ExecGate`] does.
 
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use crate::sys::{Inode, LandlockRuleset};
 
@@ -53,13 +55,25 @@ pub(crate) enum Right {
 }
 
 /// One right, on a path inside the cell.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) path: CString,
     /// What the path was when the cell was prepared; `None` for the cell's own directories.
     pub(crate) inode: Option<Inode>,
     pub(crate) access: u64,
+    /// What the rule is about, where that is mounted at the path and so compared already: the supervisor makes these rules, while the
+    /// cell does what only it can.
+    pub(crate) file: Option<Arc<OwnedFd>>,
 }
+
+/// By whom it is made makes no difference.
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.path, self.inode, self.access) == (&other.path, other.inode, other.access)
+    }
+}
+
+impl Eq for Rule {}
 
 impl Right {
     fn access(self) -> u64 {
@@ -102,6 +116,7 @@ impl Rule {
         Self {
             path,
             inode: None,
+            file: None,
             access: right.access() & possible & ruleset.fs,
         }
     }
@@ -110,6 +125,14 @@ impl Rule {
     pub(crate) fn pinned(self, inode: Inode) -> Self {
         Self {
             inode: Some(inode),
+            ..self
+        }
+    }
+
+    /// The same, of a file that is held open and of which it is known by other means that it is what the path leads to.
+    pub(crate) fn made_with(self, file: Arc<OwnedFd>) -> Self {
+        Self {
+            file: Some(file),
             ..self
         }
     }

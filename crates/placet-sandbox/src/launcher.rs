@@ -26,7 +26,15 @@ enum Job {
     Cell(NewCell),
     /// To be closed when nobody waits for it.
     Close(OwnedFd),
+    /// To be dropped, as well: it holds many files.
+    Forget(Arc<Plan>),
+    /// To be removed, by whom somebody may wait for it.
+    Remove(Group, SyncSender<()>),
 }
+
+/// A group that is being removed. Dropping it waits until it is.
+#[derive(Debug)]
+pub(crate) struct Removing(Receiver<()>);
 
 struct NewCell {
     plan: Arc<Plan>,
@@ -34,6 +42,8 @@ struct NewCell {
     gate: OwnedFd,
     /// As `birthplace`.
     opens: Option<RawFd>,
+    /// As well.
+    ruleset: RawFd,
     entries: Entries,
     /// A descriptor of the caller, who waits for the answer.
     birthplace: Option<RawFd>,
@@ -58,13 +68,13 @@ const NAMESPACES: u64 = (libc::CLONE_NEWUSER
 /// The supervisor's handlers must not run in the child.
 const CLEAR_HANDLERS: u64 = 0x1_0000_0000;
 
-/// Starts pid 1 with its ends of the sockets, which are closed here, in its groups, and with what it
-/// keeps for the second exec gate.
+/// Starts pid 1 with its ends of the sockets, which are closed here, in its groups, with what it
+/// keeps for the second exec gate, and with the ruleset of its worker.
 pub(crate) fn launch(
     plan: Arc<Plan>,
     control: OwnedFd,
     gate: OwnedFd,
-    opens: Option<BorrowedFd<'_>>,
+    (opens, ruleset): (Option<BorrowedFd<'_>>, BorrowedFd<'_>),
     group: &Group,
     deadline_ns: u64,
 ) -> Result<Launched, SandboxError> {
@@ -87,6 +97,7 @@ pub(crate) fn launch(
         control,
         gate,
         opens: opens.map(|fd| fd.as_raw_fd()),
+        ruleset: ruleset.as_raw_fd(),
         entries: group.entries(),
         birthplace: group.birthplace().map(|fd| fd.as_raw_fd()),
         deadline_ns,
@@ -103,12 +114,41 @@ pub(crate) fn launch(
 
 /// Closes what is the last hold on a namespace and takes the kernel a while, beside whatever comes next.
 pub(crate) fn close_beside(fd: OwnedFd) {
+    beside(Job::Close(fd));
+}
+
+/// Drops a plan beside whatever comes next.
+pub(crate) fn forget_beside(plan: Arc<Plan>) {
+    beside(Job::Forget(plan));
+}
+
+fn beside(job: Job) {
     let Ok(launcher) = launcher() else { return };
     if launcher.process == std::process::id()
         && let Ok(jobs) = launcher.jobs.lock()
     {
-        // A thread that is gone gives it back, and it is closed here.
-        drop(jobs.send(Job::Close(fd)));
+        // A thread that is gone gives it back, and it is dropped here.
+        drop(jobs.send(job));
+    }
+}
+
+/// Removes the groups of a cell that is gone, beside whatever comes next; here where there is no thread for it.
+pub(crate) fn remove_beside(group: Group) -> Option<Removing> {
+    let launcher = launcher().ok()?;
+    if launcher.process != std::process::id() {
+        return None;
+    }
+    let (done, removed) = sync_channel(1);
+    let jobs = launcher.jobs.lock().ok()?;
+    // A thread that is gone gives it back, and it is removed here.
+    jobs.send(Job::Remove(group, done)).ok()?;
+    Some(Removing(removed))
+}
+
+impl Drop for Removing {
+    fn drop(&mut self) {
+        // The end of the thread is as good.
+        self.0.recv().unwrap_or(());
     }
 }
 
@@ -137,6 +177,16 @@ fn serve(queue: &Receiver<Job>) {
                 drop(fd);
                 continue;
             }
+            Job::Forget(plan) => {
+                drop(plan);
+                continue;
+            }
+            Job::Remove(group, done) => {
+                drop(group);
+                // Who does not wait need not be told.
+                done.send(()).unwrap_or(());
+                continue;
+            }
         };
         let launched = blocked.and_then(|()| clone_cell(&job));
         // A caller that no longer listens drops the pidfd and with it nothing: the cell sees the
@@ -150,6 +200,7 @@ fn clone_cell(job: &NewCell) -> Result<Launched, sys::Errno> {
         control: job.control.as_raw_fd(),
         gate: job.gate.as_raw_fd(),
         opens: job.opens.unwrap_or(-1),
+        ruleset: job.ruleset,
     };
     let namespaces = if job.plan.host.is_some() {
         0

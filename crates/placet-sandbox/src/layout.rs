@@ -3,8 +3,8 @@
 //! Pure: it looks at nothing but its input. The root is an empty tmpfs in which only directories
 //! on the way to granted paths exist, so what is not granted cannot even be named.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CString;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -88,7 +88,8 @@ pub(crate) enum Access {
 
 struct Layout {
     mounts: Vec<Mount>,
-    made: BTreeSet<PathBuf>,
+    /// As they are spelled: every path here is normal.
+    made: HashSet<OsString>,
 }
 
 /// The mounts, in order.
@@ -97,11 +98,13 @@ struct Layout {
 /// Contradictions in the scope: a writable path that is executable, a hidden one that is granted.
 pub(crate) fn lay_out(parts: &Parts) -> Result<Vec<Mount>, SandboxError> {
     let binds = merge(&parts.grants)?;
-    let granted = binds.iter().map(|(path, (_, access))| (*path, *access));
+    let granted = binds
+        .iter()
+        .map(|(path, (_, access))| (Path::new(*path), *access));
     copies::check_alike(&parts.copies, &parts.hidden, granted)?;
     let mut layout = Layout {
         mounts: Vec::new(),
-        made: BTreeSet::new(),
+        made: HashSet::new(),
     };
     layout.private(parts, &binds)?;
     layout.client(parts.client.as_ref(), &binds)?;
@@ -114,7 +117,8 @@ pub(crate) fn lay_out(parts: &Parts) -> Result<Vec<Mount>, SandboxError> {
     Ok(layout.mounts)
 }
 
-type Binds<'a> = BTreeMap<&'a Path, (&'a Found, Access)>;
+/// By their paths as they are spelled, which are normal: to compare them part by part takes many times as long.
+type Binds<'a> = BTreeMap<&'a OsStr, (&'a Found, Access)>;
 
 /// One entry for each path, the writable grant winning; parents sort before children.
 fn merge(grants: &[Grant]) -> Result<Binds<'_>, SandboxError> {
@@ -125,13 +129,15 @@ fn merge(grants: &[Grant]) -> Result<Binds<'_>, SandboxError> {
             Right::WriteAndExecute => Access::Writable { exec: true },
             Right::List | Right::Read | Right::Execute | Right::Device => Access::ReadOnly,
         };
-        let entry = binds.entry(&found.path).or_insert((found, access));
+        let entry = binds
+            .entry(found.path.as_os_str())
+            .or_insert((found, access));
         if access != Access::ReadOnly {
             entry.1 = access;
         }
     }
     for Grant { found, right } in grants {
-        let is = binds.get(found.path.as_path()).map(|(_, access)| *access);
+        let is = binds.get(found.path.as_os_str()).map(|(_, access)| *access);
         if *right == Right::Execute && is == Some(Access::Writable { exec: false }) {
             return Err(SandboxError::ExecIsWritable(found.path.clone()));
         }
@@ -143,8 +149,14 @@ fn merge(grants: &[Grant]) -> Result<Binds<'_>, SandboxError> {
 fn enclosing<'a>(binds: &Binds<'a>, path: &Path) -> Option<(&'a Found, Access)> {
     path.ancestors()
         .skip(1)
-        .find_map(|above| binds.get(above))
+        .find_map(|above| binds.get(above.as_os_str()))
         .copied()
+}
+
+/// Whether the path lies in an entry.
+fn is_granted(binds: &Binds<'_>, path: &Path) -> bool {
+    path.ancestors()
+        .any(|above| binds.contains_key(above.as_os_str()))
 }
 
 impl Layout {
@@ -164,7 +176,7 @@ impl Layout {
         )?;
         self.mount(c"tmpfs", "/dev/shm", PRIVATE, &sized("1777"))?;
         self.mount(c"tmpfs", "/run", PRIVATE, &sized("755"))?;
-        if !binds.contains_key(Path::new("/tmp")) {
+        if !binds.contains_key(OsStr::new("/tmp")) {
             self.mount(c"tmpfs", "/tmp", PRIVATE, &sized("1777"))?;
         }
         if parts.meeting_place {
@@ -185,7 +197,10 @@ impl Layout {
     fn client(&mut self, client: Option<&Found>, binds: &Binds<'_>) -> Result<(), SandboxError> {
         let Some(client) = client else { return Ok(()) };
         let path = client.path.as_path();
-        let shown = binds.get(path).copied().or_else(|| enclosing(binds, path));
+        let shown = binds
+            .get(path.as_os_str())
+            .copied()
+            .or_else(|| enclosing(binds, path));
         // The read-only mount does not keep the tree from writing to the same file elsewhere.
         if shown.is_some_and(|(_, access)| access == Access::Writable { exec: false }) {
             return Err(SandboxError::ExecIsWritable(client.path.clone()));
@@ -235,6 +250,7 @@ impl Layout {
 
     fn scope(&mut self, binds: &Binds<'_>, copies: &[Copy]) -> Result<(), SandboxError> {
         for (path, (found, access)) in binds {
+            let path = Path::new(path);
             let around = enclosing(binds, path);
             if around.is_some_and(|(_, outer)| outer == *access) {
                 continue;
@@ -245,7 +261,7 @@ impl Layout {
                 Access::Writable { exec: true } => NOSUID | NODEV,
             };
             let covers = around.map(|_| found.inode);
-            match copies.iter().find(|copy| copy.found.path == **path) {
+            match copies.iter().find(|copy| copy.found.path == path) {
                 Some(copy) => self.overlay(copy, covers, attributes)?,
                 None => self.bind(found, path, covers, attributes)?,
             }
@@ -268,10 +284,11 @@ impl Layout {
         binds: &Binds<'_>,
     ) -> Result<(), SandboxError> {
         for (name, target) in links {
-            let resolved = Path::new("/").join(target);
-            let leads_somewhere = self.made.iter().any(|made| made.starts_with(&resolved))
-                || resolved.ancestors().any(|above| binds.contains_key(above));
-            if leads_somewhere && !self.made.contains(name) {
+            let resolved: PathBuf = Path::new("/").join(target).components().collect();
+            let mut made = self.made.iter().map(Path::new);
+            let leads_somewhere =
+                made.any(|made| made.starts_with(&resolved)) || is_granted(binds, &resolved);
+            if leads_somewhere && !self.made.contains(name.as_os_str()) {
                 self.symlink(name, target)?;
             }
         }
@@ -280,9 +297,7 @@ impl Layout {
 
     fn own_files(&mut self, files: &[Own], binds: &Binds<'_>) -> Result<(), SandboxError> {
         for (number, file) in files.iter().enumerate() {
-            let shown =
-                binds.contains_key(file.path.as_path()) || enclosing(binds, &file.path).is_some();
-            match (shown, &file.replaces) {
+            match (is_granted(binds, &file.path), &file.replaces) {
                 (true, None) => {}
                 (true, Some(replaced)) => {
                     let source = PathBuf::from(format!("/dev/own.{number}"));
@@ -305,7 +320,7 @@ impl Layout {
         if let Some(parent) = path.parent() {
             self.dirs(parent)?;
         }
-        self.made.insert(path.to_path_buf());
+        self.made.insert(path.into());
         self.mounts.push(Mount::Text {
             path: inside(path)?,
             contents: contents.to_vec(),
@@ -321,8 +336,11 @@ impl Layout {
                 .push(Mount::Dir(c_string(EMPTY_DIR.as_bytes(), "a path")?));
         }
         for found in hidden {
-            if let Some(granted) = binds.keys().find(|path| path.starts_with(&found.path)) {
-                let (hidden, granted) = (found.path.clone(), granted.to_path_buf());
+            if let Some(granted) = binds
+                .keys()
+                .find(|path| Path::new(path).starts_with(&found.path))
+            {
+                let (hidden, granted) = (found.path.clone(), PathBuf::from(granted));
                 return Err(SandboxError::HiddenCoversGranted { hidden, granted });
             }
             if enclosing(binds, &found.path).is_some() {
@@ -349,7 +367,7 @@ impl Layout {
         if covers.is_none() {
             self.mount_point(target, found.is_dir)?;
         }
-        self.made.insert(target.to_path_buf());
+        self.made.insert(target.into());
         self.mounts.push(Mount::Bind(Bind {
             source: c_string(found.path.as_os_str().as_bytes(), "a path")?,
             inode: Some(found.inode),
@@ -370,7 +388,7 @@ impl Layout {
         if covers.is_none() {
             self.mount_point(path, true)?;
         }
-        self.made.insert(path.to_path_buf());
+        self.made.insert(path.into());
         self.mounts.push(Mount::Overlay(Overlay {
             lower: c_string(path.as_os_str().as_bytes(), "a path")?,
             inode: copy.found.inode,
@@ -398,17 +416,17 @@ impl Layout {
     fn dirs(&mut self, path: &Path) -> Result<(), SandboxError> {
         let mut missing: Vec<&Path> = path
             .ancestors()
-            .take_while(|above| above.parent().is_some() && !self.made.contains(*above))
+            .take_while(|above| above.parent().is_some() && !self.made.contains(above.as_os_str()))
             .collect();
         while let Some(dir) = missing.pop() {
-            self.made.insert(dir.to_path_buf());
+            self.made.insert(dir.into());
             self.mounts.push(Mount::Dir(inside(dir)?));
         }
         Ok(())
     }
 
     fn symlink(&mut self, path: &Path, target: &Path) -> Result<(), SandboxError> {
-        self.made.insert(path.to_path_buf());
+        self.made.insert(path.into());
         self.mounts.push(Mount::Symlink {
             path: inside(path)?,
             target: c_string(target.as_os_str().as_bytes(), "a symbolic link")?,

@@ -45,6 +45,7 @@ mod landlock;
 mod later;
 mod launcher;
 mod layout;
+mod looked;
 mod opens;
 mod pid1;
 mod plan;
@@ -58,10 +59,16 @@ mod seccomp;
 mod spares;
 mod spec;
 mod sys;
+mod text;
 mod tier;
 mod tree;
 mod wire;
 mod worker;
+
+/// Ends this process with this status and does nothing else: nothing is dropped, and what a stream holds back is not written.
+pub fn leave(status: u8) -> ! {
+    sys::exit_now(status.into())
+}
 
 pub use ahead::Ahead;
 pub use ambient::{io_priority, keep_descriptors};
@@ -69,7 +76,7 @@ pub use broker::{
     Broker, ConnectCall, ConnectId, ConnectRefusal, ConnectReport, ConnectVerdict, EgressRules,
     Listed, Others, Peer, Peers, Resolved, Traffic, is_special,
 };
-pub use cell::{Cell, Prepared, RunningCell, WaitingCell};
+pub use cell::{Cell, Prepared, ReleasedCell, RunningCell, WaitingCell};
 pub use credentials::{CREDENTIAL_BYTES_MAX, CREDENTIALS_PATH, CredentialSlots};
 pub use denials::{Denial, Denials, DeniedAccess};
 pub use digests::Digests;
@@ -79,11 +86,13 @@ pub use gate::{
     Arguments, ExecCall, ExecEnd, ExecGate, ExecId, ExecReport, ExecRule, ExecVerdict, Gate,
 };
 pub use gate::{ImageDigest, ImageFile, Observed, OnRefusal, Opened, OwnScript, Refusal, Script};
+pub use looked::Looked;
 pub use probe::{Capabilities, Feature, State, examine, probe, probe_lately};
 pub use spares::{HeldOff, SpareCounts, Spares};
 pub use spec::{
     CLIENT_PATH, CellSpec, Copied, DNS_PORT, DOOR_PATH, FileIdentity, Limits, Network, OwnFile,
     PROXY_PORT, Paths, Program, Session, TerminalStreams,
 };
+pub use text::{kernel_file, kernel_text};
 pub use tier::{Tier, Weakness};
 pub use tree::{Change, EndedBy, Exit, Status};

@@ -12,7 +12,7 @@ use crate::plan::{Bind, Mount, Overlay, Plan};
 use crate::reaper;
 use crate::spec::{DNS_PORT, DOOR_PATH, PROXY_PORT, Session};
 use crate::sys::{self, Errno, Forked, TerminalEnds};
-use crate::wire::{Failure, Group, NO_INDEX, Order, Report};
+use crate::wire::{AtStep, Failure, Group, NO_INDEX, Order, Report, Setup};
 use crate::worker;
 
 /// The cell's ends of the two sockets.
@@ -25,6 +25,8 @@ pub(crate) struct Sockets {
     pub(crate) gate: c_int,
     /// Kept by pid 1, unused: as long as it is open, opens that nobody answers wait. -1 without.
     pub(crate) opens: c_int,
+    /// For the worker: the ruleset as far as the supervisor could make it.
+    pub(crate) ruleset: c_int,
 }
 
 /// The files of the cell's control groups of version 1 that take processes in, open for writing; -1
@@ -41,24 +43,6 @@ impl Entries {
             *slot = file;
         }
         Self(entries)
-    }
-}
-
-type Setup<T> = Result<T, Failure>;
-
-/// Adds the step, and the index where there is one, to a bare errno.
-pub(crate) trait AtStep<T> {
-    fn at(self, step: Step) -> Setup<T>;
-    fn at_index(self, step: Step, index: usize) -> Setup<T>;
-}
-
-impl<T> AtStep<T> for sys::Sys<T> {
-    fn at(self, step: Step) -> Setup<T> {
-        self.map_err(|errno| Failure::new(step, errno))
-    }
-
-    fn at_index(self, step: Step, index: usize) -> Setup<T> {
-        self.map_err(|errno| Failure { step, errno, index })
     }
 }
 
@@ -211,7 +195,12 @@ fn build_on_host(plan: &Plan, sockets: Sockets, groups: Entries) -> Setup<Built>
 /// Closes all but the standard streams and what the cell keeps, also what other threads of the
 /// supervisor opened since the plan was made.
 fn close_descriptors(sockets: Sockets) -> sys::Sys<()> {
-    let mut kept = [sockets.control, sockets.gate, sockets.opens];
+    let mut kept = [
+        sockets.control,
+        sockets.gate,
+        sockets.opens,
+        sockets.ruleset,
+    ];
     kept.sort_unstable();
     let mut next = 3;
     for fd in kept {
@@ -432,6 +421,7 @@ fn hand_over(sockets: Sockets, pidfd: c_int, inlets: &Inlets) -> sys::Sys<()> {
     inlets.each().for_each(sys::close);
     sys::close(pidfd);
     sys::close(sockets.gate);
+    sys::close(sockets.ruleset);
     sys::close_range(0, 2)
 }
 

@@ -24,7 +24,7 @@ use crate::sys::Inode;
 pub(crate) struct Plan {
     pub(crate) uid_map: Vec<u8>,
     pub(crate) gid_map: Vec<u8>,
-    pub(crate) mounts: Vec<Mount>,
+    pub(crate) mounts: Arc<Vec<Mount>>,
     pub(crate) loopback: bool,
     pub(crate) door: bool,
     /// Whether the supervisor gets sockets on the loopback.
@@ -33,7 +33,7 @@ pub(crate) struct Plan {
     /// Whether there is a `/run/placet`, to be made read-only once all is in it.
     pub(crate) meeting_place: bool,
     /// Where the cell gets its control groups.
-    pub(crate) place: Place,
+    pub(crate) place: Arc<Place>,
     pub(crate) bounds: Bounds,
     /// Whether pid 1 is to forbid memory files that can be executed.
     pub(crate) memfd_noexec: bool,
@@ -52,7 +52,7 @@ pub(crate) struct Plan {
     /// Trees and files that may be executed, by their paths in the cell.
     pub(crate) executable: Vec<PathBuf>,
     /// What the scope names, so that their inodes stay theirs until the start.
-    pub(crate) _held: Vec<Arc<OwnedFd>>,
+    pub(crate) _held: Arc<Vec<Arc<OwnedFd>>>,
     /// Where the file systems that only the cell has are mounted.
     pub(crate) own_places: Vec<PathBuf>,
     /// What it has of its own where it stands on the host's tree, without namespaces.
@@ -72,7 +72,7 @@ pub(crate) struct WorkerPlan {
     /// The standard streams that the cell's terminal takes the place of.
     pub(crate) terminal: [bool; 3],
     pub(crate) ruleset: crate::sys::LandlockRuleset,
-    pub(crate) rules: Vec<landlock::Rule>,
+    pub(crate) rules: Arc<Vec<landlock::Rule>>,
     pub(crate) landlock_flags: u32,
     pub(crate) filter: &'static [libc::sock_filter],
     /// Whether the worker dies with its parent, which is no pid 1.
@@ -82,6 +82,22 @@ pub(crate) struct WorkerPlan {
 }
 
 impl WorkerPlan {
+    fn for_program(&self, program: Program) -> Self {
+        Self {
+            program,
+            later: None,
+            limits: self.limits.clone(),
+            leads_group: self.leads_group,
+            terminal: self.terminal,
+            ruleset: self.ruleset,
+            rules: Arc::clone(&self.rules),
+            landlock_flags: self.landlock_flags,
+            filter: self.filter,
+            on_host: self.on_host,
+            gated: self.gated,
+        }
+    }
+
     fn restricts_the_same_as(&self, other: &Self) -> bool {
         let Self {
             // These come with the release.
@@ -108,7 +124,7 @@ impl WorkerPlan {
 }
 
 /// One resource limit.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Limit {
     pub(crate) resource: u32,
     pub(crate) soft: u64,
@@ -171,6 +187,19 @@ pub(crate) struct Bind {
 }
 
 impl Mount {
+    /// Where something of the host is mounted, below the new root, and what it is compared with when it is.
+    pub(crate) fn shows(&self) -> Option<(&[u8], Inode)> {
+        match self {
+            Self::Bind(bind) => Some((bind.target.to_bytes(), bind.inode?)),
+            Self::Dir(_)
+            | Self::File(_)
+            | Self::Text { .. }
+            | Self::Symlink { .. }
+            | Self::Private { .. }
+            | Self::Overlay(_) => None,
+        }
+    }
+
     fn target(&self) -> &CStr {
         match self {
             Self::Dir(path)
@@ -193,6 +222,40 @@ impl Plan {
             && self.variables.is_none()
             && self.credentials.files.is_empty()
             && !self.has_copies()
+    }
+
+    /// The plan of the same cell with another program, and with whom the supervisor connects it to then. For one that [may
+    /// wait](Self::may_wait).
+    pub(crate) fn for_program(&self, program: Program, egress: EgressRules) -> Self {
+        Self {
+            uid_map: self.uid_map.clone(),
+            gid_map: self.gid_map.clone(),
+            mounts: Arc::clone(&self.mounts),
+            loopback: self.loopback,
+            door: self.door,
+            proxied: self.proxied,
+            session: self.session,
+            meeting_place: self.meeting_place,
+            place: Arc::clone(&self.place),
+            bounds: self.bounds,
+            memfd_noexec: self.memfd_noexec,
+            credentials_view: None,
+            credentials: CredentialSlots::default(),
+            variables: None,
+            exec: self.exec.clone(),
+            known: Known {
+                program: program.identity,
+                in_copy: program.in_copy,
+                client: self.known.client,
+            },
+            shown: self.shown,
+            egress,
+            executable: self.executable.clone(),
+            _held: Arc::clone(&self._held),
+            own_places: self.own_places.clone(),
+            host: None,
+            worker: self.worker.for_program(program),
+        }
     }
 
     pub(crate) fn has_copies(&self) -> bool {

@@ -5,17 +5,17 @@
 
 mod bounded;
 mod held;
+mod program;
+mod rules;
 mod standing;
 mod watched;
 
-use std::ffi::{CString, OsStr, OsString};
-use std::io::{self, Read};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Stat};
+use rustix::fs::FileType;
 
 use crate::broker::EgressRules;
 use crate::copies::{self, Copy};
@@ -25,17 +25,21 @@ use crate::gate::{ExecRule, Known};
 use crate::group::{Bounds, Place};
 use crate::host;
 use crate::landlock::{self, Right};
-use crate::later::{Later, Program as Started};
-use crate::layout::{self, Found, Grant, Own, Parts, c_string};
+use crate::later::Later;
+use crate::layout::{self, Found, Grant, Own, Parts};
+use crate::looked::{Looked, Seen};
 use crate::plan::{Plan, WorkerPlan};
-use crate::spec::{CLIENT_PATH, CellSpec, FileIdentity, Network, OwnFile, Program, Session};
-use crate::sys::{self, Inode, StringArray};
+use crate::spec::{CLIENT_PATH, CellSpec, Network, OwnFile, Session};
+use crate::sys::{self};
 use crate::tier::Tier;
 use crate::{devices, privileged};
 
 pub(crate) use bounded::unbounded;
 use bounded::{bounds, limits};
 use held::hold;
+use program::{check_granted, started};
+pub(crate) use program::{env, program};
+use rules::{Ours, made_by_supervisor, rules};
 use standing::{check_host, countable, host_of, host_rules, with_tmpdir};
 use watched::watched;
 
@@ -45,15 +49,16 @@ const OWN_BYTES_MAX: usize = 4096;
 /// Checks the spec and computes the plan. `told_denials`: somebody reads what Landlock refuses.
 /// `later`: the worker is to be told its program with its release.
 pub(crate) fn plan(spec: &CellSpec, told_denials: bool, later: bool) -> Result<Plan, SandboxError> {
-    let on_host = spec.tier == Tier::U0;
+    let (on_host, looked) = (spec.tier == Tier::U0, &spec.looked);
     let abi = landlock_abi(on_host)?;
-    let copies = copies::find_all(&spec.paths.copied)?;
+    let copies = copies::find_all(&spec.paths.copied, looked)?;
     let grants = grants(spec, &copies)?;
     let in_copy = is_in_copy(&copies, &spec.program.path);
-    let program = check_program(&spec.program, &grants)?;
-    let devices = devices::devices(spec.session)?;
+    check_granted(&spec.program, &grants)?;
+    let devices = devices::devices(spec.session, looked)?;
     let ruleset = landlock::ruleset(abi, spec.network == Network::Loopback && !on_host);
-    let client = spec.client.as_deref().map(find_client).transpose()?;
+    let client = spec.client.as_deref();
+    let client = client.map(|path| find_client(path, looked)).transpose()?;
     let known = Known {
         program: spec.program.identity,
         in_copy,
@@ -70,7 +75,7 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool, later: bool) -> Result<P
     let meeting_place = spec.door || client.is_some() || !files.is_empty();
     let variables = Variables::new(&spec.credentials.variables)?;
     let slots = variables.iter().flat_map(Variables::pointers);
-    let own_files = own_files(&spec.own_files, &grants)?;
+    let own_files = own_files(&spec.own_files, &grants, looked)?;
     let own = Ours {
         devices: &devices,
         client: client.as_ref(),
@@ -87,21 +92,25 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool, later: bool) -> Result<P
         None => env(&spec.env)?.and(slots),
     };
     let parts = Parts {
-        hidden: hidden(&spec.paths.hidden)?,
+        hidden: hidden(&spec.paths.hidden, looked)?,
         root_links: devices::root_links()?,
         tmp_bytes_max: spec.paths.tmp_bytes_max,
         client,
         meeting_place,
         credential_files: files.len(),
-        sockets: sockets(&spec.egress)?,
+        sockets: sockets(&spec.egress, looked)?,
         grants,
         own_files,
         copies,
         devices,
     };
-    check_absolute(&spec.cwd)?;
     // The same contradictions are refused where nothing is mounted.
     let mounts = layout::lay_out(&parts)?;
+    let rules = if on_host {
+        rules
+    } else {
+        made_by_supervisor(rules, &mounts, &parts)
+    };
     if on_host {
         host::check_hidden(&parts.hidden, &parts.grants)?;
     }
@@ -119,13 +128,13 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool, later: bool) -> Result<P
     Ok(Plan {
         uid_map: id_map(rustix::process::geteuid().as_raw()),
         gid_map: id_map(rustix::process::getegid().as_raw()),
-        mounts: if on_host { Vec::new() } else { mounts },
+        mounts: Arc::new(if on_host { Vec::new() } else { mounts }),
         loopback: spec.network == Network::Loopback,
         door: spec.door,
         proxied: spec.proxied,
         session: spec.session,
         meeting_place,
-        place,
+        place: Arc::new(place),
         bounds,
         memfd_noexec,
         credentials_view: (!files.is_empty())
@@ -138,28 +147,20 @@ pub(crate) fn plan(spec: &CellSpec, told_denials: bool, later: bool) -> Result<P
         shown: watched.shown,
         egress: spec.egress.clone(),
         executable: executable(&parts),
-        _held: hold(&parts),
+        _held: Arc::new(hold(&parts)),
         own_places: if on_host {
             Vec::new()
         } else {
             own_places(&parts)
         },
         worker: WorkerPlan {
-            program: Started {
-                path: program.path,
-                identity: spec.program.identity,
-                in_copy,
-                is_script: program.is_script,
-                cwd: c_string(spec.cwd.as_os_str().as_bytes(), "the working directory")?,
-                argv: argv(&spec.program.argv)?,
-                env,
-            },
+            program: started(spec, in_copy, env)?,
             later: later.then(Later::new).transpose()?,
             limits: limits(&limits_of_kernel)?,
             leads_group: spec.session != Session::Shared,
             terminal: spec.session.streams(),
             ruleset,
-            rules,
+            rules: Arc::new(rules),
             landlock_flags: if told_denials && abi >= landlock::ABI_OF_AUDIT {
                 sys::LANDLOCK_LOG_NEW_EXEC
             } else {
@@ -206,7 +207,7 @@ fn grants(spec: &CellSpec, copies: &[Copy]) -> Result<Vec<Grant>, SandboxError> 
         for path in list {
             check_not_reserved(path)?;
             grants.push(Grant {
-                found: find(path)?,
+                found: find(path, &spec.looked)?,
                 right,
             });
         }
@@ -276,8 +277,8 @@ fn check_not_reserved(path: &Path) -> Result<(), SandboxError> {
 }
 
 /// Opens a canonical path to learn what it is.
-pub(crate) fn find(path: &Path) -> Result<Found, SandboxError> {
-    let (found, kind) = look(path)?;
+pub(crate) fn find(path: &Path, looked: &Looked) -> Result<Found, SandboxError> {
+    let (found, kind) = look(path, looked)?;
     let is_dir = kind == FileType::Directory;
     if is_dir || kind == FileType::RegularFile {
         Ok(Found { is_dir, ..found })
@@ -286,8 +287,8 @@ pub(crate) fn find(path: &Path) -> Result<Found, SandboxError> {
     }
 }
 
-fn find_client(path: &Path) -> Result<Found, SandboxError> {
-    let found = find(path)?;
+fn find_client(path: &Path, looked: &Looked) -> Result<Found, SandboxError> {
+    let found = find(path, looked)?;
     if found.is_dir {
         Err(SandboxError::ClientNotFile(found.path))
     } else {
@@ -296,45 +297,32 @@ fn find_client(path: &Path) -> Result<Found, SandboxError> {
 }
 
 /// As [`find`], of any type.
-pub(crate) fn look(path: &Path) -> Result<(Found, FileType), SandboxError> {
-    let (file, stat) = open_canonical(path)?;
-    let inode = Inode {
-        dev: stat.st_dev,
-        ino: stat.st_ino,
-    };
-    let found = Found {
-        path: path.to_path_buf(),
-        inode,
-        is_dir: false,
-        file: Arc::new(file),
-    };
-    Ok((found, FileType::from_raw_mode(stat.st_mode)))
-}
-
-fn open_canonical(path: &Path) -> Result<(OwnedFd, Stat), SandboxError> {
+pub(crate) fn look(path: &Path, looked: &Looked) -> Result<(Found, FileType), SandboxError> {
     check_absolute(path)?;
-    let name = c_string(path.as_os_str().as_bytes(), "a path")?;
-    let fd = sys::open_path(libc::AT_FDCWD, &name).map_err(|errno| match errno.0 {
+    if path.as_os_str().as_bytes().contains(&0) {
+        return Err(SandboxError::BadString("a path"));
+    }
+    let Seen { file, inode, kind } = looked.at(path).map_err(|errno| match errno.0 {
         libc::ELOOP => SandboxError::NotCanonical(path.to_path_buf()),
         _ => SandboxError::Open {
             path: path.to_path_buf(),
             source: errno.into(),
         },
     })?;
-    // SAFETY: openat2 has just made this descriptor for us alone.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let stat = rustix::fs::fstat(&fd).map_err(|errno| SandboxError::Open {
+    let found = Found {
         path: path.to_path_buf(),
-        source: errno.into(),
-    })?;
-    Ok((fd, stat))
+        inode,
+        is_dir: false,
+        file,
+    };
+    Ok((found, kind))
 }
 
 /// The hidden paths that exist.
-fn hidden(paths: &[PathBuf]) -> Result<Vec<Found>, SandboxError> {
+fn hidden(paths: &[PathBuf], looked: &Looked) -> Result<Vec<Found>, SandboxError> {
     let mut hidden = Vec::new();
     for path in paths {
-        match look(path) {
+        match look(path, looked) {
             Ok((found, kind)) => {
                 hidden.push(Found {
                     is_dir: kind == FileType::Directory,
@@ -349,11 +337,11 @@ fn hidden(paths: &[PathBuf]) -> Result<Vec<Found>, SandboxError> {
 }
 
 /// The listed sockets that exist, as files; a listed directory is seen where the scope shows it.
-fn sockets(rules: &EgressRules) -> Result<Vec<Found>, SandboxError> {
+fn sockets(rules: &EgressRules, looked: &Looked) -> Result<Vec<Found>, SandboxError> {
     let mut found = Vec::new();
     for path in &rules.sockets {
         check_not_reserved(path)?;
-        match look(path) {
+        match look(path, looked) {
             Ok((socket, FileType::Socket)) => found.push(socket),
             Ok(_) => {}
             Err(SandboxError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -363,47 +351,12 @@ fn sockets(rules: &EgressRules) -> Result<Vec<Found>, SandboxError> {
     Ok(found)
 }
 
-struct Checked {
-    path: CString,
-    is_script: bool,
-}
-
-fn check_program(program: &Program, grants: &[Grant]) -> Result<Checked, SandboxError> {
-    let path = &program.path;
-    let may_run = |grant: &&Grant| matches!(grant.right, Right::Execute | Right::WriteAndExecute);
-    if !grants
-        .iter()
-        .filter(may_run)
-        .any(|grant| path.starts_with(&grant.found.path))
-    {
-        return Err(SandboxError::ProgramOutsideExec(path.clone()));
-    }
-    find(path)?;
-    let open = |source| SandboxError::Open {
-        path: path.clone(),
-        source,
-    };
-    let metadata = std::fs::metadata(path).map_err(open)?;
-    if FileIdentity::of_metadata(&metadata) != program.identity {
-        return Err(SandboxError::ProgramChanged(path.clone()));
-    }
-    let path = c_string(path.as_os_str().as_bytes(), "the program's path")?;
-    Ok(Checked {
-        path,
-        is_script: is_script(&program.path),
-    })
-}
-
-/// Whether the file starts with `#!`. One that cannot be read is taken for a binary: executing
-/// needs no read permission for those, and the kernel would not run it as a script either.
-fn is_script(path: &Path) -> bool {
-    let mut magic = [0u8; 2];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic));
-    read.is_ok() && magic == *b"#!"
-}
-
 /// What a file of the cell's own replaces, and where else it has to stand.
-fn own_files(files: &[OwnFile], grants: &[Grant]) -> Result<Vec<Own>, SandboxError> {
+fn own_files(
+    files: &[OwnFile],
+    grants: &[Grant],
+    looked: &Looked,
+) -> Result<Vec<Own>, SandboxError> {
     let mut own = Vec::new();
     for OwnFile { path, contents } in files {
         check_not_reserved(path)?;
@@ -417,14 +370,14 @@ fn own_files(files: &[OwnFile], grants: &[Grant]) -> Result<Vec<Own>, SandboxErr
                 replaces,
             });
         };
-        match look(path) {
+        match look(path, looked) {
             Ok((found, FileType::RegularFile)) => add(path, Some(found)),
             Err(SandboxError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 add(path, None);
             }
             Err(SandboxError::NotCanonical(_)) => {
                 let target = std::fs::canonicalize(path).ok();
-                let target = target.and_then(|target| look(&target).ok());
+                let target = target.and_then(|target| look(&target, looked).ok());
                 if let Some((found, FileType::RegularFile)) = target {
                     add(&found.path.clone(), Some(found));
                 }
@@ -444,89 +397,4 @@ fn is_shown(path: &Path, grants: &[Grant]) -> bool {
     grants
         .iter()
         .any(|grant| path.starts_with(&grant.found.path))
-}
-
-/// What a cell has besides its scope.
-struct Ours<'a> {
-    devices: &'a [(Found, &'static str)],
-    client: Option<&'a Found>,
-    files: &'a [Own],
-}
-
-/// Landlock rules for the scope and for what the cell has of its own.
-fn rules(
-    ruleset: &sys::LandlockRuleset,
-    grants: &[Grant],
-    copies: &[Copy],
-    ours: &Ours<'_>,
-) -> Result<Vec<landlock::Rule>, SandboxError> {
-    let mut rules = Vec::new();
-    for Grant { found, right } in grants {
-        let path = c_string(found.path.as_os_str().as_bytes(), "a path")?;
-        let rule = landlock::Rule::new(ruleset, path, *right, found.is_dir);
-        let replaced = ours.files.iter().any(|own| own.path == found.path);
-        // A copy shows inodes of its own. What lies in it is granted as it is, so nothing depends on
-        // which part this is.
-        rules.push(if replaced || is_in_copy(copies, &found.path) {
-            rule
-        } else {
-            rule.pinned(found.inode)
-        });
-    }
-    for own in ours.files.iter().filter(|own| !is_shown(&own.path, grants)) {
-        let path = c_string(own.path.as_os_str().as_bytes(), "a path")?;
-        rules.push(landlock::Rule::new(ruleset, path, Right::Read, false));
-    }
-    let mut own = vec![
-        (c"/", Right::List),
-        (c"/proc", Right::Read),
-        (c"/dev", Right::Device),
-        (c"/dev/shm", Right::Write),
-        (c"/run", Right::Write),
-    ];
-    if !grants
-        .iter()
-        .any(|grant| grant.found.path == Path::new("/tmp"))
-    {
-        own.push((c"/tmp", Right::Write));
-    }
-    rules.extend(
-        own.into_iter()
-            .map(|(path, right)| landlock::Rule::new(ruleset, path.to_owned(), right, true)),
-    );
-    // The nodes themselves too: an inherited descriptor that is reopened through /proc/self/fd is
-    // reached on the host's mount, not below the cell's /dev.
-    for (found, name) in ours.devices {
-        let path = c_string(format!("/dev/{name}").as_bytes(), "a path")?;
-        let rule = landlock::Rule::new(ruleset, path, Right::Device, false);
-        rules.push(rule.pinned(found.inode));
-    }
-    if let Some(found) = ours.client {
-        let path = c_string(CLIENT_PATH.as_bytes(), "a path")?;
-        let rule = landlock::Rule::new(ruleset, path, Right::Execute, false);
-        rules.push(rule.pinned(found.inode));
-    }
-    Ok(rules)
-}
-
-fn argv(arguments: &[OsString]) -> Result<StringArray, SandboxError> {
-    let strings = arguments
-        .iter()
-        .map(|argument| c_string(argument.as_bytes(), "an argument"));
-    strings.collect::<Result<_, _>>().map(StringArray::new)
-}
-
-pub(crate) fn env(variables: &[(OsString, OsString)]) -> Result<StringArray, SandboxError> {
-    let strings = variables.iter().map(|(name, value)| variable(name, value));
-    strings.collect::<Result<_, _>>().map(StringArray::new)
-}
-
-fn variable(name: &OsStr, value: &OsStr) -> Result<CString, SandboxError> {
-    if name.is_empty() || name.as_bytes().contains(&b'=') {
-        return Err(SandboxError::BadString("a variable's name"));
-    }
-    let mut bytes = name.as_bytes().to_vec();
-    bytes.push(b'=');
-    bytes.extend_from_slice(value.as_bytes());
-    c_string(&bytes, "a variable")
 }

@@ -17,6 +17,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::sys::{self, Inode};
+use crate::text::kernel_text;
 
 /// A process or thread.
 pub(crate) struct Process(Directory);
@@ -117,7 +118,7 @@ impl Process {
 
 /// The process behind a pidfd, in this pid namespace; `None` when it has been reaped.
 pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let info = kernel_text(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
     let line = info.lines().find_map(|line| line.strip_prefix("Pid:"))?;
     line.trim().parse().ok().filter(|pid| *pid > 0)
 }

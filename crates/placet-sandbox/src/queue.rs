@@ -179,9 +179,10 @@ impl Bell {
 
     /// It cannot fail but by its counter's limit, where it is readable.
     fn ring(&self) {
+        // Before: whoever is called runs at once, maybe on this very processor, and would look in vain again and again until this thread
+        // comes to say so. Afterwards as well: a look in between would else leave it readable for ever.
+        self.rung.store(true, Ordering::Release);
         rustix::io::write(&self.event, &1u64.to_ne_bytes()).unwrap_or(0);
-        // Afterwards: what is readable and not known to be so is found out by the next look, which comes at once. The other way round
-        // a look in between would leave it readable for ever.
         self.rung.store(true, Ordering::Release);
     }
 

@@ -22,9 +22,11 @@
 //! cell, by the parent death signal and the end of the control socket, and is taken out under a lock: no two commands get
 //! the same one. Its worker is called `placet-spare`.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -36,9 +38,10 @@ use crate::ambient::Ambient;
 use crate::cell::{Built, Cell};
 use crate::error::SandboxError;
 use crate::later::Program;
+use crate::looked::Looked;
 use crate::plan::Plan;
 use crate::process::{Process, pid_of};
-use crate::spec::{self, CellSpec};
+use crate::spec::{CellSpec, FileIdentity};
 use crate::sys;
 use crate::tree::{Tree, deadline_after};
 
@@ -51,7 +54,7 @@ const LIFE: Duration = Duration::from_secs(30);
 pub struct Spares {
     waiting: Arc<Mutex<Vec<Spare>>>,
     /// The spec of the last cell: the guess at the next one.
-    noted: Mutex<Option<Noted>>,
+    noted: Mutex<Option<CellSpec>>,
     /// Held while one is cloned, and by whoever has something in memory that no clone is to have.
     cloning: Arc<Mutex<()>>,
     builder: Option<Builder>,
@@ -69,12 +72,6 @@ pub struct SpareCounts {
     pub failed: Option<String>,
 }
 
-/// The last cell, and what its command was like.
-struct Noted {
-    spec: CellSpec,
-    like: u64,
-}
-
 /// The thread that builds and ends them.
 struct Builder {
     orders: Sender<Box<CellSpec>>,
@@ -86,6 +83,10 @@ struct Spare {
     built: Built,
     plan: Arc<Plan>,
     ambient: Ambient,
+    /// Of what it was built, with what was looked at for it.
+    spec: CellSpec,
+    /// The directory whose links it has.
+    root: FileIdentity,
     until_ns: u64,
 }
 
@@ -155,40 +156,33 @@ impl Spares {
         lock(&self.counted).clone()
     }
 
-    /// Notes what the next cell will probably be like; the more so if its command is `like` this one.
-    pub fn note(&self, spec: &CellSpec, like: u64) {
+    /// Notes what the next cell will probably be like.
+    pub fn note(&self, spec: &CellSpec) {
         if self.builder.is_some() {
             // Nothing of the one command: what is kept here is in the memory of every cell to come.
             let mut spec = spec.clone();
             spec.env.clear();
             spec.program.argv.truncate(1);
-            *lock(&self.noted) = Some(Noted { spec, like });
+            // Nor of the one time.
+            spec.looked = Looked::default();
+            *lock(&self.noted) = Some(spec);
         }
     }
 
-    /// Takes the spare for a command like the one before, and stands beside it, while nobody knows yet what its scope is: see
-    /// [`Ahead`]. `None` where no spare waits that it would probably get.
+    /// Takes the spare for a cell that will probably be asked for, and stands beside it, while nobody knows yet whether it is: see
+    /// [`Ahead`]. `None` where no spare waits that is this one.
     #[must_use]
-    pub fn ahead(&self, like: u64, program: spec::Program, cwd: PathBuf) -> Option<Ahead> {
+    pub fn ahead(&self, spec: CellSpec) -> Option<Ahead> {
         if self.waiting() == 0 {
             return None;
         }
-        let spec = {
-            let noted = lock(&self.noted);
-            let noted = noted.as_ref().filter(|noted| noted.like == like)?;
-            CellSpec {
-                program,
-                cwd,
-                ..noted.spec.clone()
-            }
-        };
         Ahead::of(spec, self)
     }
 
     /// Has a cell built for what was noted last, beside whatever this thread does next; again, where the one that waited has waited
     /// long enough. Better while no command of this supervisor runs: a clone copies its memory.
     pub fn restock(&self) {
-        let noted = lock(&self.noted).as_ref().map(|noted| noted.spec.clone());
+        let noted = lock(&self.noted).clone();
         if let (Some(builder), Some(spec)) = (&self.builder, noted) {
             // A thread that is gone builds nothing.
             drop(builder.orders.send(Box::new(spec)));
@@ -205,26 +199,41 @@ impl Spares {
 
     /// Takes the spare that is what `plan` would build. Its program is still to be [put](Taken::put).
     pub(crate) fn take(&self, plan: &Plan, lease: Duration) -> Option<Taken> {
-        if self.builder.is_none() || !plan.may_wait() {
+        if !plan.may_wait() {
             return None;
         }
-        let spare = {
-            let mut waiting = lock(&self.waiting);
-            let fits = |spare: &Spare| spare.plan.builds_the_same_as(plan);
-            let at = waiting.iter().position(fits)?;
-            waiting.swap_remove(at)
-        };
-        // From here on it is used or ended.
-        let streams = streams(plan).ok()?;
+        let spare = self.take_that(|spare| spare.plan.builds_the_same_as(plan))?;
+        self.check(spare, &plan.worker.program.cwd, lease)
+    }
+
+    /// The same for a spec: what it was built of is the same, and so is every path that was looked at for it.
+    pub(crate) fn take_for(&self, spec: &CellSpec) -> Option<Taken> {
+        let spare = self.take_that(|spare| spare.is_for(spec))?;
+        let cwd = CString::new(spec.cwd.as_os_str().as_bytes()).ok()?;
+        self.check(spare, &cwd, spec.lease)
+    }
+
+    fn take_that(&self, fits: impl Fn(&Spare) -> bool) -> Option<Spare> {
+        self.builder.as_ref()?;
+        let mut waiting = lock(&self.waiting);
+        let at = waiting.iter().position(fits)?;
+        Some(waiting.swap_remove(at))
+    }
+
+    /// From here on it is used or ended.
+    fn check(&self, spare: Spare, cwd: &CStr, lease: Duration) -> Option<Taken> {
+        let streams = streams(&spare.plan).ok()?;
         let Spare {
             mut built,
-            plan: own,
+            plan,
             ambient,
+            spec: _,
+            root: _,
             until_ns: _,
         } = spare;
         let usable = ambient.is_still()
             && is_alive(&mut built.tree)
-            && is_there(&built.tree, &plan.worker.program)
+            && is_there(&built.tree, cwd)
             && built.tree.renew(lease).is_ok();
         if !usable {
             return None;
@@ -232,9 +241,20 @@ impl Spares {
         lock(&self.counted).taken += 1;
         Some(Taken {
             built,
-            plan: own,
+            plan,
             streams,
         })
+    }
+}
+
+impl Spare {
+    /// Whether it is what this spec says, but for the program: it was built of the same, whose every path leads where it led, and nothing was
+    /// changed in the root. Of files of the cell's own that replace others it is not known what they would replace now.
+    fn is_for(&self, spec: &CellSpec) -> bool {
+        spec.own_files.is_empty()
+            && self.spec.is_but_for_program(spec)
+            && self.spec.looked.is_still(&spec.looked)
+            && FileIdentity::of_path(Path::new("/")).is_ok_and(|root| root == self.root)
     }
 }
 
@@ -305,16 +325,18 @@ impl Room {
 
     fn build(&self, spec: CellSpec) -> Result<(), SandboxError> {
         // Looked at before anything is copied: what changes meanwhile shows.
-        let ambient = Ambient::now().map_err(|source| SandboxError::Supervisor {
+        let unreadable = |source| SandboxError::Supervisor {
             what: "read its own state",
             source,
-        })?;
+        };
+        let ambient = Ambient::now().map_err(unreadable)?;
         let spec = CellSpec {
             lease: LIFE,
             ..spec
         };
         let until_ns = deadline_after(LIFE);
-        let prepared = Cell::prepare_for(spec, true)?;
+        let root = FileIdentity::of_path(Path::new("/")).map_err(unreadable)?;
+        let prepared = Cell::prepare_for(spec.clone(), true)?;
         let plan = Arc::clone(prepared.plan());
         if !plan.may_wait() {
             return Ok(());
@@ -327,10 +349,15 @@ impl Room {
             let _alone = self.cloning.lock().unwrap_or_else(PoisonError::into_inner);
             prepared.build()?
         };
+        // Here, beside whatever the supervisor does: it would else copy each page when it next writes to it, which is while a command waits.
+        // Without it everything is as it was, only later.
+        own_memory();
         let spare = Spare {
             built,
             plan,
             ambient,
+            spec,
+            root,
             until_ns,
         };
         let oldest = {
@@ -342,6 +369,13 @@ impl Room {
         lock(&self.counted).built += 1;
         drop(oldest);
         Ok(())
+    }
+}
+
+/// Gives this process pages of its own in place of those that it shares with what was cloned.
+fn own_memory() {
+    if let Ok(pagemap) = File::open("/proc/self/pagemap") {
+        sys::own_memory(pagemap.as_raw_fd()).unwrap_or(());
     }
 }
 
@@ -365,11 +399,11 @@ fn is_alive(tree: &mut Tree) -> bool {
 }
 
 /// Whether the cell has the working directory. One that it has not is refused by the cell that is built instead.
-fn is_there(tree: &Tree, program: &Program) -> bool {
+fn is_there(tree: &Tree, cwd: &CStr) -> bool {
     let inside = || {
         let worker = pid_of(tree.handed()?.worker.as_fd())?;
         let worker = Process::open(worker).ok()?;
-        let cwd = std::ffi::OsStr::from_bytes(program.cwd.to_bytes());
+        let cwd = OsStr::from_bytes(cwd.to_bytes());
         worker.inode_of(Path::new(cwd)).ok()
     };
     inside().is_some()

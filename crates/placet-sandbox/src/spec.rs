@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::broker::EgressRules;
 use crate::credentials::CredentialSlots;
 use crate::gate::ExecGate;
+use crate::looked::Looked;
 use crate::tier::Tier;
 
 /// One confined process tree, in full.
@@ -60,19 +61,26 @@ pub struct CellSpec {
     /// the tree change it; a second hard link in a writable path is not noticed. `None`: nothing
     /// is at [`CLIENT_PATH`].
     pub client: Option<PathBuf>,
+    /// What was looked at of the paths when they were written down, for this one cell; empty where nothing was.
+    pub looked: Looked,
 }
 
 impl CellSpec {
     /// Whether it is this very cell but for its environment and its lease, which come with the release.
+    pub(crate) fn is_but_for_environment(&self, other: &Self) -> bool {
+        self.is_but_for_program(other) && (&self.program, &self.cwd) == (&other.program, &other.cwd)
+    }
+
+    /// As [`Self::is_but_for_environment`], whatever its program is, and where that works.
     ///
     /// Every field is named, so that a new one has to be thought about.
-    pub(crate) fn is_but_for_environment(&self, other: &Self) -> bool {
+    pub(crate) fn is_but_for_program(&self, other: &Self) -> bool {
         let Self {
             tier,
-            program,
+            program: _,
             env: _,
             credentials,
-            cwd,
+            cwd: _,
             paths,
             exec,
             network,
@@ -84,9 +92,10 @@ impl CellSpec {
             own_files,
             door,
             client,
+            // Of the same paths at another time.
+            looked: _,
         } = self;
         *tier == other.tier
-            && (program, cwd) == (&other.program, &other.cwd)
             && *credentials == other.credentials
             && *paths == other.paths
             && *exec == other.exec

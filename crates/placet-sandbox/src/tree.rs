@@ -15,7 +15,7 @@ use crate::error::SandboxError;
 use crate::gate::Tracer;
 use crate::group::Group;
 use crate::host::Host;
-use crate::launcher::{Launched, close_beside};
+use crate::launcher::{Launched, Removing, close_beside, remove_beside};
 use crate::opens::Watch;
 use crate::process::pid_of;
 use crate::sys::{self, Errno, Reaped, Words};
@@ -92,6 +92,8 @@ pub(crate) struct Tree {
     opens: Option<Watch>,
     /// Removed when the last process is reaped.
     group: Option<Group>,
+    /// Being removed, beside whatever comes after the end: whoever drops the tree waits for it, and leaves nothing behind.
+    removing: Option<Removing>,
     /// The cell's mounts, held until the tree is gone: so that its last process need not take them apart while it is
     /// waited for.
     mounts: Option<OwnedFd>,
@@ -137,6 +139,7 @@ impl Tree {
             reader: None,
             opens: None,
             group: Some(group),
+            removing: None,
             mounts: None,
             host: None,
         }
@@ -379,7 +382,7 @@ impl Tree {
         };
         self.ended = Some(exit);
         self.mounts.take().into_iter().for_each(close_beside);
-        self.group = None;
+        self.removing = self.group.take().and_then(remove_beside);
         self.host = None;
         exit
     }

@@ -4,7 +4,7 @@
 //! SOCK_SEQPACKET datagram; the cell's ends never block on sending.
 
 use crate::error::Step;
-use crate::sys::{Errno, Words};
+use crate::sys::{self, Errno, Words};
 
 /// A setup step that failed inside the cell.
 #[derive(Clone, Copy, Debug)]
@@ -159,6 +159,25 @@ fn signed(value: i32) -> u64 {
 
 fn unsigned(word: u64) -> Option<i32> {
     i32::try_from(word).ok()
+}
+
+/// What comes of a step of the set-up.
+pub(crate) type Setup<T> = Result<T, Failure>;
+
+/// Adds the step, and the index where there is one, to a bare errno.
+pub(crate) trait AtStep<T> {
+    fn at(self, step: Step) -> Setup<T>;
+    fn at_index(self, step: Step, index: usize) -> Setup<T>;
+}
+
+impl<T> AtStep<T> for sys::Sys<T> {
+    fn at(self, step: Step) -> Setup<T> {
+        self.map_err(|errno| Failure::new(step, errno))
+    }
+
+    fn at_index(self, step: Step, index: usize) -> Setup<T> {
+        self.map_err(|errno| Failure { step, errno, index })
+    }
 }
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ use std::ffi::c_int;
 use crate::error::Step;
 use crate::landlock;
 use crate::later::Start;
-use crate::pid1::{AtStep, Sockets};
+use crate::pid1::Sockets;
 use crate::plan::{Plan, WorkerPlan};
 use crate::spec::FileIdentity;
 use crate::sys::{self, Errno, Image};
-use crate::wire::{Failure, Order, Report};
+use crate::wire::{AtStep, Failure, Order, Report};
 
 /// What a shell answers for a command it cannot execute. The supervisor is told the reason.
 const EXIT_NOT_EXECUTED: c_int = 127;
@@ -23,16 +23,17 @@ pub(crate) fn run(plan: &Plan, sockets: Sockets, terminal: Option<c_int>) -> ! {
     if sockets.opens >= 0 {
         sys::close(sockets.opens);
     }
-    let Err(failure) = become_program(&plan.worker, sockets.gate, terminal);
+    let Err(failure) = become_program(&plan.worker, sockets, terminal);
     let _told = sys::send(sockets.gate, &Report::Failed(failure).encode(), &[]);
     sys::exit_now(EXIT_NOT_EXECUTED)
 }
 
 fn become_program(
     plan: &WorkerPlan,
-    gate: c_int,
+    sockets: Sockets,
     terminal: Option<c_int>,
 ) -> Result<std::convert::Infallible, Failure> {
+    let gate = sockets.gate;
     if plan.on_host {
         let kill = libc::SIGKILL.unsigned_abs().into();
         sys::prctl(libc::PR_SET_PDEATHSIG, kill, 0).at(Step::ParentDeathSignal)?;
@@ -46,7 +47,7 @@ fn become_program(
     if plan.later.is_none() {
         sys::change_dir(&plan.program.cwd).at_index(Step::ChangeDir, 0)?;
     }
-    restrict_paths(plan)?;
+    restrict_paths(plan, sockets.ruleset)?;
     for limit in &plan.limits {
         sys::set_limit(limit.resource, limit.soft, limit.hard).at(Step::ResourceLimit)?;
     }
@@ -96,9 +97,10 @@ fn take_terminal(plan: &WorkerPlan, terminal: c_int) -> sys::Sys<()> {
     Ok(())
 }
 
-fn restrict_paths(plan: &WorkerPlan) -> Result<(), Failure> {
-    let ruleset = sys::landlock_create(&plan.ruleset).at(Step::LandlockCreate)?;
-    for (index, rule) in plan.rules.iter().enumerate() {
+/// Adds to the ruleset what stands in the cell only, and is restricted by it.
+fn restrict_paths(plan: &WorkerPlan, ruleset: c_int) -> Result<(), Failure> {
+    let left = plan.rules.iter().enumerate();
+    for (index, rule) in left.filter(|(_, rule)| rule.file.is_none()) {
         add_rule(ruleset, rule).at_index(Step::LandlockRule, index)?;
     }
     sys::landlock_restrict(ruleset, plan.landlock_flags).at(Step::LandlockRestrict)?;

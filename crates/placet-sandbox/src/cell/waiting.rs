@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{RunningCell, WaitingCell, explain};
+use super::{ReleasedCell, RunningCell, WaitingCell, explain};
 use crate::broker::{Broker, Server};
 use crate::credentials;
 use crate::denials::Denials;
@@ -24,7 +24,15 @@ impl WaitingCell {
     /// [`SandboxError::ProgramChanged`], [`SandboxError::Exec`] with execve's reason, and
     /// [`SandboxError::SetupDied`] when the cell has ended, as it does when its lease lapses.
     /// Nothing is left running.
-    pub fn release(mut self) -> Result<RunningCell, SandboxError> {
+    pub fn release(self) -> Result<RunningCell, SandboxError> {
+        self.let_go()?.finish()
+    }
+
+    /// As [`WaitingCell::release`], without waiting for what becomes of it.
+    ///
+    /// # Errors
+    /// [`SandboxError::SetupDied`] when the cell has ended; nothing is left running.
+    pub fn let_go(mut self) -> Result<ReleasedCell, SandboxError> {
         if !self.given.is_all_of(&self.plan.credentials) {
             return Err(SandboxError::CredentialNotGiven);
         }
@@ -40,6 +48,11 @@ impl WaitingCell {
         }
         .map_err(|_| SandboxError::SetupDied)?;
         self.streams = None;
+        Ok(ReleasedCell(self))
+    }
+
+    fn finish(self) -> Result<RunningCell, SandboxError> {
+        let gate = self.gate.as_fd();
         let deadline = deadline_after(Duration::from_secs(SETUP_SECS_MAX));
         let report = next_report(gate, deadline);
         // The kernel has copied the environment before it closed the gate, or it never will.
@@ -55,7 +68,14 @@ impl WaitingCell {
         }
         match report? {
             // execve closed the gate.
-            None => Ok(RunningCell { tree: self.tree }),
+            None => Ok(RunningCell {
+                tree: self.tree,
+                // What it has on the host goes with its tree, and not later.
+                plans: [
+                    Some(self.plan).filter(|plan| plan.host.is_none()),
+                    self.later,
+                ],
+            }),
             Some(Report::Failed(failure)) => Err(explain(&self.plan, &self.program, failure)),
             Some(_) => Err(SandboxError::SetupDied),
         }
@@ -155,6 +175,22 @@ impl WaitingCell {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.tree.pid()
+    }
+}
+
+impl ReleasedCell {
+    /// Waits until the program was executed.
+    ///
+    /// # Errors
+    /// As [`WaitingCell::release`].
+    pub fn finish(self) -> Result<RunningCell, SandboxError> {
+        self.0.finish()
+    }
+
+    /// As [`WaitingCell::door`].
+    #[must_use]
+    pub fn door(&self) -> Option<&OwnedFd> {
+        self.0.door()
     }
 }
 

@@ -5,12 +5,12 @@
 //! without, or the root, which may have both; children without limits can be made anywhere.
 //! Formats: proc_pid_mountinfo(5), cgroups(7); rules: the kernel's cgroup-v2 document.
 
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::bounds::Controller;
 use super::{put, unusable};
 use crate::error::NoControlGroup;
+use crate::text::kernel_text;
 
 /// A group that can have the wanted children.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) struct Hierarchies {
 
 impl Hierarchies {
     pub(super) fn read() -> Result<Self, NoControlGroup> {
-        let read = |path: &str| fs::read_to_string(path).map_err(unusable(Path::new(path)));
+        let read = |path: &str| kernel_text(path).map_err(unusable(Path::new(path)));
         Ok(Self {
             mounts: read("/proc/self/mountinfo")?,
             groups: read("/proc/self/cgroup")?,
@@ -132,7 +132,7 @@ fn names(controllers: &[Controller]) -> String {
 /// Of version 2: the controllers are here, and there are no processes if there are any of those. Only the root of
 /// all, which is exempt, has no type.
 fn can_have_children(dir: &Path, controllers: &[Controller]) -> bool {
-    let read = |name: &str| fs::read_to_string(dir.join(name));
+    let read = |name: &str| kernel_text(dir.join(name));
     let kind = read("cgroup.type").ok();
     let is_root = kind.is_none();
     // Below a threaded group there are no domains.
@@ -149,7 +149,7 @@ fn can_have_children(dir: &Path, controllers: &[Controller]) -> bool {
 }
 
 fn listed(path: &Path) -> Vec<String> {
-    let list = fs::read_to_string(path).unwrap_or_default();
+    let list = kernel_text(path).unwrap_or_default();
     list.split_whitespace().map(str::to_owned).collect()
 }
 

@@ -9,6 +9,7 @@ use crate::error::SandboxError;
 use crate::host::{Host, Scratch};
 use crate::landlock::{self, Right};
 use crate::layout::{Found, Grant, c_string};
+use crate::looked::Looked;
 use crate::spec::{CellSpec, Limits};
 use crate::sys;
 
@@ -91,7 +92,7 @@ pub(super) fn host_rules(
     let scratch = host
         .scratch
         .as_ref()
-        .map(|own| find(own.path()))
+        .map(|own| find(own.path(), &Looked::default()))
         .transpose()?;
     let own = devices.iter().map(|(found, _)| (found, Right::Device));
     let own = own

@@ -66,7 +66,7 @@ pub(crate) fn hard_limit(resource: c_uint) -> Sys<u64> {
 }
 
 /// `struct landlock_ruleset_attr`, as long as the `scoped` field of ABI 6.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct LandlockRuleset {
     pub(crate) fs: u64,

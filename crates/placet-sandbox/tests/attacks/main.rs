@@ -129,7 +129,7 @@ fn end_of(spec: CellSpec) -> Status {
 fn having_waited(mut spec: CellSpec) -> WaitingCell {
     spec.session = Session::Own;
     let spares = Spares::kept().unwrap();
-    spares.note(&spec, 0);
+    spares.note(&spec);
     spares.restock();
     let begin = std::time::Instant::now();
     while spares.waiting() == 0 {

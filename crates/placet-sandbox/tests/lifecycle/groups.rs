@@ -153,12 +153,15 @@ fn no_group_outlives_its_cell() {
     let group = own_group(cell.pid());
     cell.signal(libc::SIGTERM).unwrap();
     assert_eq!(cell.wait().unwrap().ended_by, EndedBy::Worker);
+    // Removed beside whatever comes after the end, and for certain once nobody has the cell.
+    drop(cell);
     assert!(is_gone(group), "normal end");
 
     let mut cell = start(limited("storm", &[]));
     let group = own_group(cell.pid());
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(cell.terminate().unwrap().ended_by, EndedBy::Terminated);
+    drop(cell);
     assert!(is_gone(group), "terminate, with forks under way");
 
     let mut spec = limited("sleep", &[]);
@@ -166,6 +169,7 @@ fn no_group_outlives_its_cell() {
     let mut cell = start(spec);
     let group = own_group(cell.pid());
     assert_eq!(cell.wait().unwrap().ended_by, EndedBy::Lease);
+    drop(cell);
     assert!(is_gone(group), "end of the lease");
 
     let cell = start(limited("sleep", &[]));

@@ -106,6 +106,7 @@ const NOT_GIVEN_BY_U0: &[NotGiven] = &[
     ("a_spare_that_was_killed_is_not_used", NO_SPARE),
     ("two_commands_never_get_the_same_spare", NO_SPARE),
     ("a_killed_supervisor_leaves_no_spare", NO_SPARE),
+    ("nothing_stands_ahead_once_a_path_leads_elsewhere", NO_SPARE),
     (
         "a_cell_that_stands_ahead_becomes_the_one_that_is_asked_for",
         NO_SPARE,

@@ -60,6 +60,10 @@ pub(crate) const TESTS: &[Test] = &[
         "nothing_stands_ahead_of_a_command_unlike_the_last",
         nothing_ahead_of_another_command,
     ),
+    (
+        "nothing_stands_ahead_once_a_path_leads_elsewhere",
+        nothing_ahead_once_a_path_leads_elsewhere,
+    ),
     ("no_spare_has_anything_of_one_execution", what_never_waits),
     ("no_spare_is_cloned_while_it_is_held_off", nobody_clones),
 ];
@@ -104,7 +108,7 @@ fn spec(act: &str, arguments: &[&str]) -> CellSpec {
 /// A spare for that spec.
 fn stocked(spec: &CellSpec) -> Spares {
     let spares = Spares::kept().unwrap();
-    spares.note(spec, 0);
+    spares.note(spec);
     spares.restock();
     eventually("a spare", || spares.waiting() == 1);
     spares
@@ -158,7 +162,7 @@ fn a_spare_becomes_the_cell() {
     assert_eq!(end_of(taken(next, &spares)), Status::Exited(0));
     // There is one for each command, and one is enough.
     for _ in 0..2 {
-        spares.note(&first, 0);
+        spares.note(&first);
         spares.restock();
     }
     eventually("another spare", || spares.waiting() == 1);
@@ -315,7 +319,7 @@ fn a_killed_supervisor_leaves_none() {
 fn standing_ahead(spec: &CellSpec) -> (Spares, Ahead, u32) {
     let spares = stocked(spec);
     let spare = pid_of_spare().unwrap();
-    let ahead = spares.ahead(0, spec.program.clone(), spec.cwd.clone());
+    let ahead = spares.ahead(spec.clone());
     (spares, ahead.unwrap(), spare)
 }
 
@@ -329,9 +333,9 @@ fn a_cell_that_stands_ahead() {
     let mut next = first.clone();
     next.program.argv = acting("compare_start", &[work, "a value"]);
     next.cwd = dir.path().to_owned();
-    let ahead = spares.ahead(0, next.program.clone(), next.cwd.clone());
+    let ahead = spares.ahead(next.clone());
     assert_eq!(spares.waiting(), 0);
-    // Its variables are known with the scope.
+    // Its variables need not be known before.
     next.env.push(("WORD".into(), "a value".into()));
     let waiting = ahead.unwrap().confirm(&next).unwrap();
     assert_eq!(waiting.pid(), spare);
@@ -369,13 +373,45 @@ fn a_cell_ahead_of_another_spec() {
 fn nothing_ahead_of_another_command() {
     let plain = spec("exit", &["3"]);
     let spares = stocked(&plain);
-    let ahead = spares.ahead(1, plain.program.clone(), plain.cwd.clone());
-    assert!(ahead.is_none());
+    let mut another = plain.clone();
+    another.limits.open_files = Some(64);
+    assert!(spares.ahead(another).is_none());
     assert_eq!(spares.waiting(), 1);
-    let mut outside = plain.program.clone();
-    outside.path = "/nonexistent".into();
-    assert!(spares.ahead(0, outside, plain.cwd.clone()).is_none());
+    let mut outside = plain.clone();
+    outside.program.path = "/nonexistent".into();
+    assert!(spares.ahead(outside).is_none());
     assert_eq!(end_of(taken(plain, &spares)), Status::Exited(3));
+}
+
+fn nothing_ahead_once_a_path_leads_elsewhere() {
+    let dir = scratch();
+    let (granted, hidden) = (dir.path().join("granted"), dir.path().join("hidden"));
+    fs::create_dir(&granted).unwrap();
+    // As it is looked at now.
+    let wanted = || {
+        let mut spec = spec("exit", &["3"]);
+        spec.paths.write.push(granted.clone());
+        spec.paths.hidden.push(hidden.clone());
+        spec
+    };
+    let spares = stocked(&wanted());
+    fs::rename(&granted, dir.path().join("moved")).unwrap();
+    fs::create_dir(&granted).unwrap();
+    assert!(spares.ahead(wanted()).is_none());
+    fs::rename(&granted, dir.path().join("again")).unwrap();
+    fs::rename(dir.path().join("moved"), &granted).unwrap();
+    // What was not there is no more to be hidden than it was, until it is.
+    fs::create_dir(&hidden).unwrap();
+    assert!(spares.ahead(wanted()).is_none());
+    fs::remove_dir(&hidden).unwrap();
+    assert_eq!(spares.waiting(), 1);
+    let asked = wanted();
+    let waiting = spares
+        .ahead(asked.clone())
+        .unwrap()
+        .confirm(&asked)
+        .unwrap();
+    assert_eq!(end_of(waiting), Status::Exited(3));
 }
 
 fn what_never_waits() {
@@ -385,12 +421,12 @@ fn what_never_waits() {
     let mut secret = spec("exit", &["0"]);
     secret.credentials.variables.push("TOKEN".into());
     for never in [shared, secret] {
-        spares.note(&never, 0);
+        spares.note(&never);
         spares.restock();
     }
     // Ordered after them, and so there once they were not built.
     let last = spec("exit", &["0"]);
-    spares.note(&last, 0);
+    spares.note(&last);
     spares.restock();
     eventually("the last", || spares.waiting() == 1);
     assert_eq!(end_of(taken(last, &spares)), Status::Exited(0));
@@ -400,7 +436,7 @@ fn nobody_clones() {
     let spares = Spares::kept().unwrap();
     let spec = spec("exit", &["0"]);
     let held = spares.hold_off();
-    spares.note(&spec, 0);
+    spares.note(&spec);
     spares.restock();
     thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!((spares.waiting(), pid_of_spare()), (0, None));

@@ -295,6 +295,7 @@ pub(crate) fn spec(program: &Path, argv: Vec<OsString>) -> CellSpec {
         own_files: Vec::new(),
         door: false,
         client: None,
+        looked: placet_sandbox::Looked::default(),
         session: Session::Shared,
     }
 }

@@ -1,5 +1,7 @@
 //! The layouts of machines other than this one, as files.
 
+use std::fs;
+
 use super::*;
 
 const ONE: &str = "\
