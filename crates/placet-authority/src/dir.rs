@@ -255,7 +255,7 @@ impl DomainDir {
     /// Where gateways wait for commands.
     #[must_use]
     pub fn gateways(&self) -> PathBuf {
-        self.root.join("gateways")
+        gateways_of(&self.root)
     }
 
     /// Says how many gateways may wait while this process serves the domain.
@@ -309,6 +309,12 @@ impl DomainDir {
     pub fn start_lock(&self) -> PathBuf {
         self.root.join("start.lock")
     }
+}
+
+/// Where gateways of the domain in this directory wait for commands, if one is there.
+#[must_use]
+pub fn gateways_of(root: &Path) -> PathBuf {
+    root.join("gateways")
 }
 
 /// Writes a file so that it is there, whole, after any crash, or not at all.

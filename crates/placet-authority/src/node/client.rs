@@ -137,6 +137,27 @@ impl Connection {
         })
     }
 
+    /// Greets the node again over a connection that was not used for a while: what it says of the domain is of now, and what it pushed
+    /// meanwhile is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; the connection is of no use afterwards.
+    pub fn greet_again(&mut self) -> Result<(), LinkError> {
+        self.pushed()?;
+        let response = self.ask(&Request::Hello { version: VERSION })?;
+        if let Response::Error(denial) = response {
+            return Err(LinkError::Refused(denial.reason));
+        }
+        let Response::Welcome(welcome) = response else {
+            return Err(LinkError::Unexpected);
+        };
+        self.pushed.clear();
+        self.nonce = welcome.nonce;
+        self.welcome = *welcome;
+        Ok(())
+    }
+
     /// Who is at the other end.
     #[must_use]
     pub fn welcome(&self) -> &Welcome {

@@ -346,14 +346,11 @@ impl Node {
     }
 
     pub(super) fn handle(&self, request: Request, peer: &Peer, outlet: &Arc<Outlet>) -> Response {
-        if let Request::Hello { version } = request {
-            return self.hello(version, peer);
-        }
-        if peer.greeted.get().is_none() {
+        if peer.greeted.get().is_none() && !matches!(request, Request::Hello { .. }) {
             return refuse(DenialCode::Malformed, "the first frame must be a greeting");
         }
         match request {
-            Request::Hello { .. } => refuse(DenialCode::Malformed, "greeted twice"),
+            Request::Hello { version } => self.hello(version, peer),
             Request::Submit(body) => self.submit(*body, peer, outlet),
             Request::Begin(body) => self.begin(*body, peer, outlet),
             Request::Calls(body) => self.calls(*body, peer, outlet),
@@ -466,9 +463,8 @@ impl Node {
             );
             return refuse(DenialCode::Malformed, reason);
         }
-        if peer.greeted.set(()).is_err() {
-            return refuse(DenialCode::Malformed, "greeted twice");
-        }
+        // Whoever comes back to a connection greets again.
+        peer.greeted.set(()).unwrap_or(());
         let nonce = match self.authority.nonce() {
             Ok(nonce) => nonce,
             Err(denial) => return Response::Error(denial),

@@ -35,7 +35,7 @@ pub use bodies::{
 };
 
 /// Version of this protocol. A client and a node of different versions do not talk.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 /// Longest frame, in bytes.
 pub const FRAME_MAX: usize = 8 << 20;
 
