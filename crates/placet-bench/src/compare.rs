@@ -19,7 +19,7 @@ use placet_authority::clock::SystemClock;
 use placet_authority::dir::DomainDir;
 use placet_authority::init::public_policy;
 use placet_authority::node::connect;
-use placet_process::{Command as Governed, Gateway, Outcome, Spares, Waits};
+use placet_process::{Command as Governed, Gateway, Kept, Outcome, Waits};
 use placet_types::PrincipalId;
 use serde_json::json;
 
@@ -189,10 +189,10 @@ fn resident(
         program: program.to_owned(),
         observe: false,
         hear: false,
-        spares: if spares {
-            Spares::kept().expect("a thread")
+        kept: if spares {
+            Kept::for_many().expect("a thread")
         } else {
-            Spares::none()
+            Kept::nothing()
         },
         tell: Box::new(|_| {}),
     };
@@ -216,9 +216,9 @@ fn resident(
             .run(&command, None)
             .map_err(|error| error.to_string())?;
         let took = began.elapsed();
-        gateway.restock();
+        gateway.kept.restock();
         let ended = Instant::now();
-        while spares && gateway.spares.waiting() == 0 {
+        while spares && gateway.kept.waiting() == 0 {
             if ended.elapsed() > SPARE_PATIENCE {
                 return Err("no cell waits for the next command".to_owned());
             }

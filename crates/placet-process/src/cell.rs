@@ -11,14 +11,12 @@ use placet_enforce::Permit;
 use placet_evidence::Environment;
 use placet_sandbox::{
     Arguments, CellSpec, Copied, Digests, EgressRules, ExecGate, ExecRule, ImageDigest, Limits,
-    Listed, Network, OnRefusal, Others, OwnFile, PROXY_PORT, Paths, Peers, Program as CellProgram,
-    Resolved, SandboxError, Session, TerminalStreams, Tier, WaitingCell,
+    Listed, Looked, Network, OnRefusal, Others, OwnFile, PROXY_PORT, Paths, Peers,
+    Program as CellProgram, Resolved, SandboxError, Session, TerminalStreams, Tier, WaitingCell,
 };
 use placet_types::{
     AbsPath, Digest, Egress, ExecCheck, Images, PathSet, PeerRule, ProcessParams, Scope, Writes,
 };
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
-use rustix::io::Errno;
 
 use crate::credentials;
 use crate::program::Program;
@@ -56,9 +54,9 @@ pub(crate) struct Setting<'a> {
     pub(crate) terminal: Option<TerminalStreams>,
 }
 
-/// The spec of the cell that a permit allows.
-pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
-    let scope = permit.scope();
+/// The spec of the cell that a permit of this scope allows.
+pub(crate) fn spec(scope: &Scope, setting: Setting<'_>) -> CellSpec {
+    let looked = Looked::default();
     let params = setting.params;
     let hidden = setting.hidden;
     // Who learns, or waits for it, wants to hear of names as well, of which a proxy that refuses them all tells.
@@ -67,7 +65,7 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
     let egress = egress(scope, proxied, (setting.resolved, &hidden));
     // One way or the other: a scope that asks for copies never gives the trees themselves.
     let (write, copied) = match setting.copied {
-        None if scope.writes == Writes::Direct => (present(&scope.write), Vec::new()),
+        None if scope.writes == Writes::Direct => (present(&scope.write, &looked), Vec::new()),
         None => (Vec::new(), Vec::new()),
         Some(copied) => (Vec::new(), copied),
     };
@@ -78,11 +76,11 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
         credentials: credentials::slots(&scope.credentials),
         cwd: PathBuf::from(params.cwd.as_str()),
         paths: Paths {
-            read: present(&scope.read),
+            read: present(&scope.read, &looked),
             write,
             copied,
             observed: setting.observed,
-            exec: present(&scope.exec),
+            exec: present(&scope.exec, &looked),
             exec_in_writable: scope.exec_in_writable,
             hidden,
             tmp_bytes_max: scope.limits.tmp_bytes,
@@ -98,6 +96,7 @@ pub(crate) fn spec(permit: &Permit, setting: Setting<'_>) -> CellSpec {
         own_files: if proxied { own_files() } else { Vec::new() },
         door: setting.client.is_some(),
         client: setting.client,
+        looked,
     }
 }
 
@@ -163,8 +162,8 @@ fn own_files() -> Vec<OwnFile> {
 /// # Errors
 ///
 /// [`SandboxError::Unsupported`] when it is less; the node denies that before.
-pub(crate) fn tier(permit: &Permit, environment: &Environment) -> Result<Tier, SandboxError> {
-    let enough = |tier: &placet_types::Tier| *tier >= permit.scope().tier;
+pub(crate) fn tier(scope: &Scope, environment: &Environment) -> Result<Tier, SandboxError> {
+    let enough = |tier: &placet_types::Tier| *tier >= scope.tier;
     let lacking = SandboxError::Unsupported("the tier of enforcement that the scope demands");
     let tier = environment.tier.filter(enough).ok_or(lacking)?;
     Ok(match tier {
@@ -277,11 +276,11 @@ fn limits(scope: &Scope) -> Limits {
 ///
 /// A tree that is reached through a symbolic link counts as what the link points to, and only when
 /// the scope names that too: whoever can plant a link must not widen the scope with it.
-pub(crate) fn present(paths: &PathSet) -> Vec<PathBuf> {
+pub(crate) fn present(paths: &PathSet, looked: &Looked) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = paths
         .iter()
         .filter_map(|path| {
-            if let Some(stands) = stands(path) {
+            if let Some(stands) = looked.stands(Path::new(path.as_str())) {
                 return stands.then(|| PathBuf::from(path.as_str()));
             }
             let resolved = std::fs::canonicalize(path.as_str()).ok()?;
@@ -294,22 +293,6 @@ pub(crate) fn present(paths: &PathSet) -> Vec<PathBuf> {
     found.sort();
     found.dedup();
     found
-}
-
-/// Whether something stands at a path that no link leads through; `None` where it takes more than one look to know.
-fn stands(path: &AbsPath) -> Option<bool> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    match openat2(
-        CWD,
-        path.as_str(),
-        flags,
-        Mode::empty(),
-        ResolveFlags::NO_SYMLINKS,
-    ) {
-        Ok(_) => Some(true),
-        Err(Errno::NOENT | Errno::NOTDIR) => Some(false),
-        Err(_) => None,
-    }
 }
 
 /// Whether the door's client can be offered: a regular file that this process runs from.

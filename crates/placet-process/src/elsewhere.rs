@@ -7,7 +7,7 @@ use placet_authority::node::wire::{DeferredBody, Request, Response};
 use placet_authority::node::{Connection, LinkError};
 use placet_enforce::Permit;
 use placet_evidence::ChangeSummary;
-use placet_sandbox::Observed;
+use placet_sandbox::{Looked, Observed};
 use placet_types::canonical::{self, Bounds};
 use placet_types::{ExecutionId, ProfileName, Scope, Writes};
 
@@ -85,7 +85,7 @@ impl Gateway {
             &self.dir.changes(),
             permit.exec(),
             scope.writes,
-            &cell::present(&scope.write),
+            &cell::present(&scope.write, &Looked::default()),
             scope.limits.tmp_bytes,
         );
         made.map(Some)

@@ -23,7 +23,9 @@ use placet_authority::node::{Connection, LinkError, StartError};
 use placet_egress::Proxy;
 use placet_enforce::{Pep, Permit, Watch};
 use placet_evidence::{Environment, RunEnd};
-use placet_sandbox::{Cell, Gate, Resolved, RunningCell, SandboxError, Spares, WaitingCell};
+use placet_sandbox::{
+    Cell, Gate, ReleasedCell, Resolved, RunningCell, SandboxError, Tier, WaitingCell,
+};
 use placet_tlog::Policy as LogPolicy;
 use placet_types::{DenialCode, ExecutionId, Fixed, Writes};
 
@@ -32,11 +34,12 @@ use crate::cell::{self, Setting};
 use crate::changes::Copies;
 use crate::conduct;
 use crate::credentials::{self, Unreadable};
-use crate::door;
+use crate::door::{self, Door};
 use crate::drift::{Drift, Pinned};
 use crate::elsewhere::Notice;
 use crate::ends::{end_body, ended, recorded_exit};
 use crate::gate::{Keeper, Root};
+use crate::kept::Kept;
 use crate::outcome::{Outcome, RunError};
 use crate::signals::Signals;
 use crate::supervise::{Supervised, Supervisor};
@@ -65,9 +68,8 @@ pub struct Gateway {
     pub observe: bool,
     /// Whether names that it looks up are heard, and refused, where its scope has none: who waits for it is told whom it wants to reach.
     pub hear: bool,
-    /// Cells that wait for the next command: [`Spares::none`] for a process that runs one. They are built ahead of time and give
-    /// nothing: one is used only where it is what the permit would have built now.
-    pub spares: Spares,
+    /// What is kept for the next command: [`Kept::nothing`] in a process that runs one.
+    pub kept: Kept,
     /// Tells whoever started the command what they would otherwise not see.
     pub tell: Box<dyn Fn(&Notice<'_>)>,
 }
@@ -103,7 +105,7 @@ impl Gateway {
         mut front: Option<&mut Front>,
     ) -> Result<Outcome, RunError> {
         crate::attest::try_beside();
-        let mut link = (self.connect)()?;
+        let mut link = self.link()?;
         let offered: BTreeSet<String> = link.welcome().env.iter().cloned().collect();
         let call = Call::new(command, &offered, Some(&self.dir.digests()));
         let call = match refused::or_refused(&mut link, command, call)? {
@@ -117,13 +119,14 @@ impl Gateway {
             Some(salt) => call.hidden_by(salt),
             None => call,
         };
-        let environment = self.environment(&link)?;
+        // What the machine can enforce may still be tried meanwhile.
         let mut pep = self.pep(&link)?;
+        let environment = self.environment(&link)?;
         let asking = call.asking();
         let body = self.body(&asking, command.door, &environment, (&mut link, &mut pep))?;
         let mut inquiry = Inquiry {
             body,
-            begins: self.spares.waiting() > 0,
+            begins: self.kept.waiting() > 0,
             waits: command.waits,
             remembered: key,
         };
@@ -141,10 +144,54 @@ impl Gateway {
         self.carry_out((link, &mut pep), &call, &admitted, (front, ahead))
     }
 
-    /// Has the next cell built, where some are kept: for whoever has run a command and has nothing left to do for it. What waits has a copy
-    /// of this memory, so of the command nothing should be left in it.
-    pub fn restock(&self) {
-        self.spares.restock();
+    /// The connection that was kept, or another.
+    fn link(&self) -> Result<Connection, StartError> {
+        let kept = self.kept.link(self.clock.monotonic());
+        kept.map_or_else(|| (self.connect)(), Ok)
+    }
+
+    /// Makes ready what a command like the one before will probably be permitted, while that is decided.
+    fn make_ready(
+        &self,
+        ahead: &mut Guess,
+        call: &Call,
+        (environment, front): (&Environment, Option<&Front>),
+    ) {
+        let Some(scope) = self.kept.scope_of_last(ahead.like()) else {
+            return;
+        };
+        if scope.writes != Writes::Direct {
+            return;
+        }
+        // Where the tier is too low, the permit is refused and says why.
+        let Ok(tier) = cell::tier(&scope, environment) else {
+            return;
+        };
+        let setting = self.setting(call, tier, (None, front));
+        let spec = cell::spec(&scope, setting);
+        ahead.make(scope, spec, self.kept.spares());
+    }
+
+    /// What a cell of this call needs beside its scope.
+    fn setting<'a>(
+        &self,
+        call: &'a Call,
+        tier: Tier,
+        (copies, front): (Option<&Copies>, Option<&Front>),
+    ) -> Setting<'a> {
+        Setting {
+            tier,
+            params: &call.params,
+            program: &call.program,
+            copied: copies.map(Copies::copied),
+            observed: self.observe,
+            heard: self.hear,
+            hidden: vec![self.dir.root().to_owned()],
+            digests: self.dir.digests(),
+            resolved: Resolved::default(),
+            client: cell::client(&self.program),
+            terminal: front.and_then(Front::streams),
+        }
     }
 
     /// Says what would be decided about a command.
@@ -210,8 +257,7 @@ impl Gateway {
         };
         let wanted = &permit.scope().credentials;
         // From here until they are in the cell, nobody is to read this process's memory, or to have a copy of it.
-        let unreadable =
-            (!wanted.is_empty()).then(|| (self.spares.hold_off(), Unreadable::begin()));
+        let unreadable = (!wanted.is_empty()).then(|| (self.kept.hold_off(), Unreadable::begin()));
         let secrets = match start((&mut link, how), permit, &pinned)? {
             Ok(secrets) => secrets,
             Err(outcome) => return Ok(outcome),
@@ -227,9 +273,17 @@ impl Gateway {
         }
         let put = credentials::put(&mut waiting, wanted, secrets);
         let released = put.and_then(|()| release(waiting, permit));
+        // What watches the command is set up while it comes to be.
+        let began = released.and_then(|released| {
+            let door = self.open_door(&released, admitted);
+            let environment = (*admitted.environment).clone();
+            let domain = link.welcome().domain.clone();
+            let drift = Drift::watch(&call.program, pinned, environment, domain);
+            Ok((released.finish()?, door, drift))
+        });
         drop(unreadable);
-        let mut cell = match released {
-            Ok(cell) => cell,
+        let (mut cell, door, drift) = match began {
+            Ok(began) => began,
             Err(error) => {
                 self.report(Some(link), end_body(exec, RunEnd::Failed, None, None))?;
                 return Err(RunError::Exec(error));
@@ -238,12 +292,6 @@ impl Gateway {
         if let Some(front) = front.as_deref_mut() {
             front.tell(ToFront::Started(exec));
         }
-        let drift = Drift::watch(
-            &call.program,
-            pinned,
-            (*admitted.environment).clone(),
-            link.welcome().domain.clone(),
-        );
         let hands = Hands {
             signals: &mut signals,
             front,
@@ -253,9 +301,21 @@ impl Gateway {
             call,
             admitted,
             (hands, proxy),
-            (&mut cell, drift),
+            (&mut cell, door, drift),
             copies,
         )
+    }
+
+    /// Serves whoever asks for more from inside, where the cell has a door.
+    fn open_door(&self, cell: &ReleasedCell, admitted: &Admitted) -> Option<Door> {
+        let permit = &admitted.permit;
+        let listener = cell.door()?.try_clone().ok()?;
+        // The actor: in a delegation, `sub` is the one it is done for.
+        let actor = permit.claims().actor();
+        let kept = credentials::variables(&permit.scope().credentials);
+        let way = door::Way::of(admitted.environment.tier);
+        let own = (self.program.as_path(), self.dir.root());
+        door::serve(listener, way, permit.exec(), actor, kept, own).ok()
     }
 
     /// The cell, and the files that are pinned as they are before anything runs in it. Copies that it
@@ -282,35 +342,28 @@ impl Gateway {
         admitted: &Admitted,
         call: &Call,
         (copies, front): (Option<&Copies>, Option<&Front>),
-        (ahead, planned): (Guess, impl FnOnce()),
+        (mut ahead, planned): (Guess, impl FnOnce()),
     ) -> Result<(WaitingCell, Option<Proxy>), SandboxError> {
         let permit = &admitted.permit;
-        let resolved = Resolved::default();
-        let spec = cell::spec(
-            &admitted.permit,
-            Setting {
-                tier: cell::tier(&admitted.permit, &admitted.environment)?,
-                params: &call.params,
-                program: &call.program,
-                copied: copies.map(Copies::copied),
-                observed: self.observe,
-                heard: self.hear,
-                hidden: vec![self.dir.root().to_owned()],
-                digests: self.dir.digests(),
-                resolved: resolved.clone(),
-                client: cell::client(&self.program),
-                terminal: front.and_then(Front::streams),
-            },
-        );
+        let scope = permit.scope();
+        let written = ahead.spec_for(scope).filter(|_| copies.is_none());
+        let spec = match written {
+            Some(spec) => spec,
+            None => {
+                let tier = cell::tier(scope, &admitted.environment)?;
+                cell::spec(scope, self.setting(call, tier, (copies, front)))
+            }
+        };
+        let resolved = spec.egress.resolved.clone().unwrap_or_default();
         if may_begin(permit) {
-            self.spares.note(&spec, ahead.like());
+            self.kept.note(&spec, ahead.like(), scope);
         }
         let waiting = match ahead.confirm(&spec) {
             Some(waiting) => waiting,
             None => {
                 let prepared = Cell::prepare(spec)?;
                 planned();
-                prepared.spawn_from(&self.spares)?
+                prepared.spawn_from(self.kept.spares())?
             }
         };
         let proxy =
@@ -327,29 +380,11 @@ impl Gateway {
         call: &Call,
         admitted: &Admitted,
         (hands, proxy): (Hands<'_>, Option<Proxy>),
-        (cell, drift): (&mut RunningCell, Drift),
+        (cell, mut door, drift): (&mut RunningCell, Option<Door>, Drift),
         copies: Option<Copies>,
     ) -> Result<Outcome, RunError> {
         let permit = &admitted.permit;
         let exec = permit.exec();
-        let mut door = cell
-            .door()
-            .and_then(|door| door.try_clone().ok())
-            .and_then(|door| {
-                // The actor: in a delegation, `sub` is the one it is done for.
-                let actor = permit.claims().actor();
-                let kept = credentials::variables(&permit.scope().credentials);
-                let way = door::Way::of(admitted.environment.tier);
-                door::serve(
-                    door,
-                    way,
-                    exec,
-                    actor,
-                    kept,
-                    (&self.program, self.dir.root()),
-                )
-                .ok()
-            });
         let began = self.clock.monotonic();
         let supervisor = Supervisor {
             exec,
@@ -443,7 +478,12 @@ impl Gateway {
             if let Some(open) = &mut link {
                 match open.ask(&request) {
                     // Denied: the node recorded the end already, when nobody carried it.
-                    Ok(Response::Recorded { .. } | Response::Denied { .. }) => return Ok(()),
+                    Ok(Response::Recorded { .. } | Response::Denied { .. }) => {
+                        link.take()
+                            .into_iter()
+                            .for_each(|link| self.kept.keep_link(link, self.clock.monotonic()));
+                        return Ok(());
+                    }
                     Ok(Response::Error(denial)) => why = denial.to_string(),
                     Ok(_) => why = LinkError::Unexpected.to_string(),
                     Err(error) => why = error.to_string(),
@@ -469,10 +509,10 @@ fn set_up_terminal(waiting: &mut WaitingCell, front: Option<&mut Front>) -> Resu
     Ok(())
 }
 
-fn release(waiting: WaitingCell, permit: &Permit) -> Result<RunningCell, SandboxError> {
+fn release(waiting: WaitingCell, permit: &Permit) -> Result<ReleasedCell, SandboxError> {
     // The start is durable: the lease begins now, whatever the set-up took.
     waiting.renew(Duration::from_millis(permit.claims().lease.interval_ms))?;
-    waiting.release()
+    waiting.let_go()
 }
 
 pub(crate) fn unexpected(response: Response) -> RunError {

@@ -14,7 +14,7 @@ use placet_authority::node::wire::{Request, Response};
 use placet_authority::node::{Connection, StartError, connect, connect_or_start};
 use placet_evidence::{Entry, EntryError, Record};
 use placet_log::LogReader;
-use placet_process::{Gateway, Spares};
+use placet_process::{Gateway, Kept};
 use placet_types::{DomainName, Index, PrincipalId};
 
 use crate::cli::Global;
@@ -149,7 +149,7 @@ impl Domain {
             program,
             observe: false,
             hear: false,
-            spares: Spares::none(),
+            kept: Kept::nothing(),
             tell: Box::new(|_| {}),
         })
     }

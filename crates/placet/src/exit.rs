@@ -1,6 +1,7 @@
 //! Exit statuses, and failures that carry one.
 
 use std::fmt;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use placet_authority::OpenError;
@@ -38,7 +39,7 @@ impl Status {
     pub(crate) fn leave(self) -> ExitCode {
         match self {
             Self::Signal(signal) => die_by(signal),
-            other => ExitCode::from(other.code()),
+            other => at_once(other.code()),
         }
     }
 
@@ -54,6 +55,14 @@ impl Status {
             Self::Signal(signal) => signal.saturating_add(128),
         }
     }
+}
+
+/// Ends this process without giving its memory back piece by piece, which the kernel does as well, and at once.
+fn at_once(code: u8) -> ExitCode {
+    let said = std::io::stdout().flush();
+    // Whoever reads it is gone, and was told so where that matters.
+    said.unwrap_or(());
+    placet_sandbox::leave(code)
 }
 
 /// Ends this process by the signal that ended the command, without a core dump of its own.

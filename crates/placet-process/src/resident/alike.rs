@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use placet_sandbox::{kernel_file, kernel_text};
 use rustix::process::Pid;
 
 /// Of the status, the lines that are inherited; the others count memory, threads and switches. Which signals are ignored is no
@@ -80,7 +81,7 @@ impl Alike {
         let raw = pid.as_raw_nonzero().get();
         let process = PathBuf::from(format!("/proc/{raw}"));
         let mut parts = Vec::new();
-        let status = fs::read_to_string(process.join("status"))?;
+        let status = kernel_text(process.join("status"))?;
         for line in status.lines() {
             let name = line.split(':').next().unwrap_or_default();
             if let Some(known) = INHERITED.iter().find(|known| **known == name) {
@@ -88,7 +89,7 @@ impl Alike {
             }
         }
         for name in WHOLE {
-            let text = match fs::read(process.join(name)) {
+            let text = match kernel_file(process.join(name)) {
                 // Not of this kernel.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
                 // A kernel without a security module has the file and nothing to say in it.
@@ -97,7 +98,7 @@ impl Alike {
             };
             parts.push((name, text));
         }
-        let stat = fs::read_to_string(process.join("stat"))?;
+        let stat = kernel_text(process.join("stat"))?;
         parts.push(("scheduling", scheduled(&stat)));
         let io_priority = placet_sandbox::io_priority(raw)?;
         parts.push(("ionice", io_priority.to_string().into_bytes()));
@@ -121,7 +122,7 @@ impl Alike {
 
 /// What only the process itself may read.
 pub(super) fn own_only() -> BTreeMap<String, String> {
-    let text = |name: &str| fs::read_to_string(format!("/proc/self/{name}"));
+    let text = |name: &str| kernel_text(format!("/proc/self/{name}"));
     let read = OWN_ONLY.map(|name| (name.to_owned(), text(name).unwrap_or_default()));
     read.into_iter().collect()
 }

@@ -6,19 +6,26 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
-use std::path::PathBuf;
 
 use placet_sandbox::{Ahead, CellSpec, Spares, WaitingCell};
+use placet_types::Scope;
 
 use crate::call::Call;
-use crate::cell;
 use crate::terminal::Front;
 
 /// A cell for the scope that a command will probably get.
 #[derive(Debug)]
 pub(super) struct Guess {
     like: u64,
-    made: Option<Ahead>,
+    made: Option<Made>,
+}
+
+/// What was made ready, and for what.
+#[derive(Debug)]
+struct Made {
+    scope: Scope,
+    spec: CellSpec,
+    ahead: Option<Ahead>,
 }
 
 /// Of commands with the same number the scope is probably the same. It is no more than a guess, so it need not be hard to find two.
@@ -49,11 +56,10 @@ impl Guess {
         self.like
     }
 
-    /// Makes a cell ready, if one waits for a command like this one.
-    pub(super) fn make(&mut self, call: &Call, spares: &Spares) {
-        let cwd = PathBuf::from(call.params.cwd.as_str());
-        let program = cell::program(&call.params, &call.program);
-        self.made = spares.ahead(self.like, program, cwd);
+    /// Makes a cell ready for a scope, of which this is the spec.
+    pub(super) fn make(&mut self, scope: Scope, spec: CellSpec, spares: &Spares) {
+        let ahead = spares.ahead(spec.clone());
+        self.made = Some(Made { scope, spec, ahead });
     }
 
     /// What is decided later is decided about another time.
@@ -61,8 +67,14 @@ impl Guess {
         self.made = None;
     }
 
+    /// The spec that was written for this very scope, meanwhile; the cell that was made ready for another one is ended.
+    pub(super) fn spec_for(&mut self, scope: &Scope) -> Option<CellSpec> {
+        self.made.take_if(|made| made.scope != *scope);
+        self.made.as_ref().map(|made| made.spec.clone())
+    }
+
     /// The cell, if it is what the permit asks for.
     pub(super) fn confirm(self, spec: &CellSpec) -> Option<WaitingCell> {
-        self.made?.confirm(spec)
+        self.made?.ahead?.confirm(spec)
     }
 }

@@ -100,6 +100,7 @@ impl Gateway {
         let mut told = false;
         loop {
             let mut body = Box::new(inquiry.body.clone());
+            let body_environment = body.environment.clone();
             // What waits for long attests again.
             body.attestation = Some(self.attestation(&body.environment, link, pep)?);
             let request = if inquiry.begins {
@@ -109,7 +110,7 @@ impl Gateway {
             };
             link.send(&request)?;
             if !told {
-                ahead.make(call, &self.spares);
+                self.make_ready(ahead, call, (&body_environment, front.as_deref()));
             }
             let response = link.answer()?;
             self.remember(inquiry, &response);

@@ -46,7 +46,15 @@ impl<'a> From<&'a BegunBody> for Released<'a> {
 
 impl Gateway {
     pub(crate) fn pep(&self, link: &Connection) -> Result<Pep, RunError> {
-        let pins = pins(&self.policy, link.welcome())?;
+        let welcome = link.welcome();
+        let pins = match self.kept.pins_of(&welcome.genesis) {
+            Some(pins) => pins,
+            None => {
+                let pins = pins(&self.policy, welcome)?;
+                self.kept.keep_pins(&welcome.genesis, &pins);
+                pins
+            }
+        };
         let keys = |error: String| RunError::Keys(error);
         let gateway = GatewayName::parse(GATEWAY).map_err(|error| keys(error.to_string()))?;
         Pep::new(pins, gateway, holder()?).map_err(|error: PinError| keys(error.to_string()))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use placet_authority::clock::Clock;
 use placet_authority::gateways::{Gateways, Said};
 use placet_process::resident::{Leaving, Offer, Slot, Taken, detach};
-use placet_process::{Command, Gateway, Outcome, Spares, Waits};
+use placet_process::{Command, Gateway, Kept, Outcome, Waits};
 use zeroize::Zeroize as _;
 
 use crate::cli::{GatewayAct, Global};
@@ -103,7 +103,7 @@ fn serve(domain: &Domain, number: usize) -> Result<Status, Failure> {
     }
     detach()?;
     let mut gateway = domain.gateway()?;
-    gateway.spares = Spares::kept()?;
+    gateway.kept = Kept::for_many()?;
     let resident = Resident {
         domain,
         gateway,
@@ -134,10 +134,11 @@ impl Resident<'_> {
             match visit {
                 None if now.saturating_sub(heard_at) > IDLE || !self.is_wanted() => return Ok(()),
                 None => {
+                    self.gateway.kept.let_go(now);
                     let is_due = now.saturating_sub(stocked_at) > RESTOCK;
-                    if is_due && self.gateway.spares.waiting() == 0 {
+                    if is_due && self.gateway.kept.waiting() == 0 {
                         stocked_at = now;
-                        self.gateway.spares.restock();
+                        self.gateway.kept.restock();
                     }
                     self.tell();
                 }
@@ -165,9 +166,9 @@ impl Resident<'_> {
 
     /// Writes down what it says of itself, where that has changed.
     fn tell(&mut self) {
-        let counts = self.gateway.spares.counts();
+        let counts = self.gateway.kept.counts();
         let now = Said {
-            waiting: self.gateway.spares.waiting() as u64,
+            waiting: self.gateway.kept.waiting() as u64,
             built: counts.built,
             taken: counts.taken,
             failed: counts.failed,
@@ -228,7 +229,7 @@ fn work(domain: &Domain, gateway: &mut Gateway, taken: Taken) -> Result<(), Fail
     };
     let left = parting.leave(leaving);
     // Its caller waits for nothing any more.
-    gateway.restock();
+    gateway.kept.restock();
     Ok(left?)
 }
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 
+use placet_authority::dir::gateways_of;
 use placet_evidence::Exit;
 use placet_process::door::{self, DoorReply, DoorRequest};
+use placet_process::resident::is_offered;
 use placet_process::terminal::{self, Front, InFront, Refused, in_front};
 use placet_process::{CallError, Command, Notice, Outcome, ProgramError, RunError, Waits};
 use placet_sandbox::{SandboxError, Step};
@@ -15,7 +17,9 @@ use crate::cli::{Call, Global};
 use crate::cmd::decide::rerouted_to;
 use crate::cmd::doctor;
 use crate::cmd::learn::in_force;
-use crate::context::{Domain, PRINCIPAL_VARIABLE, arguments, environment, program, user_principal};
+use crate::context::{
+    Domain, PRINCIPAL_VARIABLE, arguments, domain_path, environment, program, user_principal,
+};
 use crate::exit::{Failure, Status};
 use crate::out::{BAD, BOLD, DIM, Out, WARN, paint};
 use crate::resident;
@@ -55,32 +59,30 @@ pub(crate) fn run(
         return run_through_door(call, manner, out);
     }
     let caller = !manner.front && call.door.is_none();
-    let dir = if caller {
-        Some(Domain::open(global)?.dir)
-    } else {
-        None
-    };
-    if let Some(dir) = &dir
-        && let Some(status) = resident::run(dir, call, &manner, out)?
-    {
+    if caller && !terminal::is_at_terminal() && !is_offered(&gateways_of(&domain_path(global)?)) {
+        // It will be done here: the sooner this begins, the less it is waited for.
+        placet_process::attest::try_beside();
+    }
+    let domain = Domain::open(global)?;
+    if caller && let Some(status) = resident::run(&domain.dir, call, &manner, out)? {
         return Ok(status);
     }
-    let ended = by_itself(global, call, manner, out);
-    if let Some(dir) = &dir {
-        resident::keep(dir);
+    let ended = by_itself(&domain, call, manner, out);
+    if caller {
+        resident::keep(&domain.dir);
     }
     ended
 }
 
 /// In processes of its own.
-fn by_itself(global: &Global, call: &Call, manner: Manner, out: Out) -> Result<Status, Failure> {
+fn by_itself(domain: &Domain, call: &Call, manner: Manner, out: Out) -> Result<Status, Failure> {
     if !manner.front && terminal::is_at_terminal() {
         return at_terminal();
     }
     placet_process::attest::try_beside();
     // Before anything else: from here on no key of the terminal is for this process.
     let mut front = manner.front.then(Front::attach).transpose()?;
-    let outcome = govern(global, call, manner, front.as_mut(), out);
+    let outcome = govern(domain, call, manner, front.as_mut(), out);
     // Whatever is said about it comes after what the command has said.
     if let Some(mut front) = front {
         if let Some(refused) = outcome.as_ref().ok().and_then(Refused::of) {
@@ -92,13 +94,12 @@ fn by_itself(global: &Global, call: &Call, manner: Manner, out: Out) -> Result<S
 }
 
 fn govern(
-    global: &Global,
+    domain: &Domain,
     call: &Call,
     manner: Manner,
     front: Option<&mut Front>,
     out: Out,
 ) -> Result<Outcome, Failure> {
-    let domain = Domain::open(global)?;
     let mut command = command(call)?;
     command.env.extend(manner.env);
     command.announce |= manner.announce;
@@ -110,7 +111,7 @@ fn govern(
         .run(&command, front)
         .map_err(|error| failure(error, program_of(call)))?;
     if let (Outcome::Denied { .. }, Some(asked)) = (&outcome, &call.profile) {
-        tell_of_profiles(&domain, asked, out);
+        tell_of_profiles(domain, asked, out);
     }
     Ok(outcome)
 }

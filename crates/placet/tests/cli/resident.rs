@@ -3,30 +3,41 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use placet_authority::clock::SystemClock;
+use placet_authority::clock::{Clock as _, SystemClock};
 use placet_authority::dir::DomainDir;
 use placet_authority::init::public_policy;
 use placet_authority::node::connect;
 use placet_evidence::Exit;
-use placet_process::{Command, Gateway, Outcome, Spares, Waits};
+use placet_process::{Command, Gateway, Kept, Outcome, Waits};
 use placet_types::PrincipalId;
 use serde_json::Value;
 
 use crate::domain::{Domain, await_some, parsed};
 
 fn gateway(domain: &Domain) -> Gateway {
+    counting(domain, &Arc::default())
+}
+
+/// A gateway that counts how often it connects.
+fn counting(domain: &Domain, connections: &Arc<AtomicUsize>) -> Gateway {
+    let connections = Arc::clone(connections);
     let dir = DomainDir::open(&domain.dir()).unwrap();
     let own = dir.clone();
     Gateway {
         policy: public_policy(&dir).unwrap(),
         dir,
-        connect: Box::new(move || connect(&own)),
+        connect: Box::new(move || {
+            connections.fetch_add(1, Ordering::Relaxed);
+            connect(&own)
+        }),
         clock: Arc::new(SystemClock::new()),
         program: env!("CARGO_BIN_EXE_placet").into(),
         observe: false,
         hear: false,
-        spares: Spares::kept().unwrap(),
+        kept: Kept::for_many().unwrap(),
         tell: Box::new(|_| {}),
     }
 }
@@ -47,7 +58,7 @@ fn run(domain: &Domain, gateway: &Gateway, argv: &[&str]) -> Outcome {
         announce: false,
     };
     let outcome = gateway.run(&command, None).unwrap();
-    gateway.restock();
+    gateway.kept.restock();
     outcome
 }
 
@@ -63,7 +74,7 @@ fn is_success(outcome: &Outcome) -> bool {
 
 fn await_spare(gateway: &Gateway) {
     await_some("a cell that waits", || {
-        (gateway.spares.waiting() > 0).then_some(())
+        (gateway.kept.waiting() > 0).then_some(())
     });
 }
 
@@ -112,6 +123,32 @@ fn a_command_runs_in_a_cell_that_waited_with_its_own_arguments_and_records() {
         "{outcome:?}"
     );
     domain.assert_intact();
+}
+
+#[test]
+fn commands_one_after_the_other_use_one_connection_and_a_node_is_not_kept_by_it() {
+    let domain = Domain::new();
+    domain.ok(&["run", "--", "true"]);
+    let connections = Arc::default();
+    let gateway = counting(&domain, &connections);
+    let clock = SystemClock::new();
+    // A busy machine may take long between two of them; three in a row are sure to be close to one another once.
+    await_some("three commands over one connection", || {
+        let before = connections.load(Ordering::Relaxed);
+        for _ in 0..3 {
+            assert!(is_success(&run(&domain, &gateway, &["true"])));
+        }
+        (connections.load(Ordering::Relaxed) <= before + 1).then_some(())
+    });
+    // Let go, and nothing holds the node up any more.
+    gateway
+        .kept
+        .let_go(clock.monotonic() + Duration::from_secs(1));
+    let before = connections.load(Ordering::Relaxed);
+    domain.ok(&["node", "stop"]);
+    domain.ok(&["run", "--", "true"]);
+    assert!(is_success(&run(&domain, &gateway, &["true"])));
+    assert_eq!(connections.load(Ordering::Relaxed), before + 1);
 }
 
 #[test]

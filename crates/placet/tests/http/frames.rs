@@ -135,3 +135,30 @@ fn a_refused_start_leaves_what_runs_with_the_connection_that_carries_it() {
     node.post("/v1/revocations", &act).expect(201);
     assert_eq!(told_to_end(&mut own), (permit.exec, DenialCode::Revoked));
 }
+
+#[test]
+fn who_comes_back_to_a_connection_is_told_what_the_domain_offers_now() {
+    let place = Place::new();
+    let _node = place.up();
+    let mut link = link(&place);
+    let before = link.welcome().clone();
+    assert!(!before.env.iter().any(|name| name == "OFFERED_SINCE"));
+    place.activate_changed(
+        2,
+        &[(
+            "profiles/operator.toml",
+            "env = [",
+            "env = [\n  \"OFFERED_SINCE\",",
+        )],
+    );
+    link.greet_again().unwrap();
+    let now = link.welcome();
+    assert!(now.env.iter().any(|name| name == "OFFERED_SINCE"));
+    assert_eq!(
+        (&now.domain, &now.genesis),
+        (&before.domain, &before.genesis)
+    );
+    // What is attested with it is of now as well.
+    assert_ne!(now.nonce, before.nonce);
+    assert_eq!(link.nonce_at_hand(), now.nonce);
+}
