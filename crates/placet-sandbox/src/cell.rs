@@ -28,7 +28,7 @@ use crate::sys::Errno;
 use crate::tier::Tier;
 use crate::tree::{Change, Exit, Tree, failed};
 use crate::wire::{Failure, Group as ProcessGroup, Order};
-use crate::{launcher, prepare};
+use crate::{launcher, prepare, privileged};
 
 /// The entry point; a cell itself is a [`WaitingCell`] or a [`RunningCell`].
 #[derive(Debug)]
@@ -113,6 +113,9 @@ impl Cell {
         if waits.worker.landlock_flags != 0 && audit.is_none() {
             return Err(SandboxError::Unsupported("to be told of denials"));
         }
+        // What stands outside of the single cell can have been taken away.
+        let stands = privileged::set_up(&waits.place)?;
+        privileged::demand(spec.tier, stands, waits.memfd_noexec)?;
         Ok(Prepared {
             plan: Arc::new(waits.for_program(program, spec.egress.clone())),
             program: spec.program.path.clone(),
@@ -203,6 +206,8 @@ impl Prepared {
         if !attended {
             self.attend(&mut tree, opens)?;
         }
+        // Its thread came up beside the others. Nothing is released before.
+        tree.await_trace()?;
         Ok(WaitingCell {
             tree,
             gate,

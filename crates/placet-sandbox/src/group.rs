@@ -184,6 +184,13 @@ impl Group {
         Entries::of(self.nodes.iter().filter_map(Node::entry))
     }
 
+    /// Ends whoever came in from outside and waits until nobody is in it, where the group can do that.
+    pub(crate) fn empty(&self) {
+        for node in &self.nodes {
+            node.empty();
+        }
+    }
+
     /// Ends whatever is in it, forks under way included. `false` without a group that can.
     pub(crate) fn kill(&self) -> bool {
         self.nodes.iter().any(Node::kill)

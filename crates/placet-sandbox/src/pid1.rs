@@ -243,7 +243,7 @@ fn make(mount: &Mount, index: usize) -> Setup<()> {
             Err(Errno(libc::EEXIST)) => Ok(()),
             made => made.at_index(Step::MakeDir, index),
         },
-        Mount::File(path) => sys::create_file(path, 0o444, b"").at_index(Step::MakeFile, index),
+        Mount::File(path) => sys::make_file(path).at_index(Step::MakeFile, index),
         Mount::Text { path, contents } => {
             sys::create_file(path, 0o444, contents).at_index(Step::MakeFile, index)
         }

@@ -170,6 +170,11 @@ impl Tree {
         self.tracer = Some(tracer);
     }
 
+    /// Waits until its programs are traced, where they are to be.
+    pub(crate) fn await_trace(&mut self) -> Result<(), SandboxError> {
+        self.tracer.as_mut().map_or(Ok(()), Tracer::stands)
+    }
+
     pub(crate) fn serve(&mut self, server: Server) {
         self.server = Some(server);
     }
@@ -382,6 +387,8 @@ impl Tree {
         };
         self.ended = Some(exit);
         self.mounts.take().into_iter().for_each(close_beside);
+        // Whoever came into the group is gone with the tree; the directory, beside what comes next.
+        self.group.iter().for_each(Group::empty);
         self.removing = self.group.take().and_then(remove_beside);
         self.host = None;
         exit

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub(crate) struct Tracer {
     thread: Option<JoinHandle<()>>,
     gate: Option<Gate>,
     ended_tree: Arc<AtomicBool>,
+    /// Whether it traces by now, until that was asked.
+    told: Option<Receiver<Result<(), Errno>>>,
 }
 
 /// The processes that a tracer is started on.
@@ -91,10 +93,10 @@ const PAUSE_MIN: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_millis(4);
 const STACK_BYTES: usize = 256 << 10;
 
-/// Starts tracing the waiting worker.
+/// Starts tracing the waiting worker, which is not to be released before it [is traced](Tracer::stands).
 ///
 /// # Errors
-/// [`SandboxError::Untraceable`], and when there can be no thread.
+/// When there can be no thread.
 pub(crate) fn start(
     gate: &ExecGate,
     known: Known,
@@ -144,22 +146,31 @@ pub(crate) fn start(
             what: "gate execs",
             source,
         })?;
-    match told.recv() {
-        Ok(Ok(())) => Ok(Tracer {
-            thread: Some(thread),
-            gate: is_gate.then_some(Gate {
-                queue,
-                ends,
-                observer,
-            }),
-            ended_tree,
+    Ok(Tracer {
+        thread: Some(thread),
+        gate: is_gate.then_some(Gate {
+            queue,
+            ends,
+            observer,
         }),
-        Ok(Err(errno)) => Err(SandboxError::Untraceable(errno.into())),
-        Err(_) => Err(SandboxError::SetupDied),
-    }
+        ended_tree,
+        told: Some(told),
+    })
 }
 
 impl Tracer {
+    /// Waits until it traces.
+    ///
+    /// # Errors
+    /// [`SandboxError::Untraceable`], and when the thread is gone.
+    pub(crate) fn stands(&mut self) -> Result<(), SandboxError> {
+        match self.told.take().map(|told| told.recv()) {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(errno))) => Err(SandboxError::Untraceable(errno.into())),
+            Some(Err(_)) => Err(SandboxError::SetupDied),
+        }
+    }
+
     /// `None` where it only holds the tree together.
     pub(crate) fn gate(&self) -> Option<&Gate> {
         self.gate.as_ref()

@@ -152,12 +152,18 @@ fn is_populated(events: &OwnedFd) -> bool {
         .any(|line| line == b"populated 1")
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        // The cell is over; whoever came in from outside goes as well.
+impl Node {
+    /// The cell is over; whoever came in from outside goes as well.
+    pub(super) fn empty(&self) {
         if self.kill() {
             self.await_empty();
         }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.empty();
         for _ in 0..REMOVALS_MAX {
             match fs::remove_dir(&self.path) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {

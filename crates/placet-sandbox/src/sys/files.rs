@@ -79,7 +79,17 @@ pub(crate) fn read_file(path: &CStr, buffer: &mut [u8]) -> Sys<usize> {
     Ok(filled)
 }
 
-/// Creates a regular file under the working directory: an empty one is there to mount another on.
+/// Creates an empty file under the working directory, to mount another on; one that is there will do.
+pub(crate) fn make_file(path: &CStr) -> Sys<()> {
+    let mode = libc::S_IFREG | 0o444;
+    // SAFETY: path is NUL terminated.
+    match done(unsafe { libc::mknod(path.as_ptr(), mode, 0) }.into()) {
+        Err(Errno(libc::EEXIST)) => create_file(path, 0o444, b""),
+        made => made,
+    }
+}
+
+/// Creates a regular file under the working directory.
 pub(crate) fn create_file(path: &CStr, mode: c_uint, contents: &[u8]) -> Sys<()> {
     let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
     // SAFETY: path is NUL terminated.

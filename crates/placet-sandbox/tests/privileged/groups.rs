@@ -54,6 +54,7 @@ pub(crate) const ACTS: &[Act] = &[
         let group = group_of(cell.pid());
         assert!(group.starts_with(own.join("placet")), "{group:?}");
         assert_eq!(cell.terminate().unwrap().ended_by, EndedBy::Terminated);
+        drop(cell);
         i32::from(group.exists())
     }),
 ];
@@ -102,6 +103,10 @@ fn a_cell_is_born_in_a_group() {
     assert!(read("cgroup.events").contains("populated 1"));
     let mut cell = waiting.release().unwrap();
     assert_eq!(cell.terminate().unwrap().ended_by, EndedBy::Terminated);
+    // Nobody is in it any more; the directory is there for as long as somebody has the cell, at most.
+    let left = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    assert_eq!(left, "");
+    drop(cell);
     assert!(!group.exists());
 }
 
@@ -145,16 +150,19 @@ fn whoever_joined_ends() {
     let group = group_of(cell.pid());
     let mut stranger = joined(&group, "sleep");
     assert_eq!(cell.terminate().unwrap().ended_by, EndedBy::Terminated);
+    // Gone by the time that the end is known.
+    assert!(!stranger.try_wait().unwrap().unwrap().success());
+    drop(cell);
     assert!(!group.exists());
-    assert!(!stranger.wait().unwrap().success());
 
     let mut cell = start(sleeping());
     let group = group_of(cell.pid());
     let mut stranger = joined(&group, "sleep");
     cell.signal(libc::SIGTERM).unwrap();
     assert_eq!(cell.wait().unwrap().ended_by, EndedBy::Worker);
+    assert!(!stranger.try_wait().unwrap().unwrap().success());
+    drop(cell);
     assert!(!group.exists());
-    assert!(!stranger.wait().unwrap().success());
 }
 
 /// How many groups this process has.
@@ -174,6 +182,7 @@ fn groups_now() -> usize {
 fn no_group_is_left() {
     let mut cell = start(acting_spec("exit", &["0"]));
     assert_eq!(cell.wait().unwrap().status, SUCCESS);
+    drop(cell);
     assert_eq!(groups_now(), 0, "a normal end");
 
     let mut spec = sleeping();
