@@ -20,7 +20,6 @@ const CONNECTION_KEPT: Duration = Duration::from_secs(1);
 pub struct Kept {
     /// Cells that wait for the next command: built ahead of time, and used only where one is what the permit would have built now.
     spares: Spares,
-    is_for_many: bool,
     last: Mutex<Option<Last>>,
     link: Mutex<Option<(Connection, Duration)>>,
     /// What this record of the genesis was verified to say.
@@ -38,22 +37,21 @@ impl Kept {
     /// Nothing is: for a process that runs one command.
     #[must_use]
     pub fn nothing() -> Self {
-        Self::with(Spares::none(), false)
+        Self::with(Spares::none())
     }
 
-    /// For a process that runs one command after the other.
+    /// For a process that runs one command after the other, and [lets go](Self::let_go) of the connection while it runs none.
     ///
     /// # Errors
     ///
     /// When no thread can be started, which builds cells.
     pub fn for_many() -> io::Result<Self> {
-        Ok(Self::with(Spares::kept()?, true))
+        Ok(Self::with(Spares::kept()?))
     }
 
-    fn with(spares: Spares, is_for_many: bool) -> Self {
+    fn with(spares: Spares) -> Self {
         Self {
             spares,
-            is_for_many,
             last: Mutex::default(),
             link: Mutex::default(),
             pins: Mutex::default(),
@@ -106,7 +104,7 @@ impl Kept {
     }
 
     pub(crate) fn keep_link(&self, link: Connection, now: Duration) {
-        if self.is_for_many {
+        if self.spares.are_kept() {
             *lock(&self.link) = Some((link, now));
         }
     }
@@ -119,14 +117,14 @@ impl Kept {
     }
 
     pub(crate) fn keep_pins(&self, genesis: &str, pins: &Pins) {
-        if self.is_for_many {
+        if self.spares.are_kept() {
             *lock(&self.pins) = Some((genesis.to_owned(), pins.clone()));
         }
     }
 
     /// Notes what a command of this kind got.
     pub(crate) fn note(&self, spec: &CellSpec, like: u64, scope: &Scope) {
-        if self.is_for_many {
+        if self.spares.are_kept() {
             self.spares.note(spec);
             *lock(&self.last) = Some(Last {
                 like,

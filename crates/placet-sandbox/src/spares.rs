@@ -2,17 +2,19 @@
 //!
 //! Building a cell is most of what a short command waits for, and nothing in it needs the command. So a supervisor may
 //! have the next cell built beside its work ([`Spares::restock`]), with the scope of a command that it has just run. That is a
-//! guess and gives nothing: a spare is empty, holds no program and no standard stream of anybody, and is served by nobody. It becomes a cell only by
-//! [`Prepared::spawn_from`](crate::Prepared::spawn_from), with a plan that was made of a spec just now, like for every cell.
+//! guess and gives nothing: a spare is empty, holds no program and no standard stream of anybody, and is served by nobody. It becomes a cell only for a
+//! spec that was written just now: by [`Prepared::spawn_from`](crate::Prepared::spawn_from) with the plan that was made of it, like for every cell, or by
+//! [`Spares::ahead`] before the answer is there.
 //!
 //! # When it is used
 //!
-//! If the cell that it is and the cell that the new plan says are the same: every mount with the inodes that it stands on, Landlock rules, filter,
-//! limits, groups, session, sockets ([`Plan::builds_the_same_as`]); if the supervisor and its mount table are as they were
+//! If the cell that it is and the cell that would be built now are the same. Where there is a new plan, the two are compared: every mount with the inodes
+//! that it stands on, Landlock rules, filter, limits, groups, session, sockets ([`Plan::builds_the_same_as`]). Where there is none yet, what a plan is
+//! made of is: the spec in every field but the program, each path that was looked at for it ([`Looked`]), and the root with its links. In either case, if the supervisor and its mount table are as they were
 //! before the spare was built ([`Ambient`]); if it is alive and the working directory is there. Else it is not used, and a cell is built. What is about the one
 //! program comes with the release, and is checked then as always: path, identity, arguments, environment, directory and
 //! standard streams. Whom the tree may connect to, which programs may start, and what is asked or told, the supervisor
-//! takes from the new plan alone.
+//! takes from the new plan or spec alone.
 //!
 //! What is granted stays the same file while a spare waits: its plan holds each open, so that no other file can get the inode.
 //!
@@ -144,6 +146,12 @@ impl Spares {
         })
     }
 
+    /// Whether any are ever built.
+    #[must_use]
+    pub fn are_kept(&self) -> bool {
+        self.builder.is_some()
+    }
+
     /// How many wait now.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -158,7 +166,7 @@ impl Spares {
 
     /// Notes what the next cell will probably be like.
     pub fn note(&self, spec: &CellSpec) {
-        if self.builder.is_some() {
+        if self.are_kept() {
             // Nothing of the one command: what is kept here is in the memory of every cell to come.
             let mut spec = spec.clone();
             spec.env.clear();

@@ -90,7 +90,7 @@ pub(crate) struct Tree {
     denials: Option<Denials>,
     reader: Option<Reader>,
     opens: Option<Watch>,
-    /// Removed when the last process is reaped.
+    /// Emptied when the last process is reaped, and then removed.
     group: Option<Group>,
     /// Being removed, beside whatever comes after the end: whoever drops the tree waits for it, and leaves nothing behind.
     removing: Option<Removing>,
